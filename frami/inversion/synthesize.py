@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from frami.device import autocast, memory_format
 from frami.errors import FramiError
 from frami.inversion import losses
 from frami.inversion.bank import FeatureBank
+from frami.inversion.clips import Clips, Progress
 from frami.inversion.generator import Generator
 from frami.inversion.recipes import RECIPES, Recipe
 from frami.inversion.statistics import recorded
@@ -21,64 +21,6 @@ from frami.inversion.views import draw_view
 from frami.models import MaskedBatchNorm2d, macs
 
 _NEGATIVES = 512
-
-
-@dataclass
-class Clips:
-    """Made clips, on the CPU.
-
-    mels : Tensor[N, 1, F, T] log-Mels; lengths : Tensor[N] frames; asked, heard : Tensor[N] class indices;
-    confidence : Tensor[N], the teacher's probability of the class asked for; logits : Tensor[N, K];
-    pooled : Tensor[N, D], the teacher's hidden state after pooling.
-    """
-
-    mels: Tensor
-    lengths: Tensor
-    asked: Tensor
-    heard: Tensor
-    confidence: Tensor
-    logits: Tensor
-    pooled: Tensor
-
-    def __len__(self) -> int:
-        return len(self.mels)
-
-    @property
-    def as_asked(self) -> float:
-        """Share that the teacher hears as the class asked for."""
-        return float((self.asked == self.heard).float().mean())
-
-    @classmethod
-    def join(cls, parts: Sequence["Clips"]) -> "Clips":
-        """One after the other; shorter clips are padded with their own last values behind their end."""
-        longest = max(part.mels.shape[-1] for part in parts)
-        padded = [F.pad(p.mels[:, 0], (0, longest - p.mels.shape[-1]), mode="replicate")[:, None] for p in parts]
-        rest = {f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls) if f.name != "mels"}
-        return cls(mels=torch.cat(padded), **rest)
-
-
-@dataclass
-class Progress:
-    """State of a running inversion: the clips of the present batch as they are now, and where it stands.
-
-    ``losses`` : unweighted terms by name; ``finished`` : the clips will not change any more; ``seconds`` spent and
-    ``left`` (estimated).
-    """
-
-    batch: int
-    batches: int
-    step: int
-    steps: int
-    clips: Clips
-    losses: dict[str, float]
-    finished: bool
-    seconds: float
-    left: float
-
-    @property
-    def confidence(self) -> float:
-        """Mean probability that the teacher gives to the class asked for."""
-        return float(self.clips.confidence.mean())
 
 
 def invert(

@@ -1,0 +1,68 @@
+"""``frami data``: which recordings are here, and how to get them."""
+
+from frami.cli.parts import command, data_option, group, progress_bar
+from frami.errors import FramiError
+
+
+def add(commands) -> None:
+    data = group(commands, "data", "data sets: what is where, download")
+    data_option(command(data, "list", _data_list, "Which data sets are here, their size and licence."))
+    sub = command(data, "download", _data_download, "Download a data set (resumes; mirror: FRAMI_MIRROR).")
+    sub.add_argument("dataset")
+    data_option(sub)
+
+
+def _data_list(options) -> tuple[list, list[str]]:
+    from frami import data
+    from frami.catalogue import DATASETS
+    from frami.home import data_folder
+
+    rows = []
+    for name, known in DATASETS.items():
+        row = {
+            "name": name,
+            "title": known.title,
+            "classes": len(known.classes),
+            "clips": known.clips,
+            "here": 0,
+            "folder": None,
+            "problem": None,
+            "licence": known.licence,
+            "download_bytes": sum(archive.size for archive in known.archives),
+            "homepage": known.homepage,
+        }
+        try:
+            row["folder"] = str(data.locate(name, options.data))
+            row["here"] = len(data.index(name, options.data))
+        except FramiError as error:
+            row["problem"] = str(error) if row["folder"] else None
+        rows.append(row)
+    lines = [f"looked in {data_folder(options.data)}", ""]
+    for row in rows:
+        state = (
+            f"{row['here']:,} of {row['clips']:,} clips in {row['folder']}"
+            if row["here"]
+            else (
+                row["problem"] or f"not here; {row['download_bytes'] / 1e6:,.0f} MB: frami data download {row['name']}"
+            )
+        )
+        lines.append(f"{row['name']:13} {row['title']:27} {row['classes']:3} classes  {row['licence']:13}  {state}")
+    return rows, lines
+
+
+def _data_download(options) -> tuple[dict, list[str]]:
+    from frami.data import info
+    from frami.download import download
+    from frami.home import data_folder
+
+    info(options.dataset)
+    with progress_bar("B", options.dataset, scale=True) as bar:
+
+        def report(progress) -> None:
+            bar.set_description(f"{options.dataset}: {progress.stage}")
+            bar.total = progress.total
+            bar.n = progress.done
+            bar.refresh()
+
+        folder = download(options.dataset, data_folder(options.data), progress=report)
+    return {"dataset": options.dataset, "folder": str(folder)}, [f"{options.dataset} is in {folder}"]

@@ -1,0 +1,77 @@
+"""What an inversion makes: clips, and the state of a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass
+class Clips:
+    """Made clips, on the CPU.
+
+    mels : Tensor[N, 1, F, T] log-Mels; lengths : Tensor[N] frames; asked, heard : Tensor[N] class indices;
+    confidence : Tensor[N], the teacher's probability of the class asked for; logits : Tensor[N, K];
+    pooled : Tensor[N, D], the teacher's hidden state after pooling.
+    """
+
+    mels: Tensor
+    lengths: Tensor
+    asked: Tensor
+    heard: Tensor
+    confidence: Tensor
+    logits: Tensor
+    pooled: Tensor
+
+    def __len__(self) -> int:
+        return len(self.mels)
+
+    @property
+    def as_asked(self) -> float:
+        """Share that the teacher hears as the class asked for."""
+        return float((self.asked == self.heard).float().mean())
+
+    @classmethod
+    def join(cls, parts: Sequence["Clips"]) -> "Clips":
+        """One after the other; shorter clips are padded with their own last values behind their end."""
+        longest = max(part.mels.shape[-1] for part in parts)
+        padded = [F.pad(p.mels[:, 0], (0, longest - p.mels.shape[-1]), mode="replicate")[:, None] for p in parts]
+        rest = {f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls) if f.name != "mels"}
+        return cls(mels=torch.cat(padded), **rest)
+
+
+@dataclass
+class Trajectory:
+    """How the clips of a batch came to be: log-Mels in half precision, Tensor[S, B, F, T], after each of ``steps``."""
+
+    steps: list[int]
+    mels: Tensor
+
+
+@dataclass
+class Progress:
+    """State of a running inversion: the clips of the present batch as they are now, and where it stands.
+
+    ``losses`` : unweighted terms by name; ``finished`` : the clips will not change any more; ``seconds`` spent and
+    ``left`` (estimated); ``notes`` : what the reader of the result should know (a term that this teacher lacks);
+    ``trajectory`` : the snapshots asked for, with the finished batch only.
+    """
+
+    batch: int
+    batches: int
+    step: int
+    steps: int
+    clips: Clips
+    losses: dict[str, float]
+    finished: bool
+    seconds: float
+    left: float
+    notes: tuple[str, ...] = ()
+    trajectory: "Trajectory | None" = None
+
+    @property
+    def confidence(self) -> float:
+        """Mean probability that the teacher gives to the class asked for."""
+        return float(self.clips.confidence.mean())
