@@ -1,5 +1,7 @@
 """Which device computes, and in which precision."""
 
+import os
+
 import torch
 
 from frami.errors import FramiError
@@ -29,7 +31,9 @@ def describe(device: torch.device) -> str:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is native, so that autocast pays."""
+    """Whether bfloat16 arithmetic is native, so that autocast pays; FRAMI_PRECISION=float32 says no."""
+    if os.environ.get("FRAMI_PRECISION") == "float32":
+        return False
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))

@@ -4,6 +4,7 @@ Any duration goes in. Every layer masks what lies behind a clip's end, so that p
 output of a clip, and batch norm (in training too) counts valid frames only.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -59,12 +60,27 @@ def length_mask(lengths: Tensor, frames: int, dtype: torch.dtype = torch.float32
 
 
 class MaskedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose batch statistics count valid positions only.
+    """Batch norm whose batch statistics count valid positions only, and what follows it: shortcut, ReLU, mask.
 
-    ``forward(x, mask)`` with x : Tensor[B, C, F, T] and mask : Tensor[B, 1, 1, T], or None where all is valid.
+    ``forward(x, mask, add, relu)`` with x : Tensor[B, C, F, T]; mask : Tensor[B, 1, 1, T], or None where all is valid;
+    ``add`` : Tensor[B, C, F, T] joined before the ReLU. The result is zero behind a clip's end.
+
+    ``tap`` may take over the whole of it for as long as somebody wants to see what comes in.
     """
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    tap: Callable[..., Tensor] | None = None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, add: Tensor | None = None, relu: bool = False) -> Tensor:
+        if self.tap is not None:
+            return self.tap(self, x, mask, add, relu)
+        y = self._normalised(x, mask)
+        if add is not None:
+            y = y + add
+        if relu:
+            y = F.relu(y)
+        return y if mask is None else y * mask.to(y.dtype)
+
+    def _normalised(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if not self.training or mask is None:
             return super().forward(x)
         mean, var, count = masked_moments(x, mask)
@@ -106,15 +122,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """x : Tensor[B, C, F, T], zero where masked; mask : the *output's* mask. Returns Tensor[B, C', F', T']."""
-        y = _masked(F.relu(self.norm1(self.conv1(x), mask)), mask)
-        y = self.norm2(self.conv2(y), mask)
+        y = self.norm1(self.conv1(x), mask, relu=True)
         if self.shortcut is not None:
             x = self.shortcut_norm(self.shortcut(x), mask)
-        return _masked(F.relu(x + y), mask)
-
-
-def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    return x if mask is None else x * mask.to(x.dtype)
+        return self.norm2(self.conv2(y), mask, add=x, relu=True)
 
 
 class Backbone(nn.Module):
@@ -151,11 +162,11 @@ class Backbone(nn.Module):
             return length_mask(lengths, frames, x.dtype) if ragged else None
 
         here = mask(x.shape[-1])
-        x = _masked(self.bands(x.transpose(1, 2), here).transpose(1, 2), here)
+        x = self.bands(x.transpose(1, 2), here).transpose(1, 2)
         x = self.stem(x)
         lengths = (lengths + 1) // 2
         here = mask(x.shape[-1])
-        x = _masked(F.relu(self.stem_norm(x, here)), here)
+        x = self.stem_norm(x, here, relu=True)
         for block in self.blocks:
             if block.stride == 2:
                 lengths = (lengths + 1) // 2

@@ -1,7 +1,19 @@
 """Model inversion: spectrograms that a classifier recognises, made from its weights alone."""
 
 from frami.inversion.clips import Clips, Progress, Trajectory
-from frami.inversion.recipes import RECIPES, Recipe, recipe
-from frami.inversion.synthesize import arithmetic, invert, make_clips
+from frami.inversion.recipes import RECIPES, TERMS, Recipe, recipe
+from frami.inversion.synthesize import arithmetic, durations, invert, make_clips
 
-__all__ = ["RECIPES", "Clips", "Progress", "Recipe", "Trajectory", "arithmetic", "invert", "make_clips", "recipe"]
+__all__ = [
+    "RECIPES",
+    "TERMS",
+    "Clips",
+    "Progress",
+    "Recipe",
+    "Trajectory",
+    "arithmetic",
+    "durations",
+    "invert",
+    "make_clips",
+    "recipe",
+]

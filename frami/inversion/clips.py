@@ -1,6 +1,6 @@
 """What an inversion makes: clips, and the state of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -44,7 +44,8 @@ class Clips:
 
 @dataclass
 class Trajectory:
-    """How the clips of a batch came to be: log-Mels in half precision, Tensor[S, B, F, T], after each of ``steps``."""
+    """How the clips of a batch came to be: log-Mels in half precision, Tensor[S, B, F, T], as each of ``steps``
+    found them; the last are the finished ones."""
 
     steps: list[int]
     mels: Tensor
@@ -54,9 +55,11 @@ class Trajectory:
 class Progress:
     """State of a running inversion: the clips of the present batch as they are now, and where it stands.
 
-    ``losses`` : unweighted terms by name; ``finished`` : the clips will not change any more; ``seconds`` spent and
-    ``left`` (estimated); ``notes`` : what the reader of the result should know (a term that this teacher lacks);
-    ``trajectory`` : the snapshots asked for, with the finished batch only.
+    ``losses`` : unweighted terms by name; ``finished`` : the clips will not change any more; ``done`` of ``total``
+    steps of the whole run, after ``seconds``, with ``left`` (estimated) to go; ``notes`` : what the reader of the
+    result should know (a term that this teacher lacks); ``trajectory`` : the snapshots asked for, and ``memory()`` :
+    what a later run needs to go on from here (see ``invert``; to be called before the next state is asked for); both
+    with a finished batch only.
     """
 
     batch: int
@@ -66,10 +69,13 @@ class Progress:
     clips: Clips
     losses: dict[str, float]
     finished: bool
+    done: int
+    total: int
     seconds: float
     left: float
     notes: tuple[str, ...] = ()
-    trajectory: "Trajectory | None" = None
+    trajectory: Trajectory | None = None
+    memory: Callable[[], dict] | None = None
 
     @property
     def confidence(self) -> float:

@@ -1,4 +1,4 @@
-"""Latent noise → log-Mel-spectrogram of any duration, cheaper than the classifiers that it feeds."""
+"""Where log-Mel-spectrograms come from: a generator that makes any duration, or the spectrogram itself."""
 
 import torch
 import torch.nn.functional as F
@@ -9,47 +9,66 @@ from frami.audio import MelSpec
 _REDUCTION = 8
 
 
+class Range(nn.Module):
+    """Where optimisation starts, and the range that no value leaves: floor and ceiling of the front-end.
+
+    ``mean`` and ``std`` : Tensor[F] or None, level and spread of each band at the start; the middle of the range
+    without them.
+    """
+
+    def __init__(self, spec: MelSpec, mean: Tensor | None = None, std: Tensor | None = None):
+        super().__init__()
+        self.low, self.high = spec.floor, spec.ceiling
+        if mean is None or std is None:
+            mean = torch.full((spec.n_mels,), (self.low + self.high) / 2)
+            std = torch.full((spec.n_mels,), (self.high - self.low) / 6)
+        self.register_buffer("mean", mean.detach().float().cpu()[:, None])
+        self.register_buffer("std", std.detach().float().cpu()[:, None])
+        share = ((self.mean - self.low) / (self.high - self.low)).clamp(0.02, 0.98)
+        slope = (self.high - self.low) * share * (1 - share)
+        self.register_buffer("offset", share.logit())
+        self.register_buffer("gain", (self.std / slope).clamp(0.1, 6.0))
+
+    def squashed(self, x: Tensor) -> Tensor:
+        """x : Tensor[B, 1, F, T], about unit spread → log-Mels, through a sigmoid."""
+        return self.low + (self.high - self.low) * torch.sigmoid(self.offset + self.gain * x)
+
+
 class Generator(nn.Module):
-    """Fully convolutional generator.
+    """Latent noise → log-Mel-spectrograms of any duration, cheaper than the classifiers that it feeds.
 
-    It starts at an eighth of the resolution and doubles it three times, with fewer channels each time. The last
-    doubling interpolates: a classifier with a strided first convolution hardly sees a checkerboard, so none may be
-    drawn (Odena et al. 2016).
+    Fully convolutional: it starts at an eighth of the resolution, works its way up to one half, and unfolds each
+    position there into 2 × 2. A binomial blur follows, whose zero lies at the highest frequency: a classifier with a
+    strided first convolution hardly sees a checkerboard, so none may be drawn (Odena et al. 2016). Channels are
+    multiples of 16, for which convolutions run fast.
 
-    Its output is range-limited by a sigmoid between the floor and the ceiling of the front-end. ``mean`` and ``std``
-    (Tensor[F], the stored statistics of a classifier's per-band input norm, where it has one) set each band's start
-    level and scale, so that optimisation begins from the mean spectrum of the training data instead of from noise.
+    ``mean`` and ``std`` (Tensor[F], the stored statistics of a classifier's per-band input norm, where it has one) set
+    each band's start level and scale, so that optimisation begins from the mean spectrum of the training data.
     """
 
     def __init__(
         self,
         spec: MelSpec,
         latent: int = 64,
-        channels: tuple[int, int, int, int] = (48, 32, 24, 16),
+        channels: tuple[int, int, int] = (48, 32, 16),
         mean: Tensor | None = None,
         std: Tensor | None = None,
     ):
         super().__init__()
         self.spec, self.latent = spec, latent
         self.rows = -(-spec.n_mels // _REDUCTION)
-        first, second, third, fourth = channels
+        first, second, third = channels
         self.project = nn.Conv1d(latent, first * self.rows, 1)
         self.norm0 = nn.BatchNorm2d(first)
         self.conv1 = nn.Conv2d(first, second, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(second)
         self.conv2 = nn.Conv2d(second, third, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(third)
-        self.conv3 = nn.Conv2d(third, fourth, 3, padding=1, bias=False)
-        self.norm3 = nn.BatchNorm2d(fourth)
-        self.conv4 = nn.Conv2d(fourth, fourth // 2, 3, padding=1)
-        self.out = nn.Conv2d(fourth // 2, 1, 3, padding=1)
-        low, high = spec.floor, spec.ceiling
-        mean = torch.full((spec.n_mels,), (low + high) / 2) if mean is None else mean.detach().float().cpu()
-        std = torch.full((spec.n_mels,), (high - low) / 6) if std is None else std.detach().float().cpu()
-        share = ((mean - low) / (high - low)).clamp(0.02, 0.98)
-        slope = (high - low) * share * (1 - share)
-        self.register_buffer("offset", share.logit()[:, None])
-        self.register_buffer("gain", (std / slope).clamp(0.1, 6.0)[:, None])
+        self.conv3 = nn.Conv2d(third, third, 3, padding=1, bias=False)
+        self.norm3 = nn.BatchNorm2d(third)
+        self.conv4 = nn.Conv2d(third, third, 3, padding=1)
+        self.out = nn.Linear(third, 4)
+        self.range = Range(spec, mean, std)
 
     def noise(self, clips: int, frames: int, rng: torch.Generator) -> Tensor:
         """Latents Tensor[clips, latent, ceil(frames / 8)]; those of a clip share a part, as a sound has one source."""
@@ -59,12 +78,37 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, frames: int) -> Tensor:
         """z : Tensor[B, latent, ceil(frames / 8)]. Returns log-Mels Tensor[B, 1, F, frames]."""
-        x = self.project(z).unflatten(1, (-1, self.rows))
+        x = self.project(z).unflatten(1, (-1, self.rows)).contiguous(memory_format=torch.channels_last)
         x = F.leaky_relu(self.norm0(x), 0.2)
         x = F.leaky_relu(self.norm1(self.conv1(F.interpolate(x, scale_factor=2))), 0.2)
         x = F.leaky_relu(self.norm2(self.conv2(F.interpolate(x, scale_factor=2))), 0.2)
         x = F.leaky_relu(self.norm3(self.conv3(x)), 0.2)
-        x = F.interpolate(x, scale_factor=2, mode="bilinear")
         x = F.leaky_relu(self.conv4(x), 0.2)
-        x = self.out(x).float()[:, :, : self.spec.n_mels, :frames]
-        return self.spec.floor + (self.spec.ceiling - self.spec.floor) * torch.sigmoid(self.offset + self.gain * x)
+        x = F.pixel_shuffle(self.out(x.permute(0, 2, 3, 1)).float().permute(0, 3, 1, 2), 2)
+        return self.range.squashed(_blurred(x)[:, :, : self.spec.n_mels, :frames])
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """Binomial blur (1 2 1) along both axes of Tensor[B, 1, F, T]."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    x = x[:, :, :-1] + x[:, :, 1:]
+    x = x[:, :, :-1] + x[:, :, 1:]
+    x = x[..., :-1] + x[..., 1:]
+    return (x[..., :-1] + x[..., 1:]) / 16
+
+
+class Free(nn.Module):
+    """The spectrogram itself as what is optimised (DeepInversion), in units of its spread; nothing else to learn."""
+
+    def __init__(self, spec: MelSpec, mean: Tensor | None = None, std: Tensor | None = None):
+        super().__init__()
+        self.spec = spec
+        self.range = Range(spec, mean, std)
+
+    def noise(self, clips: int, frames: int, rng: torch.Generator) -> Tensor:
+        """White noise, Tensor[clips, 1, F, frames]."""
+        return torch.randn(clips, 1, self.spec.n_mels, frames, generator=rng)
+
+    def forward(self, z: Tensor, frames: int) -> Tensor:
+        """z : Tensor[B, 1, F, frames]. Returns log-Mels of the same shape."""
+        return (self.range.mean + self.range.std * z).clamp(self.range.low, self.range.high)

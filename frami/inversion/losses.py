@@ -1,5 +1,7 @@
 """The terms that an inversion minimises: pure functions."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,46 +9,96 @@ from torch import Tensor
 from frami.inversion.statistics import NormInput
 
 
-def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy: the classifier hears the class asked for. logits Tensor[B, K], labels Tensor[B]."""
-    return F.cross_entropy(logits.float(), labels)
+def class_loss(logits: Tensor, labels: Tensor, certainty: float = 1.0) -> Tensor:
+    """Cross entropy: the classifier hears the class asked for. logits Tensor[B, K], labels Tensor[B].
+
+    A clip whose class has reached the probability ``certainty`` is left in peace: real sounds are not the extremes of
+    their class either.
+    """
+    each = F.cross_entropy(logits.float(), labels, reduction="none")
+    return each.clamp(min=-math.log(certainty)).mean()
 
 
-def batch_norm_loss(inputs: list[NormInput]) -> Tensor:
+def batch_norm_loss(
+    inputs: list[NormInput], past: list[Tensor] | None = None, share: Tensor | None = None, first: float = 1.0
+) -> Tensor:
     """Distance between the statistics that the batch norms saw and the stored ones.
 
     Sum over the layers of the Euclidean norms of the mean's and the variance's difference (DeepInversion, Yin et
-    al. 2020).
+    al. 2020). ``past`` : for each layer Tensor[2, C], mean and variance of earlier batches, which count for ``share``,
+    Tensor[] (Fast-DataFree, Fang et al. 2022); ``first`` : factor of the first layer.
     """
-    return torch.stack(
-        [
-            (entry.mean - entry.norm.running_mean).norm() + (entry.var - entry.norm.running_var).norm()
-            for entry in inputs
-        ]
-    ).sum()
+    terms = []
+    for i, entry in enumerate(inputs):
+        mean, var = entry.mean, entry.var
+        if past is not None:
+            mean, var = torch.lerp(torch.stack([mean, var]), past[i], share)
+        term = (mean - entry.norm.running_mean).norm() + (var - entry.norm.running_var).norm()
+        terms.append(term * first if i == 0 else term)
+    return torch.stack(terms).sum()
 
 
-def adversarial_loss(teacher: Tensor, student: Tensor) -> Tensor:
-    """Minus the divergence of the student's answer where it agrees with the teacher's class (CMI, Fang et al. 2021).
+def adversarial_loss(teacher: Tensor, student: Tensor, divergence: str = "agreeing") -> Tensor:
+    """Minus the divergence of a student's answer: pulls clips to where the student does not follow yet.
 
-    Pulls made clips to where the student does not follow yet. Logits Tensor[B, K] both.
+    Logits Tensor[B, K] both. ``agreeing``: Kullback-Leibler where both name the same class (CMI, Fang et al. 2021);
+    ``kl``: everywhere (ZSKT, Micaelli and Storkey 2019); ``js``: Jensen-Shannon at temperature 3 (ADI).
     """
-    agrees = (teacher.argmax(1) == student.argmax(1)).float()
-    divergence = F.kl_div(
-        student.float().log_softmax(1), teacher.float().log_softmax(1), reduction="none", log_target=True
-    ).sum(1)
-    return -(agrees * divergence).mean()
+    teacher, student = teacher.float(), student.float()
+    if divergence == "js":
+        p, q = (teacher / 3).log_softmax(1), (student / 3).log_softmax(1)
+        middle = torch.logaddexp(p, q) - math.log(2)
+        return -(_divergence(p, middle) + _divergence(q, middle)).mean() / 2
+    each = _divergence(teacher.log_softmax(1), student.log_softmax(1))
+    if divergence == "agreeing":
+        each = each * (teacher.argmax(1) == student.argmax(1))
+    return -each.mean()
 
 
-def contrastive_loss(anchors: Tensor, positives: Tensor, negatives: Tensor | None, temperature: float) -> Tensor:
+def _divergence(p: Tensor, q: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of log-probabilities, Tensor[B]."""
+    return F.kl_div(q, p, reduction="none", log_target=True).sum(1)
+
+
+def balance_loss(logits: Tensor) -> Tensor:
+    """Minus the entropy of the mean answer: all classes occur equally often (DAFL, Chen et al. 2019)."""
+    share = logits.float().softmax(1).mean(0)
+    return (share * share.clamp(min=1e-8).log()).sum()
+
+
+def activation_loss(pooled: Tensor) -> Tensor:
+    """Minus the mean size of the hidden state, Tensor[B, D]: real input excites a network (DAFL)."""
+    return -pooled.float().abs().mean()
+
+
+def variation_loss(mels: Tensor, lengths: Tensor) -> Tensor:
+    """Mean absolute difference of neighbours along both axes, within each clip: total variation (DeepInversion)."""
+    inside = (torch.arange(mels.shape[-1], device=mels.device) < lengths[:, None])[:, None, None]
+    along, across = mels.diff(dim=3).abs() * inside[..., 1:], mels.diff(dim=2).abs() * inside
+    return (along.sum() + across.sum()) / (inside.sum() * mels.shape[2])
+
+
+def contrastive_loss(
+    anchors: Tensor,
+    positives: Tensor,
+    negatives: Tensor | None,
+    temperature: float,
+    allowed: Tensor | None = None,
+) -> Tensor:
     """InfoNCE: a view's feature is nearer to its own clip's than to the other clips' and to the bank's.
 
-    anchors, positives : Tensor[B, D], L2-normalised; negatives : Tensor[N, D] or None. No gradient should flow into
-    ``positives`` and ``negatives`` (detach them). With one clip and no bank there is nothing to contrast: zero.
+    anchors, positives : Tensor[B, D], L2-normalised; negatives : Tensor[N, D] or None; allowed : bool Tensor[B, B + N]
+    of the pairs that count (a clip and its own always do), default all. No gradient should flow into ``positives`` and
+    ``negatives`` (detach them). With one clip and no bank there is nothing to contrast: zero.
     """
     logits = anchors @ positives.T
     if negatives is not None and len(negatives):
         logits = torch.cat([logits, anchors @ negatives.T], 1)
     if logits.shape[1] == 1:
         return logits.sum() * 0
-    return F.cross_entropy(logits / temperature, torch.arange(len(anchors), device=anchors.device))
+    own = torch.arange(len(anchors), device=anchors.device)
+    logits = logits / temperature
+    if allowed is not None:
+        allowed = allowed | (own[:, None] == torch.arange(logits.shape[1], device=logits.device))
+        logits = logits.masked_fill(~allowed, -math.inf)
+    return F.cross_entropy(logits, own)

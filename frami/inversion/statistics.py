@@ -1,11 +1,14 @@
-"""What a classifier's batch norms see of made clips: hooks that always come off, one reduction for every use."""
+"""What a classifier's batch norms see of made clips: taps that always come off, one reduction for every use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from frami.models import MaskedBatchNorm2d
 
 
 @dataclass
@@ -37,40 +40,115 @@ class Recording:
         return torch.cat([entry.standardised() for entry in self.inputs], 1)
 
 
+def norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Batch norms of a model that keep statistics."""
+    kind = nn.modules.batchnorm._BatchNorm
+    return [m for m in model.modules() if isinstance(m, kind) and m.running_mean is not None]
+
+
 @contextmanager
-def recorded(model: nn.Module, plain: int | None = None) -> Iterator[Recording]:
+def recorded(model: nn.Module, plain: int | None = None, clips: int | None = None) -> Iterator[Recording]:
     """Record the inputs of every batch norm of ``model`` that keeps statistics, within the context only.
 
-    Batch statistics are taken over the first ``plain`` clips (default: all). Masked batch norms give their mask
-    (Tensor[B, 1, 1, T]) as second argument: then only valid frames count.
+    Batch statistics are taken over the first ``plain`` clips (default: all); only valid frames count where a mask is
+    given. ``clips`` : how many clips the model gets, for one that hands a norm each frame as a row of its own. The
+    model is frozen and in evaluation mode: its batch norms get no gradients.
     """
     recording = Recording()
+    masks: dict[tuple, tuple[Tensor, Tensor]] = {}
+
+    def note(norm: nn.Module, sums: Tensor, squares: Tensor, mask: Tensor | None, rows: int, frames: int) -> None:
+        count = (
+            sums.new_full((len(sums), 1), rows * frames)
+            if mask is None
+            else rows * mask.float().sum((1, 2, 3))[:, None]
+        )
+        number = count[:plain].sum()
+        mean = sums[:plain].sum(0) / number
+        var = (squares.sum(0) / number - mean.square()).clamp(min=0)
+        recording.inputs.append(NormInput(norm, mean, var, sums / count))
+
+    def tap(norm: MaskedBatchNorm2d, x: Tensor, mask: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
+        wide = None
+        if mask is not None:
+            key = (id(mask), x.shape, x.dtype)
+            if key not in masks:
+                # A mask as large as x: multiplying by a broadcast one is several times slower in channels-last order.
+                # The mask itself is kept too, so that no later one takes over its id.
+                masks[key] = mask, mask.to(x.dtype).expand_as(x).contiguous(memory_format=_order(x))
+            wide = masks[key][1]
+        y, sums, squares = _Site.apply(x, wide, add, norm, relu, plain)
+        note(norm, sums, squares, mask, x.shape[2], x.shape[3])
+        return y
 
     def hook(norm: nn.Module, args: tuple) -> None:
         x = args[0] if args[0].dim() == 4 else args[0].reshape(*args[0].shape[:2], 1, -1)
-        mask = args[1] if len(args) > 1 else None
-        rows = x.shape[2]
-        frames = x.sum(2, dtype=torch.float32)
-        squares = x[:plain].square().sum(2, dtype=torch.float32)
-        if mask is None:
-            count = frames.new_full((len(x), 1), rows * x.shape[3])
-        else:
-            valid = mask[:, 0].float()
-            count = valid.sum(2) * rows
-            frames, squares = frames * valid, squares * valid[:plain]
-        total = frames.sum(2)
-        number = count[:plain].sum()
-        mean = total[:plain].sum(0) / number
-        var = (squares.sum((0, 2)) / number - mean.square()).clamp(min=0)
-        recording.inputs.append(NormInput(norm, mean, var, total / count))
+        each = len(x) // clips if clips else 1
+        part = x if plain is None else x[: plain * each]
+        sums = x.sum((2, 3), dtype=torch.float32).unflatten(0, (-1, each)).sum(1)
+        squares = part.float().square().sum((2, 3)).unflatten(0, (-1, each)).sum(1)
+        note(norm, sums, squares, None, x.shape[2] * each, x.shape[3])
 
-    handles = [
-        module.register_forward_pre_hook(hook)
-        for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
-    ]
+    handles, tapped = [], []
+    for norm in norms(model):
+        if isinstance(norm, MaskedBatchNorm2d):
+            norm.tap = tap
+            tapped.append(norm)
+        else:
+            handles.append(norm.register_forward_pre_hook(hook))
     try:
         yield recording
     finally:
+        for norm in tapped:
+            del norm.tap
         for handle in handles:
             handle.remove()
+
+
+def _order(x: Tensor) -> torch.memory_format:
+    last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class _Site(torch.autograd.Function):
+    """A frozen batch norm with what follows it, and the sums of what came in, in as few passes over memory as torch
+    allows: about half of what the same operations cost under autograd, whose arithmetic is otherwise cheaper than its
+    memory traffic.
+
+    x, mask, add : Tensor[B, C, F, T] (mask of 0 and 1, or None); returns the output, the sums Tensor[B, C] over each
+    clip's valid positions, and the sums of squares Tensor[plain, C], both in float32.
+    """
+
+    @staticmethod
+    def forward(ctx, x, mask, add, norm, relu, plain):
+        seen = x if mask is None else x * mask
+        sums = seen.sum((2, 3), dtype=torch.float32)
+        part = seen[:plain]
+        squares = (part * part).sum((2, 3), dtype=torch.float32)
+        y = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+        if add is not None:
+            y.add_(add)
+        if relu:
+            y.relu_()
+        if mask is not None:
+            y.mul_(mask)
+        scale = (norm.running_var + norm.eps).rsqrt()
+        ctx.scale = scale if norm.weight is None else scale * norm.weight
+        ctx.relu, ctx.added = relu, add is not None
+        ctx.save_for_backward(seen, mask, y if relu else None)
+        return y, sums, squares
+
+    @staticmethod
+    def backward(ctx, grad, grad_sums, grad_squares):
+        seen, mask, y = ctx.saved_tensors
+        if y is not None:
+            grad = torch.ops.aten.threshold_backward(grad, y, 0)
+        elif mask is not None:
+            grad = grad * mask
+        dx = grad * ctx.scale.to(grad.dtype)[:, None, None]
+        # Written out before they are added: sums with broadcast operands are several times slower in this order.
+        direct = grad_sums.to(seen.dtype)[:, :, None, None].expand_as(seen)
+        dx += direct.contiguous(memory_format=_order(seen)) if mask is None else direct * mask
+        plain = len(grad_squares)
+        dx[:plain] += seen[:plain] * (2 * grad_squares).to(seen.dtype)[:, :, None, None]
+        return dx, None, grad if ctx.added else None, None, None, None

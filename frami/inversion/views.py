@@ -3,9 +3,11 @@
 Drawn for a whole batch at once: segment, shift and stretch are one interpolating gather along time.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from frami.models import length_mask
@@ -23,24 +25,27 @@ class ViewConfig:
     band_mask: float = 0.15
 
 
+#: Random numbers that one view takes.
+NUMBERS = 9
+
+
 def draw_view(
-    mels: Tensor, lengths: Tensor, floor: float, config: ViewConfig, rng: torch.Generator
+    mels: Tensor, lengths: Tensor, floor: float, config: ViewConfig, numbers: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One random view of each clip; differentiable in ``mels``.
 
-    mels : Tensor[B, 1, F, T], lengths : Tensor[B]. Returns log-Mels of the same shape (silence behind the end) and
-    the views' own lengths. Random numbers come from ``rng`` (on the CPU), so a seed means the same on every device.
+    mels : Tensor[B, 1, F, T], lengths : Tensor[B], numbers : Tensor[B, 9] uniform in 0 to 1 (drawn by the caller, so
+    that a seed means the same on every device). Returns log-Mels of the same shape (silence behind the end) and the
+    views' own lengths.
     """
-    clips, _, bands, frames = mels.shape
+    bands, frames = mels.shape[2:]
     device = mels.device
+    u = iter(numbers.T)
 
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.empty(clips).uniform_(low, high, generator=rng).to(device)
-
-    rate = 1 + uniform(-config.stretch, config.stretch)
-    kept = (lengths * uniform(config.shortest, 1)).floor().clamp(min=1)
+    rate = 1 + config.stretch * (2 * next(u) - 1)
+    kept = (lengths * (config.shortest + (1 - config.shortest) * next(u))).floor().clamp(min=1)
     new_lengths = (kept / rate).floor().clamp(min=1).minimum(lengths.float())
-    begin = (lengths - 1 - (new_lengths - 1) * rate).clamp(min=0) * uniform(0, 1)
+    begin = (lengths - 1 - (new_lengths - 1) * rate).clamp(min=0) * next(u)
     at = begin[:, None] + rate[:, None] * torch.arange(frames, device=device)
     at = at.minimum((lengths - 1)[:, None].float())
     low = at.floor().long()
@@ -48,19 +53,50 @@ def draw_view(
     index = low[:, None, None].expand(-1, 1, bands, -1)
     after = (low + 1).minimum((lengths - 1)[:, None])[:, None, None].expand(-1, 1, bands, -1)
     view = torch.lerp(mels.gather(3, index), mels.gather(3, after), weight)
-    view = (view + uniform(-config.gain, config.gain)[:, None, None, None]).clamp(min=floor)
+    view = (view + (config.gain * (2 * next(u) - 1))[:, None, None, None]).clamp(min=floor)
 
     inside = length_mask(new_lengths, frames).bool()
     level = (view.detach() * inside).sum((1, 2, 3), keepdim=True) / (new_lengths * bands)[:, None, None, None]
-    hidden = _stripe(new_lengths, config.time_mask, frames, uniform)[:, None, None]
-    hidden = hidden | _stripe(new_lengths.new_full((clips,), bands), config.band_mask, bands, uniform)[:, None, :, None]
+    hidden = _stripe(new_lengths, config.time_mask * next(u), next(u), frames)[:, None, None]
+    extent = torch.full_like(new_lengths, bands)
+    hidden = hidden | _stripe(extent, config.band_mask * next(u), next(u), bands)[:, None, :, None]
     view = torch.where(hidden, level, view)
     return torch.where(inside, view, floor), new_lengths.long()
 
 
-def _stripe(extent: Tensor, share: float, size: int, uniform) -> Tensor:
-    """A random run of up to ``share`` of ``extent`` positions: Tensor[B] → bool Tensor[B, size]."""
-    width = (extent * uniform(0, share)).floor()
-    begin = (extent - width) * uniform(0, 1)
+def _stripe(extent: Tensor, share: Tensor, place: Tensor, size: int) -> Tensor:
+    """A run of ``share`` of ``extent`` positions: Tensor[B] each → bool Tensor[B, size]."""
+    width = (extent * share).floor()
+    begin = (extent - width) * place
     at = torch.arange(size, device=extent.device)
     return (at >= begin[:, None].floor()) & (at < (begin.floor() + width)[:, None])
+
+
+@dataclass(frozen=True)
+class ImageViewConfig:
+    """CMI's views, made for photographs: a crop of ``smallest`` to all of the picture's area, resized back to it, and
+    played backwards half of the time. Of a spectrogram they move pitch and tempo."""
+
+    smallest: float = 0.25
+
+
+def draw_image_view(
+    mels: Tensor, lengths: Tensor, floor: float, config: ImageViewConfig, numbers: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One random resized crop of each clip; arguments and results as of ``draw_view``, lengths unchanged."""
+    bands, frames = mels.shape[2:]
+    device = mels.device
+    u = iter(numbers.T)
+    area = config.smallest + (1 - config.smallest) * next(u)
+    aspect = torch.exp(math.log(4 / 3) * (2 * next(u) - 1))
+    wide, high = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    flip = torch.where(next(u) < 0.5, -1.0, 1.0)
+    share = (torch.arange(frames, device=device) + 0.5) / lengths[:, None]
+    share = (1 - wide)[:, None] * next(u)[:, None] + wide[:, None] * (0.5 + flip[:, None] * (share.clamp(max=1) - 0.5))
+    at = (share * lengths[:, None] - 0.5).minimum((lengths - 1)[:, None].float())
+    across = (2 * at + 1) / frames - 1
+    rows = (torch.arange(bands, device=device) + 0.5) / bands
+    down = 2 * ((1 - high)[:, None] * next(u)[:, None] + high[:, None] * rows) - 1
+    grid = torch.stack([across[:, None, :].expand(-1, bands, -1), down[:, :, None].expand(-1, -1, frames)], -1)
+    view = F.grid_sample(mels, grid.to(mels.dtype), padding_mode="border", align_corners=False)
+    return torch.where(length_mask(lengths, frames).bool(), view, floor), lengths

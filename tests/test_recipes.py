@@ -1,0 +1,144 @@
+"""Each method as a row of data: it runs, minimises the terms that it should, and makes what its teacher recognises."""
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from frami import checkpoints
+from frami.errors import FramiError
+from frami.inversion import RECIPES, TERMS, invert, make_clips, recipe
+from frami.inversion.generator import Generator
+from frami.models import build
+
+#: Recipes that decide themselves which classes they make.
+OWN = [name for name, row in RECIPES.items() if row.labels == "own"]
+ASKED = [name for name in RECIPES if name not in OWN]
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return checkpoints.load("fsdd")
+
+
+def short(name, warmup=1, student_steps=1):
+    """A recipe with little of what takes long."""
+    row = RECIPES[name]
+    return replace(row, warmup=min(row.warmup, warmup), student_steps=min(row.student_steps, student_steps))
+
+
+# --- the rows --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_row_is_complete(name):
+    row = RECIPES[name]
+    assert row.name == name and recipe(name) is row and row.source
+    assert set(row.weights) <= set(TERMS) and any(row.weights.values())
+    choices = {
+        "parameter": {"generator", "clip"}, "start": {"spectrum", "middle"}, "keep": {"reset", "kept", "warm", "meta"},
+        "labels": {"asked", "own"}, "divergence": {"agreeing", "kl", "js"}, "feature": {"means", "pooled", "both"},
+        "head": {"learned", "plain"}, "negatives": {"all", "same"},
+    }  # fmt: skip
+    assert all(getattr(row, what) in known for what, known in choices.items())
+    assert 0 < row.durations[0] <= row.durations[1] and 0 <= row.past < 1 and row.steps >= 1 and row.lr > 0
+    assert row.lr_latent > 0 or row.parameter == "generator", "something is learnt"
+
+
+def test_an_ablation_changes_what_it_names():
+    for row in RECIPES.values():
+        if row.ablation:
+            changed = [f.name for f in fields(row) if getattr(row, f.name) != getattr(RECIPES["frami"], f.name)]
+            assert len(set(changed) - {"name", "source", "ablation"}) == 1, row.name
+
+
+def test_an_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(FramiError, match=r"frami.*zskt"):
+        recipe("best")
+
+
+# --- a few steps of each ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_runs_with_its_terms(teacher, name):
+    """Two batches: every term that has a weight is there and finite, and finished clips are left alone."""
+    row = short(name)
+    states = list(invert(teacher, row, samples=6, batch=3, seconds=(0.2, 0.3), steps=3, every=1))
+    expected = {term for term, weight in row.weights.items() if weight}
+    if not row.student_steps:
+        expected -= {"adversarial"}
+    assert all(set(state.losses) == expected for state in states)
+    assert all(math.isfinite(value) for state in states for value in state.losses.values())
+    first, second = (state.clips for state in states if state.finished)
+    frames = teacher.spec.frames(0.3)
+    for clips in (first, second):
+        assert clips.mels.shape == (3, 1, 80, frames) and clips.mels.isfinite().all()
+        assert clips.mels.min() >= teacher.spec.floor and clips.mels.max() <= teacher.spec.ceiling
+        with torch.no_grad():
+            alone = teacher.model(clips.mels, clips.lengths)
+        torch.testing.assert_close(clips.logits, alone.logits, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(clips.pooled, alone.pooled, rtol=1e-3, atol=1e-3)
+        assert torch.equal(clips.heard, clips.logits.argmax(1))
+    assert not torch.equal(first.mels, second.mels)
+
+
+@pytest.mark.parametrize("name", [name for name, row in RECIPES.items() if row.weights.get("adversarial")])
+def test_a_student_switches_the_adversarial_term_on(teacher, name):
+    torch.manual_seed(0)
+    student = build("nano", 10)
+    *_, last = invert(teacher, short(name), samples=2, seconds=0.2, steps=2, student=student)
+    assert last.losses["adversarial"] <= 0 and math.isfinite(last.losses["adversarial"])
+
+
+@pytest.mark.parametrize("choices", [{"head": "plain"}, {"negatives": "same"}, {"head": "plain", "negatives": "same"}])
+def test_other_ways_to_contrast(teacher, choices):
+    """They run, with a bank and without, down to a last batch of one clip."""
+    row = replace(RECIPES["frami"], **choices)
+    states = list(invert(teacher, row, samples=9, batch=4, seconds=0.2, steps=3, every=1))
+    assert [len(state.clips) for state in states] == [4] * 6 + [1] * 3
+    assert all(math.isfinite(state.losses["contrast"]) for state in states)
+    *_, alone = invert(teacher, row, samples=1, seconds=0.2, steps=2)
+    assert alone.losses["contrast"] == 0 and alone.clips.mels.isfinite().all()
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+#: The published weight of their batch-norm term is so large beside the class term's that the class comes much later,
+#: if at all, than a test can wait.
+LIGHTER = {"cmi": 30, "deepinversion": 25, "fast": 10}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_recipe_is_heard_as_asked(teacher, name):
+    """Chance is 10 %."""
+    choices = {"steps": LIGHTER[name], "weights": {"batch_norm": 0.05}} if name in LIGHTER else {"steps": 12}
+    clips = make_clips(teacher, short(name, warmup=3), samples=20, batch=20, seconds=0.3, **choices)
+    assert clips.as_asked >= 0.6
+    assert clips.confidence.mean() > 0.5
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_recipe_that_cannot_be_asked_makes_what_is_recognised(teacher, name):
+    """Its teacher is surer than of what the generator draws at first, and the classes are in better balance where the
+    recipe asks for that."""
+    with torch.no_grad():
+        torch.manual_seed(0)
+        source, frames = Generator(teacher.spec), teacher.spec.frames(0.3)
+        start = source(source.noise(100, frames, torch.Generator().manual_seed(0)), frames)
+        before = teacher.model(start).logits.softmax(1)
+    clips = make_clips(teacher, short(name), samples=20, batch=20, seconds=0.3, steps=15)
+    after = clips.logits.softmax(1)
+    assert after.max(1).values.mean() > before.max(1).values.mean() + 0.08
+    if RECIPES[name].weights.get("balance"):
+        entropies = [-(p.mean(0) * p.mean(0).log()).sum() for p in (before, after)]
+        assert entropies[1] > entropies[0] + 0.05
+
+
+@pytest.mark.parametrize("name", LIGHTER)
+def test_published_weights_match_the_statistics(teacher, name):
+    """What their largest term asks for: half of the way within a few steps."""
+    row = short(name, warmup=3)
+    first, *_, last = invert(teacher, row, samples=8, batch=8, seconds=0.3, steps=min(row.steps, 30), every=1)
+    assert last.losses["batch_norm"] < 0.5 * first.losses["batch_norm"]
