@@ -1,14 +1,16 @@
-"""From a data set to a bundled checkpoint, and back to the figure on its card."""
+"""From a data set to a bundled checkpoint, back to the figure on its card, and real clips in a teacher's features."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from frami import checkpoints, data, models, train
 from frami.audio import MelSpec
 from frami.checkpoints import Card, Teacher
+from frami.data import LogMels
 from frami.errors import FramiError
 
 #: Settings of each data set's training where they differ from ``TrainConfig``; chosen on training folds only.
@@ -90,6 +92,26 @@ def train_teacher(
     return card
 
 
+def recordings(
+    teacher: Teacher,
+    dataset: str | None = None,
+    split: str = "test",
+    data_folder: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> LogMels:
+    """Real clips for a teacher; ``test`` and ``train`` mean the folds of its card.
+
+    By default of the data set that it was trained on. Raises FramiError for one with other classes, DataError for one
+    that is not here.
+    """
+    dataset = dataset or teacher.card.dataset
+    if data.info(dataset).classes != teacher.classes:
+        raise FramiError(f"'{teacher.card.name}' knows other classes than {data.info(dataset).title}")
+    if split in teacher.card.split and dataset == teacher.card.dataset:
+        split = ",".join(teacher.card.split[split])
+    return data.load(dataset, split, data_folder, teacher.spec, progress=progress)
+
+
 def evaluate(
     teacher: Teacher,
     dataset: str | None = None,
@@ -97,11 +119,57 @@ def evaluate(
     data_folder: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> train.Evaluation:
-    """Accuracy of a checkpoint on real clips; ``test`` means the folds that its card holds out."""
-    dataset = dataset or teacher.card.dataset
-    if data.info(dataset).classes != teacher.classes:
-        raise FramiError(f"'{teacher.card.name}' knows other classes than {data.info(dataset).title}")
-    if split in teacher.card.split and dataset == teacher.card.dataset:
-        split = ",".join(teacher.card.split[split])
-    clips = data.load(dataset, split, data_folder, teacher.spec)
-    return train.evaluate(teacher.model, clips, progress=progress)
+    """Accuracy of a checkpoint on real clips, which ``recordings`` chooses."""
+    return train.evaluate(teacher.model, recordings(teacher, dataset, split, data_folder), progress=progress)
+
+
+@dataclass
+class Embedded:
+    """Real clips as a teacher sees them, on the CPU.
+
+    pooled : Tensor[M, D], its hidden state after the pooling; logits : Tensor[M, K]; labels : Tensor[M], what they are.
+    """
+
+    pooled: Tensor
+    logits: Tensor
+    labels: Tensor
+
+    @property
+    def heard(self) -> Tensor:
+        """Class that the teacher hears, Tensor[M]."""
+        return self.logits.argmax(1)
+
+    @property
+    def confidence(self) -> Tensor:
+        """Probability that the teacher gives to the right class, Tensor[M]."""
+        return self.logits.softmax(1).gather(1, self.labels[:, None])[:, 0]
+
+
+@torch.inference_mode()
+def embed(
+    teacher: Teacher,
+    clips: LogMels,
+    chosen: Sequence[int] | None = None,
+    *,
+    batch: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> Embedded:
+    """Real clips (``chosen`` ones, or all) in a teacher's feature space, each at its full length and in their order.
+
+    ``progress(done, total)`` counts clips.
+    """
+    device = next(teacher.model.parameters()).device
+    rows = list(range(len(clips)) if chosen is None else chosen)
+    if not rows:
+        raise FramiError("there is no clip to embed")
+    order = sorted(range(len(rows)), key=lambda i: len(clips.frames[rows[i]]))  # so that little is padded
+    pooled, logits = [], []
+    for start in range(0, len(order), batch):
+        mels, lengths, _ = clips.batch([rows[i] for i in order[start : start + batch]])
+        out = teacher.model(mels.to(device), lengths.to(device))
+        pooled.append(out.pooled.float().cpu())
+        logits.append(out.logits.float().cpu())
+        if progress:
+            progress(min(start + batch, len(order)), len(order))
+    back = torch.tensor(order).argsort()
+    return Embedded(torch.cat(pooled)[back], torch.cat(logits)[back], clips.labels[torch.tensor(rows)])

@@ -2,13 +2,24 @@
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 from frami.errors import FramiError
 
 
+class _Help(argparse.HelpFormatter):
+    """Breaks lines between words only: names have hyphens."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """Answers bad arguments with one line and exit status 2."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **({"formatter_class": _Help} | settings))
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {message}. Try: {self.prog} --help\n")

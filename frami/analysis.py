@@ -1,0 +1,379 @@
+"""How rich made clips are: measures of fidelity and diversity on features, with intervals; maps for pictures.
+
+Features are a teacher's pooled hidden states, Tensor[N, D]; everything is computed on the CPU in double precision.
+Coverage, density, Fréchet distance and Vendi score depend on the number of clips: compare equal numbers only.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frami.errors import FramiError
+
+MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "as_asked")
+
+_SPECTRA = 50  # draws that Fréchet distance and Vendi score are taken in
+_HELD = 2**24  # distances held at once
+_NORMAL = 1.959964  # 97.5 % quantile of the normal distribution
+
+# --------------------------------------------------------------------------------------------- measures
+
+
+def coverage_density(real: Tensor, made: Tensor, k: int = 5) -> tuple[float, float]:
+    """Coverage (0–1) and density of made clips among real ones (Naeem et al., ICML 2020).
+
+    A real clip's ball reaches to its ``k``-th nearest other real clip. Coverage is the share of balls with a made clip
+    in them; density is the mean number of balls around a made clip, over ``k``. When equally many come from one
+    distribution, density is about 1 and coverage about 1 − 2^−k.
+
+    real : Tensor[M, D], M > k; made : Tensor[N, D]. Raises FramiError.
+    """
+    return _coverage_density(*_enough(real, made, k), k)
+
+
+def _enough(real: Tensor, made: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    real, made = _matched(real, made)
+    if not 1 <= k < len(real):
+        raise FramiError(f"coverage with k = {k} needs at least {max(k, 1) + 1} real clips, not {len(real)}")
+    return real, made
+
+
+def _coverage_density(real: Tensor, made: Tensor, k: int) -> tuple[float, float]:
+    centre = real.mean(0)
+    real, made = real - centre, made - centre
+    nearest = [squares.topk(k, dim=1, largest=False).values[:, -1] for squares in _to_others(real)]
+    # Squares come out of a matrix product: what equals a radius up to rounding is inside.
+    radii = torch.cat(nearest) + 1e-12 * real.square().sum(1).max()
+    covered, inside = torch.zeros(len(real), dtype=torch.bool), 0
+    for rows in _chunks(made, len(real)):
+        hit = _squares(real, rows) <= radii[:, None]
+        covered |= hit.any(1)
+        inside += int(hit.sum())
+    return float(covered.double().mean()), inside / (k * len(made))
+
+
+def frechet(a: Tensor, b: Tensor) -> float:
+    """Fréchet distance of Gaussians fitted to two sets (Dowson and Landau 1982; Heusel et al., NeurIPS 2017).
+
+    ``|μa − μb|² + tr Σa + tr Σb − 2 tr (Σa Σb)^½``. The last trace is the sum of the singular values of ``A Bᵀ``, where
+    ``AᵀA = Σa`` and ``BᵀB = Σb``: no matrix root is taken, so fewer clips than dimensions do no harm.
+
+    a : Tensor[N, D], b : Tensor[M, D], at least two clips each. Raises FramiError.
+    """
+    a, b = _matched(a, b)
+    if min(len(a), len(b)) < 2:
+        raise FramiError("a Fréchet distance needs at least 2 clips on each side")
+    return _frechet(a, b)
+
+
+def _frechet(a: Tensor, b: Tensor) -> float:
+    roots = [_root(a), _root(b)]
+    traces = sum(root.square().sum() for root in roots)
+    common = torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
+    return max(0.0, float((a.mean(0) - b.mean(0)).square().sum() + traces - 2 * common))
+
+
+def _root(x: Tensor) -> Tensor:
+    """A with ``AᵀA`` the covariance of x : Tensor[N, D]; at most D rows."""
+    centred = (x - x.mean(0)) / math.sqrt(len(x) - 1)
+    return torch.linalg.qr(centred, mode="r").R if len(x) > x.shape[1] else centred
+
+
+def vendi(features: Tensor) -> float:
+    """Vendi score (Friedman and Dieng, TMLR 2023): how many wholly different clips these amount to, 1 to N.
+
+    The exponential of the Shannon entropy of the eigenvalues of ``K / N``; K holds the cosines between the clips.
+
+    features : Tensor[N, D]. Raises FramiError.
+    """
+    return _vendi(_points(features))
+
+
+def _vendi(x: Tensor) -> float:
+    x = torch.nn.functional.normalize(x, dim=1)
+    shares = torch.linalg.eigvalsh(x @ x.T if len(x) <= x.shape[1] else x.T @ x)
+    shares = shares[shares > 0] / shares.sum().clamp(min=1e-12)
+    return float((-(shares * shares.log()).sum()).exp())
+
+
+def within_class(features: Tensor, labels: Tensor) -> float | None:
+    """Mean Euclidean distance between two clips of a class, averaged over the classes with two clips or more.
+
+    features : Tensor[N, D]; labels : Tensor[N]. None when no class has two. Raises FramiError.
+    """
+    return _within_class(_points(features), _labels(features, labels))[0]
+
+
+def _within_class(x: Tensor, labels: Tensor) -> tuple[float | None, float]:
+    """The mean distance (None without a pair) and its standard error (nan where unknown); see ``diversity``."""
+    means, variances = [], []
+    for label in labels.unique():
+        own = x[labels == label]
+        n = len(own)
+        if n < 2:
+            continue
+        own = own - own.mean(0)
+        sums = torch.cat([squares.sqrt().nan_to_num(posinf=0).sum(1) for squares in _to_others(own)])
+        means.append(float(sums.sum()) / (n * (n - 1)))
+        without = (sums.sum() - 2 * sums) / max((n - 1) * (n - 2), 1)  # the mean when one clip is left out
+        variances.append((n - 1) * float(without.var(correction=0)) if n > 2 else math.nan)
+    if not means:
+        return None, math.nan
+    error = math.sqrt(sum(variances)) / len(means)
+    if math.isnan(error) and len(means) > 1:
+        error = float(np.std(means, ddof=1)) / math.sqrt(len(means))
+    return float(np.mean(means)), error
+
+
+# --------------------------------------------------------------------------------------------- all, with intervals
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """The measures of a set of made clips, and a 95 % interval of each; None where a measure cannot be had.
+
+    ``as_asked`` : share heard as asked (0–1); ``within_class`` is in units of the features, ``frechet`` in their
+    square; ``intervals`` : ``(low, high)`` by the measure's name.
+    """
+
+    coverage: float | None
+    density: float | None
+    frechet: float | None
+    vendi: float
+    within_class: float | None
+    as_asked: float
+    intervals: dict[str, tuple[float, float] | None]
+
+
+def diversity(
+    pooled: Tensor,
+    asked: Tensor,
+    heard: Tensor,
+    real: Tensor | None = None,
+    *,
+    real_labels: Tensor | None = None,
+    k: int = 5,
+    resamples: int = 200,
+    seed: int = 0,
+) -> Diversity:
+    """All measures of made clips, each with a 95 % interval for another draw of as many made and real clips.
+
+    A bootstrap draws clips twice, and copies are just what coverage, Vendi and Fréchet measure: it would shift them.
+    Here no clip is drawn twice.
+
+    - Coverage, density, Fréchet, Vendi: ``resamples`` times a share f of the clips (three quarters; less of more than
+      1,024) is drawn from either side without replacement, from each class in proportion. The spread of the measure
+      times √(f / (1 − f)) is its standard error (delete-d jackknife, Shao and Wu 1989), laid around the measure of all
+      clips, for Fréchet and Vendi on a logarithmic scale. These two, which need a spectrum each, are taken in 50 draws
+      at most: enough to know the width to a tenth. Coverage's interval is never narrower than Wilson's for M real
+      clips.
+    - Within a class: the jackknife that leaves out one clip (Arvesen 1969); with classes of two clips, the spread
+      between classes, which is too wide rather than too narrow.
+    - As asked: Wilson's interval (1927).
+
+    pooled : Tensor[N, D], N ≥ 2; asked, heard : Tensor[N] class indices; real : Tensor[M, D], M > k, or None, and its
+    classes Tensor[M] where they are known. The same seed gives the same intervals. Raises FramiError.
+    """
+    made = _points(pooled)
+    asked, heard = _labels(pooled, asked), _labels(pooled, heard)
+    if len(made) < 2:
+        raise FramiError("diversity needs at least 2 clips")
+    if resamples < 2:
+        raise FramiError(f"intervals need at least 2 resamples, not {resamples}")
+    values: dict[str, float | None] = dict.fromkeys(MEASURES)
+    intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(MEASURES)
+    values["as_asked"] = float((asked == heard).double().mean())
+    intervals["as_asked"] = _wilson(values["as_asked"], len(made))
+    values["within_class"], error = _within_class(made, asked)
+    intervals["within_class"] = _around(values["within_class"], error)
+    sides = [(made, asked)]
+    if real is not None:
+        real, _ = _enough(real, pooled, k)
+        labels = torch.zeros(len(real)) if real_labels is None else _labels(real, real_labels)
+        sides.append((real, labels))
+    values |= _resampled([side for side, _ in sides], k)
+    intervals |= _delete_some(values, sides, k, resamples, seed)
+    if intervals["vendi"]:
+        intervals["vendi"] = max(1.0, intervals["vendi"][0]), min(float(len(made)), intervals["vendi"][1])
+    if intervals["coverage"]:
+        both = intervals["coverage"], _wilson(values["coverage"], len(real))
+        intervals["coverage"] = min(low for low, _ in both), min(1.0, max(high for _, high in both))
+    return Diversity(**values, intervals=intervals)
+
+
+def _resampled(sides: list[Tensor], k: int, spectra: bool = True) -> dict[str, float]:
+    """Of made and perhaps real clips, the measures whose intervals come from draws, where there are enough clips."""
+    made, found = sides[0], {}
+    if spectra and len(made) > 1:
+        found["vendi"] = _vendi(made)
+    for real in sides[1:]:
+        if len(real) > k:
+            found["coverage"], found["density"] = _coverage_density(real, made, k)
+        if spectra and min(len(real), len(made)) > 1:
+            found["frechet"] = _frechet(made, real)
+    return found
+
+
+def _delete_some(
+    values: dict[str, float | None], sides: list[tuple[Tensor, Tensor]], k: int, resamples: int, seed: int
+) -> dict[str, tuple[float, float] | None]:
+    """Intervals around ``values`` from draws without replacement; see ``diversity``."""
+    sizes = [len(side) for side, _ in sides]
+    share = min(0.75, max(768 / sum(sizes), 64 / min(sizes)))
+    parts = [int(share * size) for size in sizes]
+    scale = math.sqrt(max(part / (size - part) for part, size in zip(parts, sizes, strict=True)))
+    rng = np.random.default_rng(seed)
+    draws: dict[str, list[float]] = {}
+    for number in range(resamples):
+        drawn = [side[_rows(labels, part, rng)] for (side, labels), part in zip(sides, parts, strict=True)]
+        for name, value in _resampled(drawn, k, spectra=number < _SPECTRA).items():
+            draws.setdefault(name, []).append(value)
+    intervals = {}
+    for name, found in draws.items():
+        if name in ("frechet", "vendi"):
+            error = scale * float(np.log(np.maximum(found, 1e-12)).std(ddof=1))
+            factor = math.exp(min(_NORMAL * error, 100))
+            intervals[name] = values[name] / factor, values[name] * factor
+        else:
+            intervals[name] = _around(values[name], scale * float(np.std(found, ddof=1)))
+    return intervals
+
+
+def _rows(labels: Tensor, part: int, rng: np.random.Generator) -> Tensor:
+    """``part`` of the rows at random, of each class in proportion: even steps through the classes in random order."""
+    order = np.lexsort((rng.random(len(labels)), labels.numpy()))
+    return torch.from_numpy(order[((np.arange(part) + rng.random()) * (len(labels) / part)).astype(int)])
+
+
+def _around(value: float | None, error: float) -> tuple[float, float] | None:
+    """95 % interval of a normal error, not below 0; None where the error is not known."""
+    return None if math.isnan(error) else (max(0.0, value - _NORMAL * error), value + _NORMAL * error)
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share of ``count``; it has a width also at 0 and 1."""
+    z = _NORMAL**2 / count
+    centre, half = share + z / 2, math.sqrt(z * share * (1 - share) + z**2 / 4)
+    return max(0.0, min(share, (centre - half) / (1 + z))), min(1.0, max(share, (centre + half) / (1 + z)))
+
+
+def in_turns(labels: Tensor, count: int, seed: int = 0) -> Tensor:
+    """``count`` clips chosen at random such that classes take turns, as in made banks: indices, Tensor[count].
+
+    labels : Tensor[N] class indices. A class that has run out is passed over. Raises FramiError when count > N.
+    """
+    if not 0 < count <= len(labels):
+        raise FramiError(f"{count} of {len(labels)} clips cannot be chosen")
+    rng = np.random.default_rng(seed)
+    mixed = rng.permutation(len(labels))
+    classes = torch.as_tensor(labels).cpu().numpy()[mixed]
+    turn = np.empty(len(classes), dtype=int)
+    for label in np.unique(classes):
+        turn[classes == label] = np.arange((classes == label).sum())
+    return torch.from_numpy(mixed[np.lexsort((classes, turn))[:count]])
+
+
+# --------------------------------------------------------------------------------------------- points and distances
+
+
+def _points(x: Tensor) -> Tensor:
+    """Features on the CPU in double precision; FramiError when they are none."""
+    if x.ndim != 2 or not x.numel():
+        raise FramiError(f"features are Tensor[N, D] of at least one clip, not of shape {tuple(x.shape)}")
+    if not torch.isfinite(x).all():
+        raise FramiError("features hold values that are not finite")
+    return x.detach().cpu().double()
+
+
+def _matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = _points(a), _points(b)
+    if a.shape[1] != b.shape[1]:
+        raise FramiError(f"features of {a.shape[1]} and of {b.shape[1]} numbers cannot be compared")
+    return a, b
+
+
+def _labels(features: Tensor, labels: Tensor) -> Tensor:
+    labels = torch.as_tensor(labels).cpu()
+    if labels.shape != (len(features),):
+        raise FramiError(f"{len(features)} clips, but labels of shape {tuple(labels.shape)}")
+    return labels
+
+
+def _squares(a: Tensor, b: Tensor) -> Tensor:
+    """Squared Euclidean distances, Tensor[N, D], Tensor[M, D] → Tensor[N, M]."""
+    lengths = a.square().sum(1)[:, None] + b.square().sum(1)
+    return torch.addmm(lengths, a, b.T, alpha=-2).clamp_(min=0)
+
+
+def _chunks(x: Tensor, others: int) -> Iterator[Tensor]:
+    """Rows of x, so many at once that their distances to ``others`` points fit into memory."""
+    return iter(x.split(max(1, _HELD // others)))
+
+
+def _to_others(x: Tensor) -> Iterator[Tensor]:
+    """Squared distances of each row to all rows, infinite to itself, in chunks of rows."""
+    start = 0
+    for rows in _chunks(x, len(x)):
+        squares = _squares(rows, x)
+        squares.diagonal(start).fill_(torch.inf)
+        start += len(rows)
+        yield squares
+
+
+# --------------------------------------------------------------------------------------------- maps
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A linear map to few dimensions. mean : Tensor[D]; axes : Tensor[D, dims]; share : Tensor[dims], each axis's part
+    of the variance (0–1)."""
+
+    mean: Tensor
+    axes: Tensor
+    share: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Tensor[N, D] → Tensor[N, dims]. Raises FramiError."""
+        points, mean = _matched(features, self.mean[None])
+        return (points - mean).float() @ self.axes
+
+
+def pca(features: Tensor, dims: int = 2) -> Projection:
+    """Principal axes of Tensor[N, D], longest first; the largest component of each is positive.
+
+    Where the clips span fewer than ``dims`` dimensions, the last axes are zero. Raises FramiError.
+    """
+    x = _points(features)
+    mean = x.mean(0)
+    _, spread, axes = torch.linalg.svd(x - mean, full_matrices=False)
+    count = min(dims, int((spread > 1e-10 * spread[0].clamp(min=1e-300)).sum()))
+    kept = axes[:count].T
+    found, share = x.new_zeros(x.shape[1], dims), x.new_zeros(dims)
+    found[:, :count] = kept * kept.gather(0, kept.abs().argmax(0)[None]).sign()
+    share[:count] = spread[:count].square() / spread.square().sum().clamp(min=1e-300)
+    return Projection(mean.float(), found.float(), share.float())
+
+
+def umap_map(features: Tensor, seed: int = 0) -> np.ndarray:
+    """Map of the clips for a picture (UMAP, McInnes et al. 2018): Tensor[N, D] → array (N, 2), the same for a seed.
+
+    It starts from ``pca``, and fewer than 4 clips, which have no neighbourhoods to keep, stay there. The first call
+    takes half a minute or more, as UMAP is compiled then. Raises FramiError.
+    """
+    x = _points(features)
+    start = pca(features)(features).numpy()
+    if len(x) < 4:
+        return start
+    import umap
+
+    start = 10 * start / max(float(np.abs(start).max()), 1e-9)
+    start += 1e-3 * np.random.default_rng(seed).standard_normal(start.shape, dtype=np.float32)  # no two at one place
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mapper = umap.UMAP(n_neighbors=min(15, len(x) - 1), init=start, random_state=seed, n_jobs=1)
+        return np.asarray(mapper.fit_transform(x.numpy()), dtype=np.float32)
