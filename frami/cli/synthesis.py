@@ -1,79 +1,134 @@
 """``frami synthesize | gallery``: clips made from a teacher's weights alone."""
 
-import time
+import argparse
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from frami.cli.parts import class_numbers, command, device_option, moved, names, number, progress_bar, whole
+from frami.cli.parts import (
+    class_numbers,
+    command,
+    data_option,
+    device_option,
+    moved,
+    names,
+    number,
+    progress_bar,
+    whole,
+)
 
 
 def add(commands) -> None:
     sub = command(commands, "synthesize", _synthesize, "Make clips from a teacher's weights alone.")
     sub.add_argument("--teacher", required=True, help="name of a bundled teacher, or path")
-    sub.add_argument("--recipe", default="frami", help="frami (default)")
+    recipe = sub.add_argument("--recipe", default="frami")
+    _help_when_asked(sub, recipe, lambda: f"{', '.join(_recipes())} (default: frami)")
     sub.add_argument("--samples", type=whole(1), default=16)
     sub.add_argument("--steps", type=whole(1), help="optimisation steps a batch (default: the recipe's)")
-    sub.add_argument("--seconds", type=number(0.1, 30), help="duration of a clip (default: the teacher's usual one)")
+    sub.add_argument(
+        "--seconds", type=_duration, help="duration of a clip, or a range: 0.5 or 0.3-0.8 (default: the teacher's)"
+    )
     sub.add_argument("--classes", type=names, help="names or numbers, with commas (default: all in turn)")
     sub.add_argument("--batch", type=whole(1), default=16, help="clips made at once")
     sub.add_argument("--seed", type=whole(0), default=0)
     sub.add_argument("--vocoder", default="griffin-lim", help="griffin-lim (default)")
-    sub.add_argument("--out", required=True, help="folder for bank.safetensors, sounds and manifest.json")
+    sub.add_argument("--no-sounds", action="store_true", help="spectrograms only")
+    sub.add_argument("--out", required=True, help="folder for shards, sounds and manifest.json; goes on if interrupted")
     sub.add_argument("--overwrite", action="store_true", help="replace another bank in that folder")
     device_option(sub)
 
     sub = command(commands, "gallery", _gallery, "Make the studio's gallery: a bank a teacher, every class.")
-    sub.add_argument("--out", help="default: assets/gallery")
+    sub.add_argument("--out", help="default: assets/gallery, with --explore assets/explore")
     sub.add_argument("--teachers", type=names, help="default: all bundled ones")
     sub.add_argument("--each", type=whole(1), default=3, help="clips a class")
     sub.add_argument("--steps", type=whole(1))
     sub.add_argument("--seed", type=whole(0), default=0)
+    sub.add_argument(
+        "--explore",
+        action="store_true",
+        help="make the Explore tab's banks of several recipes and their map instead; goes on if interrupted",
+    )
+    sub.add_argument("--samples", type=whole(2), help="with --explore: clips of each recipe (default: 100)")
+    data_option(sub)
     device_option(sub)
+
+
+def _duration(text: str) -> float | tuple[float, float]:
+    """``0.5`` or ``0.3-0.8``, in seconds."""
+    read = number(0.1, 30)
+    low, dash, high = text.partition("-")
+    if not (low and dash):
+        return read(text)
+    if read(low) > read(high):
+        raise argparse.ArgumentTypeError(f"{text} begins with the longer duration")
+    return read(low), read(high)
+
+
+def _recipes() -> Iterable[str]:
+    from frami.inversion import RECIPES
+
+    return RECIPES
+
+
+def _help_when_asked(parser, option, text: Callable[[], str]) -> None:
+    """Help of an option that takes seconds to find out, so only when somebody reads it."""
+    plain = parser.format_help
+
+    def format_help() -> str:
+        option.help = text()
+        return plain()
+
+    parser.format_help = format_help
 
 
 def _synthesize(options) -> tuple[dict, list[str]]:
     from frami import banks, checkpoints, vocoder
     from frami.device import pick
-    from frami.inversion import Clips, arithmetic, invert, recipe
+    from frami.inversion import arithmetic, durations, invert, recipe
 
     teacher = checkpoints.load(options.teacher, pick(options.device))
     row = recipe(options.recipe)
-    speaker = vocoder.get(options.vocoder, teacher.spec)
-    settings = {
-        "teacher": teacher.card.name,
-        "recipe": row.name,
+    speaker = None if options.no_sounds else vocoder.get(options.vocoder, teacher.spec)
+    low, high = durations(teacher, row, options.seconds)
+    choices = {
         "samples": options.samples,
         "steps": options.steps or row.steps,
-        "seconds": options.seconds or teacher.seconds,
+        "seconds": low if low == high else (low, high),
         "classes": class_numbers(options.classes, teacher.classes) or list(range(len(teacher.classes))),
         "batch": options.batch,
         "seed": options.seed,
     }
-    run = invert(teacher, row, **{k: v for k, v in settings.items() if k not in ("teacher", "recipe")})
-    folder = banks.prepare(options.out, settings, options.overwrite)
-    start = time.perf_counter()
-    parts: list[Clips] = []
-    with progress_bar("step", f"{row.name} on {teacher.card.name}") as bar:
-        for state in run:
-            moved(bar)((state.batch - 1) * state.steps + state.step, state.batches * state.steps)
-            bar.set_postfix(confidence=f"{state.confidence:.0%}")
-            if state.finished:
-                parts.append(state.clips)
-                made = Clips.join(parts)
-                first = len(made) - len(state.clips)
-                spent = time.perf_counter() - start
-                banks.save(folder, made, settings, teacher.classes, speaker, seconds=spent, first=first)
+    invert(teacher, row, **choices)  # refuses bad choices before anything is written
+    writer = banks.create(
+        options.out,
+        {"teacher": teacher.card.name, "teacher_sha256": teacher.card.sha256, "recipe": row.name} | choices,
+        teacher.classes,
+        teacher.spec,
+        speaker,
+        hear=banks.hearing(teacher.model),
+        overwrite=options.overwrite,
+    )
+    there, notes = writer.complete, {}
+    if not there:
+        states = invert(teacher, row, **choices, first=writer.batches, memory=writer.state)
+        notes = _run(writer, states, f"{row.name} on {teacher.card.name}")
+    bank = banks.load(options.out)
+    for name in bank.damaged:
+        print(f"frami synthesize: left out: {name}", file=sys.stderr)
     value = {
-        "clips": len(made),
-        "as_asked": round(made.as_asked, 4),
-        "confidence": round(float(made.confidence.mean()), 4),
-        "seconds": round(time.perf_counter() - start, 2),
-        "bank": str(folder / banks.WEIGHTS),
-        "macs": arithmetic(teacher, settings["seconds"]),
+        "clips": len(bank),
+        "as_asked": round(bank.as_asked, 4),
+        "confidence": round(float(bank.confidence.mean()), 4),
+        "seconds": bank.seconds,
+        "bank": str(bank.folder / banks.MANIFEST),
+        "macs": arithmetic(teacher, (low + high) / 2),
+        "notes": list(notes),
+        "already_there": there,
     }
     cost = value["macs"]
     line = (
-        f"{value['clips']} clips in {value['seconds']:.1f} s, {value['as_asked']:.1%} heard as asked "
-        f"(mean confidence {value['confidence']:.1%}): {folder}"
+        f"{'already there: ' if there else ''}{value['clips']} clips in {value['seconds']:.1f} s, "
+        f"{value['as_asked']:.1%} heard as asked (mean confidence {value['confidence']:.1%}): {bank.folder}"
     )
     arithmetic_line = (
         f"forward pass of a clip, in million multiply-accumulates: teacher {cost['teacher'] / 1e6:.1f}, "
@@ -82,12 +137,33 @@ def _synthesize(options) -> tuple[dict, list[str]]:
     return value, [line, arithmetic_line]
 
 
+def _run(writer, states, label: str) -> dict[str, None]:
+    """Save the batches of a run as they are finished; returns its notes, which it prints once each."""
+    notes: dict[str, None] = {}
+    with progress_bar("step", label) as bar:
+        if writer.batches:
+            bar.write(f"frami synthesize: goes on behind the {writer.made} clips that are there", file=sys.stderr)
+        for state in states:
+            for note in state.notes:
+                if note not in notes:
+                    bar.write(f"frami synthesize: {note}", file=sys.stderr)
+                notes[note] = None
+            moved(bar)((state.batch - 1) * state.steps + state.step, state.batches * state.steps)
+            bar.set_postfix(confidence=f"{state.confidence:.0%}")
+            if state.finished:
+                writer.append(state.clips, seconds=state.seconds, state=state.memory())
+    writer.finish()
+    return notes
+
+
 def _gallery(options) -> tuple[dict, list[str]]:
     from frami import checkpoints
     from frami.device import pick
     from frami.gallery import make
     from frami.home import ASSETS
 
+    if options.explore:
+        return _explore(options)
     out = Path(options.out) if options.out else ASSETS / "gallery"
     names = options.teachers or [card.name for card in checkpoints.bundled("teacher")]
     rows = []
@@ -98,4 +174,40 @@ def _gallery(options) -> tuple[dict, list[str]]:
                 make(teacher, out / name, each=options.each, steps=options.steps, seed=options.seed, report=moved(bar))
             )
     lines = [f"{row['teacher']:13} {row['clips']} clips, {row['as_asked']:.1%} heard as asked" for row in rows]
+    return {"out": str(out), "teachers": rows}, lines
+
+
+def _explore(options) -> tuple[dict, list[str]]:
+    from frami import checkpoints
+    from frami.device import pick
+    from frami.gallery import EXPLORE_CLIPS, explore
+    from frami.home import ASSETS
+
+    out = Path(options.out) if options.out else ASSETS / "explore"
+    rows = []
+    for name in options.teachers or [card.name for card in checkpoints.bundled("teacher")]:
+        teacher = checkpoints.load(name, pick(options.device))
+        with progress_bar("step", name) as bar:
+
+            def report(what: str, done: int, total: int, name=name, bar=bar) -> None:
+                bar.set_description(f"{name}: {what}", refresh=False)
+                moved(bar)(done, total)
+
+            rows.append(
+                explore(
+                    teacher,
+                    out / name,
+                    samples=options.samples or EXPLORE_CLIPS,
+                    steps=options.steps,
+                    seed=options.seed,
+                    data_folder=options.data,
+                    report=report,
+                )
+            )
+    lines = []
+    for row in rows:
+        clips = ", ".join(f"{count} of {recipe}" for recipe, count in row["clips"].items())
+        beside = row["measures"]["real_clips"]
+        beside = f"measured beside {beside} recordings" if beside else "no recordings here to measure beside"
+        lines.append(f"{row['teacher']:13} {clips}; {row['bytes'] / 1e6:.1f} MB; {beside}")
     return {"out": str(out), "teachers": rows}, lines

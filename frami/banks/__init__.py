@@ -1,0 +1,12 @@
+"""Banks of made clips on disk: one shard a finished batch, one sound file a clip, and a manifest for people.
+
+``shards/`` is the truth: what lies there whole is what the bank holds. ``manifest.json`` says with which settings, and
+lists the clips; in a long run it lags behind the shards by at most a tenth. ``resume.pt`` is there until a run has
+finished and holds what the next batch needs to know of the earlier ones.
+"""
+
+from frami.banks.bank import Bank, load
+from frami.banks.folder import MANIFEST, BankError
+from frami.banks.writer import Hear, Writer, create, hearing
+
+__all__ = ["MANIFEST", "Bank", "BankError", "Hear", "Writer", "create", "hearing", "load"]

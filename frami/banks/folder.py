@@ -1,0 +1,144 @@
+"""The folder of a bank: where its parts lie, what its manifest says, and how a new bank takes an old one's place."""
+
+import json
+import os
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from frami.audio import MelSpec
+from frami.banks import shards
+from frami.banks.shards import FORMAT, Damaged, Shard
+from frami.errors import FramiError
+from frami.inversion import Clips
+
+MANIFEST = "manifest.json"
+SHARDS = "shards"
+RESUME = "resume.pt"
+NEW = ".new"
+_HEAD = {"settings", "mel_spec", "vocoder", "ending", "classes", "seconds", "complete", "shards", "clips"}
+
+
+class BankError(FramiError):
+    """A bank that is missing, damaged, or in the way."""
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    return folder / SHARDS / shards.NAME.format(number)
+
+
+def shard_numbers(folder: Path) -> list[int]:
+    """Numbers of the shards that are there, whole or not, in order."""
+    names = (re.fullmatch(r"shard-(\d{5,})\.safetensors", path.name) for path in (folder / SHARDS).glob("shard-*"))
+    return sorted(int(name[1]) for name in names if name)
+
+
+def read_shards(folder: Path, manifest: dict) -> tuple[dict[int, Shard], dict[int, str]]:
+    """Whole shards, and names of the damaged or missing ones with the reason; both by number, in order."""
+    there = shard_numbers(folder)
+    shape = MelSpec.from_dict(manifest["mel_spec"]).n_mels, len(manifest["classes"])
+
+    def one(number: int) -> Shard | str:
+        try:
+            shard = shards.read(shard_path(folder, number))
+            if (shard.frames.shape[1], shard.logits.shape[1]) != shape:
+                raise Damaged("it belongs to another bank")
+            return shard
+        except Damaged as error:
+            return f"{SHARDS}/{shards.NAME.format(number)} ({error if number in there else 'missing'})"
+
+    numbers = range(max([manifest["shards"], *(number + 1 for number in there)]))
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        read = dict(zip(numbers, pool.map(one, numbers), strict=True))
+    whole = {number: shard for number, shard in read.items() if isinstance(shard, Shard)}
+    return whole, {number: reason for number, reason in read.items() if number not in whole}
+
+
+def entries(clips: Clips | Shard, first: int, manifest: dict) -> list[dict]:
+    """What the manifest says of each clip: file, classes asked for and heard, confidence (0–1), seconds.
+
+    ``first`` is the number of the first clip in the bank; the names of sound files begin with these numbers.
+    """
+    classes, ending, spec = manifest["classes"], manifest["ending"], MelSpec.from_dict(manifest["mel_spec"])
+    columns = (clips.asked.tolist(), clips.heard.tolist(), clips.confidence.tolist(), clips.lengths.tolist())
+    return [
+        {
+            "file": f"{i:03d}_{_plain(classes[asked])}.{ending}" if ending else None,
+            "asked": asked,
+            "asked_name": classes[asked],
+            "heard": heard,
+            "heard_name": classes[heard],
+            "confidence": round(confidence, 4),
+            "seconds": round(spec.seconds(length), 3),
+        }
+        for i, (asked, heard, confidence, length) in enumerate(zip(*columns, strict=True), first)
+    ]
+
+
+def _plain(name: str) -> str:
+    """A class name that may be part of a file name."""
+    return re.sub(r"[^\w-]+", "_", name)
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest as it was last written. Raises BankError when it is missing, damaged or of another format."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            age = "a newer" if manifest["format"] > FORMAT else "an older"
+            raise BankError(f"{path}: written by {age} frami, which this one cannot read")
+        if missing := _HEAD - set(manifest):
+            raise KeyError(", ".join(sorted(missing)))
+        return manifest
+    except FileNotFoundError:
+        raise BankError(f"{folder} holds no bank ({MANIFEST} is missing)") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BankError(f"{path}: damaged ({error}); make the bank again") from error
+
+
+def write_manifest(folder: Path, manifest: dict) -> None:
+    """Write the manifest, a line a clip. OSError when the disk refuses."""
+    lines = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in manifest["clips"])
+    rest = {key: value for key, value in manifest.items() if key != "clips"}
+    head = json.dumps(rest, indent=1, ensure_ascii=False).removesuffix("\n}")
+    shards.write(folder / MANIFEST, f'{head},\n "clips": [\n{lines}\n ]\n}}\n'.encode())
+
+
+def settle(folder: Path) -> None:
+    """Put a bank that waits in ``.new`` in the place of the old one, also where an earlier try was cut off.
+
+    Its manifest, written last, says that it is whole. The old manifest goes last, and the new one comes last. Raises
+    BankError when the disk refuses.
+    """
+    new = folder / NEW
+    if not (new / MANIFEST).exists():
+        return
+    try:
+        if (folder / MANIFEST).exists():
+            _clear(folder)
+        for path in sorted(path for path in new.rglob("*") if path.is_file() and path.name != MANIFEST):
+            target = folder / path.relative_to(new)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+        (new / MANIFEST).replace(folder / MANIFEST)
+        shutil.rmtree(new, ignore_errors=True)
+    except OSError as error:
+        raise BankError(f"{folder}: the old bank cannot be replaced ({error})") from error
+
+
+def _clear(folder: Path) -> None:
+    """Remove a bank and its sounds, the manifest last, and nothing else that lies in its folder."""
+    with suppress(BankError):
+        manifest = read_manifest(folder)
+        names = "|".join(re.escape(_plain(name)) for name in manifest["classes"])
+        sound = re.compile(rf"\d{{3,}}_({names})\.{manifest['ending']}")
+        for path in list(folder.iterdir()):
+            if sound.fullmatch(path.name):
+                path.unlink()
+    for number in shard_numbers(folder):
+        shard_path(folder, number).unlink()
+    (folder / RESUME).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink()

@@ -1,0 +1,155 @@
+"""One file of a bank: clips of a finished batch, stored without padding, that shows whether it is whole."""
+
+import math
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from frami.audio import MelSpec
+from frami.inversion import Clips, Trajectory
+
+FORMAT = 2
+NAME = "shard-{:05d}.safetensors"
+_CLIPS = ("frames", "lengths", "asked", "heard", "confidence", "logits", "pooled")
+_TRAJECTORY = ("trajectory", "trajectory_steps")
+_LEVELS = 255
+_SMALL = 2**20
+
+
+class Damaged(Exception):
+    """A shard that is not what was written; the message says why."""
+
+
+@dataclass
+class Shard:
+    """Clips as a shard holds them.
+
+    first : number of its first clip in the bank; frames : Tensor[sum of lengths, F], float16 or float32, one clip
+    behind the other; lengths, asked, heard, confidence, logits, pooled : as in ``Clips``.
+    """
+
+    first: int
+    frames: Tensor
+    lengths: Tensor
+    asked: Tensor
+    heard: Tensor
+    confidence: Tensor
+    logits: Tensor
+    pooled: Tensor
+
+    def __len__(self) -> int:
+        return len(self.asked)
+
+
+def flat(clips: Clips) -> Tensor:
+    """Frames of all clips, one clip behind the other: Tensor[sum of lengths, F]."""
+    if not 1 <= int(clips.lengths.min()) <= int(clips.lengths.max()) <= clips.mels.shape[-1]:
+        raise ValueError(f"lengths from 1 to {clips.mels.shape[-1]} frames are possible, not {clips.lengths.tolist()}")
+    inside = torch.arange(clips.mels.shape[-1]) < clips.lengths[:, None]
+    return clips.mels[:, 0].transpose(1, 2)[inside]
+
+
+def padded(frames: Tensor, offsets: Tensor, indices: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """Clips out of flat frames, in one gather.
+
+    Returns log-Mels Tensor[B, 1, F, T] in float32, ``floor`` behind each end, and lengths Tensor[B].
+    frames : Tensor[sum of lengths, F]; offsets : Tensor[N + 1], where each clip begins and the last ends; indices :
+    Tensor[B], at least one. IndexError for a clip that is not there.
+    """
+    starts, lengths = offsets[:-1][indices], offsets[1:][indices] - offsets[:-1][indices]
+    steps = torch.arange(int(lengths.max()), device=offsets.device)
+    inside = steps < lengths[:, None]
+    rows = starts[:, None] + steps * inside
+    mels = frames[rows].float().masked_fill_(~inside[..., None], floor)
+    return mels.transpose(1, 2).contiguous()[:, None], lengths
+
+
+def pack(clips: Clips, frames: Tensor, first: int, spec: MelSpec, trajectory: Trajectory | None = None) -> bytes:
+    """Content of a shard.
+
+    frames : ``flat(clips)`` in the precision to keep; first : number of the first clip in the bank. A trajectory is
+    kept in 256 even levels from the floor to the ceiling of ``spec``: half a level is 0.03 (0.25 dB).
+    """
+    tensors = {"frames": frames} | {name: getattr(clips, name).contiguous() for name in _CLIPS if name != "frames"}
+    metadata = {"format": str(FORMAT), "first": str(first), "crc32": _crc(tensors, first)}
+    if trajectory is not None:
+        scaled = (trajectory.mels.float() - spec.floor) / (spec.ceiling - spec.floor)
+        levels = (scaled.clamp(0, 1) * _LEVELS).round().to(torch.uint8).transpose(0, 1).contiguous()
+        shown = {"trajectory": levels, "trajectory_steps": torch.tensor(trajectory.steps)}
+        metadata["trajectory_crc32"] = _crc(shown, first)
+        tensors |= shown
+    return save(tensors, metadata)
+
+
+def read(path: Path) -> Shard:
+    """A shard's clips, without its trajectory. Large ones stay memory-mapped. Raises Damaged."""
+    first, tensors = _read(path, _CLIPS, "crc32")
+    if not all(finite(tensors[name]) for name in ("frames", "confidence", "logits", "pooled")):
+        raise Damaged("values that are not finite")
+    if sum(tensor.nbytes for tensor in tensors.values()) < _SMALL:
+        # A process may hold some 65,000 maps: many small shards must not each keep one.
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    return Shard(first, **tensors)
+
+
+def read_trajectory(path: Path, row: int, spec: MelSpec) -> tuple[list[int], Tensor] | None:
+    """Steps, and log-Mels Tensor[S, F, T] after each, of a shard's clip; None where none was kept. Raises Damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            if not set(_TRAJECTORY) <= set(file.keys()):
+                return None
+    except (OSError, SafetensorError) as error:
+        raise Damaged(str(error)) from error
+    _, tensors = _read(path, _TRAJECTORY, "trajectory_crc32")
+    levels = tensors["trajectory"][row].float() / _LEVELS
+    return tensors["trajectory_steps"].tolist(), spec.floor + levels * (spec.ceiling - spec.floor)
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether a tensor has neither NaN nor infinity (many times faster than to ask each value)."""
+    least, most = tensor.aminmax()
+    return math.isfinite(least) and math.isfinite(most)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all. OSError when the disk refuses."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path, names: tuple[str, ...], mark: str) -> tuple[int, dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            first = int(metadata["first"])
+            tensors = {name: file.get_tensor(name) for name in names}
+    except KeyError as error:
+        raise Damaged(f"it does not say its {error}") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise Damaged(str(error)) from error
+    if metadata.get("format") != str(FORMAT) or metadata.get(mark) != _crc(tensors, first):
+        raise Damaged("its checksum is another one")
+    return first, tensors
+
+
+def _crc(tensors: dict[str, Tensor], first: int) -> str:
+    """Checksum of names, kinds, shapes and bytes."""
+    crc = zlib.crc32(str(first).encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy(), crc)
+    return f"{crc:08x}"

@@ -1,0 +1,254 @@
+"""Making a bank: finished batches are added one by one, and an interrupted run goes on behind the last of them."""
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from frami import audio
+from frami.audio import AudioError, MelSpec
+from frami.banks import shards
+from frami.banks.folder import (
+    MANIFEST,
+    NEW,
+    RESUME,
+    BankError,
+    entries,
+    read_manifest,
+    read_shards,
+    settle,
+    shard_numbers,
+    shard_path,
+    write_manifest,
+)
+from frami.inversion import Clips, Trajectory
+from frami.vocoder import Vocoder
+
+#: Clips up to which the manifest is written after every batch; from there on when the bank has grown by a tenth.
+OFTEN = 1000
+
+#: The teacher's answer: ``hear(mels Tensor[B, 1, F, T], lengths Tensor[B])`` gives the classes heard, Tensor[B].
+Hear = Callable[[Tensor, Tensor], Tensor]
+
+
+def hearing(model: nn.Module) -> Hear:
+    """The ``hear`` of a classifier, for ``create``."""
+    device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def hear(mels: Tensor, lengths: Tensor) -> Tensor:
+        return model(mels.to(device), lengths.to(device)).logits.argmax(1).cpu()
+
+    return hear
+
+
+def create(
+    folder: str | Path,
+    settings: dict,
+    classes: Sequence[str],
+    spec: MelSpec,
+    vocoder: Vocoder | None = None,
+    *,
+    ending: str = "wav",
+    hear: Hear | None = None,
+    overwrite: bool = False,
+) -> "Writer":
+    """A writer for the bank of these settings, which goes on where an interrupted run of the same settings stopped.
+
+    A finished bank of the same settings is left as it is (``writer.complete``). Another one is kept unless
+    ``overwrite``, and then stays until the first batch of the new one is saved. Without a vocoder no sounds are
+    written; ``ending`` chooses their format. With ``hear`` a shard is kept in float32 where float16 would change the
+    teacher's answer. Raises BankError.
+    """
+    folder = Path(folder)
+    if vocoder is not None:
+        vocoder.check(spec)
+    head = {
+        "format": shards.FORMAT,
+        "settings": json.loads(json.dumps(settings)),
+        "mel_spec": spec.to_dict(),
+        "vocoder": vocoder.name if vocoder else None,
+        "ending": ending if vocoder else None,
+        "classes": list(classes),
+    }
+    if folder.exists() and not folder.is_dir():
+        raise BankError(f"{folder} is a file; choose a folder for the bank")
+    writer = Writer(folder, head, vocoder, hear)
+    try:
+        settle(folder)
+        if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
+            writer._begin(folder)
+        elif overwrite:
+            writer._begin(folder / NEW)
+        elif (folder / MANIFEST).exists():
+            writer._go_on(read_manifest(folder))
+        else:
+            raise BankError(f"{folder} is not empty and holds no bank; choose another --out, or add --overwrite")
+    except OSError as error:
+        raise BankError(f"{folder}: no bank can be written there ({error.strerror or error})") from error
+    return writer
+
+
+class Writer:
+    """Adds finished batches to a bank; ``create`` makes one.
+
+    made : clips made so far, those of damaged shards among them; batches : their batches; state : what ``append`` was
+    given with the last of them, or None; seconds : time that all of it took; complete : the run has finished;
+    damaged : shards that are not whole any more, with the reason.
+    """
+
+    def __init__(self, folder: Path, head: dict, vocoder: Vocoder | None, hear: Hear | None):
+        self.folder = folder
+        self.made, self.batches, self.seconds = 0, 0, 0.0
+        self.state: dict | None = None
+        self.complete = False
+        self.damaged: list[str] = []
+        self._head, self._vocoder, self._hear = head, vocoder, hear
+        self._spec = MelSpec.from_dict(head["mel_spec"])
+        self._entries: list[dict] = []
+        self._at, self._before, self._noted = folder, 0.0, 0
+
+    @property
+    def manifest(self) -> dict:
+        """The manifest as it would be written now."""
+        heard = sum(entry["asked"] == entry["heard"] for entry in self._entries)
+        return self._head | {
+            "seconds": round(self.seconds, 2),
+            "as_asked": round(heard / len(self._entries), 4) if self._entries else None,
+            "complete": self.complete,
+            "shards": self.batches,
+            "clips": list(self._entries),
+        }
+
+    def append(
+        self, clips: Clips, *, seconds: float, trajectory: Trajectory | None = None, state: dict | None = None
+    ) -> None:
+        """Save the clips of a finished batch as a new shard; no earlier shard or sound changes.
+
+        seconds : time since this run began or went on; that of the runs before is added. trajectory : of these clips.
+        state : nested dicts of tensors and numbers that the run gets back when it goes on. Raises BankError when the
+        bank is complete, the disk refuses, or a clip is not finite; what was saved before stays.
+        """
+        if self.complete:
+            raise BankError(f"{self.folder} is finished and takes no more clips")
+        full = shards.flat(clips)
+        if not all(map(shards.finite, (full, clips.confidence, clips.logits, clips.pooled))):
+            raise BankError(f"{self.folder}: a clip of batch {self.batches + 1} is not finite; try other settings")
+        content = shards.pack(clips, self._kept(full, clips), self.made, self._spec, trajectory)
+        listed = entries(clips, self.made, self._head)
+        sounds = self._vocoder(clips.mels, clips.lengths) if self._vocoder else [None] * len(clips)
+        path, resume, spent = shard_path(self._at, self.batches), self._at / RESUME, self._before + seconds
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for entry, sound in zip(listed, sounds, strict=True):
+                if sound is not None:
+                    audio.save(self._at / entry["file"], sound, self._spec.sample_rate)
+            shards.write(path, content)
+            if state is None:
+                resume.unlink(missing_ok=True)
+            else:
+                shards.write(resume, _packed({"batches": self.batches + 1, "seconds": spent, "state": state}))
+            self._entries += listed
+            self.made, self.batches, self.state, self.seconds = self.made + len(clips), self.batches + 1, state, spent
+            if self.made <= OFTEN or self.made >= 1.1 * self._noted:
+                self._note()
+            if self._at != self.folder:
+                settle(self.folder)
+                self._at = self.folder
+        except (OSError, AudioError) as error:
+            raise BankError(f"{self.folder}: the bank cannot be written ({error})") from error
+
+    def finish(self) -> None:
+        """Say that the run has finished. Raises BankError when it made nothing or the disk refuses."""
+        if not self.made:
+            raise BankError(f"{self.folder}: nothing was made, so there is nothing to finish")
+        self.complete = True
+        try:
+            self._note()
+            (self.folder / RESUME).unlink(missing_ok=True)
+        except OSError as error:
+            raise BankError(f"{self.folder}: the bank cannot be written ({error})") from error
+
+    def _begin(self, at: Path) -> None:
+        """Start an empty bank. One that is to replace another gets its manifest with its first clips."""
+        shutil.rmtree(self.folder / NEW, ignore_errors=True)
+        at.mkdir(parents=True, exist_ok=True)
+        self._at = at
+        if at == self.folder:
+            self._note()
+
+    def _go_on(self, manifest: dict) -> None:
+        """Find out where the run stopped. Shards behind its saved state are removed: the run makes the same again."""
+        other = _differences(self._head, manifest)
+        if other:
+            raise BankError(
+                f"{self.folder} holds a bank made with other settings ({', '.join(other)}); "
+                "choose another --out, or add --overwrite"
+            )
+        if manifest["complete"]:
+            self.complete, self.seconds = True, manifest["seconds"]
+            self.made, self.batches = len(manifest["clips"]), manifest["shards"]
+            return
+        whole, damaged = read_shards(self.folder, manifest)
+        saved = _saved(self.folder / RESUME)
+        if saved is None or saved["batches"] - 1 not in whole:
+            saved = {"batches": max(whole, default=-1) + 1, "seconds": manifest["seconds"], "state": None}
+        self.batches, self.seconds, self.state = saved["batches"], saved["seconds"], saved["state"]
+        for number in reversed(shard_numbers(self.folder)):
+            if number >= self.batches:
+                shard_path(self.folder, number).unlink()
+        self._before = self.seconds
+        self.damaged = [reason for number, reason in damaged.items() if number < self.batches]
+        for shard in (shard for number, shard in whole.items() if number < self.batches):
+            self._entries += entries(shard, shard.first, self._head)
+            self.made = shard.first + len(shard)
+        self._note()
+
+    def _kept(self, full: Tensor, clips: Clips) -> Tensor:
+        """Frames in half precision, or as they are where that would change what the teacher hears."""
+        half = full.half()
+        if not shards.finite(half):
+            return full
+        if self._hear is None:
+            return half
+        offsets = torch.cat([torch.zeros(1, dtype=torch.long), clips.lengths.cumsum(0)])
+
+        def heard(frames: Tensor) -> Tensor:
+            return self._hear(*shards.padded(frames, offsets, torch.arange(len(clips)), self._spec.floor))
+
+        answer = heard(half)
+        return half if torch.equal(answer, clips.heard) or torch.equal(answer, heard(full)) else full
+
+    def _note(self) -> None:
+        write_manifest(self._at, self.manifest)
+        self._noted = len(self._entries)
+
+
+def _differences(head: dict, manifest: dict) -> list[str]:
+    """Names of the settings in which two banks differ."""
+    own, there = head["settings"], manifest["settings"]
+    other = [key for key in own | there if own.get(key) != there.get(key)]
+    return other + [key for key in head if key != "settings" and head[key] != manifest[key]]
+
+
+def _packed(values: dict) -> bytes:
+    file = io.BytesIO()
+    torch.save(values, file)
+    return file.getvalue()
+
+
+def _saved(path: Path) -> dict | None:
+    """Content of ``resume.pt``; None when it is missing or damaged."""
+    try:
+        with zipfile.ZipFile(path) as file:  # torch.load does not check the sums that its format holds
+            if file.testzip() is not None:
+                return None
+        saved = torch.load(path, weights_only=True)
+        return saved if {"batches", "seconds", "state"} <= set(saved) else None
+    except Exception:  # a damaged file may raise anything; the run goes on without it
+        return None
