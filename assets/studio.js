@@ -4,6 +4,7 @@ window.frami = (() => {
   "use strict";
   const sounds = new Map();            // clip id -> promise of a playable address
   const player = new Audio();
+  const additions = [];                // what other tabs add to the detail panel: add(root, selected)
   let selected = null, drawDetail = () => {};
 
   // ---- colours: the magma map (van der Walt and Smith, CC0), interpolated between its anchors
@@ -14,7 +15,8 @@ window.frami = (() => {
     const c = anchors[k].map((v, j) => Math.round(v + w * (anchors[k + 1][j] - v)));
     magma[i] = 255 << 24 | c[2] << 16 | c[1] << 8 | c[0];
   }
-  const series = { "class": "--frami-s1", batch_norm: "--frami-s2", contrast: "--frami-s3", adversarial: "--frami-s4", confidence: "--frami-s5" };
+  const series = { "class": "--frami-s1", batch_norm: "--frami-s2", contrast: "--frami-s3", adversarial: "--frami-s4", confidence: "--frami-s5",
+    balance: "--frami-s6", activation: "--frami-s7", variation: "--frami-s8" };
 
   const el = (tag, cls, text) => {
     const e = document.createElement(tag);
@@ -83,7 +85,7 @@ window.frami = (() => {
     document.querySelectorAll(".frami-tile, .frami-detail .picture").forEach(box => {
       const mine = on && box.dataset.id === player.dataset.clip;
       box.classList.toggle("playing", mine);
-      if (mine) box.querySelector(".playhead").style.left = `${100 * share}%`;
+      if (mine) box.querySelector(".playhead").style.left = `${100 * share * (box.classList.contains("picture") ? 1 : width(box))}%`;
     });
     if (on) requestAnimationFrame(follow);
   }
@@ -97,8 +99,11 @@ window.frami = (() => {
     return play(clip, server);
   }
 
+  // the part of its tile that a clip's picture takes: tiles on one wall share one scale of time
+  const width = box => box.clip.frames / Math.max(box.clip.frames, box.longest || 0);
+
   // ---- a tile: one clip as a button; arrow keys walk along the wall
-  function tile(clip, axis, server, state) {
+  function tile(clip, axis, server, state, longest) {
     const button = el("button", "frami-tile");
     button.type = "button";
     button.append(el("canvas"), el("span", "playhead"), el("span", "name"), el("span", "share"));
@@ -110,12 +115,12 @@ window.frami = (() => {
       const next = all[all.indexOf(button) + step];
       if (next) { event.preventDefault(); next.focus(); next.click(); }
     });
-    update(button, clip, axis, state);
+    update(button, clip, axis, state, longest);
     return button;
   }
-  function update(button, clip, axis, state) {
+  function update(button, clip, axis, state, longest) {
     const same = button.clip && button.clip.mel === clip.mel;
-    button.clip = clip; button.axis = axis; button.forming = state === "forming";
+    button.clip = clip; button.axis = axis; button.longest = longest; button.forming = state === "forming";
     button.dataset.id = clip.id;
     button.dataset.state = state;
     button.classList.toggle("missed", clip.heard !== clip.asked);
@@ -124,16 +129,16 @@ window.frami = (() => {
     button.querySelector(".share").textContent =
       clip.heard === clip.asked ? percent(clip.confidence) : `heard as ${clip.heard}`;
     button.title = clip.heard === clip.asked ? clip.asked : `${clip.asked}, heard as ${clip.heard}`;
-    button.setAttribute("aria-label", `${clip.asked}, heard as ${clip.heard}, ${percent(clip.confidence)} sure. Play`);
+    button.setAttribute("aria-label", `${clip.unasked ? "" : `${clip.asked}, `}heard as ${clip.heard}, ${percent(clip.confidence)} sure. Play`);
     button.setAttribute("aria-pressed", String(!!selected && selected.clip.id === clip.id));
-    button.style.setProperty("--frames", clip.frames);
+    button.firstChild.style.width = `${100 * width(button)}%`;
   }
-  function fill(box, clips, axis, server, state) {
+  function fill(box, clips, axis, server, state, longest) {
     const have = new Map([...box.children].map(b => [b.dataset.id, b]));
     clips.forEach((clip, i) => {
       let button = have.get(clip.id);
-      if (button) { have.delete(clip.id); update(button, clip, axis, state); }
-      else button = tile(clip, axis, server, state);
+      if (button) { have.delete(clip.id); update(button, clip, axis, state, longest); }
+      else button = tile(clip, axis, server, state, longest);
       if (box.children[i] !== button) box.insertBefore(button, box.children[i] || null);
     });
     have.forEach(b => b.remove());
@@ -151,13 +156,14 @@ window.frami = (() => {
     const root = element.querySelector(".frami-wall");
     const draw = () => {
       const value = props.value || {};
+      const longest = Math.max(0, ...(value.groups || []).flatMap(g => g.clips.map(c => c.frames)));
       root.replaceChildren();
       if (value.message) root.append(el("p", "frami-empty", value.message));
       for (const group of value.groups || []) {
         const box = el("section", "frami-group");
         box.append(el("h3", "", group.title));
         const tiles = el("div", "frami-tiles");
-        fill(tiles, group.clips, value.axis, server, "done");
+        fill(tiles, group.clips, value.axis, server, "done", longest);
         box.append(tiles);
         root.append(box);
       }
@@ -180,7 +186,7 @@ window.frami = (() => {
   }
   function live(element, props, server, watch) {
     const root = element.querySelector(".frami-live");
-    const status = el("p", "status"), bar = el("div", "bar"), fillBar = el("div"), curves = el("div", "curves");
+    const status = el("p", "status"), remarks = el("p", "remarks"), bar = el("div", "bar"), fillBar = el("div"), curves = el("div", "curves");
     const forming = el("div", "frami-tiles"), done = el("div", "frami-tiles");
     const formingTitle = el("h3", "", "Forming"), doneTitle = el("h3", "", "Done");
     const spoken = el("p", "frami-spoken");
@@ -188,7 +194,7 @@ window.frami = (() => {
     bar.setAttribute("role", "progressbar");
     bar.setAttribute("aria-label", "Progress of the run");
     bar.append(fillBar);
-    root.append(status, spoken, bar, curves, formingTitle, forming, doneTitle, done);
+    root.append(status, spoken, bar, remarks, curves, formingTitle, forming, doneTitle, done);
     const draw = () => {
       const value = props.value || {};
       const finished = (props.finished || []).filter(c => value.run && c.id.startsWith(`run/${value.run}/`));
@@ -198,6 +204,8 @@ window.frami = (() => {
       status.textContent = words(value, finished);
       const brief = value.state === "running" ? `Running, batch ${value.batch} of ${value.batches}` : status.textContent;
       if (spoken.textContent !== brief && value.run) spoken.textContent = brief;
+      remarks.textContent = (value.notes || []).join(" · ");
+      remarks.hidden = !remarks.textContent;
       bar.setAttribute("aria-valuenow", Math.round(100 * (value.share || 0)));
       fillBar.style.width = `${100 * (value.share || 0)}%`;
       bar.hidden = !["running", "waiting"].includes(value.state);
@@ -206,8 +214,9 @@ window.frami = (() => {
       formingTitle.hidden = forming.hidden = !now.length;
       doneTitle.hidden = done.hidden = !finished.length;
       if (value.axis) {
-        fill(forming, now, value.axis, server, "forming");
-        fill(done, finished, value.axis, server, "done");
+        const longest = Math.max(...now.map(c => c.frames), ...finished.map(c => c.frames));
+        fill(forming, now, value.axis, server, "forming", longest);
+        fill(done, finished, value.axis, server, "done", longest);
       }
       rove(root);
       // Generate was disabled under the reader's fingers: go on at Stop
@@ -226,8 +235,11 @@ window.frami = (() => {
   }
   function words(value, finished) {
     const good = finished.filter(c => c.heard === c.asked).length;
-    const kept = finished.length ? `${finished.length} clips, ${good} heard as asked` : "nothing was finished";
-    const who = value.teacher ? `${value.teacher} · ` : "";
+    const classes = new Set(finished.map(c => c.heard)).size;
+    const kept = !finished.length ? "nothing was finished"
+      : value.unasked ? `${finished.length} clips of ${classes} class${classes > 1 ? "es" : ""}`
+      : `${finished.length} clips, ${good} heard as asked`;
+    const who = value.teacher ? `${value.teacher} · ${value.recipe} · ` : "";
     switch (value.state) {
       case "waiting": return value.ahead ? `Waiting for ${value.ahead} other run${value.ahead > 1 ? "s" : ""} on this machine…` : "Starting…";
       case "running": return `${who}batch ${value.batch} of ${value.batches}, step ${value.step} of ${value.steps} · ` +
@@ -250,11 +262,11 @@ window.frami = (() => {
         figure.dataset.name = name;
         figure.append(el("figcaption"), el("canvas"));
         figure.firstChild.append(el("b", "", name.replace("_", " ")), el("span", "now"));
-        figure.title = name === "confidence" ? "the teacher's mean probability of the class asked for" : (value.hints || {})[name] || "";
+        figure.title = name === "confidence" ? `the teacher's mean probability of the class ${value.unasked ? "that it hears" : "asked for"}` : (value.hints || {})[name] || "";
         box.append(figure);
       }
       const points = curves[name], last = points[points.length - 1];
-      figure.querySelector(".now").textContent = name === "confidence" ? percent(last) : last.toPrecision(3);
+      figure.querySelector(".now").textContent = name === "confidence" ? percent(last) : Math.abs(last) < 1000 ? last.toPrecision(3) : Math.round(last);
       line(figure.querySelector("canvas"), points, series[name], name === "confidence");
     }
     have.forEach(f => f.remove());
@@ -264,7 +276,8 @@ window.frami = (() => {
     canvas.width = w * ratio; canvas.height = h * ratio;
     const context = canvas.getContext("2d");
     context.scale(ratio, ratio);
-    const low = share ? 0 : Math.min(0, ...points), high = share ? 1 : Math.max(...points, 1e-9);
+    const most = Math.max(...points), low = share ? 0 : Math.min(0, ...points);
+    const high = share ? 1 : most > 0 ? most : Math.max(most, low + 1e-9);   // a term that is never positive fills its box too
     const style = getComputedStyle(canvas);
     context.strokeStyle = style.getPropertyValue("--frami-line");
     context.beginPath(); context.moveTo(0, h - .5); context.lineTo(w, h - .5); context.stroke();
@@ -296,7 +309,7 @@ window.frami = (() => {
         again.type = close.type = "button";
         again.setAttribute("aria-label", "Play again");
         close.setAttribute("aria-label", "Close");
-        again.addEventListener("click", () => play(selected.clip, selected.server));
+        again.addEventListener("click", () => play(selected.state || selected.clip, selected.server));
         close.addEventListener("click", () => {
           selected = null;
           player.pause();
@@ -307,14 +320,19 @@ window.frami = (() => {
         problem.setAttribute("role", "alert");
         title.append(el("b"), el("span"));
         head.append(again, title, close);
-        root.replaceChildren(head, spectrogram(clip, axis), el("div", "bars"), el("p", "meta"), problem);
+        root.replaceChildren(head, spectrogram(clip, axis), el("div", "way"), el("div", "bars"), el("p", "meta"), problem);
       }
-      paint(root.querySelector(".picture canvas"), clip, axis);
+      const shown = selected.state || clip, picture = root.querySelector(".picture");
+      picture.dataset.id = shown.id;
+      paint(picture.querySelector("canvas"), shown, axis);
       root.querySelector(".title b").textContent = clip.asked;
-      root.querySelector(".title span").textContent =
-        clip.heard === clip.asked ? `heard as asked, ${percent(clip.confidence)} sure` : `but heard as ${clip.heard}`;
-      bars(root.querySelector(".bars"), clip);
+      root.querySelector(".title span").textContent = selected.state ? `at step ${shown.step} heard as ${shown.heard}, ${percent(shown.top[0][1])} sure`
+        : clip.unasked ? `heard in it, ${percent(clip.confidence)} sure; no class was asked for`
+        : clip.heard === clip.asked ? `heard as asked, ${percent(clip.confidence)} sure` : `but heard as ${clip.heard}`;
+      bars(root.querySelector(".bars"), shown, clip);
+      way(root.querySelector(".way"), selected);
       meta(root.querySelector(".meta"), selected);
+      additions.forEach(add => add(root, selected));
     };
     drawDetail();
   }
@@ -339,14 +357,47 @@ window.frami = (() => {
     plot.append(el("span", "unit kilo", "kHz"), ylab, picture, key, xlab, el("span", "unit second", "s"));
     return plot;
   }
-  function bars(box, clip) {
-    box.replaceChildren(el("h4", "", "What the teacher hears"));
+  // ---- how a finished clip came to be: its kept states, asked for once, when it is first looked at
+  const ways = new Map();
+  async function statesOf(clip, server) {
+    if (!ways.has(clip.id)) {
+      ways.set(clip.id, server.states(clip.id).catch(() => []));
+      if (ways.size > 40) ways.delete(ways.keys().next().value);
+    }
+    return ways.get(clip.id);
+  }
+  async function way(box, { clip, server, forming }) {
+    if (forming || !server?.states) { box.replaceChildren(); return; }
+    if (box.dataset.id === clip.id) { if (!selected.state) box.rewind?.(); return; }
+    box.dataset.id = clip.id;
+    const states = await statesOf(clip, server);
+    if (box.dataset.id !== clip.id || !(states?.length > 1)) return;
+    const last = states.length - 1, label = el("label"), words = el("span"), slider = el("input");
+    Object.assign(slider, { type: "range", min: 0, max: last, step: 1, value: last });
+    label.append(el("b", "", "How it came to be"), words, slider);
+    const tell = k => {
+      words.textContent = `step ${states[k].step} of ${states[last].step}`;
+      slider.setAttribute("aria-valuetext", words.textContent);
+    };
+    slider.addEventListener("input", () => {
+      const k = Number(slider.value);
+      selected.state = k === last ? null : states[k];
+      player.pause();
+      tell(k);
+      drawDetail();
+    });
+    box.rewind = () => { slider.value = last; tell(last); };
+    box.rewind();
+    box.replaceChildren(label);
+  }
+  function bars(box, clip, { asked } = clip) {
+    box.replaceChildren(el("h4", "", clip.step ? `What the teacher hears at step ${clip.step}` : "What the teacher hears"));
     for (const [label, share] of clip.top) {
       const row = el("div", "row"), track = el("div", "track"), value = el("div");
       value.style.width = `${100 * share}%`;
       track.append(value);
       row.append(el("span", "label", label), track, el("span", "value", percent(share)));
-      if (label === clip.asked) row.classList.add("asked");
+      if (label === asked) row.classList.add("asked");
       box.append(row);
     }
   }
@@ -357,14 +408,16 @@ window.frami = (() => {
     link.href = "#";
     link.addEventListener("click", async event => {
       event.preventDefault();
+      const shown = selected?.state || clip;
       try {
         const file = document.createElement("a");
-        file.href = await address(clip, server);
-        file.download = `frami-${clip.asked}-${clip.id.replaceAll("/", "-")}`;
+        file.href = await address(shown, server);
+        file.download = `frami-${clip.asked}-${shown.id.replace(/[/@]/g, "-")}`;
         file.click();
       } catch (error) { note(error.message); }
     });
     box.replaceChildren(text, " · ", link);
   }
-  return { wall, live, detail, player, get selected() { return selected; } };
+  function clear() { selected = null; player.pause(); drawDetail(); }
+  return { wall, live, detail, player, select, clear, additions, paint, el, percent, magma, get selected() { return selected; } };
 })();

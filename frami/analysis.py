@@ -7,7 +7,7 @@ Coverage, density, Fréchet distance and Vendi score depend on the number of cli
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -16,6 +16,20 @@ from torch import Tensor
 from frami.errors import FramiError
 
 MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "as_asked")
+
+#: Neighbours that make a real clip's ball, for coverage and density, as in their paper.
+K = 5
+
+#: How to read each figure.
+READING = {
+    "coverage": "share of the real clips that have a made one among their neighbours: 1 is best",
+    "density": "how thickly made clips lie where real ones do: 1 if they were drawn alike",
+    "frechet": "distance between the means and spreads of made and real clips: 0 is best",
+    "vendi": "how many wholly different clips these amount to: more is richer",
+    "within_class": "mean distance between two clips of a class: more is richer",
+    "as_asked": "share that the teacher hears as the class asked for",
+    "confidence": "mean probability that the teacher gives to the class asked for",
+}
 
 _SPECTRA = 50  # draws that Fréchet distance and Vendi score are taken in
 _HELD = 2**24  # distances held at once
@@ -204,6 +218,22 @@ def diversity(
         both = intervals["coverage"], _wilson(values["coverage"], len(real))
         intervals["coverage"] = min(low for low, _ in both), min(1.0, max(high for _, high in both))
     return Diversity(**values, intervals=intervals)
+
+
+def measures(
+    pooled: Tensor,
+    asked: Tensor,
+    heard: Tensor,
+    confidence: Tensor,
+    real: Tensor | None = None,
+    real_labels: Tensor | None = None,
+    *,
+    seed: int = 0,
+) -> dict:
+    """``diversity`` as plain numbers, with ``samples``, the mean ``confidence`` and ``intervals`` [low, high]."""
+    values = asdict(diversity(pooled, asked, heard, real, real_labels=real_labels, k=K, seed=seed))
+    intervals = {name: interval and list(interval) for name, interval in values.pop("intervals").items()}
+    return {"samples": len(pooled)} | values | {"confidence": float(confidence.mean()), "intervals": intervals}
 
 
 def _resampled(sides: list[Tensor], k: int, spectra: bool = True) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from frami import banks, maps, vocoder
+from frami import analysis, banks, maps, vocoder
 from frami.checkpoints import Teacher
 from frami.data import DataError
 from frami.inversion import RECIPES, Clips, Progress, durations, invert, recipe
@@ -153,7 +153,7 @@ def _measured(teacher: Teacher, layers: Sequence[maps.Layer], data_folder, repor
     reference = maps.measures(training, real, count=count) if enough else None
     return {
         "samples": count,
-        "k": maps.K,
+        "k": analysis.K,
         "dataset": teacher.card.dataset if real is not None else None,
         "folds": list(teacher.card.split["test"]) if real is not None else [],
         "real_clips": len(real) if real is not None else 0,

@@ -1,11 +1,18 @@
-"""What several tests share: a home of their own, real recordings, made sounds and a trained teacher."""
+"""What several tests share: a home of their own, real recordings, made sounds, a trained teacher, the studio's page."""
 
 import csv
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -195,3 +202,98 @@ def tiny_teacher(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("checkpoints") / "tiny"
     checkpoints.save(path, model, card_for(model, "tiny", accuracy=accuracy))
     return path
+
+
+# ----------------------------------------------------------------------------------------- the studio in a browser
+
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        if os.environ.get("FRAMI_DATA"):
+            pytest.fail("no Chromium here, and FRAMI_DATA says that browser tests must run: apt-get install chromium")
+        pytest.skip("no Chromium here: apt-get install chromium")
+    return found
+
+
+@contextmanager
+def running_studio(home: Path, data: str | Path | None) -> Iterator[str]:
+    """Address of a studio started as a user starts it, with recordings in ``data`` or none."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "FRAMI_HOME": str(home), "FRAMI_DATA": str(data or "")}
+    with (home / "log").open("w+") as log:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        address = f"http://127.0.0.1:{port}/"
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(address, timeout=2).close()
+                break
+            except OSError:
+                assert process.poll() is None, Path(log.name).read_text()
+                time.sleep(0.5)
+        else:
+            process.kill()
+            pytest.fail("the studio did not start: " + Path(log.name).read_text())
+        yield address
+        process.terminate()
+        process.wait(20)
+        assert "Traceback" not in Path(log.name).read_text(), Path(log.name).read_text()
+
+
+@pytest.fixture(scope="module")
+def start_studio(tmp_path_factory) -> Callable:
+    """``with start_studio(data) as address``: a studio with a home of its own."""
+    return lambda data=None: running_studio(tmp_path_factory.mktemp("studio-home"), data)
+
+
+@pytest.fixture(scope="module")
+def studio(start_studio) -> Iterator[str]:
+    """Address of a studio."""
+    with start_studio(os.environ.get("FRAMI_DATA")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        window = p.chromium.launch(executable_path=chromium(), args=BROWSER_FLAGS)
+        yield window
+        window.close()
+
+
+@pytest.fixture
+def open_page(browser, studio):
+    """Opens the studio; at the end the console must have been quiet and no other host asked."""
+    contexts, trouble = [], []
+
+    def opened(width=1400, height=900, theme="light", context=None, address=studio):
+        if context is None:
+            context = browser.new_context(viewport={"width": width, "height": height})
+            contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: trouble.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        local = (address, "data:", "blob:", "ws://127.0.0.1")
+        page.on("request", lambda r: None if r.url.startswith(local) else trouble.append(f"asked {r.url}"))
+        page.goto(f"{address}?__theme={theme}")
+        page.wait_for_selector("#gallery .frami-tile", timeout=60_000)
+        return page
+
+    opened.trouble = trouble
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not trouble, trouble

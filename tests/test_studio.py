@@ -1,103 +1,17 @@
 """The studio in a real browser: open, listen, choose a teacher, generate, stop, reload; no noise, no other host."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from frami import banks, checkpoints
-from frami.studio import jobs as studio_jobs
-from frami.studio import listen, view
+from frami.inversion import RECIPES, TERMS
 
 ROOT = Path(__file__).parents[1]
 ARTEFACTS = ROOT / "test-artefacts"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
-
-
-def chromium():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        if os.environ.get("FRAMI_DATA"):
-            pytest.fail("no Chromium here, and FRAMI_DATA says that browser tests must run: apt-get install chromium")
-        pytest.skip("no Chromium here: apt-get install chromium")
-    return found
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory):
-    """Address of a studio started as a user starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("studio-home")
-    log = (home / "log").open("w+")
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "FRAMI_HOME": str(home)}
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}/"
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
-            break
-        except OSError:
-            assert process.poll() is None, Path(log.name).read_text()
-            time.sleep(0.5)
-    else:
-        pytest.fail("the studio did not start: " + Path(log.name).read_text())
-    yield address
-    process.terminate()
-    process.wait(20)
-    assert "Traceback" not in Path(log.name).read_text(), Path(log.name).read_text()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as p:
-        window = p.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield window
-        window.close()
-
-
-@pytest.fixture
-def open_page(browser, studio):
-    """Opens the studio; at the end the console must have been quiet and no other host asked."""
-    contexts, trouble = [], []
-
-    def opened(width=1400, height=900, theme="light", context=None):
-        if context is None:
-            context = browser.new_context(viewport={"width": width, "height": height})
-            contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: trouble.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        local = (studio, "data:", "blob:", "ws://127.0.0.1")
-        page.on("request", lambda r: None if r.url.startswith(local) else trouble.append(f"asked {r.url}"))
-        page.goto(f"{studio}?__theme={theme}")
-        page.wait_for_selector("#gallery .frami-tile", timeout=60_000)
-        return page
-
-    opened.trouble = trouble
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not trouble, trouble
 
 
 def playing(page, tile):
@@ -191,8 +105,7 @@ def test_keyboard_walks_and_each_run_gets_a_new_seed(open_page):
 
 def test_generate_live_then_play_download_and_find_again(open_page, tmp_path):
     page = open_page()
-    start = time.perf_counter()
-    generate(page)
+    generate(page, steps=80)
     page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=30_000)
     mel = "document.querySelector('#live .frami-tile').clip.mel"
     early = page.evaluate(mel)
@@ -201,13 +114,11 @@ def test_generate_live_then_play_download_and_find_again(open_page, tmp_path):
     one.click()
     assert playing(page, one) > 0.2, "a clip can be heard while it forms"
     early = page.evaluate("frami.player.src")
-    assert page.locator("#live .curve").count() >= 4
+    assert page.locator("#live .curve").count() >= 3
     assert "left" in page.locator("#live .status").inner_text()
     shot(page, "synthesize-forming")
     page.wait_for_selector(".frami-live:not([data-finished='0'])", timeout=60_000)
-    first = time.perf_counter() - start
     page.wait_for_selector(".frami-live[data-state=done]", timeout=120_000)
-    assert first < 20, f"first clips after {first:.0f} s (10 s on two quiet cores)"
     tiles = page.locator("#live .frami-tile")
     assert tiles.count() == 10
     assert [tiles.nth(i).get_attribute("data-state") for i in (0, 9)] == ["done", "done"]
@@ -224,12 +135,105 @@ def test_generate_live_then_play_download_and_find_again(open_page, tmp_path):
     waiting.value.save_as(path)
     shutil.unpack_archive(path, tmp_path / "run")
     bank = banks.load(next((tmp_path / "run").iterdir()))
-    assert len(bank.clips) == 10 and all(bank.sound(i).is_file() for i in range(10))
+    assert len(bank) == 10 and all(bank.sound(i).is_file() for i in range(10))
     shot(page, "synthesize-done")
 
     again = open_page(context=page.context)
     again.get_by_role("tab", name="Synthesize").click()
     again.wait_for_selector(".frami-live[data-finished='10']", timeout=20_000)
+
+
+def value(page, name):
+    return float(page.locator(f"#{name} input[type=number]").input_value())
+
+
+def choose(page, recipe):
+    page.locator("#recipe input").click()
+    page.get_by_role("option", name=recipe, exact=True).click()
+    page.wait_for_function("text => document.querySelector('#recipe input').value === text", arg=recipe)
+
+
+def test_first_clips_come_soon_and_show_how_they_came_to_be(open_page):
+    page = open_page()
+    start = time.perf_counter()
+    generate(page)
+    page.wait_for_selector(".frami-live:not([data-finished='0'])", timeout=60_000)
+    first = time.perf_counter() - start
+    assert first < 20, f"first clips after {first:.0f} s (10 s on two quiet cores)"
+    page.wait_for_selector(".frami-live[data-state=done]", timeout=60_000)
+    tiles = page.locator("#live .frami-tile")
+    widths = {round(tiles.nth(i).locator("canvas").bounding_box()["width"]) for i in range(10)}
+    assert len(widths) > 1, "clips of mixed duration keep one scale of time"
+    tiles.nth(3).click()
+    playing(page, tiles.nth(3))
+    way = page.locator(".frami-detail .way input")
+    way.wait_for(timeout=10_000)
+    last = int(way.get_attribute("max"))
+    picture = "document.querySelector('.frami-detail .picture canvas').toDataURL()"
+    words, done = page.locator(".frami-detail .way span"), page.evaluate(picture)
+    end = words.inner_text()
+    seen = set()
+    for k in range(last):
+        way.fill(str(k))
+        seen.add(page.evaluate(picture))
+    assert len(seen | {done}) == last + 1, "every step looks different"
+    way.fill("0")
+    assert words.inner_text().startswith("step 1 of") and end.split(" of ")[0] == f"step {end.split(' of ')[1]}"
+    assert "at step 1" in page.locator(".frami-detail .title span").inner_text()
+    page.locator(".frami-detail .again").click()
+    page.wait_for_function("frami.player.dataset.clip.endsWith('@0') && frami.player.readyState > 0", timeout=10_000)
+    assert page.evaluate("frami.player.duration") > 0.1
+    shot(page, "scrubbed")
+    tiles.nth(3).click()
+    assert page.evaluate(picture) == done and words.inner_text() == end, "a click shows the finished clip again"
+    way.press("ArrowLeft")
+    assert words.inner_text() != end, "the keyboard moves it too"
+
+
+def test_choosing_a_recipe_sets_what_belongs_to_it(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Synthesize").click()
+    page.wait_for_selector("#generate")
+    page.locator("#advanced button").first.click()
+    page.wait_for_selector("#weight-class")
+    choose(page, "CMI")
+    page.wait_for_selector("#recipe-about:has-text('IJCAI 2021')")
+    cmi = RECIPES["cmi"]
+    page.wait_for_function("n => +document.querySelector('#steps input[type=number]').value === n", arg=cmi.steps)
+    for term, sentence in TERMS.items():
+        assert sentence in page.locator(f"#weight-{term}").inner_text()
+        assert value(page, f"weight-{term}") == (0 if term == "adversarial" else cmi.weights.get(term, 0))
+    assert page.locator("#weight-adversarial input[type=number]").is_disabled(), "no student learns along"
+    choose(page, "DFQ")
+    page.wait_for_selector("#recipe-about:has-text('student learns along')")
+    page.wait_for_selector("#classes:has-text('cannot be chosen') input:disabled")
+    assert value(page, "weight-balance") == 20 and page.locator("#weight-adversarial input[type=number]").is_enabled()
+    choose(page, "DAFL")
+    page.wait_for_selector("#recipe-about:has-text('ICCV 2019')")
+    page.wait_for_function("+document.querySelector('#weight-activation input[type=number]').value === 0.1")
+    shot(page, "advanced-dafl")
+    generate(page, samples=4, steps=2, shortest=0.2, longest=0.3)
+    page.wait_for_selector(".frami-live[data-state=done]", timeout=60_000)
+    assert (
+        "DAFL" in page.locator("#live .status").inner_text() and "class" in page.locator("#live .status").inner_text()
+    )
+    assert page.locator("#live .frami-tile").count() == 4
+    assert {"class", "balance", "activation"} <= set(
+        page.locator("#live .curve").evaluate_all("all => all.map(c => c.dataset.name)")
+    )
+    page.locator("#teacher label", has_text="ESC-10").click()
+    page.wait_for_function("+document.querySelector('#longest input[type=number]').value === 1")
+
+
+def test_durations_that_cannot_be_are_refused(open_page):
+    page = open_page()
+    generate(page, shortest=2, longest=1)
+    page.wait_for_selector("text=the shortest clip (2 s) cannot be longer than the longest (1 s)", timeout=10_000)
+    assert page.locator(".frami-live").get_attribute("data-state") == "idle"
+    page.wait_for_selector("#generate:not([disabled])")
+    generate(page, samples=2, steps=2, shortest=0.5, longest=0.5)
+    page.wait_for_selector(".frami-live[data-state=done]", timeout=60_000)
+    assert page.locator("#live .frami-tile").count() == 2
 
 
 def test_stop_keeps_what_was_made(open_page):
@@ -277,85 +281,3 @@ def test_fits_a_phone(open_page, theme):
     assert not page.locator("#detail").is_visible()
     page.locator("#generate").scroll_into_view_if_needed()
     shot(page, f"phone-synthesize-{theme}")
-
-
-# ----------------------------------------------------------------------------------------- below the page
-
-
-@pytest.mark.parametrize("name", ["fsdd", "esc10", "urbansound8k"])
-def test_gallery_has_every_class_of_every_teacher(name):
-    card = checkpoints.read_card(ROOT / "checkpoints" / name)
-    value = listen.gallery_view(ROOT / "assets" / "gallery" / name)
-    assert [group["title"] for group in value["groups"]] == [view.name(c) for c in card.classes]
-    assert all(len(group["clips"]) >= 2 for group in value["groups"])
-    bank = banks.load(ROOT / "assets" / "gallery" / name)
-    assert bank.clips.as_asked >= 0.9
-    assert bank.manifest["settings"]["teacher"] == name
-    teacher = checkpoints.load(name)
-    heard = teacher.model(bank.clips.mels, bank.clips.lengths).logits.argmax(1)
-    assert (heard == bank.clips.heard).float().mean() > 0.97, "the gallery belongs to this very teacher"
-
-
-def test_sounds_are_found_by_id_only(tmp_path):
-    read = studio_jobs.sound_reader(studio_jobs.Jobs(tmp_path), ROOT / "assets" / "gallery")
-    assert read("gallery/fsdd/0")[:4] == b"fLaC"
-    for id in (
-        "gallery/../0",
-        "gallery/fsdd/9999",
-        "gallery/fsdd/-1",
-        "run/../../etc/0",
-        "run/aaaaaaaaaaaa/0",
-        "",
-        None,
-        3,
-    ):
-        with pytest.raises(checkpoints.FramiError):
-            read(id)
-
-
-def test_two_runs_wait_for_each_other_and_a_failed_one_says_why(tmp_path, monkeypatch):
-    teacher = checkpoints.load("fsdd")
-    jobs = studio_jobs.Jobs(tmp_path)
-    settings = {
-        "teacher": "fsdd", "recipe": "frami", "samples": 2, "steps": 3, "seconds": 0.2,
-        "classes": [0, 1], "batch": 2, "seed": 0,
-    }  # fmt: skip
-    one, two = jobs.start(teacher, settings), jobs.start(teacher, settings | {"seed": 1})
-    deadline = time.time() + 60
-    while not two.done and time.time() < deadline:
-        time.sleep(0.05)
-    assert jobs.ahead(two) == 0
-    assert one.done and two.done and not one.error and not two.error
-    assert len(jobs.bank(one.id).clips) == 2
-    three, four = jobs.start(teacher, settings | {"steps": 600}), jobs.start(teacher, settings)
-    assert jobs.ahead(four) == 1
-    while three.latest is None and time.time() < deadline:
-        time.sleep(0.05)
-    four.stop()
-    assert four.done and jobs.ahead(four) == 1, "one that waits its turn is stopped at once"
-    three.stop()
-    while not three.done and time.time() < deadline:
-        time.sleep(0.05)
-    assert three.stopped and len(three.finished) == 2
-    assert four.stopped and four.finished is None, "stopped while it waited: nothing was begun"
-    monkeypatch.setattr(studio_jobs.banks, "save", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
-    five = jobs.start(teacher, settings)
-    while not five.done and time.time() < deadline:
-        time.sleep(0.05)
-    assert "disk full" in five.error
-    for wrong in ({"samples": 0}, {"weights": {"class": 0, "batch_norm": 0, "contrast": 0}}):
-        with pytest.raises(checkpoints.FramiError):
-            jobs.start(teacher, settings | wrong)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(checkpoints.FramiError, match="FRAMI_HOME"):
-        studio_jobs.Jobs(tmp_path / "file" / "studio").start(teacher, settings)
-    jobs.close()
-
-
-def test_zips_are_whole_when_two_pages_ask_at_once(tmp_path):
-    (tmp_path / "manifest.json").write_text("{}")
-    (tmp_path / "000_one.wav").write_bytes(bytes(200_000))
-    with ThreadPoolExecutor(4) as pool:
-        paths = list(pool.map(lambda _: studio_jobs.archive(tmp_path), range(24)))
-    with zipfile.ZipFile(paths[-1]) as file:
-        assert file.testzip() is None and len(file.namelist()) == 2

@@ -29,6 +29,7 @@ def add(commands) -> None:
     sub.add_argument("--seeds", type=whole(1), default=3, help="runs of each, seeds 0, 1, …")
     sub.add_argument("--split", default="test", help="real clips to compare with (default: held out)")
     sub.add_argument("--out", default="docs/results/diversity.md", help="page; its figures lie beside it as .json")
+    sub.add_argument("--page", action="store_true", help="make no clips, write the page of what has been measured")
     data_option(sub)
     device_option(sub)
 
@@ -129,7 +130,7 @@ def _diversity(options) -> tuple[dict, list[str]]:
     try:
         for seed, teacher, row in product(range(options.seeds), teachers, recipes):
             key = _key(teacher, row, seed, options)
-            if results.get(key) is not None:
+            if options.page or results.get(key) is not None:
                 continue
             name = teacher.card.name
             if name not in real:
@@ -195,12 +196,9 @@ def _reference(teacher, real, results, options) -> None:
     except DataError:
         return
     own = embed(teacher, clips, analysis.in_turns(clips.labels, min(options.samples, len(clips)), 0).tolist())
-    found = asdict(analysis.diversity(own.pooled, own.labels, own.heard, real.pooled, resamples=2))
+    found = analysis.measures(own.pooled, own.labels, own.heard, own.confidence, real.pooled)
     found.pop("intervals")
-    results.put(
-        _key(teacher, None, 0, options),
-        found | {"confidence": float(own.confidence.mean()), "clips": len(own.labels), "real": len(real.labels)},
-    )
+    results.put(_key(teacher, None, 0, options), found)
 
 
 def _mean(recipe: str, found: list[dict]) -> dict:
@@ -243,8 +241,9 @@ def _page(value: dict) -> list[str]:
 
 
 _READING = """\
-Made by `frami bench diversity {run} --data FOLDER`, which fills what is missing in `diversity.json` and writes this
-page.
+Made by this command, which fills what is missing in `diversity.json` and writes this page:
+
+    frami bench diversity {run} --data FOLDER
 
 In the teacher's pooled space, against real clips that it never heard in training. Coverage: share of the real clips
 that have a made one among their five nearest neighbours; density: how thickly made clips lie where real ones do (Naeem

@@ -7,18 +7,6 @@ from pathlib import Path
 from frami.cli.parts import command, data_option, device_option, moved, progress_bar, whole
 from frami.errors import FramiError
 
-K = 5
-
-READING = {
-    "coverage": "share of the real clips that have a made one among their neighbours: 1 is best",
-    "density": "how thickly made clips lie where real ones do: 1 if they were drawn alike",
-    "frechet": "distance between the means and spreads of made and real clips: 0 is best",
-    "vendi": "how many wholly different clips these amount to: more is richer",
-    "within_class": "mean distance between two clips of a class: more is richer",
-    "as_asked": "share that the teacher hears as the class asked for",
-    "confidence": "mean probability that the teacher gives to the class asked for",
-}
-
 
 def add(commands) -> None:
     sub = command(commands, "diversity", _diversity, "How rich the clips of banks are, also beside real recordings.")
@@ -33,7 +21,7 @@ def add(commands) -> None:
 
 
 def _diversity(options) -> tuple[dict, list[str]]:
-    from frami import checkpoints
+    from frami import analysis, checkpoints
     from frami.device import pick
     from frami.teachers import embed
 
@@ -61,7 +49,7 @@ def _diversity(options) -> tuple[dict, list[str]]:
         "split": options.split,
         "real_clips": len(clips) if clips else 0,
         "samples": count,
-        "k": K,
+        "k": analysis.K,
         "rows": rows,
         "reference": reference,
     }
@@ -147,16 +135,12 @@ def _training(options, teacher, real, count: int, report):
 
 def _measures(clips, asked, count: int, real, seed: int) -> dict:
     """Measures of the first ``count`` clips of a bank or of embedded real ones, as plain numbers."""
-    from dataclasses import asdict
+    from frami.analysis import measures
 
-    from frami.analysis import diversity
-
-    own = clips.pooled[:count], asked[:count], clips.heard[:count]
-    beside = {"real": real.pooled, "real_labels": real.labels} if real else {}
-    found = diversity(*own, **beside, k=K, seed=seed)
-    values = asdict(found)
-    intervals = {name: interval and list(interval) for name, interval in values.pop("intervals").items()}
-    return {"samples": count} | values | {"confidence": float(clips.confidence[:count].mean()), "intervals": intervals}
+    beside = (real.pooled, real.labels) if real else ()
+    return measures(
+        clips.pooled[:count], asked[:count], clips.heard[:count], clips.confidence[:count], *beside, seed=seed
+    )
 
 
 def _few_classes(banks: list, count: int, classes: tuple[str, ...]) -> list[str]:
@@ -168,6 +152,8 @@ def _few_classes(banks: list, count: int, classes: tuple[str, ...]) -> list[str]
 
 def _lines(value: dict, notes: list[str]) -> list[str]:
     """A column for each bank and a line for each measure, intervals in brackets, and how to read them."""
+    from frami.analysis import READING
+
     rows = list(value["rows"])
     names = [Path(row["bank"]).name for row in rows]
     titles = [row["bank"] if names.count(name) > 1 else name for row, name in zip(rows, names, strict=True)]

@@ -41,8 +41,7 @@ class Anatomy:
 
 
 def anatomy(model: nn.Module, spec: MelSpec, frames: int) -> Anatomy:
-    """Look at a model by playing noise of this many frames to it. It must be nobody else's: what its batch norms see
-    is recorded."""
+    """Look at a model that hears noise. It must be nobody else's: what its batch norms see is recorded."""
     mels = _noise(spec, frames, next(model.parameters()).device)
     with torch.no_grad(), recorded(model, clips=len(mels)) as seen:
         out = model(mels)
@@ -86,7 +85,7 @@ def _runs(model: nn.Module, mels: Tensor) -> bool:
     """Whether a step gets through a model, there and back, with numbers at the end."""
     mels = mels.clone().requires_grad_()
     try:
-        with autocast(mels.device):
+        with torch.enable_grad(), autocast(mels.device):
             model(mels).logits.float().sum().backward()
     except (RuntimeError, TypeError):
         return False
@@ -125,8 +124,7 @@ class Replay:
             return torch.cuda.current_stream(self._device).wait_stream(side)
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            # Only this thread's calls are watched: another may use the device at the same time.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # others may use the device
                 self._function()
         return self._graph.replay()
 
@@ -278,6 +276,7 @@ def forget(optimiser: torch.optim.Adam, parameters: list[Tensor]) -> None:
             value.zero_()
 
 
+@torch.enable_grad()
 def _step(work: Work) -> None:
     """Compute all terms, and improve what learns by one step."""
     recipe, weights, count = work.recipe, work.weights, len(work.labels)
@@ -384,6 +383,7 @@ def _contrast(work: Work, seen: Recording, out: models.Features, count: int) -> 
     )
 
 
+@torch.enable_grad()
 def _teach(work: Work) -> None:
     """One training step of the companion student on what the generator makes now."""
     device = work.device

@@ -7,8 +7,10 @@ import gradio as gr
 from frami import checkpoints, device
 from frami.errors import FramiError
 from frami.home import ASSETS
-from frami.studio import listen, parts, synthesize
-from frami.studio.jobs import Jobs, sound_reader
+from frami.studio import explore, listen, parts, synthesize
+from frami.studio.atlas import Atlas
+from frami.studio.jobs import Jobs
+from frami.studio.reader import Reader
 from frami.studio.theme import launch_options
 
 __all__ = ["build", "launch_options"]
@@ -24,12 +26,14 @@ def build() -> gr.Blocks:
     load_teacher = lru_cache(maxsize=8)(lambda name: checkpoints.load(name, here))
     gallery = ASSETS / "gallery"
     jobs = Jobs()
-    read_sound = sound_reader(jobs, gallery)
+    reader = Reader(jobs, gallery, load_teacher)
+    atlas = Atlas(ASSETS / "explore", jobs, load_teacher, order)
     first = known[order[0]]
 
     with gr.Blocks(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         # Outside the tabs: what lies in a tab is mounted, and so read from the browser, only when that is opened.
         known_run = gr.BrowserState("", storage_key="frami-run", secret="frami-studio")
+        known_runs = gr.BrowserState([], storage_key="frami-runs", secret="frami-studio")
         parts.header(here)
         with gr.Row(elem_id="teacher-bar", equal_height=True):
             teacher = gr.Radio(
@@ -44,26 +48,31 @@ def build() -> gr.Blocks:
         with gr.Row(elem_id="main"):
             with gr.Column(scale=3, min_width=320), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Listen", id="listen"):
-                    words, wall = listen.tab(gallery, first, read_sound)
+                    words, wall = listen.tab(gallery, first, reader)
                 with gr.Tab("Synthesize", id="synthesize"):
-                    synthesis = synthesize.tab(
-                        load_teacher(first.name), jobs, read_sound, load_teacher, teacher, known_run
-                    )
+                    synthesis = synthesize.tab(load_teacher(first.name), jobs, reader, load_teacher, teacher, known_run)
+                with gr.Tab("Explore", id="explore-tab") as opened:
+                    map_parts = explore.tab(atlas, first)
             with gr.Column(scale=1, min_width=300, elem_id="side"):
                 parts.detail()
 
-        def choose(name: str) -> tuple:
+        def choose(name: str, runs: list) -> tuple:
             card = known[name]
             return (
                 parts.teacher_facts(card),
                 listen.introduction(card),
                 listen.gallery_view(gallery / name),
-                *synthesize.renewed(load_teacher(name)),
+                *explore.renewed(atlas, name, None, runs),
             )
 
         teacher.change(
-            choose, teacher, [facts, words, wall, *synthesis["renew"]], show_progress="hidden", api_visibility="private"
+            choose,
+            [teacher, known_runs],
+            [facts, words, wall, *map_parts.values()],
+            show_progress="hidden",
+            api_visibility="private",
         )
+        explore.connect(map_parts, atlas, opened, teacher, known_run, known_runs)
         demo.load(
             synthesis["again"],
             known_run,
@@ -72,5 +81,10 @@ def build() -> gr.Blocks:
             concurrency_limit=16,
             api_visibility="private",
         )
-    demo.end_runs = jobs.close
+
+    def end_runs() -> None:
+        atlas.close()
+        jobs.close()
+
+    demo.end_runs = end_runs
     return demo

@@ -1,30 +1,29 @@
 """Runs of the studio: each in the worker thread, one after the other, kept on disk, found again by id."""
 
 import atexit
-import io
 import re
 import shutil
 import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
-import soundfile
-
-from frami import audio, banks, vocoder
+from frami import banks, vocoder
 from frami.checkpoints import Teacher
 from frami.errors import FramiError
 from frami.home import home
 from frami.inversion import Clips, Progress, invert, recipe
+from frami.studio import methods, view
 
 _ID = re.compile(r"[0-9a-f]{12}")
 _KEPT = 50
+#: States of each clip that are kept on its way.
+SNAPSHOTS = 8
 
 
 @dataclass
@@ -43,8 +42,14 @@ class Job:
     finished: Clips | None = None
     curves: dict[str, list[float]] = field(default_factory=dict)
     manifest: dict | None = None
+    _writer: banks.Writer | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _turn: Future | None = None
+
+    @property
+    def unasked(self) -> bool:
+        """Whether its recipe takes the classes as they come."""
+        return methods.unasked(self.settings)
 
     def stop(self) -> None:
         """End after the present step, keeping what was made so far; at once while it still waits its turn."""
@@ -78,7 +83,7 @@ class Jobs:
         id = uuid4().hex[:12]
         job = Job(id, teacher, settings, self.folder / id)
         arguments = {k: v for k, v in settings.items() if k not in ("teacher", "recipe")}
-        states = invert(teacher, recipe(settings["recipe"]), every=2, **arguments)
+        states = invert(teacher, recipe(settings["recipe"]), every=2, snapshots=SNAPSHOTS, **arguments)
         with self._lock:
             self._jobs[job.id] = job
         job._turn = self._worker.submit(self._run, job, states)
@@ -110,38 +115,39 @@ class Jobs:
     def _run(self, job: Job, states) -> None:
         try:
             for state in states:
-                job.latest = state
-                for name, value in (state.losses | {"confidence": state.confidence}).items():
+                # Without what only the writer or a later run wants: it would outlive the run.
+                job.latest = replace(state, trajectory=None, memory=None)
+                for name, value in (state.losses | {"confidence": view.sureness(state.clips, job.unasked)}).items():
                     job.curves.setdefault(name, []).append(value)
-                if state.finished:
-                    job.finished = state.clips if job.finished is None else Clips.join([job.finished, state.clips])
-                    self._keep(job)
                 if job._stop.is_set():
                     job.stopped = state.step < state.steps or state.batch < state.batches
-                    if not state.finished:
-                        parts = [part for part in (job.finished, state.clips) if part is not None]
-                        job.finished = Clips.join(parts)
-                        self._keep(job)
+                if state.finished or job.stopped:
+                    self._keep(job, state)
+                if job.stopped:
                     break
+            else:
+                job._writer.finish()
         except Exception as error:
             job.error = str(error) if isinstance(error, FramiError) else f"the run failed ({error})"
         finally:
             states.close()
             job.done = True
 
-    def _keep(self, job: Job) -> None:
-        first = 0 if job.manifest is None else len(job.manifest["clips"])
-        job.folder.mkdir(parents=True, exist_ok=True)
-        speaker = vocoder.get("griffin-lim", job.teacher.spec)
-        job.manifest = banks.save(
-            job.folder,
-            job.finished,
-            job.settings,
-            job.teacher.classes,
-            speaker,
-            seconds=job.latest.seconds,
-            first=first,
-        )
+    def _keep(self, job: Job, state: Progress) -> None:
+        """Save the clips of a batch, finished or stopped on its way."""
+        job.finished = state.clips if job.finished is None else Clips.join([job.finished, state.clips])
+        if job._writer is None:
+            teacher = job.teacher
+            job._writer = banks.create(
+                job.folder,
+                job.settings,
+                teacher.classes,
+                teacher.spec,
+                vocoder.get("griffin-lim", teacher.spec),
+                hear=banks.hearing(teacher.model),
+            )
+        job._writer.append(state.clips, seconds=state.seconds, trajectory=state.trajectory)
+        job.manifest = job._writer.manifest
 
     def _forget(self) -> None:
         """Drop the oldest runs, in memory and on disk."""
@@ -158,42 +164,6 @@ class Jobs:
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def sound_reader(jobs: Jobs, gallery: Path) -> Callable[[str], bytes]:
-    """Function that finds the sound of a clip by the page's id: ``gallery/NAME/3`` or ``run/ID/3``.
-
-    A clip that is still forming is vocoded as it is at this moment. Raises FramiError for another id.
-    """
-    pattern = re.compile(r"(gallery|run)/([a-z0-9_.-]{1,64})/(\d{1,4})")
-
-    def read(id: str) -> bytes:
-        match = pattern.fullmatch(id) if isinstance(id, str) else None
-        if not match or ".." in id:
-            raise FramiError("no such clip")
-        kind, owner, index = match[1], match[2], int(match[3])
-        job = jobs.get(owner) if kind == "run" else None
-        made = 0 if job is None or job.manifest is None else len(job.manifest["clips"])
-        if job is not None and index >= made:
-            return _forming(job, index - made)
-        folder = gallery / owner if kind == "gallery" else jobs.folder / owner
-        manifest = job.manifest if job is not None else banks.load(folder).manifest
-        if index >= len(manifest["clips"]):
-            raise FramiError("no such clip")
-        return (folder / manifest["clips"][index]["file"]).read_bytes()
-
-    return read
-
-
-def _forming(job: Job, index: int) -> bytes:
-    state = job.latest
-    if state is None or index >= len(state.clips):
-        raise FramiError("no such clip")
-    speaker = vocoder.get("griffin-lim", job.teacher.spec)
-    sound = speaker(state.clips.mels[index : index + 1], state.clips.lengths[index : index + 1])[0]
-    out = io.BytesIO()
-    soundfile.write(out, audio.to_int16(sound), job.teacher.spec.sample_rate, format="WAV", subtype="PCM_16")
-    return out.getvalue()
-
-
 @lru_cache(maxsize=1)
 def _zips() -> Path:
     """Folder of this process in the system's temporary folder, whence Gradio serves."""
@@ -207,7 +177,7 @@ def archive(folder: Path) -> Path:
     path = _zips() / f"frami-{folder.name}.zip"
     unfinished = path.with_suffix(f".{uuid4().hex}.tmp")
     with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as file:
-        for entry in sorted(folder.iterdir()):
+        for entry in sorted(folder.rglob("*")):
             if entry.suffix in (".wav", ".json", ".safetensors"):
-                file.write(entry, f"frami-{folder.name}/{entry.name}")
+                file.write(entry, f"frami-{folder.name}/{entry.relative_to(folder)}")
     return unfinished.replace(path)

@@ -8,7 +8,8 @@ import gradio as gr
 from frami import banks
 from frami.catalogue import DATASETS
 from frami.errors import FramiError
-from frami.studio import parts, view
+from frami.studio import methods, parts, view
+from frami.studio.reader import Reader
 
 _INTRO = """
 **Nobody recorded these sounds.** A network that was trained to recognise {subject} made them up: from its weights
@@ -26,8 +27,7 @@ def gallery_view(folder: Path) -> dict:
         return {"groups": [], "message": "No gallery for this teacher yet. Make one with: frami gallery"}
     settings = bank.manifest["settings"]
     classes = tuple(dict.fromkeys(entry["asked_name"] for entry in bank.manifest["clips"]))
-    origin = f"{settings['recipe']}, {settings['steps']} steps, seed {settings['seed']}"
-    rows = view.clips(bank.clips, f"gallery/{folder.name}", classes, bank.spec, origin)
+    rows = view.clips(bank.clips(), f"gallery/{folder.name}", classes, bank.spec, methods.origin(settings))
     groups = [{"title": view.name(c), "clips": [r for r in rows if r["asked"] == view.name(c)]} for c in classes]
     return {"groups": groups, "axis": view.axis(bank.spec)}
 
@@ -37,8 +37,8 @@ def introduction(card) -> str:
     return _INTRO.format(subject=DATASETS[card.dataset].subject if card.dataset in DATASETS else card.title)
 
 
-def tab(folder: Path, card, read_sound) -> tuple[gr.Markdown, gr.HTML]:
+def tab(folder: Path, card, reader: Reader) -> tuple[gr.Markdown, gr.HTML]:
     """Build the tab; returns what a change of teacher renews."""
     words = gr.Markdown(introduction(card), elem_id="listen-intro")
-    pictures = parts.wall(gallery_view(folder / card.name), read_sound, "gallery")
+    pictures = parts.wall(gallery_view(folder / card.name), reader, "gallery")
     return words, pictures

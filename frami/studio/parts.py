@@ -9,6 +9,7 @@ import gradio as gr
 from frami.device import describe
 from frami.errors import FramiError
 from frami.studio import view
+from frami.studio.reader import Reader
 
 
 def header(device) -> gr.HTML:
@@ -27,14 +28,14 @@ def teacher_facts(card) -> str:
     return f'<dl class="frami-facts">{pairs}</dl>'
 
 
-def wall(value: dict, read_sound: Callable[[str], bytes], elem_id: str) -> gr.HTML:
+def wall(value: dict, reader: Reader, elem_id: str) -> gr.HTML:
     """Groups of playable spectrograms: ``{"groups": [{"title", "clips"}], "axis"}``."""
-    return _drawn("wall", value, read_sound, elem_id)
+    return _drawn("wall", value, reader, elem_id)
 
 
-def live(value: dict, read_sound: Callable[[str], bytes], elem_id: str) -> gr.HTML:
+def live(value: dict, reader: Reader, elem_id: str) -> gr.HTML:
     """A run: state, progress, curves, the clips that form (``value``) and those that are done (``finished``)."""
-    return _drawn("live", value, read_sound, elem_id, finished=[])
+    return _drawn("live", value, reader, elem_id, finished=[])
 
 
 def detail() -> gr.HTML:
@@ -48,20 +49,32 @@ def detail() -> gr.HTML:
     )
 
 
-def _drawn(kind: str, value: dict, read_sound: Callable[[str], bytes], elem_id: str, **props) -> gr.HTML:
-    """A component that ``frami.<kind>`` of the script draws, and whose clips sound through ``read_sound``."""
+def clip_functions(reader: Reader) -> list[Callable]:
+    """What the script asks the server for: ``wav(id)``, the sound of a clip, and ``states(id)``, how it came to be."""
 
     def wav(id: str) -> dict:
         try:
-            return {"data": base64.b64encode(read_sound(id)).decode()}
+            return {"data": base64.b64encode(reader(id)).decode()}
         except (FramiError, OSError) as error:
             return {"error": str(error)}
+
+    def states(id: str) -> list[dict]:
+        try:
+            return reader.states(id)
+        except (FramiError, OSError):
+            return []
+
+    return [wav, states]
+
+
+def _drawn(kind: str, value: dict, reader: Reader, elem_id: str, **props) -> gr.HTML:
+    """A component that ``frami.<kind>`` of the script draws, and whose clips ``reader`` finds."""
 
     return gr.HTML(
         value,
         html_template=f'<div class="frami-{kind}" role="group"></div>',
         js_on_load=f"frami.{kind}(element, props, server, watch)",
-        server_functions=[wav],
+        server_functions=clip_functions(reader),
         apply_default_css=False,
         elem_id=elem_id,
         **props,

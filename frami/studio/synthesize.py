@@ -8,19 +8,16 @@ import gradio as gr
 
 from frami.checkpoints import Teacher
 from frami.errors import FramiError
-from frami.inversion import RECIPES
-from frami.studio import parts, view
+from frami.inversion import RECIPES, TERMS, Clips, Recipe
+from frami.inversion import recipe as named
+from frami.studio import methods, parts, view
 from frami.studio.jobs import Job, Jobs, archive
+from frami.studio.reader import Reader
 
-#: The default preset: its first clips are done within ten seconds on two CPU cores.
-STEPS, CLIPS, BATCH = 40, 10, 10
+CLIPS, BATCH = 10, 10
 _TICK = 0.15
 _IDLE = {"state": "idle", "clips": [], "curves": {}}
-_HINTS = {
-    "class": "the teacher recognises the class",
-    "batch_norm": "layer statistics match those of the training data",
-    "contrast": "each clip differs from all the others, whatever view is taken of it",
-}
+_NO_STUDENT = " (none learns along here)"
 
 
 def live_view(job: Job) -> dict:
@@ -31,31 +28,31 @@ def live_view(job: Job) -> dict:
         "state": "running" if not job.done else "error" if job.error else "stopped" if job.stopped else "done",
         "message": job.error,
         "axis": view.axis(job.teacher.spec),
-        "hints": _HINTS,
+        "hints": TERMS,
         "clips": [],
         "curves": {name: view.curve(list(values)) for name, values in list(job.curves.items())},
         "share": 0.0,
         "teacher": job.teacher.card.title,
+        "recipe": methods.title(settings["recipe"]),
+        "unasked": job.unasked,
     }
     if state is None:
         return value | {"state": value["state"] if job.done else "waiting"}
-    done = (state.batch - 1) * state.steps + state.step
     value |= {
         "step": state.step,
         "steps": state.steps,
         "batch": state.batch,
         "batches": state.batches,
-        "share": done / (state.batches * state.steps),
+        "share": state.seconds / (state.seconds + state.left),
         "left": round(state.left, 1),
         "seconds": round(state.seconds, 1),
-        "confidence": round(state.confidence, 3),
+        "confidence": job.curves["confidence"][-1],
+        "notes": list(state.notes),
     }
     written = 0 if job.manifest is None else len(job.manifest["clips"])
     first = (state.batch - 1) * settings["batch"]
     if not job.done and written <= first:
-        value["clips"] = view.clips(
-            state.clips, f"run/{job.id}", job.teacher.classes, job.teacher.spec, f"step {state.step}", first
-        )
+        value["clips"] = _rows(job, state.clips, f"step {state.step}", first)
     return value
 
 
@@ -63,73 +60,90 @@ def finished_view(job: Job) -> list[dict]:
     """The clips of a run that are done and written."""
     if job.manifest is None:
         return []
-    settings = job.settings
-    origin = f"{settings['recipe']}, {settings['steps']} steps, seed {settings['seed']}"
-    rows = view.clips(job.finished, f"run/{job.id}", job.teacher.classes, job.teacher.spec, origin)
-    return rows[: len(job.manifest["clips"])]
+    return _rows(job, job.finished, methods.origin(job.settings))[: len(job.manifest["clips"])]
 
 
-def tab(teacher: Teacher, jobs: Jobs, read_sound, load_teacher, teacher_choice: gr.Radio, known) -> dict:
+def _rows(job: Job, made: Clips, origin: str, first: int = 0) -> list[dict]:
+    teacher = job.teacher
+    return view.clips(made, f"run/{job.id}", teacher.classes, teacher.spec, origin, first, job.unasked)
+
+
+def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choice: gr.Radio, known) -> dict:
     """Build the tab.
 
-    ``known`` is the browser's memory of its last run. Returns the components that a change of teacher renews, and the
-    function, with its outputs, that shows the remembered run again.
+    ``known`` is the browser's memory of its last run. Returns the function, with its outputs, that shows the remembered
+    run again.
     """
-    with gr.Row(elem_id="controls", equal_height=True):
+    recipe = RECIPES[methods.DEFAULT]
+    low, high = methods.seconds(teacher, recipe)
+    with gr.Row(elem_id="choices", equal_height=True):
+        method = gr.Dropdown(
+            methods.choices(),
+            value=recipe.name,
+            label="Recipe",
+            info="how the clips are made",
+            elem_id="recipe",
+            scale=2,
+            min_width=260,
+        )
         classes = gr.Dropdown(
-            _class_choices(teacher),
+            **_class_choices(teacher, recipe),
             multiselect=True,
             label="Classes",
-            info="none chosen: all in turn",
             elem_id="classes",
             scale=3,
-            min_width=220,
+            min_width=260,
         )
-        samples = gr.Slider(1, 64, CLIPS, step=1, label="Clips", elem_id="samples", scale=2, min_width=190)
-        seconds = gr.Slider(
-            0.2, 5, round(teacher.seconds, 1), step=0.1, label="Seconds", elem_id="seconds", scale=2, min_width=190
+    about = gr.HTML(methods.about(recipe), elem_id="recipe-about", apply_default_css=False)
+    with gr.Row(elem_id="controls", equal_height=True):
+        span = {"minimum": methods.SHORTEST, "maximum": methods.LONGEST, "step": 0.1, "min_width": 190}
+        samples = gr.Slider(1, 64, CLIPS, step=1, label="Clips", elem_id="samples", min_width=190)
+        shortest = gr.Slider(value=low, label="Shortest (s)", elem_id="shortest", **span)
+        longest = gr.Slider(value=high, label="Longest (s)", elem_id="longest", **span)
+        steps = gr.Slider(
+            1, methods.MOST_STEPS, methods.steps(recipe), step=1, label="Steps", elem_id="steps", min_width=190
         )
-        steps = gr.Slider(10, 600, STEPS, step=10, label="Steps", elem_id="steps", scale=2, min_width=190)
-    with gr.Accordion("Advanced: loss weights, seed", open=False), gr.Row():
-        recipe = RECIPES["frami"]
+    with gr.Accordion("Advanced: loss weights, seed", open=False, elem_id="advanced"), gr.Row():
+        start_weights = methods.weights(recipe)
         sliders = {
             name: gr.Slider(
                 0,
                 top,
-                recipe.weights[name],
+                start_weights[name],
                 step=step,
                 label=name.replace("_", " "),
-                info=_HINTS[name],
+                info=_hint(name, recipe),
+                interactive=_usable(name, recipe),
                 elem_id=f"weight-{name}",
-                min_width=200,
+                min_width=210,
             )
-            for name, top, step in (("class", 4, 0.1), ("batch_norm", 1, 0.01), ("contrast", 4, 0.1))
+            for name, (top, step) in methods.RANGES.items()
         }
         seed = gr.Number(
             0,
-            label="Seed",
+            label="seed",
             info="same seed, same clips; moves on after each run",
             precision=0,
             elem_id="seed",
-            min_width=120,
+            min_width=210,
         )
     with gr.Row(elem_id="actions"):
         generate = gr.Button("Generate", variant="primary", elem_id="generate", scale=2)
         stop = gr.Button("Stop", interactive=False, elem_id="stop", scale=1, min_width=110)
         download = gr.DownloadButton("Download (zip)", interactive=False, elem_id="download", scale=1, min_width=190)
-    show = parts.live(_IDLE, read_sound, "live")
+    show = parts.live(_IDLE, reader, "live")
     outputs = [show, generate, stop, download, known]
 
-    def start(name, classes, samples, seconds, steps, seed, *weights) -> Iterator[tuple]:
+    def start(name, method, classes, samples, shortest, longest, steps, seed, *weights) -> Iterator[tuple]:
         try:
-            teacher = load_teacher(name)
+            teacher, recipe = load_teacher(name), named(method)
             settings = {
                 "teacher": teacher.card.name,
-                "recipe": "frami",
+                "recipe": recipe.name,
                 "samples": _whole(samples, 1, 64, "clips"),
-                "steps": _whole(steps, 10, 600, "steps"),
-                "seconds": _within(seconds, 0.2, 5, "seconds"),
-                "classes": _chosen(classes, teacher),
+                "steps": _whole(steps, 1, methods.MOST_STEPS, "steps"),
+                "seconds": _span(shortest, longest),
+                "classes": _chosen(classes if methods.asks(recipe) else [], teacher),
                 "batch": BATCH,
                 "seed": _whole(seed, 0, 2**31, "the seed"),
                 "weights": dict(zip(sliders, weights, strict=True)),
@@ -174,18 +188,34 @@ def tab(teacher: Teacher, jobs: Jobs, read_sound, load_teacher, teacher_choice: 
         if bank is not None:
             with suppress(FramiError):
                 teacher = load_teacher(bank.manifest["settings"]["teacher"])
-        if teacher is None or len(teacher.classes) != bank.clips.logits.shape[1]:
+        if teacher is None or len(teacher.classes) != bank.logits.shape[1]:
             yield tuple(gr.skip() for _ in outputs)
             return
         settings = bank.manifest["settings"]
         yield from _follow(
-            Job(id, teacher, settings, bank.folder, done=True, finished=bank.clips, manifest=bank.manifest)
+            Job(id, teacher, settings, bank.folder, done=True, finished=bank.clips(), manifest=bank.manifest)
         )
 
+    def suit_teacher(name: str, method: str) -> list:
+        teacher, recipe = load_teacher(name), named(method)
+        return [gr.update(**_class_choices(teacher, recipe)), *methods.seconds(teacher, recipe)]
+
+    def suit_recipe(name: str, method: str) -> list:
+        recipe = named(method)
+        weights = [
+            gr.update(value=value, info=_hint(term, recipe), interactive=_usable(term, recipe))
+            for term, value in methods.weights(recipe).items()
+        ]
+        return [methods.about(recipe), methods.steps(recipe), *weights, *suit_teacher(name, method)]
+
     event = {"api_visibility": "private"}
+    suited = [classes, shortest, longest]
+    chosen = {"inputs": [teacher_choice, method], "show_progress": "hidden", **event}
+    teacher_choice.change(suit_teacher, outputs=suited, **chosen)
+    method.input(suit_recipe, outputs=[about, steps, *sliders.values(), *suited], **chosen)
     started = generate.click(
         start,
-        [teacher_choice, classes, samples, seconds, steps, seed, *sliders.values()],
+        [teacher_choice, method, classes, samples, shortest, longest, steps, seed, *sliders.values()],
         outputs,
         concurrency_limit=16,
         show_progress="hidden",
@@ -193,7 +223,7 @@ def tab(teacher: Teacher, jobs: Jobs, read_sound, load_teacher, teacher_choice: 
     )
     started.success(lambda seed: seed + 1 if isinstance(seed, int) else 0, seed, seed, show_progress="hidden", **event)
     stop.click(halt, known, None, queue=False, **event)
-    return {"renew": [classes, seconds], "again": again, "outputs": outputs}
+    return {"again": again, "outputs": outputs}
 
 
 def _zip(job: Job) -> str | None:
@@ -203,16 +233,23 @@ def _zip(job: Job) -> str | None:
         return None
 
 
-def renewed(teacher: Teacher) -> tuple:
-    """Updates of ``tab(...)["renew"]`` for another teacher."""
-    return (
-        gr.update(choices=_class_choices(teacher), value=[]),
-        gr.update(value=round(teacher.seconds, 1)),
-    )
+def _class_choices(teacher: Teacher, recipe: Recipe) -> dict:
+    """What the classes' control offers."""
+    asks = methods.asks(recipe)
+    return {
+        "choices": [(view.name(label), i) for i, label in enumerate(teacher.classes)],
+        "value": [],
+        "interactive": asks,
+        "info": "none chosen: all in turn" if asks else "cannot be chosen with this recipe",
+    }
 
 
-def _class_choices(teacher: Teacher) -> list[tuple[str, int]]:
-    return [(view.name(label), i) for i, label in enumerate(teacher.classes)]
+def _usable(term: str, recipe: Recipe) -> bool:
+    return term != "adversarial" or methods.companion(recipe)
+
+
+def _hint(term: str, recipe: Recipe) -> str:
+    return TERMS[term] + ("" if _usable(term, recipe) else _NO_STUDENT)
 
 
 def _chosen(classes, teacher: Teacher) -> list[int]:
@@ -228,7 +265,11 @@ def _whole(value, least: int, most: int, name: str) -> int:
     return int(value)
 
 
-def _within(value, least: float, most: float, name: str) -> float:
-    if not isinstance(value, int | float) or not least <= value <= most:
-        raise FramiError(f"{name} must be a number from {least} to {most}")
-    return value
+def _span(shortest, longest) -> list[float]:
+    """Shortest and longest clip in seconds, or FramiError."""
+    for value, name in ((shortest, "shortest"), (longest, "longest")):
+        if not isinstance(value, int | float) or not methods.SHORTEST <= value <= methods.LONGEST:
+            raise FramiError(f"the {name} clip lasts from {methods.SHORTEST:g} to {methods.LONGEST:g} seconds")
+    if shortest > longest:
+        raise FramiError(f"the shortest clip ({shortest:g} s) cannot be longer than the longest ({longest:g} s)")
+    return [shortest, longest]

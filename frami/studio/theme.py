@@ -55,11 +55,14 @@ def theme() -> gr.themes.Base:
 
 def launch_options() -> dict:
     """Arguments of ``demo.launch`` that belong to the looks and to the safety of the page."""
-    script = (ASSETS / "studio.js").read_text()
+    scripts, sheets = (
+        "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
+        for names in (("studio.js", "map.js", "explore.js"), ("studio.css", "explore.css"))
+    )
     return {
         "theme": theme(),
-        "css": (ASSETS / "studio.css").read_text(),
-        "head": f"<script>{script}</script>",
+        "css": sheets,
+        "head": f"<script>{scripts}</script>",
         "favicon_path": str(ASSETS / "favicon.svg"),
         "footer_links": ["gradio", "settings"],
         "run_history": False,

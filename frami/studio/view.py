@@ -2,6 +2,7 @@
 
 import base64
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -35,8 +36,20 @@ def picture(mel: Tensor, spec: MelSpec) -> str:
     return base64.b64encode((scaled * 255).round().to(torch.uint8).numpy().tobytes()).decode()
 
 
-def clips(made: Clips, prefix: str, classes: tuple[str, ...], spec: MelSpec, origin: str, first: int = 0) -> list[dict]:
-    """One dict a clip: id, classes asked for and heard, confidence, picture, the teacher's five likeliest classes."""
+def clips(
+    made: Clips,
+    prefix: str,
+    classes: tuple[str, ...],
+    spec: MelSpec,
+    origin: str,
+    first: int = 0,
+    unasked: bool = False,
+) -> list[dict]:
+    """One dict a clip: id, classes asked for and heard, confidence, picture, the teacher's five likeliest classes.
+
+    ``unasked`` : no class could be asked for, so a clip goes by the name of the one that is heard.
+    """
+    made = as_heard(made) if unasked else made
     shares = made.logits.softmax(1)
     rows = []
     for i in range(len(made)):
@@ -55,9 +68,20 @@ def clips(made: Clips, prefix: str, classes: tuple[str, ...], spec: MelSpec, ori
                     for k, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
                 ],
                 "origin": origin,
+                "unasked": unasked,
             }
         )
     return rows
+
+
+def as_heard(made: Clips) -> Clips:
+    """Clips as if the classes heard in them had been asked for."""
+    return replace(made, asked=made.heard, confidence=made.logits.softmax(1).amax(1))
+
+
+def sureness(made: Clips, unasked: bool) -> float:
+    """How sure the teacher is on average, of the class asked for or of whichever it hears."""
+    return float((as_heard(made) if unasked else made).confidence.mean())
 
 
 def name(label: str) -> str:
