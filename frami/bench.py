@@ -25,9 +25,6 @@ from frami.inversion.bank import FeatureBank
 from frami.inversion.step import Replay, new_work
 from frami.inversion.synthesize import begin_batch, draw
 
-_WARM = 4
-
-
 # ------------------------------------------------------------------------------------------------- speed
 
 
@@ -83,7 +80,7 @@ def ceiling(teacher: Teacher, clips: int, frames: int, dtype: torch.dtype) -> fl
 def _fastest(function: Replay, device: torch.device, repeats: int = 5) -> float:
     """Seconds of one call: the best of some; on CUDA each of many in a row, since one is shorter than its launch."""
     row = 20 if device.type == "cuda" else 1
-    for _ in range(_WARM if device.type == "cuda" else 1):
+    for _ in range(_warm(device)):
         function()
     times = []
     for _ in range(repeats):
@@ -94,6 +91,25 @@ def _fastest(function: Replay, device: torch.device, repeats: int = 5) -> float:
         _wait(device)
         times.append((time.perf_counter() - start) / row)
     return min(times)
+
+
+def _timed(step: Callable[[], None], device: torch.device) -> list[float]:
+    """Seconds of some steps after the first ones: five, or fewer where that would take long."""
+    for _ in range(_warm(device)):
+        step()
+    times: list[float] = []
+    while len(times) < 5 and (len(times) < 2 or sum(times) < 2):
+        _wait(device)
+        start = time.perf_counter()
+        step()
+        _wait(device)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _warm(device: torch.device) -> int:
+    """Calls before the first that counts: on CUDA until the graph is recorded."""
+    return 4 if device.type == "cuda" else 1
 
 
 def _wait(device: torch.device) -> None:
@@ -130,13 +146,7 @@ def speed(
                 step = _stepper(teacher, recipe, clips, frames)
                 if turn == 0:
                     work[recipe.name] = _operations(step) // clips
-                for i in range(_WARM + 5):
-                    _wait(device)
-                    start = time.perf_counter()
-                    step()
-                    _wait(device)
-                    if i >= _WARM:
-                        times[recipe.name].append(time.perf_counter() - start)
+                times[recipe.name] += _timed(step, device)
                 del step
             peaks[recipe.name] = max(peaks.get(recipe.name, 0), peak())
             if report:
@@ -206,13 +216,7 @@ def ladder(
         for done, row in enumerate(rows):
             with _without(row):
                 step = _stepper(teacher, recipe, clips, frames, order="order" not in row)
-                for i in range(_WARM + 5):
-                    _wait(device)
-                    start = time.perf_counter()
-                    step()
-                    _wait(device)
-                    if i >= _WARM:
-                        times[row].append(time.perf_counter() - start)
+                times[row] += _timed(step, device)
             if report:
                 report(turn * len(rows) + done + 1, rounds * len(rows))
     best = min(times[()])
