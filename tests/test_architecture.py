@@ -33,6 +33,8 @@ MAY_IMPORT = {
     "inversion.recipes": {"inversion.views", "errors"},
     "inversion.clips": set(),
     "inversion.generator": {"audio"},
+    "adapter": {"errors", "audio", "models", "checkpoints"},
+    "maps": {"errors", "home", "audio", "analysis", "banks", "checkpoints", "data", "inversion", "teachers"},
     "analysis": {"errors"},
     "runs": {"errors", "home"},
 }

@@ -241,7 +241,7 @@ def test_a_student_changes_the_clips(teacher):
 def test_memory_does_not_grow_with_the_batches(teacher, name):
     """Tensors that are alive after the second batch and after the fifth, when states are let go."""
     alive = []
-    for state in invert(teacher, of_kind(name), samples=10, batch=2, seconds=(0.2, 0.3), steps=1, snapshots=2):
+    for state in invert(teacher, of_kind(name), samples=5, batch=1, seconds=(0.2, 0.3), steps=1, snapshots=2):
         if state.finished:
             state.memory()
             del state

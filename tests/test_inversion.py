@@ -56,7 +56,7 @@ def same(a: Clips, b: Clips) -> bool:
 
 def test_default_settings_are_heard_as_asked(teacher):
     """The promise of the default settings: at least 95 % are classified as asked."""
-    made = make_clips(teacher, samples=10, batch=10, seconds=None)
+    made = make_clips(teacher, samples=10, batch=10, seconds=0.3)
     assert made.asked.tolist() == [*range(10)]
     with torch.inference_mode():
         heard = teacher.model(made.mels, made.lengths).logits.argmax(1)
@@ -255,8 +255,8 @@ def test_inversion_leaves_the_teacher_and_the_random_state_alone(teacher):
 def test_interleaved_runs_do_not_see_each_other(teacher):
     """Two runs of one teacher, step by step in turn, are the same as each alone."""
     settings = [
-        (FRAMI, {"samples": 4, "batch": 2, "seconds": 0.3, "steps": 3, "seed": 1}),
-        (of_kind("zskt"), {"samples": 3, "batch": 3, "seconds": (0.2, 0.4), "steps": 4, "seed": 2}),
+        (FRAMI, {"samples": 4, "batch": 2, "seconds": 0.2, "steps": 2, "seed": 1}),
+        (of_kind("zskt"), {"samples": 2, "batch": 2, "seconds": (0.2, 0.3), "steps": 3, "seed": 2}),
     ]
     alone = [finished(invert(teacher, row, every=1, **choices)) for row, choices in settings]
     runs = [invert(teacher, row, every=1, **choices) for row, choices in settings]
@@ -285,8 +285,7 @@ def test_weights_switch_terms_off_and_one_clip_works(teacher):
         ({"class": 0, "contrast": 0, "variation": 0.1, "balance": 1}, {"batch_norm", "variation", "balance"}),
     ):
         for name in ("frami", "fast"):
-            states = invert(teacher, of_kind(name), samples=2, batch=1, seconds=0.2, steps=2, weights=weights)
-            *_, last = states
+            *_, last = invert(teacher, of_kind(name), samples=1, batch=1, seconds=0.2, steps=1, weights=weights)
             assert set(last.losses) == left & ({*RECIPES[name].weights} | {*weights}) - {"adversarial"}
     *_, last = invert(teacher, samples=1, batch=1, seconds=0.2, steps=2)
     assert all(math.isfinite(value) for value in last.losses.values())
