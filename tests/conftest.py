@@ -191,6 +191,12 @@ def plain_training() -> Callable[..., train.TrainConfig]:
     return without_augmentation
 
 
+@pytest.fixture(scope="module")
+def teacher() -> checkpoints.Teacher:
+    """The bundled teacher of digits."""
+    return checkpoints.load("fsdd")
+
+
 @pytest.fixture(scope="session")
 def tiny_teacher(tmp_path_factory) -> Path:
     """Path (without ending) of a checkpoint, alone in its folder: a nano classifier of four made classes, trained."""

@@ -10,47 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from frami import checkpoints
-from frami.inversion import RECIPES, Clips, invert, losses, make_clips
+from frami.inversion import RECIPES, invert, losses, make_clips
 from frami.inversion.bank import FeatureBank
 from frami.inversion.step import NEGATIVES, new_work
 from frami.inversion.synthesize import begin_batch, draw
 from frami.models import build
-
-FRAMI = RECIPES["frami"]
-
-#: One recipe of each kind: what it carries from batch to batch, and how much of it these tests can wait for.
-KINDS = {
-    "frami": "generator made anew, a head, past statistics",
-    "cmi": "best clips, a head",
-    "deepinversion": "the clip itself",
-    "frami-fast": "generator kept but for its first layer",
-    "dafl": "generator and its moments kept",
-    "fast": "meta-generator",
-    "zskt": "companion student",
-}
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return checkpoints.load("fsdd")
-
-
-def of_kind(name):
-    row = RECIPES[name]
-    return replace(row, warmup=min(row.warmup, 1), student_steps=min(row.student_steps, 1))
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def finished(states):
-    return [state.clips for state in states if state.finished]
-
-
-def same(a: Clips, b: Clips) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
-
+from tests.kinds import FRAMI, KINDS, finished, of_kind, rng, same
 
 # --- stop and go on --------------------------------------------------------------------------------------------------
 

@@ -14,11 +14,6 @@ from frami.models import macs, parameters
 SPEC = MelSpec()
 
 
-@pytest.fixture(scope="module")
-def teacher():
-    return checkpoints.load("fsdd")
-
-
 def seeded(seed=0, spec=SPEC, **start):
     torch.manual_seed(seed)
     return Generator(spec, **start)

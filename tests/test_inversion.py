@@ -14,42 +14,7 @@ from frami.errors import FramiError
 from frami.inversion import RECIPES, Clips, durations, invert, make_clips
 from frami.inversion.step import private, quick
 from frami.inversion.synthesize import LONGEST, SHORTEST, assigned
-
-FRAMI = RECIPES["frami"]
-
-#: One recipe of each kind: what it carries from batch to batch, and how much of it these tests can wait for.
-KINDS = {
-    "frami": "generator made anew, a head, past statistics",
-    "cmi": "best clips, a head",
-    "deepinversion": "the clip itself",
-    "frami-fast": "generator kept but for its first layer",
-    "dafl": "generator and its moments kept",
-    "fast": "meta-generator",
-    "zskt": "companion student",
-}
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return checkpoints.load("fsdd")
-
-
-def of_kind(name):
-    row = RECIPES[name]
-    return replace(row, warmup=min(row.warmup, 1), student_steps=min(row.student_steps, 1))
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def finished(states):
-    return [state.clips for state in states if state.finished]
-
-
-def same(a: Clips, b: Clips) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
-
+from tests.kinds import FRAMI, KINDS, finished, of_kind, rng, same
 
 # --- what comes out --------------------------------------------------------------------------------------------------
 

@@ -7,15 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from frami import checkpoints
 from frami.inversion import losses
 from frami.inversion.statistics import NormInput, recorded
 from frami.models import build
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return checkpoints.load("fsdd")
 
 
 def optimised(loss_of, x, steps=8, lr=0.1):

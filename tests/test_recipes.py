@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from frami import checkpoints
 from frami.errors import FramiError
 from frami.inversion import RECIPES, TERMS, invert, make_clips, recipe
 from frami.inversion.generator import Generator
@@ -15,11 +14,6 @@ from frami.models import build
 #: Recipes that decide themselves which classes they make.
 OWN = [name for name, row in RECIPES.items() if row.labels == "own"]
 ASKED = [name for name in RECIPES if name not in OWN]
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return checkpoints.load("fsdd")
 
 
 def short(name, warmup=1, student_steps=1):

@@ -8,14 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from frami import checkpoints
 from frami.inversion.statistics import NormInput, norms, recorded
 from frami.models import MaskedBatchNorm2d, build, length_mask
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return checkpoints.load("fsdd")
 
 
 def noise(clips=4, frames=40, seed=0):

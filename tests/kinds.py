@@ -1,0 +1,37 @@
+"""One recipe of each kind, and how tests of inversion compare what comes out."""
+
+from dataclasses import replace
+
+import torch
+
+from frami.inversion import RECIPES, Clips
+
+FRAMI = RECIPES["frami"]
+
+#: One recipe of each kind: what it carries from batch to batch, and how much of it these tests can wait for.
+KINDS = {
+    "frami": "generator made anew, a head, past statistics",
+    "cmi": "best clips, a head",
+    "deepinversion": "the clip itself",
+    "frami-fast": "generator kept but for its first layer",
+    "dafl": "generator and its moments kept",
+    "fast": "meta-generator",
+    "zskt": "companion student",
+}
+
+
+def of_kind(name):
+    row = RECIPES[name]
+    return replace(row, warmup=min(row.warmup, 1), student_steps=min(row.student_steps, 1))
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def finished(states):
+    return [state.clips for state in states if state.finished]
+
+
+def same(a: Clips, b: Clips) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
