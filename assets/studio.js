@@ -310,12 +310,7 @@ window.frami = (() => {
         again.setAttribute("aria-label", "Play again");
         close.setAttribute("aria-label", "Close");
         again.addEventListener("click", () => play(selected.state || selected.clip, selected.server));
-        close.addEventListener("click", () => {
-          selected = null;
-          player.pause();
-          document.querySelectorAll(".frami-tile").forEach(t => t.setAttribute("aria-pressed", "false"));
-          empty();
-        });
+        close.addEventListener("click", clear);
         const title = el("div", "title"), problem = el("p", "note");
         problem.setAttribute("role", "alert");
         title.append(el("b"), el("span"));
@@ -418,6 +413,15 @@ window.frami = (() => {
     });
     box.replaceChildren(text, " · ", link);
   }
-  function clear() { selected = null; player.pause(); drawDetail(); }
+  function clear() {
+    selected = null;
+    player.pause();
+    document.querySelectorAll('.frami-tile[aria-pressed="true"]').forEach(tile => tile.setAttribute("aria-pressed", "false"));
+    drawDetail();
+  }
+  // On a phone the detail lies over the page: it would cover what another tab shows.
+  document.addEventListener("click", event => {
+    if (selected && matchMedia("(max-width: 760px)").matches && event.target.closest('[role="tab"]')) clear();
+  });
   return { wall, live, detail, player, select, clear, additions, paint, el, percent, magma, get selected() { return selected; } };
 })();

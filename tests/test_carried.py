@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from frami import checkpoints
+from frami.errors import FramiError
 from frami.inversion import RECIPES, invert, losses, make_clips
 from frami.inversion.bank import FeatureBank
 from frami.inversion.step import NEGATIVES, new_work
@@ -217,3 +218,10 @@ def test_memory_does_not_grow_with_the_batches(teacher, name):
             del tensors
     assert len(alive) == 5
     assert alive[4][0] <= alive[1][0] and alive[4][1] <= alive[1][1], alive
+
+
+def test_a_bank_of_other_features_is_refused(teacher):
+    bank = FeatureBank()
+    bank.push(torch.randn(4, 7), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(FramiError, match="another teacher"):
+        next(invert(teacher, samples=2, batch=2, seconds=0.2, steps=2, bank=bank))

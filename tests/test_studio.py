@@ -274,10 +274,13 @@ def test_fits_a_phone(open_page, theme):
     playing(page, tile)
     assert page.locator("#detail").bounding_box()["y"] > 400, "the player is a sheet at the bottom"
     shot(page, f"phone-{theme}")
+    page.locator(".frami-detail .close").click()
+    assert not page.locator("#detail").is_visible() and tile.get_attribute("aria-pressed") == "false"
+    tile.click()
+    assert page.locator("#detail").is_visible()
     page.get_by_role("tab", name="Synthesize").click()
     page.wait_for_selector("#generate")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.locator(".frami-detail .close").click()
-    assert not page.locator("#detail").is_visible()
+    assert not page.locator("#detail").is_visible(), "the sheet does not cover another tab"
     page.locator("#generate").scroll_into_view_if_needed()
     shot(page, f"phone-synthesize-{theme}")

@@ -163,6 +163,9 @@ def _run(
                 load(work, None, snapshot(older, None))
             elif memory is not None:
                 load(work, bank, memory)
+        kept_rows = bank.rows()
+        if kept_rows is not None and kept_rows.shape[1] != work.features:
+            raise FramiError("this feature bank holds features of another teacher or recipe; give each its own")
         begin_batch(work, asked, shortest, seed * 1009 + number, rng)
         kept = _marks(steps, snapshots)
         states: list[Tensor] = []
