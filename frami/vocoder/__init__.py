@@ -1,0 +1,32 @@
+"""Log-Mel-spectrogram to sound. A vocoder states the ``MelSpec`` that it takes, and refuses another one by name."""
+
+from collections.abc import Callable
+
+from frami.audio import MelSpec
+from frami.vocoder.base import FADE, PEAK, Vocoder, VocoderError
+from frami.vocoder.griffin_lim import GriffinLim, unmel
+from frami.vocoder.neural import FOLDER, Neural
+
+__all__ = ["FADE", "PEAK", "VOCODERS", "GriffinLim", "Neural", "Vocoder", "VocoderError", "get", "unmel"]
+
+#: By name, what makes a vocoder for a front-end.
+VOCODERS: dict[str, Callable[[MelSpec], Vocoder]] = {
+    GriffinLim.name: GriffinLim,
+    "frami": lambda mel_spec: Neural(FOLDER / "frami", "frami"),
+}
+
+
+def get(name: str, mel_spec: MelSpec) -> Vocoder:
+    """The vocoder of this name, or of this path of ``.safetensors`` weights, for this front-end.
+
+    VocoderError if there is none or it takes another front-end.
+    """
+    if name in VOCODERS:
+        vocoder = VOCODERS[name](mel_spec)
+    elif name.endswith(".safetensors"):
+        vocoder = Neural(name)
+    else:
+        choices = ", ".join(VOCODERS)
+        raise VocoderError(f"there is no vocoder {name!r}; choose one of: {choices}, or the path of a .safetensors")
+    vocoder.check(mel_spec)
+    return vocoder

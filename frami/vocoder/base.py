@@ -1,0 +1,82 @@
+"""What every vocoder keeps to: shapes, checks, lengths, fades and peaks."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from frami.audio import MelSpec
+from frami.errors import FramiError
+
+PEAK = 0.99  # a clip that would pass full scale is scaled down to this
+FADE = 0.003  # seconds faded in and out, against clicks
+CHUNK_FRAMES = 1024  # frames worked on at once: bounds memory, and larger is slower on a CPU
+
+
+class VocoderError(FramiError):
+    """A spectrogram that a vocoder cannot turn into sound, or a vocoder that does not exist."""
+
+
+class Vocoder(ABC):
+    """Turns log-Mel-spectrograms of one front-end, ``mel_spec``, into sound.
+
+    A subclass names itself and implements ``synthesize``; the checks, lengths, fades and peaks are here.
+    """
+
+    name: str
+    mel_spec: MelSpec
+
+    @abstractmethod
+    def synthesize(self, log_mel: Tensor) -> Tensor:
+        """Sound of whole clips of one length, at the loudness that the spectrogram states.
+
+        log_mel : Tensor[B, F, T], finite or -inf. Returns Tensor[B, T * hop_length].
+        """
+
+    def check(self, mel_spec: MelSpec) -> None:
+        """Raise VocoderError, with the settings that differ, unless ``mel_spec`` is this vocoder's own."""
+        own, other = self.mel_spec.to_dict(), mel_spec.to_dict()
+        differ = [key for key in own if own[key] != other[key]]
+        if differ:
+            takes, given = (", ".join(f"{key} {spec[key]}" for key in differ) for spec in (own, other))
+            raise VocoderError(f"the vocoder {self.name} takes spectrograms of {takes}; these have {given}")
+
+    @torch.no_grad()
+    def __call__(self, log_mel: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """Sound of a padded batch of clips.
+
+        Clips of one length are worked on together, so what a clip sounds like does not depend on its neighbours or
+        its padding. Ends are faded over 3 ms. Loudness is kept, except that a clip that would pass full scale is
+        scaled down as a whole to a peak of 0.99.
+
+        log_mel : Tensor[B, 1, F, T], natural logarithm, as ``mel_spec`` makes it; silence at its floor or below.
+        lengths : Tensor[B] or None, frames of each clip (None: all T).
+        Returns a list of B float32 Tensor[lengths[i] * hop_length] on the device of ``log_mel``, full scale 1.0.
+        Raises VocoderError for another shape, impossible lengths, and NaN or infinity within a clip.
+        """
+        if log_mel.ndim != 4 or log_mel.shape[1:3] != (1, self.mel_spec.n_mels):
+            wanted = f"(clips, 1, {self.mel_spec.n_mels}, frames)"
+            raise VocoderError(f"the vocoder {self.name} takes log-Mels of shape {wanted}, not {tuple(log_mel.shape)}")
+        clips, frames = log_mel.shape[0], log_mel.shape[-1]
+        counts = [frames] * clips if lengths is None else [int(n) for n in lengths]
+        if len(counts) != clips or not all(1 <= n <= frames for n in counts):
+            raise VocoderError(f"{clips} clips of up to {frames} frames cannot have the lengths {counts}")
+        sounds: dict[int, Tensor] = {}
+        for count in sorted(set(counts)):
+            members = [i for i, n in enumerate(counts) if n == count]
+            for rows in torch.tensor(members).split(max(1, CHUNK_FRAMES // count)):
+                batch = log_mel[rows.to(log_mel.device), 0, :, :count].float()
+                usable = batch.exp().isfinite().all(2).all(1).cpu()
+                if not usable.all():
+                    bad = int(rows[~usable][0])
+                    raise VocoderError(f"spectrogram {bad} of the batch has values that are NaN or far too large")
+                sounds.update(zip(rows.tolist(), self._finish(self.synthesize(batch)), strict=True))
+        return [sounds[i] for i in range(clips)]
+
+    def _finish(self, sound: Tensor) -> Tensor:
+        """Fade the ends and keep each clip within full scale: Tensor[B, N] to the same."""
+        samples = sound.shape[-1]
+        fade = min(round(FADE * self.mel_spec.sample_rate), samples // 2)
+        ramp = (torch.arange(fade, device=sound.device) + 0.5) / fade
+        sound = sound * torch.cat([ramp, ramp.new_ones(samples - 2 * fade), ramp.flip(0)])
+        return sound * (PEAK / sound.abs().amax(dim=-1, keepdim=True).clamp(min=PEAK))

@@ -1,0 +1,150 @@
+"""The vocoder with weights: its card, its files, and sound from it.
+
+Weights lie in half precision in ``NAME.safetensors``, beside ``NAME.json``, which says what they are. Loading executes
+no code, and waits until a sound is asked for.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save_file
+from torch import Tensor
+
+from frami.audio import AudioError, MelSpec
+from frami.home import BUNDLED
+from frami.vocoder.base import Vocoder, VocoderError
+from frami.vocoder.network import Network, NetworkConfig
+
+FORMAT = 1
+FOLDER = BUNDLED / "vocoder"
+
+#: Log-Mel values that a clip's loudest cell had in training; a clip outside is moved there and its sound back.
+QUIETEST, LOUDEST = -5.0, 2.5
+
+
+@dataclass(frozen=True)
+class VocoderCard:
+    """What a vocoder's weights are. ``rounds`` : usual rounds of ``Network.match``; ``data`` : per data set its title,
+    licence, folds trained on, folds held out, clips and hours; ``training`` : settings, steps, seconds, device and last
+    losses; ``figures`` : measurements on recordings held out, by ``evaluation``, a command."""
+
+    name: str
+    title: str
+    mel_spec: dict
+    network: dict
+    parameters: int
+    licence: str
+    rounds: int = 8
+    data: list[dict] = field(default_factory=list)
+    training: dict = field(default_factory=dict)
+    figures: dict = field(default_factory=dict)
+    evaluation: str = ""
+    kind: str = "vocoder"
+    sha256: str = ""
+    format: int = FORMAT
+
+
+class Neural(Vocoder):
+    """A Vocos-type network's sound. Takes the front-end that its weights were trained for only.
+
+    Frames of silence are silent; a clip much louder or quieter than those of the training is vocoded at their level.
+
+    path : of the weights or card, with or without ending. Raises VocoderError for a missing or damaged card; the
+    weights are read (once for each device) when a sound is made. rounds : of matching the sound to the spectrogram,
+    by default those of the card.
+    """
+
+    def __init__(self, path: str | Path, name: str | None = None, rounds: int | None = None):
+        self.path = stem(path)
+        self.card = read_card(self.path)
+        self.name = name or self.card.name
+        self.rounds = self.card.rounds if rounds is None else rounds
+        try:
+            self.mel_spec = MelSpec.from_dict(self.card.mel_spec)
+        except AudioError as error:
+            raise VocoderError(f"{self.path}.json: {error}") from error
+
+    def synthesize(self, log_mel: Tensor) -> Tensor:
+        network, spec, frames = self._network(log_mel.device), self.mel_spec, log_mel.shape[-1]
+        floor = spec.floor
+        # MelSpec pads a signal shorter than a window with silence, so frames of silence follow a short spectrogram.
+        log_mel = F.pad(log_mel, (0, max(0, -(-spec.shortest // spec.hop_length) - frames)), value=floor)
+        silent = log_mel <= floor + 1e-3
+        top = log_mel.amax(dim=(1, 2), keepdim=True)
+        moved = (top - top.clamp(QUIETEST, LOUDEST)).masked_fill(top <= floor + 1e-3, 0)
+        mel = (log_mel - moved).masked_fill(silent, floor).clamp(min=floor)
+        stft = network.spectrum(mel).masked_fill(silent.all(1)[..., None], 0)
+        sound = network.match(network.synthesis(stft), mel, self.rounds)
+        return sound[:, : frames * spec.hop_length] * moved[:, 0].exp()
+
+    def _network(self, device: torch.device) -> Network:
+        weights = Path(f"{self.path}.safetensors")
+        try:
+            stamp = weights.stat().st_mtime_ns
+        except OSError as error:
+            raise VocoderError(f"{weights}: not readable ({error.strerror}); copy the vocoder again") from error
+        return _load(weights, stamp, self.card.sha256, str(device))
+
+
+@lru_cache(maxsize=4)
+def _load(weights: Path, stamp: int, sha256: str, device: str) -> Network:
+    card = read_card(weights)
+    try:
+        content = weights.read_bytes()
+        tensors = load_tensors(content)
+    except (OSError, SafetensorError) as error:
+        raise VocoderError(f"{weights}: not readable ({error}); copy the vocoder again") from error
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise VocoderError(f"{weights}: not the weights that their card was written for; copy both files again")
+    try:
+        network = Network(MelSpec.from_dict(card.mel_spec), NetworkConfig(**card.network))
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (AudioError, RuntimeError, TypeError, ValueError) as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise VocoderError(f"{weights}: the weights do not fit their card ({first})") from error
+    return network.eval().requires_grad_(False).to(device)
+
+
+def save(path: str | Path, network: Network, card: VocoderCard) -> Path:
+    """Write ``path.safetensors`` in half precision and ``path.json``, each whole or not at all; the weights' path."""
+    path = stem(path)
+    weights, beside = Path(f"{path}.safetensors"), Path(f"{path}.json")
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    first, second = (p.with_name(f".{p.name}.{os.getpid()}.tmp") for p in (weights, beside))
+    save_file({name: tensor.detach().half().cpu().contiguous() for name, tensor in network.state_dict().items()}, first)
+    values = asdict(card) | {"sha256": hashlib.sha256(first.read_bytes()).hexdigest()}
+    second.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    first.chmod(second.stat().st_mode)
+    first.replace(weights)
+    second.replace(beside)
+    return weights
+
+
+def read_card(path: str | Path) -> VocoderCard:
+    """The card beside a vocoder's weights; VocoderError when it is missing, damaged or of a newer format."""
+    beside = Path(f"{stem(path)}.json")
+    try:
+        values = json.loads(beside.read_text(encoding="utf-8"))
+        if values.get("format", 0) > FORMAT:
+            raise VocoderError(f"{beside}: written by a newer frami (format {values['format']}); update frami")
+        if values.get("kind") != "vocoder":
+            raise VocoderError(f"{beside}: the card of another thing than a vocoder")
+        return VocoderCard(**values)
+    except FileNotFoundError:
+        raise VocoderError(f"{beside}: no such card; a vocoder is a .safetensors and a .json file") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise VocoderError(f"{beside}: not a vocoder's card ({type(error).__name__}: {error})") from error
+
+
+def stem(path: str | Path) -> Path:
+    """A path without the ending of weights or card."""
+    path = Path(path)
+    return path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
