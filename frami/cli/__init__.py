@@ -13,7 +13,7 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from frami import __version__
-from frami.cli import bench, data, diversity, synthesis, teachers
+from frami.cli import bench, data, diversity, synthesis, teachers, vocoder
 from frami.cli.parts import Parser
 from frami.errors import FramiError
 
@@ -44,6 +44,6 @@ def _parser() -> Parser:
     parser = Parser(prog="frami", description="Hear what a sound classifier remembers; distil it without data.")
     parser.add_argument("--version", action="version", version=f"frami {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for part in (data, teachers, synthesis, diversity, bench):
+    for part in (data, teachers, synthesis, diversity, bench, vocoder):
         part.add(commands)
     return parser

@@ -1,0 +1,55 @@
+"""``frami train-vocoder``: a vocoder of one's own."""
+
+from frami.cli.parts import command, data_option, device_option, moved, names, number, progress_bar, whole
+
+
+def add(commands) -> None:
+    sub = command(commands, "train-vocoder", _train_vocoder, "Train a vocoder; goes on where it was stopped.")
+    sub.add_argument("--out", required=True, help="path of the weights, without ending")
+    sub.add_argument("--datasets", type=names, help="default: those of fsdd, esc10 and urbansound8k that are here")
+    budget = sub.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=number(0.01, 100_000), help="time to train, in all sittings (default: 60)")
+    budget.add_argument("--steps", type=whole(1), help="steps to train, instead of a time")
+    sub.add_argument("--batch", type=whole(1), help="crops of a step (default: 64)")
+    sub.add_argument("--frames", type=whole(8), help="frames of a crop (default: 64)")
+    sub.add_argument("--lr", type=number(1e-6, 1))
+    sub.add_argument(
+        "--judges-from", type=number(0, 1), help="share of the time after which judges take part; 1: never"
+    )
+    sub.add_argument("--seed", type=whole(0))
+    sub.add_argument("--no-graphs", action="store_true", help="on CUDA, launch each step's work piece by piece")
+    sub.add_argument("--overwrite", action="store_true", help="replace a finished vocoder at --out")
+    data_option(sub)
+    device_option(sub)
+
+
+def _train_vocoder(options) -> tuple[dict, list[str]]:
+    from frami.device import describe, pick
+    from frami.vocoder.recordings import DATASETS
+    from frami.vocoder.training import VocoderConfig, train
+
+    wanted = ("steps", "minutes", "batch", "frames", "lr", "judges_from", "seed")
+    settings = {key: getattr(options, key) for key in wanted if getattr(options, key) is not None}
+    if not {"steps", "minutes"} & set(settings):
+        settings["minutes"] = 60.0
+    device = pick(options.device)
+    last = None
+    with progress_bar("clip", "recordings") as clips, progress_bar("step", "vocoder") as bar:
+        for last in train(
+            options.out,
+            VocoderConfig(**settings),
+            datasets=options.datasets or DATASETS,
+            data_folder=options.data,
+            device=device,
+            overwrite=options.overwrite,
+            graphs=not options.no_graphs,
+            on_clips=moved(clips),
+        ):
+            bar.set_postfix({"spent": f"{last.share:.0%}"} | {k: f"{v:.3f}" for k, v in last.losses.items()})
+            bar.update(last.step - bar.n)
+    value = {"out": f"{options.out}.safetensors", "device": describe(device)}
+    if last is None:
+        return value, [f"{value['out']} is written"]
+    value |= {"steps": last.step, "seconds": last.seconds, "losses": last.losses}
+    terms = ", ".join(f"{name} {loss:.3f}" for name, loss in last.losses.items())
+    return value, [f"{value['out']}: {last.step} steps in {last.seconds:.0f} s on {value['device']}; {terms}"]
