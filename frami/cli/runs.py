@@ -1,0 +1,104 @@
+"""``frami runs``: what has been run, beside each other, and gone again."""
+
+import time
+
+from frami.cli.parts import command, group
+from frami.errors import FramiError
+
+
+def add(commands) -> None:
+    runs = group(commands, "runs", "what has been run: settings, curves, results")
+    sub = command(runs, "list", _list, "All runs, newest first.")
+    sub.add_argument("--kind", help="only runs of this kind, for example distill")
+    sub = command(runs, "show", _show, "One run: its settings, curves and result.")
+    sub.add_argument("id", metavar="RUN", help="id, its beginning, or the run's folder")
+    sub = command(runs, "compare", _compare, "Runs beside each other: settings that differ, results.")
+    sub.add_argument("ids", metavar="RUN", nargs="+", help="two runs or more: id, its beginning, or the run's folder")
+    sub = command(runs, "delete", _delete, "Forget a run and remove its folder.")
+    sub.add_argument("id", metavar="RUN", help="id, its beginning, or the run's folder")
+
+
+def _list(options) -> tuple[list, list[str]]:
+    from frami.runs import Runs
+
+    runs = Runs().list(options.kind)
+    lines = [f"{run.id}  {run.status:8}  {_day(run.created)}  {run.kind:10} {run.name}{_said(run)}" for run in runs]
+    return [run.to_dict() for run in runs], lines or ["no run is here yet"]
+
+
+def _show(options) -> tuple[dict, list[str]]:
+    from frami.runs import Runs
+
+    store = Runs()
+    run = store.find(options.id)
+    curves = store.metrics(run.id)
+    lines = [
+        f"{run.id}  {run.kind}  {run.name}",
+        f"{run.status}{f' in process {run.pid}' if run.pid else ''}{f': {run.error}' if run.error else ''}",
+        f"made {_day(run.created)}, last heard of {_day(run.updated)}",
+        f"folder {run.folder}",
+    ]
+    for title, values in (("settings", run.settings), ("result", run.result)):
+        lines += [title, *(f"  {name:20} {_text(value)}" for name, value in values.items())] if values else []
+    if curves:
+        lines.append("curves (first, last)")
+    for name, points in curves.items():
+        lines.append(
+            f"  {name:20} {points[0][2]:.4g} → {points[-1][2]:.4g}  ({len(points)} points to step {points[-1][0]})"
+        )
+    return run.to_dict() | {"metrics": curves}, lines
+
+
+def _compare(options) -> tuple[dict, list[str]]:
+    from frami.runs import Runs
+
+    if len(options.ids) < 2:
+        raise FramiError("give two runs or more to compare: frami runs compare RUN RUN")
+    store = Runs()
+    table = store.compare([store.find(text).id for text in options.ids])
+    runs = table["runs"]
+    rows = [("", [run.id for run in runs]), ("name", [run.name for run in runs]), ("", [run.status for run in runs])]
+    rows += [(name, [_text(value) for value in values]) for name, values in table["differing"].items()]
+    rows += [
+        (name, [_text(value) for value in values])
+        for name, values in table["results"].items()
+        if not any(isinstance(value, list | dict) for value in values)
+    ]
+    widths = [max(len(cells[k]) for _, cells in rows) for k in range(len(runs))]
+    lines = [
+        f"{name:20} " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        for name, cells in rows
+    ]
+    return table | {"runs": [run.to_dict() for run in runs]}, lines
+
+
+def _delete(options) -> tuple[dict, list[str]]:
+    from frami.runs import Runs
+
+    store = Runs()
+    run = store.find(options.id)
+    store.delete(run.id)
+    left = f"; its folder {run.folder} is yours and stays" if run.folder.exists() else ""
+    return {"deleted": run.id, "folder": str(run.folder)}, [f"deleted {run.id} ({run.name}){left}"]
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _said(run) -> str:
+    """The figures of a result that matter most, in few words."""
+    shares = [
+        f"{name} {run.result[name]:.1%}" for name in ("accuracy", "agreement") if _is_number(run.result.get(name))
+    ]
+    return f"  ({', '.join(shares)})" if shares else ""
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
