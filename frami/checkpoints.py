@@ -31,7 +31,9 @@ class CheckpointError(FramiError):
 class Card:
     """What a checkpoint is. ``split`` names the folds: ``{"train": [...], "test": [...]}``; ``accuracy`` is in 0–1,
     on the ``clips`` clips of the ``test`` folds; ``evaluation`` is the command that measures it; ``seconds`` is the
-    usual (median) duration of the training clips."""
+    usual (median) duration of the training clips. Of a student, ``teacher`` is the teacher's name, ``agreement`` its
+    share of same answers as the teacher's on unseen made clips, and ``accuracy`` is None where no real clip was at
+    hand."""
 
     name: str
     kind: str
@@ -49,6 +51,8 @@ class Card:
     training: dict = field(default_factory=dict)
     evaluation: str = ""
     seconds: float = 1.0
+    teacher: str = ""
+    agreement: float | None = None
     sha256: str = ""
     format: int = FORMAT
 

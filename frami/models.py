@@ -30,26 +30,36 @@ class Features:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A member of the family: ``width`` channels in the first of four stages, ``depth`` blocks a stage."""
+    """A member of the family: ``width`` channels in the first of four stages, ``depth`` blocks a stage.
+
+    ``block`` : ``residual``, or ``separable`` for devices with little memory; ``projected`` : channels to which a
+    projector takes the frame-level features, so that another network's pooling and classifier fit behind it (0: no
+    projector); ``bottleneck`` : hidden channels of that projector (0: one 1 × 1 convolution).
+    """
 
     classes: int
     width: int = 16
     depth: int = 2
     n_mels: int = 80
+    block: str = "residual"
+    projected: int = 0
+    bottleneck: int = 0
 
     def to_dict(self) -> dict:
         return asdict(self)
 
 
-#: Named members of the family, from edge-device students to the largest teacher (parameters for ten classes).
-SIZES: dict[str, tuple[int, int]] = {
-    "nano": (4, 1),
-    "tiny": (8, 1),
-    "mini": (12, 1),
-    "small": (16, 1),
-    "base": (16, 2),
-    "large": (24, 2),
-    "huge": (32, 2),
+#: Named members of the family, from edge-device students to the largest teacher: width, depth, block.
+SIZES: dict[str, tuple[int, int, str]] = {
+    "micro": (8, 1, "separable"),
+    "nano": (4, 1, "residual"),
+    "edge": (16, 2, "separable"),
+    "tiny": (8, 1, "residual"),
+    "mini": (12, 1, "residual"),
+    "small": (16, 1, "residual"),
+    "base": (16, 2, "residual"),
+    "large": (24, 2, "residual"),
+    "huge": (32, 2, "residual"),
 }
 
 
@@ -73,25 +83,59 @@ class MaskedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor, mask: Tensor | None = None, add: Tensor | None = None, relu: bool = False) -> Tensor:
         if self.tap is not None:
             return self.tap(self, x, mask, add, relu)
-        y = self._normalised(x, mask)
+        if self.training and mask is not None:
+            y, mean, var, count = _MaskedNorm.apply(x, mask.to(x.dtype), add, self.weight, self.bias, self.eps, relu)
+            self._remember(mean, var, count)
+            return y
+        y = super().forward(x)
         if add is not None:
             y = y + add
         if relu:
             y = F.relu(y)
         return y if mask is None else y * mask.to(y.dtype)
 
-    def _normalised(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if not self.training or mask is None:
-            return super().forward(x)
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
+        self.num_batches_tracked += 1
+        rate = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, rate)
+        self.running_var.lerp_(var * count / (count - 1).clamp(min=1), rate)
+
+
+class _MaskedNorm(torch.autograd.Function):
+    """Batch norm in training over the valid positions, with what follows it, in few passes over memory: on a CPU the
+    same operations under autograd take about twice as long.
+
+    x, add : Tensor[B, C, F, T]; mask : Tensor[B, 1, 1, T] of 0 and 1. Returns the output, and mean Tensor[C], (biased)
+    variance Tensor[C] and count Tensor[] in float32, through which no gradient flows.
+    """
+
+    @staticmethod
+    def forward(ctx, x, mask, add, weight, bias, eps, relu):
         mean, var, count = masked_moments(x, mask)
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            rate = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean.detach(), rate)
-            self.running_var.lerp_(var.detach() * count / (count - 1).clamp(min=1), rate)
-        scale = self.weight * (var + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift[:, None, None].to(x.dtype), x, scale[:, None, None].to(x.dtype))
+        y = F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+        if add is not None:
+            y.add_(add)
+        if relu:
+            y.relu_()
+        y.mul_(mask)
+        ctx.save_for_backward(x, mask, weight, mean, (var + eps).rsqrt(), count, y if relu else None)
+        ctx.added = add is not None
+        ctx.mark_non_differentiable(mean, var, count)
+        return y, mean, var, count
+
+    @staticmethod
+    def backward(ctx, grad, *_):
+        x, mask, weight, mean, scale, count, y = ctx.saved_tensors
+        grad = grad * mask if y is None else torch.ops.aten.threshold_backward(grad, y, 0)
+        total = grad.sum((0, 2, 3), dtype=mean.dtype)
+        along = ((grad * x).sum((0, 2, 3), dtype=mean.dtype) - mean * total) * scale
+        # dx = w s (g - mean(g) - x̂ mean(g x̂)), with x̂ = (x - mean) s, as one scaled sum of g, x and a constant.
+        of_x = -weight * scale.square() * along / count
+        constant = -weight * scale * total / count - of_x * mean
+        dx = torch.addcmul(constant.to(x.dtype)[:, None, None], x, of_x.to(x.dtype)[:, None, None])
+        dx = dx.mul_(mask).addcmul_(grad, (weight * scale).to(x.dtype)[:, None, None])
+        return dx, None, grad if ctx.added else None, along, total, None, None
 
 
 def masked_moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,10 +143,11 @@ def masked_moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     x : Tensor[B, C, F, T], mask : Tensor[B, 1, 1, T]. Returns Tensor[C], Tensor[C], Tensor[].
     """
-    count = mask.sum(dtype=torch.float32) * x.shape[2]
-    mean = (x * mask).sum((0, 2, 3), dtype=torch.float32) / count
-    centred = (x - mean[:, None, None].to(x.dtype)) * mask
-    return mean, centred.square().sum((0, 2, 3), dtype=torch.float32) / count, count
+    wide = torch.promote_types(x.dtype, torch.float32)
+    count = mask.sum(dtype=wide) * x.shape[2]
+    mean = (x * mask).sum((0, 2, 3), dtype=wide) / count
+    centred = (x - mean[:, None, None].to(x.dtype)).mul_(mask)
+    return mean, centred.square_().sum((0, 2, 3), dtype=wide) / count, count
 
 
 class ResidualBlock(nn.Module):
@@ -128,6 +173,51 @@ class ResidualBlock(nn.Module):
         return self.norm2(self.conv2(y), mask, add=x, relu=True)
 
 
+class SeparableBlock(nn.Module):
+    """Depthwise 3×3 and pointwise 1×1 convolution, each with batch norm and ReLU (MobileNet, Howard et al. 2017), with
+    a shortcut where the shape stays; keeps padding at zero."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False)
+        self.norm1 = MaskedBatchNorm2d(inputs)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.norm2 = MaskedBatchNorm2d(outputs)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """x : Tensor[B, C, F, T], zero where masked; mask : the *output's* mask. Returns Tensor[B, C', F', T']."""
+        y = self.norm1(self.depthwise(x), mask, relu=True)
+        same = self.stride == 1 and x.shape[1] == self.pointwise.out_channels
+        return self.norm2(self.pointwise(y), mask, add=x if same else None, relu=True)
+
+
+BLOCKS: dict[str, type[nn.Module]] = {"residual": ResidualBlock, "separable": SeparableBlock}
+
+
+class Projector(nn.Module):
+    """Frame-level features of one network → those of another: Tensor[B, C, F', T'] → Tensor[B, outputs, F', T'].
+
+    One 1 × 1 convolution with batch norm and ReLU; with ``bottleneck`` 1 × 1, 3 × 3 and 1 × 1, each with both (SimKD,
+    Chen et al., CVPR 2022).
+    """
+
+    def __init__(self, inputs: int, outputs: int, bottleneck: int = 0):
+        super().__init__()
+        sizes = [(inputs, outputs, 1)]
+        if bottleneck:
+            sizes = [(inputs, bottleneck, 1), (bottleneck, bottleneck, 3), (bottleneck, outputs, 1)]
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, k, padding=k // 2, bias=False) for i, o, k in sizes)
+        self.norms = nn.ModuleList(MaskedBatchNorm2d(o) for _, o, _ in sizes)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """x : Tensor[B, C, F', T'], zero behind each end; lengths : Tensor[B]."""
+        mask = length_mask(lengths, x.shape[-1], x.dtype)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = norm(conv(x), mask, relu=True)
+        return x
+
+
 class Backbone(nn.Module):
     """Log-Mel → frame-level features, at a sixteenth of the resolution and eight times ``width`` channels.
 
@@ -146,7 +236,7 @@ class Backbone(nn.Module):
         inputs = widths[0]
         for stage, outputs in enumerate(widths):
             for block in range(config.depth):
-                blocks.append(ResidualBlock(inputs, outputs, 2 if stage and not block else 1))
+                blocks.append(BLOCKS[config.block](inputs, outputs, 2 if stage and not block else 1))
                 inputs = outputs
         self.blocks = nn.ModuleList(blocks)
 
@@ -191,14 +281,16 @@ class StatisticsPooling(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Backbone, pooling, linear classifier: three slots, each replaceable."""
+    """Backbone, projector (where there is one), pooling, linear classifier: slots, each replaceable."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
         self.backbone = Backbone(config)
+        channels = config.projected or self.backbone.channels
+        self.projector = Projector(self.backbone.channels, channels, config.bottleneck) if config.projected else None
         self.pooling = StatisticsPooling()
-        self.classifier = nn.Linear(2 * self.backbone.channels, config.classes)
+        self.classifier = nn.Linear(2 * channels, config.classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Classify log-Mel-spectrograms.
@@ -206,14 +298,16 @@ class Classifier(nn.Module):
         x : Tensor[B, 1, F, T]; lengths : Tensor[B] of valid frames (at least 1), or None when all T are valid.
         """
         frames, lengths = self.backbone(x, lengths)
+        if self.projector is not None:
+            frames = self.projector(frames, lengths)
         pooled = self.pooling(frames, lengths)
         return Features(frames, pooled, self.classifier(pooled), lengths)
 
 
-def build(size: str, classes: int, n_mels: int = 80) -> Classifier:
-    """A new classifier of one of the named ``SIZES``; ``KeyError`` for another name."""
-    width, depth = SIZES[size]
-    return Classifier(ModelConfig(classes, width, depth, n_mels))
+def build(size: str, classes: int, n_mels: int = 80, **fields) -> Classifier:
+    """A new classifier of one of the named ``SIZES`` (``KeyError`` for another); ``fields`` : of ``ModelConfig``."""
+    width, depth, block = SIZES[size]
+    return Classifier(ModelConfig(classes, width, depth, n_mels, block, **fields))
 
 
 def parameters(model: nn.Module) -> int:

@@ -1,0 +1,132 @@
+"""``frami distill``: a student from a teacher's weights alone."""
+
+import argparse
+import re
+import signal
+from pathlib import Path
+
+from frami.cli.parts import command, data_option, device_option, moved, number, progress_bar, whole
+from frami.errors import FramiError
+
+
+def add(commands) -> None:
+    sub = command(commands, "distill", _distill, "Train a student from made clips alone; goes on where it was stopped.")
+    sub.add_argument("--teacher", help="name of a bundled teacher, or path")
+    sub.add_argument("--student", help="micro, nano, edge, tiny (default), mini, small, …")
+    sub.add_argument(
+        "--objective", help="frami (default), logits, before, after, simkd, fitnet, attention; labels (real clips only)"
+    )
+    sub.add_argument("--recipe", help="how clips are made (default: frami-fast); see frami synthesize --help")
+    sub.add_argument("--bank", help="folder of a finished bank to learn from, instead of making clips")
+    sub.add_argument(
+        "--source", choices=["made", "real", "noise"], help="references: real training clips, or noise as input"
+    )
+    sub.add_argument("--budget", type=seconds, help="time of making and learning together: 120s (default), 10m, 2h")
+    sub.add_argument("--rounds", type=whole(1), help="batches of clips, each followed by --steps (instead of --budget)")
+    sub.add_argument("--clips", type=whole(1), help="clips of a round (default: 32)")
+    sub.add_argument("--steps", type=whole(1), help="training steps of a round (default: 60)")
+    sub.add_argument("--share", type=number(0.01, 0.99), help="part of the budget that making may take (default: 0.4)")
+    sub.add_argument("--batch", type=whole(2), help="clips of a training step (default: 32)")
+    sub.add_argument("--lr", type=number(1e-6, 1), help="highest learning rate (default: 0.004)")
+    sub.add_argument("--seed", type=whole(0))
+    sub.add_argument("--out", help="the run's folder (default: one below FRAMI_HOME/runs)")
+    sub.add_argument(
+        "--resume", nargs="?", const="", metavar="RUN", help="go on with a stopped run: its id, its folder, or --out's"
+    )
+    sub.add_argument(
+        "--run", dest="noted", metavar="ID", help="do the work of a run that was noted before, or go on with it"
+    )
+    data_option(sub)
+    device_option(sub)
+
+
+def seconds(text: str) -> float:
+    """``120``, ``120s``, ``2m`` or ``1.5h`` in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
+    if not found or float(found[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no time; give for example 120s, 10m or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[found[2]]
+
+
+_CHOICES = ("student", "objective", "recipe", "clips", "steps", "share", "batch", "lr", "seed")
+
+
+def _distill(options) -> tuple[dict, list[str]]:
+    from frami.device import pick
+    from frami.distill import run as runs
+    from frami.runs import Runs
+
+    device = pick(options.device)
+    store = Runs()
+    id = _which(options, store)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with progress_bar("%", store.get(id).name) as bar:
+
+        def report(state, accuracy: float | None) -> None:
+            said = {"clips": state.clips, "steps": state.steps}
+            if state.steps and state.agreement == state.agreement:
+                said["agreement"] = f"{state.agreement:.0%}"
+            if accuracy is not None:
+                said["accuracy"] = f"{accuracy:.1%}"
+            bar.set_postfix(said, refresh=False)
+            moved(bar)(int(100 * state.share), 100)
+
+        value = runs.work(id, store, device, options.data, report)
+    run = store.get(id)
+    on = "not measured on real clips" if value["accuracy"] is None else f"accuracy {value['accuracy']:.1%}"
+    same = "" if value["agreement"] is None else f", agrees with its teacher on {value['agreement']:.1%} of made clips"
+    line = (
+        f"{run.name}: {on}{same}; {value['parameters']:,} parameters, {value['clips']} clips, {value['steps']} steps, "
+        f"{value['seconds']:.0f} s"
+    )
+    return value | {"folder": str(run.folder)}, [line, f"run {id}: {run.folder}"]
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt
+
+
+def _which(options, store) -> str:
+    """Id of the run that is meant: a stored one, or a new one."""
+    from frami.distill import Settings
+    from frami.distill import run as runs
+
+    given = {name: getattr(options, name) for name in _CHOICES if getattr(options, name) is not None}
+    asked = options.noted or options.resume
+    if options.resume == "" and not options.noted:
+        if not options.out:
+            raise FramiError("--resume needs the run: its id, its folder, or --out with its folder")
+        asked = options.out
+    if asked:
+        more = [f"--{name}" for name in given] + [f"--{n}" for n in ("teacher", "bank") if getattr(options, n)]
+        if more:
+            raise FramiError(f"a noted run has its settings already; leave out {', '.join(more)}")
+        return store.find(asked).id
+    if not options.teacher:
+        raise FramiError("name a teacher with --teacher, or go on with a run: --resume RUN. See: frami teachers")
+    if options.budget and options.rounds:
+        raise FramiError("give --budget or --rounds, not both")
+    if options.bank and options.source:
+        raise FramiError("give --bank or --source, not both")
+    given["source"] = "bank" if options.bank else options.source or "made"
+    if options.rounds:
+        given |= {"budget": None, "rounds": options.rounds}
+    elif options.budget:
+        given["budget"] = options.budget
+    wanted = runs.Asked(options.teacher, Settings(**given), options.bank)
+    out = Path(options.out) if options.out else None
+    if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        hint = "add --resume to go on with the run there" if runs.unfinished(out) else "choose another --out"
+        raise FramiError(f"{out} is not empty; {hint}")
+    check(wanted, options.data)
+    return runs.begin(wanted, store, out)
+
+
+def check(wanted, data_folder) -> None:
+    """Refuse bad choices before anything is written."""
+    from frami import checkpoints
+    from frami.distill import distill
+    from frami.distill import run as runs
+
+    teacher = checkpoints.load(wanted.teacher)
+    distill(teacher, wanted.settings, runs.source(teacher, wanted, data_folder))

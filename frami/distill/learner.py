@@ -1,0 +1,174 @@
+"""A student in training: tensors of fixed shape and the step that improves it, so that CUDA replays one graph."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from frami.checkpoints import Teacher
+from frami.device import autocast
+from frami.distill.objectives import Objective, agreement, labelled_loss
+from frami.distill.replay import NUMBERS, ReplayConfig, Store, draw_replay, texture
+from frami.distill.student import learning, new_hint
+from frami.inversion.step import Replay, quick
+from frami.models import Classifier, Features
+
+
+@dataclass
+class Learner:
+    """Everything that a training step reads and writes. Shapes: mels Tensor[B, 1, F, T]; lengths, labels Tensor[B];
+    numbers Tensor[B, NUMBERS].
+
+    ``objective`` : None where the student learns the true classes of labelled clips instead (from scratch);
+    ``last`` : terms of the latest step by name, and its agreement with the teacher.
+    """
+
+    teacher: Teacher
+    listener: nn.Module
+    student: Classifier
+    objective: Objective | None
+    replay: ReplayConfig
+    hint: nn.Module | None
+    optimiser: torch.optim.AdamW
+    mels: Tensor
+    lengths: Tensor
+    labels: Tensor
+    numbers: Tensor
+    noise: Tensor
+    rng: torch.Generator
+    steps: int = 0
+    last: dict[str, Tensor] = field(default_factory=dict)
+    step: Replay | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.labels.device
+
+
+def new_learner(
+    teacher: Teacher,
+    student: Classifier,
+    objective: Objective | None,
+    *,
+    batch: int,
+    frames: int,
+    lr: float,
+    weight_decay: float,
+    replay: ReplayConfig,
+    seed: int,
+) -> Learner:
+    """A student about to learn from batches of ``batch`` clips of at most ``frames`` frames."""
+    device = next(teacher.model.parameters()).device
+    hint = new_hint(teacher, student, seed) if objective is not None and objective.hint else None
+    cuda = device.type == "cuda"
+    rate = torch.tensor(lr, device=device) if cuda else lr
+    learner = Learner(
+        teacher=teacher,
+        listener=quick(teacher.model, teacher.spec, frames),
+        student=student,
+        objective=objective,
+        replay=replay,
+        hint=hint,
+        optimiser=torch.optim.AdamW(
+            [{"params": learning(student, hint), "lr": rate, "base": lr}],
+            weight_decay=weight_decay, fused=device.type != "mps", capturable=cuda,
+        ),
+        mels=torch.zeros(batch, 1, teacher.spec.n_mels, frames, device=device),
+        lengths=torch.full((batch,), frames, device=device),
+        labels=torch.zeros(batch, dtype=torch.long, device=device),
+        numbers=torch.zeros(batch, NUMBERS, device=device),
+        noise=texture(teacher.spec, device),
+        rng=torch.Generator().manual_seed(seed),
+    )  # fmt: skip
+    learner.step = Replay(lambda: _step(learner), device)
+    return learner
+
+
+def learn(learner: Learner, store: Store) -> None:
+    """One training step on clips drawn from the store."""
+    rows = torch.randint(len(store), (len(learner.labels),), generator=learner.rng)
+    numbers = torch.rand(learner.numbers.shape, generator=learner.rng)
+    places = torch.rand(len(rows), generator=learner.rng)
+    mels, lengths, labels = store.take(rows, places)
+    learner.mels.copy_(mels)
+    learner.lengths.copy_(lengths)
+    learner.labels.copy_(labels)
+    learner.numbers.copy_(numbers)
+    learner.student.train()
+    learner.step()
+    learner.steps += 1
+
+
+@torch.enable_grad()
+def _step(learner: Learner) -> None:
+    x, lengths, partners, share = draw_replay(
+        learner.mels,
+        learner.lengths,
+        learner.labels,
+        learner.teacher.spec,
+        learner.replay,
+        learner.numbers,
+        learner.noise,
+    )
+    with torch.no_grad(), autocast(learner.device):
+        wanted = learner.listener(x, lengths)
+    with autocast(learner.device, enabled=learner.device.type == "cuda"):
+        made = learner.student(x, lengths)
+        hint = None
+        if learner.hint is not None:
+            own = learner.student.backbone(x, lengths)[0] if learner.student.projector is not None else made.frames
+            hint = Features(learner.hint(own, made.lengths), made.pooled, made.logits, made.lengths)
+    if learner.objective is None:
+        each = [labelled_loss(made.logits, classes) for classes in (learner.labels, partners)]
+        terms = {"labels": (share * each[0] + (1 - share) * each[1]).mean()}
+    else:
+        terms = learner.objective.terms(wanted, made, hint)
+    loss = torch.stack(list(terms.values())).sum()
+    learner.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    learner.optimiser.step()
+    learner.last = {name: term.detach() for name, term in terms.items()}
+    learner.last["agreement"] = agreement(wanted.logits, made.logits).detach()
+
+
+@torch.no_grad()
+def agreement_on(learner: Learner, store: Store, batch: int = 128) -> float:
+    """Share of stored clips, as they are, to which student and teacher give the same answer; NaN without any."""
+    same = 0.0
+    learner.student.eval()
+    for start in range(0, len(store), batch):
+        rows = torch.arange(start, min(start + batch, len(store)))
+        mels, lengths, _ = store.take(rows, torch.zeros(len(rows)))
+        wanted, made = learner.teacher.model(mels, lengths), learner.student(mels, lengths)
+        same += float(agreement(wanted.logits, made.logits)) * len(rows)
+    return same / len(store) if len(store) else float("nan")
+
+
+def learner_state(learner: Learner) -> dict:
+    """All that a later run needs to go on, on the CPU: tensors, numbers and lists only."""
+    return {
+        "student": {name: value.detach().cpu().clone() for name, value in learner.student.state_dict().items()},
+        "hint": None if learner.hint is None else {k: v.cpu().clone() for k, v in learner.hint.state_dict().items()},
+        "moments": [
+            {name: value.cpu().clone() for name, value in learner.optimiser.state.get(p, {}).items()}
+            for p in learner.optimiser.param_groups[0]["params"]
+        ],
+        "rng": learner.rng.get_state(),
+        "steps": learner.steps,
+    }
+
+
+def load_learner(learner: Learner, state: dict) -> None:
+    """Inverse of ``learner_state``, for a learner of the same settings."""
+    learner.student.load_state_dict(state["student"])
+    if learner.hint is not None:
+        learner.hint.load_state_dict(state["hint"])
+    parameters = learner.optimiser.param_groups[0]["params"]
+    for parameter, moments in zip(parameters, state["moments"], strict=True):
+        if moments:
+            learner.optimiser.state[parameter] = {
+                name: value.to(parameter.device).float() if name == "step" else value.to(parameter.device)
+                for name, value in moments.items()
+            }
+    learner.rng.set_state(state["rng"])
+    learner.steps = state["steps"]

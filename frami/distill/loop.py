@@ -1,0 +1,339 @@
+"""The one loop that all distillations run through: clips are made and learnt from in turn."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from frami.banks import Bank
+from frami.checkpoints import Teacher
+from frami.data import LogMels
+from frami.distill.learner import Learner, agreement_on, learn, learner_state, load_learner, new_learner
+from frami.distill.objectives import OBJECTIVES
+from frami.distill.replay import ReplayConfig, Store, noise_clips, split
+from frami.distill.student import new_student
+from frami.errors import FramiError
+from frami.inversion import Clips, Progress, durations, invert
+from frami.inversion import recipe as row
+from frami.inversion.step import set_rate
+from frami.models import Classifier
+
+#: Clips of noise in the lower bound, and the longest segment of real ones, in seconds (as in the teachers' training).
+NOISE_CLIPS = 2048
+CROP = 2.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a distillation is. ``budget`` : seconds of making and learning together, or None: ``rounds`` of ``clips``
+    made ones and ``steps`` of learning each.
+
+    ``source`` : ``made`` (by ``recipe``, as it goes), ``bank``, ``real`` or ``noise``; ``objective`` : a name of
+    ``OBJECTIVES``, or ``labels`` (true classes, of real clips only); ``share`` : part of the budget that making may
+    take; ``batch`` : clips of a training step; ``lr`` rises over the first twentieth and then falls to zero on a
+    cosine.
+    """
+
+    student: str = "tiny"
+    objective: str = "frami"
+    source: str = "made"
+    recipe: str = "frami-fast"
+    budget: float | None = 120.0
+    rounds: int = 12
+    clips: int = 32
+    steps: int = 60
+    share: float = 0.4
+    batch: int = 32
+    lr: float = 4e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+@dataclass
+class State:
+    """Where a distillation stands. ``share`` : of the whole, 0 to 1; ``seconds`` : spent on making and learning;
+    ``left`` : estimated; ``losses`` : mean of each term since the last state; ``agreement`` : with the teacher on
+    unseen made clips (NaN before the first measurement, or where no clip is made); ``made`` : a batch of clips just finished;
+    ``memory()`` : what a later run needs to go on (to be called before the next state is asked for)."""
+
+    share: float
+    seconds: float
+    left: float
+    clips: int
+    steps: int
+    losses: dict[str, float]
+    agreement: float
+    student: Classifier
+    finished: bool = False
+    made: Progress | None = None
+    memory: Callable[[], dict] | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Clock:
+    """Counts the seconds of our own work only: what happens between two states is somebody else's."""
+
+    def __init__(self, spent: float = 0.0):
+        self._spent, self._since = spent, None
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        self._spent = self.seconds
+        self._since = None
+
+    @property
+    def seconds(self) -> float:
+        return self._spent + (0.0 if self._since is None else time.perf_counter() - self._since)
+
+
+def distill(
+    teacher: Teacher,
+    settings: Settings,
+    clips: Bank | LogMels | None = None,
+    *,
+    replay: ReplayConfig | None = None,
+    every: float = 1.0,
+    memory: dict | None = None,
+    earlier: Clips | Bank | None = None,
+) -> Iterator[State]:
+    """Train a student for ``teacher``; yields about every ``every`` seconds, after each batch of made clips, and at the
+    end. Stop by not asking for the next state; ``state.student`` is usable at any.
+
+    clips : what to learn from where ``settings.source`` is ``bank`` or ``real``. To go on with an interrupted run, give
+    what ``State.memory`` returned, and as ``earlier`` the clips made until then. On a GPU steps are replayed as graphs.
+
+    Raises FramiError when a setting is out of range or does not fit, at the call.
+    """
+    _check(teacher, settings, clips)
+    objective = None if settings.objective == "labels" else OBJECTIVES[settings.objective]
+    student = new_student(teacher, settings.student, objective or OBJECTIVES["logits"], settings.seed)
+    return _run(teacher, settings, clips, objective, student, replay or ReplayConfig(), every, memory, earlier)
+
+
+def _check(teacher: Teacher, settings: Settings, clips) -> None:
+    least = {"clips": 1, "rounds": 1, "steps": 1, "batch": 2}
+    for name, bound in least.items():
+        if getattr(settings, name) < bound:
+            raise FramiError(f"{name} is at least {bound}, not {getattr(settings, name)}")
+    if settings.budget is not None and not 0 < settings.budget < math.inf:
+        raise FramiError(f"a budget is a number of seconds above 0, not {settings.budget}")
+    if not 0 < settings.share < 1:
+        raise FramiError(f"the share of the budget for making clips lies between 0 and 1, not at {settings.share}")
+    if not 0 < settings.lr <= 1:
+        raise FramiError(f"a learning rate lies above 0 and at most at 1, not at {settings.lr}")
+    if not 0 <= settings.seed < 2**31:
+        raise FramiError(f"a seed is a whole number from 0 to {2**31 - 1}, not {settings.seed}")
+    if settings.objective != "labels" and settings.objective not in OBJECTIVES:
+        raise FramiError(f"no objective '{settings.objective}'; choose one of: {', '.join(OBJECTIVES)}")
+    if settings.objective == "labels" and settings.source != "real":
+        raise FramiError("objective 'labels' learns the true classes of real clips: made ones have none")
+    if settings.source not in ("made", "bank", "real", "noise"):
+        raise FramiError(f"no source '{settings.source}'; choose made, bank, real or noise")
+    if (settings.source in ("bank", "real")) != (clips is not None):
+        raise FramiError(f"source '{settings.source}' and the clips that were given do not fit")
+    if isinstance(clips, Bank) and clips.spec != teacher.spec:
+        raise FramiError("this bank's spectrograms have another front-end than this teacher's")
+    if settings.source == "made":
+        durations(teacher, row(settings.recipe), None)
+
+
+def _run(teacher, settings, clips, objective, student, replay, every, memory, earlier) -> Iterator[State]:
+    clock = Clock(memory["seconds"] if memory else 0.0)
+    clock.start()
+    device = next(teacher.model.parameters()).device
+    frames = _longest(teacher, settings, clips)
+    learner = new_learner(
+        teacher, student, objective, batch=settings.batch, frames=frames, lr=settings.lr,
+        weight_decay=settings.weight_decay, replay=replay, seed=settings.seed * 7919 + 1,
+    )  # fmt: skip
+    store, aside = Store(teacher.spec, frames, device), Store(teacher.spec, frames, device)
+    _fill(store, aside, teacher, settings, clips, earlier)
+    pace = Pace(settings, clock)
+    if memory:
+        load_learner(learner, memory["learner"])
+        pace.load(memory["pace"])
+    maker = _maker(teacher, settings, student, memory) if settings.source == "made" else None
+    course = _Course(settings, learner, store, aside, clock, pace, memory["inversion"] if memory else None)
+    told = clock.seconds
+    while not pace.over:
+        made = None
+        if maker is not None and (not len(store) or pace.wants_clips):
+            made = yield from _make(course, maker, every)
+            told = clock.seconds
+        if len(store):
+            set_rate(learner.optimiser, _rate(pace.share))
+            learn(learner, store)
+            pace.learnt()
+            course.note()
+        if made is None and clock.seconds - told < every:
+            continue
+        yield from course.told(made)
+        told = clock.seconds
+    course.agreement = agreement_on(learner, aside)
+    yield from course.told(None, finished=True)
+
+
+def _longest(teacher: Teacher, settings: Settings, clips) -> int:
+    """Frames of the longest clip of a training step."""
+    if isinstance(clips, Bank):
+        return int(clips.lengths.max())
+    if isinstance(clips, LogMels):
+        return min(max(len(f) for f in clips.frames), teacher.spec.frames(CROP))
+    name = settings.recipe if settings.source == "made" else "frami"
+    return teacher.spec.frames(durations(teacher, row(name), None)[1])
+
+
+def _fill(store: Store, aside: Store, teacher: Teacher, settings: Settings, clips, earlier) -> None:
+    """Put in what is there at the start."""
+    if settings.source == "noise":
+        low, high = (teacher.spec.frames(s) for s in durations(teacher, row("frami"), None))
+        mels, lengths = noise_clips(teacher.spec, NOISE_CLIPS, low, high, settings.seed)
+        store.add(mels, lengths, torch.zeros(len(mels), dtype=torch.long))
+    elif isinstance(clips, LogMels):
+        for start in range(0, len(clips), 64):
+            store.add(*clips.batch(range(start, min(start + 64, len(clips)))))
+    elif isinstance(clips, Bank):
+        for start in range(0, len(clips), 64):
+            _keep(store, aside, *clips.batch(range(start, min(start + 64, len(clips)))))
+    elif earlier is not None:
+        found = earlier.clips() if isinstance(earlier, Bank) else earlier
+        for start in range(0, len(found), settings.clips):
+            end = start + settings.clips
+            _keep(store, aside, found.mels[start:end], found.lengths[start:end], found.asked[start:end])
+
+
+def _keep(store: Store, aside: Store, mels, lengths, labels) -> None:
+    use, unseen = split(len(mels))
+    store.add(mels[use], lengths[use], labels[use])
+    if unseen:
+        aside.add(mels[unseen], lengths[unseen], labels[unseen])
+
+
+def _maker(teacher: Teacher, settings: Settings, student: Classifier, memory: dict | None) -> Iterator[Progress]:
+    """Batches of clips without end; the adversarial term looks at the present student."""
+    inner = memory["inversion"] if memory else None
+    return invert(
+        teacher, row(settings.recipe), samples=settings.clips * 10**6, batch=settings.clips, seconds=None,
+        seed=settings.seed, every=10, student=student, first=inner["batches"] if inner else 0, memory=inner,
+    )  # fmt: skip
+
+
+def _make(course: "_Course", maker: Iterator[Progress], every: float):
+    """One batch of clips; tells where it stands on the way. Returns the finished batch."""
+    begin = told = course.clock.seconds
+    for made in maker:
+        if made.finished:
+            break
+        if course.clock.seconds - told >= every:
+            yield from course.told(None)
+            told = course.clock.seconds
+    _keep(course.store, course.aside, made.clips.mels, made.clips.lengths, made.clips.asked)
+    course.inversion = made.memory
+    course.notes = made.notes
+    course.pace.made(course.clock.seconds - begin)
+    return made
+
+
+def _rate(share: float) -> float:
+    """Learning rate at this share of the whole, as a share of the highest."""
+    return min(share / 0.05, 0.5 * (1 + math.cos(math.pi * share))) if share < 1 else 0.0
+
+
+class Pace:
+    """Whose turn it is: making or learning, until the budget or the rounds are used up.
+
+    With a budget, learning gets its share of the time after each batch of clips, and making ends when its own share is
+    used up; with rounds, each batch is followed by the same number of steps.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock):
+        self._settings, self._clock = settings, clock
+        self._making = self._learning_since = 0.0
+        self._batches = self._steps = 0
+
+    @property
+    def share(self) -> float:
+        s = self._settings
+        return min(1.0, self._clock.seconds / s.budget if s.budget else self._steps / (s.rounds * s.steps))
+
+    @property
+    def over(self) -> bool:
+        return self.share >= 1
+
+    @property
+    def wants_clips(self) -> bool:
+        s = self._settings
+        if not s.budget:
+            return self._batches < s.rounds and self._steps >= self._batches * s.steps
+        if not self._batches:
+            return True
+        one = self._making / self._batches
+        learning = self._clock.seconds - self._making
+        return self._making + one <= s.share * s.budget and learning * s.share >= self._making * (1 - s.share)
+
+    def made(self, seconds: float) -> None:
+        self._batches += 1
+        self._making += seconds
+
+    def learnt(self) -> None:
+        self._steps += 1
+
+    def state(self) -> dict:
+        return {"making": self._making, "batches": self._batches, "steps": self._steps}
+
+    def load(self, state: dict) -> None:
+        self._making, self._batches, self._steps = state["making"], state["batches"], state["steps"]
+
+
+@dataclass
+class _Course:
+    """A run as it goes on."""
+
+    settings: Settings
+    learner: Learner
+    store: Store
+    aside: Store
+    clock: Clock
+    pace: Pace
+    inversion: Callable[[], dict] | dict | None
+    agreement: float = math.nan
+    notes: tuple[str, ...] = ()
+    _terms: list[dict] = field(default_factory=list)
+
+    def note(self) -> None:
+        self._terms.append(dict(self.learner.last) if self.learner.device.type != "cuda" else {})
+
+    def told(self, made: Progress | None, finished: bool = False) -> Iterator[State]:
+        """Yield the present state; the clock stands still meanwhile."""
+        if made is not None:
+            self.agreement = agreement_on(self.learner, self.aside)
+        terms = [t for t in self._terms if t] or [self.learner.last]
+        losses = {name: float(torch.stack([t[name] for t in terms]).mean()) for name in terms[-1]}
+        self._terms.clear()
+        self.learner.student.eval()
+        self.clock.stop()
+        share, seconds = self.pace.share, self.clock.seconds
+        yield State(
+            share=share, seconds=seconds, left=max(0.0, seconds / max(share, 1e-6) - seconds) if not finished else 0.0,
+            clips=len(self.store) + len(self.aside), steps=self.learner.steps, losses=losses,
+            agreement=self.agreement, student=self.learner.student, finished=finished, made=made,
+            memory=self._memory, notes=self.notes,
+        )  # fmt: skip
+        self.clock.start()
+
+    def _memory(self) -> dict:
+        if callable(self.inversion):
+            self.inversion = self.inversion()
+        return {
+            "seconds": self.clock.seconds,
+            "learner": learner_state(self.learner),
+            "pace": self.pace.state(),
+            "inversion": self.inversion,
+        }

@@ -1,0 +1,320 @@
+"""A distillation as a run: its folder, checkpoints, curves and result; killed at any moment, it goes on.
+
+The folder holds ``settings.json``; ``state.pt``, what the run needs to go on; ``bank/``, the clips that it made;
+``student.safetensors`` beside its card, the student as it is; and at the end ``result.json``.
+"""
+
+import io
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from frami import banks, checkpoints, models, train
+from frami.banks import Bank
+from frami.checkpoints import Card, Teacher
+from frami.data import LogMels
+from frami.distill.loop import Settings, State, distill
+from frami.errors import FramiError
+from frami.runs import Runs
+from frami.teachers import recordings
+
+#: Seconds of work between two checkpoints, and between two rows of the curves.
+KEEP, TELL = 10.0, 2.0
+STUDENT, STATE, RESULT, SETTINGS, BANK = "student", "state.pt", "result.json", "settings.json", "bank"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run's settings name beside those of the distillation itself: ``teacher`` by name or path, ``bank`` a
+    folder of made clips, or None."""
+
+    teacher: str
+    settings: Settings
+    bank: str | None = None
+
+    @classmethod
+    def read(cls, values: dict) -> "Asked":
+        """From the settings of a stored run; fields that are not given keep their defaults. Raises FramiError."""
+        known = {field.name for field in fields(Settings)}
+        foreign = set(values) - known - {"teacher", "bank"}
+        if foreign or not isinstance(values.get("teacher"), str):
+            what = f"unknown: {', '.join(sorted(foreign))}" if foreign else "no teacher is named"
+            raise FramiError(f"these are not the settings of a distillation ({what})")
+        return cls(values["teacher"], Settings(**{k: v for k, v in values.items() if k in known}), values.get("bank"))
+
+    def to_dict(self) -> dict:
+        return {"teacher": self.teacher, **self.settings.to_dict()} | ({"bank": self.bank} if self.bank else {})
+
+    @property
+    def name(self) -> str:
+        """Short name of the run."""
+        s = self.settings
+        source = {"made": s.recipe, "bank": Path(self.bank or "").name}.get(s.source, s.source)
+        return f"{Path(self.teacher).name} {s.student} {s.objective} {source}"
+
+
+def begin(asked: Asked, store: Runs, folder: Path | None = None) -> str:
+    """Note a new run in the store, and its settings in its folder; returns its id. Raises FramiError."""
+    run = store.create("distill", asked.name, asked.to_dict(), None if folder is None else folder.resolve())
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        _write(run.folder / SETTINGS, json.dumps({"run": run.id} | asked.to_dict(), indent=1).encode())
+    except OSError as error:
+        store.fail(run.id, f"{run.folder} cannot be written ({error.strerror})")
+        raise FramiError(f"{run.folder} cannot be written ({error.strerror}); choose another --out") from error
+    return run.id
+
+
+def work(
+    id: str,
+    store: Runs,
+    device: torch.device | str = "cpu",
+    data_folder: str | Path | None = None,
+    report: Callable[[State, float | None], None] | None = None,
+) -> dict:
+    """Do the work of a stored run, from the beginning or from its last checkpoint; returns its result.
+
+    ``report(state, accuracy)`` is called as it goes on; accuracy on held-out real clips, None where they are not at
+    hand. KeyboardInterrupt saves and marks the run as stopped. Raises FramiError.
+    """
+    run = store.get(id)
+    if run.status == "finished":
+        return run.result
+    store.start(id)
+    try:
+        asked = Asked.read(run.settings)
+        teacher = checkpoints.load(asked.teacher, device)
+        return _Run(id, store, run.folder, asked, teacher, data_folder, report).whole()
+    except KeyboardInterrupt:
+        store.stop(id)
+        raise
+    except Exception as error:
+        store.fail(id, str(error) if isinstance(error, FramiError) else f"{type(error).__name__}: {error}")
+        raise
+
+
+class _Run:
+    """The run at work."""
+
+    def __init__(self, id: str, store: Runs, folder: Path, asked: Asked, teacher: Teacher, data_folder, report):
+        self.id, self.store, self.folder, self.asked, self.teacher = id, store, folder, asked, teacher
+        self.data_folder, self.report = data_folder, report
+        self.test = held_out(teacher, data_folder)
+        self.saved = _saved(folder / STATE)
+        self.writer: banks.Writer | None = None
+        self.accuracy: float | None = None
+        self.told = self.kept = -math.inf
+
+    def whole(self) -> dict:
+        folder = self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        clips = source(self.teacher, self.asked, self.data_folder)
+        earlier = None
+        again = 0
+        if self.asked.settings.source == "made":
+            self.writer = self._writer()
+            if self.saved is not None:
+                earlier = self._earlier()
+                again = self.writer.batches - self.saved["batches"]
+        if self.saved is not None:
+            self.store.cut(self.id, self.saved["steps"])
+        states = distill(
+            self.teacher, self.asked.settings, clips, every=0.5,
+            memory=self.saved and self.saved["memory"], earlier=earlier,
+        )  # fmt: skip
+        state = None
+        try:
+            for state in states:
+                if state.made is not None:
+                    if again > 0:  # made before the last checkpoint was written
+                        again -= 1
+                    else:
+                        self.writer.append(state.made.clips, seconds=state.made.seconds)
+                self._tell(state)
+                if state.finished or state.seconds - self.kept >= KEEP:
+                    self._keep(state)
+        except KeyboardInterrupt:
+            if state is not None and state.memory is not None:
+                self._keep(state, ready=False)
+            raise
+        finally:
+            states.close()
+        return self._end(state)
+
+    def _writer(self) -> banks.Writer:
+        teacher, s = self.teacher, self.asked.settings
+        settings = {
+            "teacher": teacher.card.name, "teacher_sha256": teacher.card.sha256, "recipe": s.recipe, "run": self.id,
+            "batch": s.clips, "seed": s.seed,
+        }  # fmt: skip
+        if self.saved is None:
+            return banks.create(self.folder / BANK, settings, teacher.classes, teacher.spec, overwrite=True)
+        return banks.create(self.folder / BANK, settings, teacher.classes, teacher.spec)
+
+    def _earlier(self):
+        """The clips that the last checkpoint knew."""
+        bank = banks.load(self.folder / BANK)
+        return bank.clips(range(min(len(bank), self.saved["clips"]))) if self.saved["clips"] else None
+
+    def _tell(self, state: State) -> None:
+        if not state.finished and state.seconds - self.told < TELL:
+            return
+        self.told = state.seconds
+        values = dict(state.losses) | {"clips": state.clips, "share": state.share, "left": state.left}
+        if state.steps:
+            values["agreement"] = state.agreement
+        if self.test is not None and state.steps:
+            self.accuracy = train.evaluate(state.student, self.test).accuracy
+            values["accuracy"] = self.accuracy
+        self.store.log(self.id, state.steps, state.seconds, values)
+        if self.report:
+            self.report(state, self.accuracy)
+
+    def _keep(self, state: State, ready: bool = True) -> None:
+        """Write the checkpoint: first the student, then what says how far the run is."""
+        self.kept = state.seconds
+        checkpoints.save(self.folder / STUDENT, state.student, self._card(state))
+        memory = state.memory()
+        file = io.BytesIO()
+        values = {"memory": memory, "clips": state.clips, "steps": state.steps, "seconds": state.seconds}
+        torch.save(values | {"batches": self._batches(memory)}, file)
+        _write(self.folder / STATE, file.getvalue())
+
+    @staticmethod
+    def _batches(memory: dict) -> int:
+        return memory["inversion"]["batches"] if memory["inversion"] else 0
+
+    def _card(self, state: State) -> Card:
+        card, s = self.teacher.card, self.asked.settings
+        known = not math.isnan(state.agreement)
+        return Card(
+            name=f"{card.name}-{s.student}",
+            kind="student",
+            dataset=card.dataset,
+            title=card.title,
+            classes=card.classes,
+            mel_spec=card.mel_spec,
+            model=state.student.config.to_dict(),
+            parameters=models.parameters(state.student),
+            split=card.split,
+            accuracy=None if self.accuracy is None else round(self.accuracy, 4),
+            clips=0 if self.test is None else len(self.test),
+            licence=card.licence,
+            data_licence=card.data_licence,
+            training=self.asked.to_dict() | {"made_clips": state.clips, "steps": state.steps, "run": self.id},
+            evaluation=f"frami evaluate {card.name}-{s.student}",
+            seconds=card.seconds,
+            teacher=card.name,
+            agreement=round(state.agreement, 4) if known else None,
+        )
+
+    def _end(self, state: State) -> dict:
+        if self.writer is not None and not self.writer.complete and self.writer.made:
+            self.writer.finish()
+        result = {
+            "run": self.id,
+            "accuracy": self.accuracy,
+            "agreement": None if math.isnan(state.agreement) else state.agreement,
+            "seconds": round(state.seconds, 1),
+            "clips": state.clips,
+            "steps": state.steps,
+            "notes": list(state.notes),
+        } | measured(self.teacher, state.student, self.folder, self.test)
+        _write(self.folder / RESULT, json.dumps(result, indent=1).encode())
+        self.store.finish(self.id, result)
+        (self.folder / STATE).unlink(missing_ok=True)
+        return result
+
+
+def held_out(teacher: Teacher, data_folder: str | Path | None) -> LogMels | None:
+    """Real clips that the teacher never heard in training, None where none are at hand."""
+    if not teacher.card.dataset:
+        return None
+    try:
+        return recordings(teacher, None, "test", data_folder)
+    except FramiError:
+        return None
+
+
+def source(teacher: Teacher, asked: Asked, data_folder: str | Path | None) -> Bank | LogMels | None:
+    """The clips that a run learns from, where it does not make them itself. Raises FramiError."""
+    if asked.settings.source == "bank":
+        if not asked.bank:
+            raise FramiError("source 'bank' needs a bank; name its folder with --bank")
+        return banks.load(asked.bank)
+    return recordings(teacher, None, "train", data_folder) if asked.settings.source == "real" else None
+
+
+def measured(teacher: Teacher, student: models.Classifier, folder: Path, test: LogMels | None) -> dict:
+    """What a finished student is: size, arithmetic, latency, and its confusions on real clips or, where none are at
+    hand, on clips of the run's own bank, against the teacher's answers."""
+    spec, device = teacher.spec, next(student.parameters()).device
+    student.eval()
+    frames = spec.frames(teacher.card.seconds)
+    clip = torch.full((1, 1, spec.n_mels, frames), spec.floor)
+    student.to("cpu")
+    value = {
+        "parameters": models.parameters(student),
+        "macs": models.macs(student, clip),
+        "latency_ms": latency(student, clip),
+        "bytes": (folder / f"{STUDENT}.safetensors").stat().st_size,
+        "confusion": None,
+        "confusion_of": None,
+    }
+    student.to(device)
+    if test is not None:
+        return value | {"confusion": train.evaluate(student, test).confusion.tolist(), "confusion_of": "real"}
+    if (folder / BANK / banks.MANIFEST).exists():
+        bank = banks.load(folder / BANK)
+        kinds = len(teacher.classes)
+        with torch.no_grad():
+            heard = torch.cat([_heard(student, bank, rows) for rows in torch.arange(len(bank)).split(64)])
+        pairs = torch.bincount(bank.heard * kinds + heard, minlength=kinds**2).reshape(kinds, kinds)
+        return value | {"confusion": pairs.tolist(), "confusion_of": "made"}
+    return value
+
+
+def _heard(student: models.Classifier, bank: Bank, rows: torch.Tensor) -> torch.Tensor:
+    device = next(student.parameters()).device
+    mels, lengths, _ = bank.batch(rows)
+    return student(mels.to(device), lengths.to(device)).logits.argmax(1).cpu()
+
+
+@torch.no_grad()
+def latency(model: torch.nn.Module, clip: torch.Tensor, times: int = 30) -> float:
+    """Milliseconds of one forward pass on one CPU thread: the median of many."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        spent = []
+        for _ in range(times):
+            start = time.perf_counter()
+            model(clip)
+            spent.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return round(sorted(spent)[times // 2] * 1000, 3)
+
+
+def _saved(path: Path) -> dict | None:
+    """The last checkpoint, None where there is none or it is damaged."""
+    try:
+        return torch.load(path, weights_only=True)
+    except Exception:  # a damaged file may raise anything; the run then begins anew
+        return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether this is the folder of a run that has not come to its end."""
+    return (folder / SETTINGS).exists() and not (folder / RESULT).exists()

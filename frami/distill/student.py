@@ -1,0 +1,62 @@
+"""Students: members of the model family, with the teacher's pooling and classifier where an objective reuses them."""
+
+import torch
+from torch import nn
+
+from frami import models
+from frami.checkpoints import Teacher
+from frami.distill.objectives import Objective
+from frami.errors import FramiError
+from frami.models import Classifier, Projector
+
+#: Sizes that are offered as students, the smallest first (parameters for ten classes, with a projector to 128 channels:
+#: 15, 27, 57, 88, 188 and 327 thousand); ``micro`` and ``edge`` have depthwise-separable convolutions.
+STUDENTS = ("micro", "nano", "edge", "tiny", "mini", "small")
+
+
+def new_student(teacher: Teacher, size: str, objective: Objective, seed: int = 0) -> Classifier:
+    """A student of this size for this teacher, on its device; the same seed gives the same weights.
+
+    Where the objective reuses the teacher's pooling and classifier, they are copied into the student, which runs alone,
+    and stay as they are. Raises FramiError for an unknown size, or a teacher whose parts are not to be had.
+    """
+    if size not in models.SIZES:
+        raise FramiError(f"no student '{size}'; choose one of: {', '.join(models.SIZES)}")
+    fields = {}
+    if objective.reuse:
+        if not isinstance(teacher.model, Classifier):
+            raise FramiError(
+                f"objective '{objective.name}' reuses the teacher's own pooling and classifier, which this teacher "
+                "does not show apart from each other; choose logits, fitnet or attention"
+            )
+        channels = frame_channels(teacher)
+        fields = {"projected": channels, "bottleneck": channels // 2 if objective.bottleneck else 0}
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        student = models.build(size, len(teacher.classes), teacher.spec.n_mels, **fields)
+    if objective.reuse:
+        student.classifier.load_state_dict(teacher.model.classifier.state_dict())
+        student.classifier.requires_grad_(False)
+    return student.to(next(teacher.model.parameters()).device)
+
+
+def new_hint(teacher: Teacher, student: Classifier, seed: int = 0) -> Projector:
+    """The layer that takes a student's frames to the teacher's width while it learns (FitNets)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        hint = Projector(student.backbone.channels, frame_channels(teacher))
+    return hint.to(next(teacher.model.parameters()).device)
+
+
+@torch.no_grad()
+def frame_channels(teacher: Teacher) -> int:
+    """Channels of the teacher's frame-level features."""
+    device = next(teacher.model.parameters()).device
+    silence = torch.full((1, 1, teacher.spec.n_mels, teacher.spec.frames(teacher.seconds)), teacher.spec.floor)
+    return teacher.model(silence.to(device)).frames.shape[1]
+
+
+def learning(student: nn.Module, *more: nn.Module | None) -> list[nn.Parameter]:
+    """Parameters that learn."""
+    parts = [student, *(part for part in more if part is not None)]
+    return [p for part in parts for p in part.parameters() if p.requires_grad]
