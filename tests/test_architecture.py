@@ -43,6 +43,8 @@ MAY_IMPORT = {
     "maps": {"errors", "home", "audio", "analysis", "banks", "checkpoints", "data", "inversion", "teachers"},
     "analysis": {"errors"},
     "runs": {"errors", "home"},
+    "evaluation": {"checkpoints", "data", "models", "teachers"},
+    "export": {"errors", "audio", "checkpoints"},
 }
 
 #: Libraries that take seconds to import or belong to the interface or the tests.

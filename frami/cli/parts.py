@@ -4,6 +4,7 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from frami.errors import FramiError
 
@@ -108,3 +109,23 @@ def class_numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[i
         else:
             raise FramiError(f"no class '{name}'; choose 0 to {len(classes) - 1} or out of: {', '.join(classes)}")
     return numbers
+
+
+def checkpoint_path(text: str) -> Path:
+    """Path (without ending) of a checkpoint given by name, by path, or as the run (id, its beginning or folder) whose
+    student it is. FramiError when there is none."""
+    from frami import checkpoints
+    from frami.runs import RunError, Runs
+
+    folder = Path(text)
+    try:
+        return checkpoints.resolve(text)
+    except checkpoints.CheckpointError as error:
+        if not checkpoints.exists(folder / "student"):
+            try:
+                folder = Runs().find(text).folder
+            except RunError as none:
+                raise FramiError(f"{error}. As a run: {none}") from None
+    if not checkpoints.exists(folder / "student"):
+        raise FramiError(f"run {text} has no student yet: {folder}/student.safetensors is not there")
+    return folder / "student"

@@ -1,12 +1,23 @@
-"""``frami teachers | train-teacher | evaluate``: classifiers and real recordings."""
+"""``frami teachers | students | train-teacher | evaluate``: classifiers and real recordings."""
 
 import time
 
-from frami.cli.parts import command, data_option, device_option, moved, names, number, progress_bar, whole
+from frami.cli.parts import (
+    checkpoint_path,
+    command,
+    data_option,
+    device_option,
+    moved,
+    names,
+    number,
+    progress_bar,
+    whole,
+)
 
 
 def add(commands) -> None:
     command(commands, "teachers", _teachers, "The teachers that are here.")
+    command(commands, "students", _students, "The students that are here.")
 
     sub = command(commands, "train-teacher", _train_teacher, "Train a teacher; goes on where it was stopped.")
     sub.add_argument("--dataset", required=True, help="fsdd, audiomnist, esc10, esc50 or urbansound8k")
@@ -22,8 +33,8 @@ def add(commands) -> None:
     data_option(sub)
     device_option(sub)
 
-    sub = command(commands, "evaluate", _evaluate, "Accuracy of a checkpoint on real recordings.")
-    sub.add_argument("checkpoint", help="name of a bundled teacher, or path")
+    sub = command(commands, "evaluate", _evaluate, "Accuracy of a checkpoint on real recordings, and its cost.")
+    sub.add_argument("checkpoint", help="name of a teacher or student, a path, or a run (id or folder)")
     sub.add_argument("--dataset", help="default: the one that it was trained on")
     sub.add_argument("--split", default="test", help="test (what its card holds out), train, all, or a fold")
     data_option(sub)
@@ -33,26 +44,36 @@ def add(commands) -> None:
 def _teachers(options) -> tuple[list, list[str]]:
     from frami.checkpoints import bundled
 
+    rows = [_row(card) for card in bundled("teacher")]
+    return rows, [_line(row) for row in rows] or ["no teacher is here; make one with: frami train-teacher"]
+
+
+def _students(options) -> tuple[list, list[str]]:
+    from frami.checkpoints import bundled
+
     rows = [
-        {
-            "name": card.name,
-            "dataset": card.dataset,
-            "classes": list(card.classes),
-            "parameters": card.parameters,
-            "accuracy": card.accuracy,
-            "split": card.split,
-        }
-        for card in bundled("teacher")
+        _row(card) | {"teacher": getattr(card, "teacher", ""), "agreement": getattr(card, "agreement", None)}
+        for card in bundled("student")
     ]
     lines = []
     for row in rows:
-        accuracy = "not measured" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
-        held = ", ".join(row["split"].get("test", [])) or "nothing"
-        lines.append(
-            f"{row['name']:13} {row['parameters'] / 1e6:5.2f} M parameters  {accuracy} on {held} (held out)  "
-            f"{', '.join(row['classes'])}"
-        )
-    return rows, lines or ["no teacher is here; make one with: frami train-teacher"]
+        agrees = "" if row["agreement"] is None else f", agrees with it on {row['agreement']:.1%} of made clips"
+        lines.append(f"{_line(row)}; teacher {row['teacher'] or 'unknown'}{agrees}")
+    return rows, lines or ["no student is here; make one with: frami distill"]
+
+
+def _row(card) -> dict:
+    fields = ("name", "dataset", "classes", "parameters", "accuracy", "split")
+    return {name: getattr(card, name) for name in fields} | {"classes": list(card.classes)}
+
+
+def _line(row: dict) -> str:
+    accuracy = "not measured" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
+    held = ", ".join(row["split"].get("test", [])) or "nothing"
+    return (
+        f"{row['name']:13} {row['parameters'] / 1e6:5.2f} M parameters  {accuracy} on {held} (held out)  "
+        f"{', '.join(row['classes'])}"
+    )
 
 
 def _train_teacher(options) -> tuple[dict, list[str]]:
@@ -89,24 +110,58 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
 def _evaluate(options) -> tuple[dict, list[str]]:
     from frami import checkpoints
     from frami.device import pick
-    from frami.teachers import evaluate
+    from frami.evaluation import evaluate
 
-    teacher = checkpoints.load(options.checkpoint, pick(options.device))
+    path = checkpoint_path(options.checkpoint)
+    card = checkpoints.read_card(path)
     with progress_bar("clip", "evaluate") as bar:
-        result = evaluate(teacher, options.dataset, options.split, options.data, moved(bar))
-    shares = result.per_class().tolist()
+        found = evaluate(path, options.dataset, options.split, options.data, pick(options.device), moved(bar))
+    shares = found.per_class().tolist()
     value = {
-        "checkpoint": teacher.card.name,
-        "dataset": options.dataset or teacher.card.dataset,
+        "checkpoint": card.name,
+        "dataset": options.dataset or card.dataset,
         "split": options.split,
-        "accuracy": result.accuracy,
-        "clips": result.clips,
+        "accuracy": found.accuracy,
+        "interval": list(found.interval),
+        "clips": found.clips,
+        "agreement": found.agreement,
+        "ece": found.ece,
+        "parameters": found.parameters,
+        "macs": found.macs,
+        "latency_ms": found.latency_ms,
+        "frames": found.frames,
+        "bytes": found.bytes,
         "per_class": {
-            name: None if share != share else share for name, share in zip(teacher.classes, shares, strict=True)
+            name: None if share != share else share for name, share in zip(card.classes, shares, strict=True)
         },
-        "confusion": result.confusion.tolist(),
+        "confusion": found.confusion.tolist(),
     }
-    width = max(map(len, teacher.classes))
-    lines = [f"{result.accuracy:.2%} of {result.clips} clips ({value['dataset']}, {options.split})"]
+    return value, _said(value, card)
+
+
+def _said(value: dict, card) -> list[str]:
+    """An evaluation for people."""
+    low, high = value["interval"]
+    teacher = getattr(card, "teacher", "")
+    width = max(map(len, card.classes))
+    lines = [
+        f"{value['accuracy']:.2%} of {value['clips']} clips ({value['dataset']}, {value['split']}); "
+        f"95 % interval {low:.1%} to {high:.1%}",
+        f"calibration error {value['ece']:.1%}",
+        f"{value['parameters']:,} parameters, {value['bytes'] / 1e3:,.0f} kB; a clip of {value['frames']} frames: "
+        f"{value['macs'] / 1e6:,.1f} M multiply-adds, {value['latency_ms']:.2f} ms on one CPU thread",
+    ]
+    if value["agreement"] is not None:
+        lines[1] += f"; hears {value['agreement']:.1%} of the clips as its teacher {teacher} does"
+    elif teacher:
+        lines[1] += f"; its teacher {teacher} is not here to compare with"
+    lines += ["recognised of each class"]
     lines += [f"  {name:{width}} {share:6.1%}" for name, share in value["per_class"].items() if share is not None]
-    return value, lines
+    wrong = sorted(
+        ((count, i, j) for i, row in enumerate(value["confusion"]) for j, count in enumerate(row) if i != j and count),
+        reverse=True,
+    )
+    if wrong:
+        lines.append("most often confused")
+        lines += [f"  {card.classes[i]} heard as {card.classes[j]}: {count}" for count, i, j in wrong[:3]]
+    return lines

@@ -1,0 +1,149 @@
+"""What a classifier is worth on real recordings, and what it costs: for a teacher or a student."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from frami import checkpoints, data, models, teachers
+from frami.checkpoints import Teacher
+from frami.data import LogMels
+
+#: Bins of the calibration error (Guo et al., ICML 2017).
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Report:
+    """A classifier's answers to real clips, and its size.
+
+    ``interval`` : 95 % of the accuracy, as if clips were drawn independently; ``confusion[i, j]`` : clips of class i
+    heard as class j, Tensor[K, K]; ``agreement`` : share of clips heard as its teacher hears them, None without one;
+    ``ece`` : expected calibration error, 0–1; ``macs`` : multiply-accumulates of a clip of ``frames`` frames;
+    ``latency_ms`` : of that clip on one CPU thread; ``bytes`` : of the weights' file.
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    clips: int
+    confusion: Tensor
+    agreement: float | None
+    ece: float
+    parameters: int
+    macs: int
+    latency_ms: float
+    frames: int
+    bytes: int
+
+    def per_class(self) -> Tensor:
+        """Share of each class that is recognised, Tensor[K] (NaN where no clip is)."""
+        return self.confusion.diagonal() / self.confusion.sum(1)
+
+
+def evaluate(
+    path: str | Path,
+    dataset: str | None = None,
+    split: str = "test",
+    data_folder: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Measure a checkpoint (by name or path) on the real clips that ``teachers.recordings`` chooses, at full length.
+
+    ``progress(done, total)`` counts clips. Raises FramiError subclasses.
+    """
+    classifier = checkpoints.load(path, device)
+    clips = teachers.recordings(classifier, dataset, split, data_folder)
+    logits = teachers.embed(classifier, clips, progress=progress).logits
+    frames = classifier.spec.frames(classifier.card.seconds)
+    clip = torch.full((1, 1, classifier.spec.n_mels, frames), classifier.spec.floor, device=device)
+    return Report(
+        **answers(logits, clips.labels),
+        agreement=_agreement(classifier, logits, clips, dataset or classifier.card.dataset, data_folder),
+        parameters=models.parameters(classifier.model),
+        macs=models.macs(classifier.model, clip),
+        latency_ms=latency(classifier.model, clip),
+        frames=frames,
+        bytes=Path(f"{checkpoints.stem(checkpoints.resolve(path))}.safetensors").stat().st_size,
+    )
+
+
+def answers(logits: Tensor, labels: Tensor) -> dict:
+    """Accuracy with its interval, confusions and calibration, as fields of a ``Report``.
+
+    logits : Tensor[N, K], labels : Tensor[N].
+    """
+    from torchmetrics.functional import classification as measures
+
+    count, classes = logits.shape
+    heard = logits.argmax(1)
+    accuracy = measures.multiclass_accuracy(heard, labels, classes, average="micro")
+    return {
+        "accuracy": float(accuracy),
+        "interval": wilson(int((heard == labels).sum()), count),
+        "clips": count,
+        "confusion": measures.multiclass_confusion_matrix(heard, labels, classes),
+        "ece": float(measures.multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=BINS)),
+    }
+
+
+def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share ``right / count``: lowest and highest, within 0–1.
+
+    ``z`` : quantile of the normal distribution, by default that of 95 %.
+    """
+    share = right / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def latency(model: torch.nn.Module, clip: Tensor, passes: int = 50, most: float = 3.0) -> float:
+    """Median milliseconds of a forward pass on one CPU thread, after five to warm up.
+
+    clip : Tensor[1, 1, F, T]. At least ten passes, then until ``passes`` or ``most`` seconds are reached.
+    """
+    model = copy.deepcopy(model).cpu().eval()
+    clip = clip.cpu()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    spent = []
+    begin = time.perf_counter()
+    try:
+        with torch.inference_mode():
+            for _ in range(5):
+                model(clip)
+            while len(spent) < 10 or (len(spent) < passes and time.perf_counter() - begin < most):
+                start = time.perf_counter()
+                model(clip)
+                spent.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return 1e3 * sorted(spent)[len(spent) // 2]
+
+
+def _agreement(
+    classifier: Teacher, logits: Tensor, clips: LogMels, dataset: str, data_folder: str | Path | None
+) -> float | None:
+    """Share of the clips that a student hears as its teacher does; None without a teacher, or where that is not here
+    any more."""
+    name = getattr(classifier.card, "teacher", "")
+    if not name:
+        return None
+    try:
+        path = checkpoints.resolve(name)
+    except checkpoints.CheckpointError:
+        return None
+    teacher = checkpoints.load(path, next(classifier.model.parameters()).device)
+    if teacher.classes != classifier.classes:
+        return None
+    if teacher.spec != classifier.spec:
+        folds = dict.fromkeys(clip.fold for clip in clips.clips)
+        clips = data.load(dataset, ",".join(folds), data_folder, teacher.spec)
+    heard = teachers.embed(teacher, clips).heard
+    return float((heard == logits.argmax(1)).float().mean())

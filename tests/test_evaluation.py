@@ -1,0 +1,184 @@
+"""Measures of a classifier against figures by hand; teachers and students on recordings; what the command prints."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from frami import checkpoints, evaluation, models, teachers
+from frami.audio import MelSpec
+from frami.cli import main
+from frami.errors import FramiError
+from frami.models import MaskedBatchNorm2d
+
+
+@pytest.fixture(scope="module")
+def tree(make_tree, tmp_path_factory):
+    return make_tree("fsdd", tmp_path_factory.mktemp("data"), speakers=("george", "theo"), takes=2)
+
+
+@pytest.fixture
+def make_checkpoint(tmp_path, monkeypatch, make_card):
+    """``make_checkpoint(name, seed, **card)``: a nano classifier of digits in ``FRAMI_HOME/checkpoints``."""
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path / "home"))
+
+    def make(name: str, seed: int = 0, spec: MelSpec = MelSpec(), size: str = "nano", **fields) -> Path:  # noqa: B008
+        torch.manual_seed(seed)
+        model = models.build(size, 10, spec.n_mels).eval()
+        for norm in (m for m in model.modules() if isinstance(m, MaskedBatchNorm2d)):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+        card = make_card(
+            model, name, dataset="fsdd", classes=checkpoints.load("fsdd").card.classes, mel_spec=spec.to_dict(),
+            split={"train": ["george"], "test": ["theo"]}, **fields,
+        )  # fmt: skip
+        path = tmp_path / "home" / "checkpoints" / name
+        checkpoints.save(path, model, card)
+        return path
+
+    return make
+
+
+# --- measures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (1, 1, 0.2065, 1.0)],
+)
+def test_wilson(right, count, low, high):
+    assert evaluation.wilson(right, count) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_answers_are_those_by_hand():
+    heard = torch.tensor([0, 0, 1, 2, 1, 0])
+    labels = torch.tensor([0, 1, 1, 2, 1, 2])
+    logits = torch.nn.functional.one_hot(heard, 4) * 50.0
+    found = evaluation.answers(logits, labels)
+    assert found["accuracy"] == pytest.approx(4 / 6) and found["clips"] == 6
+    assert found["interval"] == evaluation.wilson(4, 6)
+    assert found["confusion"].tolist() == [[1, 0, 0, 0], [1, 2, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+    assert found["ece"] == pytest.approx(2 / 6, abs=1e-5), "sure of everything, right in two thirds"
+
+
+def test_calibration_of_a_modest_classifier():
+    """Always 60 % sure and right in 6 of 10: no error; right in all: 40 %."""
+    logits = torch.tensor([[0.6, 0.4]]).log().expand(10, 2)
+    some = torch.tensor([0] * 6 + [1] * 4)
+    assert evaluation.answers(logits, some)["ece"] == pytest.approx(0, abs=1e-5)
+    assert evaluation.answers(logits, torch.zeros(10, dtype=torch.long))["ece"] == pytest.approx(0.4, abs=1e-5)
+
+
+def test_latency_is_on_one_thread_and_leaves_the_rest_alone():
+    model = models.build("nano", 3).train()
+    seen = []
+    model.register_forward_hook(lambda *a: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    statistics = model.backbone.stem_norm.running_mean.clone()
+    assert 0 < evaluation.latency(model, torch.zeros(1, 1, 80, 40), passes=12) < 1000
+    assert torch.get_num_threads() == before and set(seen) == {1} and len(seen) == 17
+    assert model.training and torch.equal(statistics, model.backbone.stem_norm.running_mean)
+
+
+# --- checkpoints on recordings ---------------------------------------------------------------------------------------
+
+
+def test_a_teacher(make_checkpoint, tree):
+    path = make_checkpoint("teach")
+    counted = []
+    found = evaluation.evaluate("teach", data_folder=tree, progress=lambda *at: counted.append(at))
+    plain = teachers.evaluate(checkpoints.load(path), data_folder=tree)
+    assert (found.accuracy, found.clips) == (pytest.approx(plain.accuracy), 20) and counted[-1] == (20, 20)
+    assert torch.equal(found.confusion, plain.confusion)
+    assert torch.equal(found.per_class(), plain.per_class())
+    assert found.agreement is None and 0 <= found.ece <= 1
+    low, high = found.interval
+    assert low < found.accuracy < high or found.accuracy in (low, high)
+    model = checkpoints.load(path).model
+    assert found.parameters == 20_310 and found.frames == MelSpec().frames(0.37)
+    assert found.macs == models.macs(model, torch.zeros(1, 1, 80, found.frames))
+    assert found.bytes == path.with_suffix(".safetensors").stat().st_size and found.latency_ms > 0
+
+
+def test_a_student_and_its_teacher(make_checkpoint, tree):
+    teacher = make_checkpoint("teach", seed=1)
+    make_checkpoint("same", seed=1, kind="student", teacher="teach")
+    make_checkpoint("other", seed=2, kind="student", teacher="teach")
+    assert evaluation.evaluate("same", data_folder=tree).agreement == 1.0
+    heard = [teachers.evaluate(checkpoints.load(name), data_folder=tree).predictions for name in (teacher, "other")]
+    found = evaluation.evaluate("other", data_folder=tree).agreement
+    assert found == pytest.approx(float((heard[0] == heard[1]).float().mean()))
+
+
+def test_a_teacher_with_another_front_end(make_checkpoint, tree):
+    spec = MelSpec(16_000, 512, 160, 40, 0.0, 8_000.0)
+    make_checkpoint("teach", seed=1, spec=spec)
+    make_checkpoint("child", seed=1, kind="student", teacher="teach")
+    assert 0 <= evaluation.evaluate("child", data_folder=tree).agreement <= 1
+
+
+def test_a_teacher_that_is_not_here(make_checkpoint, tree, capsys):
+    make_checkpoint("child", kind="student", teacher="gone")
+    assert evaluation.evaluate("child", data_folder=tree).agreement is None
+    assert main(["evaluate", "child", "--data", str(tree)]) == 0
+    assert "gone is not here" in capsys.readouterr().out
+
+
+def test_errors_are_those_of_its_parts(make_checkpoint, tree, tmp_path):
+    make_checkpoint("teach")
+    for arguments in (("nobody",), ("teach", "esc10"), ("teach", None, "nobody"), ("teach", None, "test", tmp_path)):
+        with pytest.raises(FramiError):
+            evaluation.evaluate(*arguments)
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_prints_all_of_it(make_checkpoint, tree, capsys):
+    make_checkpoint("teach", seed=1)
+    make_checkpoint("child", seed=2, kind="student", teacher="teach")
+    assert main(["evaluate", "child", "--data", str(tree), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert {"checkpoint", "dataset", "split", "accuracy", "clips", "per_class", "confusion"} <= set(value)
+    assert {"interval", "agreement", "ece", "parameters", "macs", "latency_ms", "frames", "bytes"} <= set(value)
+    assert (value["checkpoint"], value["dataset"], value["split"], value["clips"]) == ("child", "fsdd", "test", 20)
+    assert len(value["interval"]) == 2 and 0 <= value["agreement"] <= 1
+    assert main(["evaluate", "child", "--data", str(tree), "--split", "george"]) == 0
+    text = capsys.readouterr().out
+    assert "95 % interval" in text and "as its teacher teach does" in text and "multiply-adds" in text
+
+
+def test_evaluate_a_run(make_checkpoint, tree, tmp_path, capsys):
+    from frami.runs import Runs
+
+    path = make_checkpoint("child", kind="student")
+    run = Runs().create("distill", "it", {})
+    assert main(["evaluate", run.id, "--data", str(tree)]) == 2
+    assert "no student yet" in capsys.readouterr().err
+    for ending in (".safetensors", ".json"):
+        (run.folder / f"student{ending}").write_bytes(path.with_suffix(ending).read_bytes())
+    for text in (run.id, run.id[:9], str(run.folder)):
+        assert main(["evaluate", text, "--data", str(tree), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["checkpoint"] == "child"
+    assert main(["evaluate", "nobody", "--data", str(tree)]) == 2
+    said = capsys.readouterr().err
+    assert "nobody" in said and "frami runs list" in said and said.count("\n") == 1
+
+
+def test_students_are_listed_as_teachers_are(make_checkpoint, capsys):
+    make_checkpoint("child", kind="student", teacher="teach", agreement=0.75, accuracy=None)
+    assert main(["students", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert main(["teachers", "--json"]) == 0
+    teacher = json.loads(capsys.readouterr().out)[0]
+    assert set(rows["child"]) == set(teacher) | {"teacher", "agreement"}
+    assert rows["child"]["teacher"] == "teach" and rows["child"]["agreement"] == 0.75
+    assert main(["students"]) == 0
+    assert "not measured on theo" in capsys.readouterr().out
+
+
+def test_the_bundled_teacher_of_digits(real_data):
+    found = evaluation.evaluate("fsdd", data_folder=real_data)
+    assert found.accuracy == pytest.approx(checkpoints.load("fsdd").card.accuracy, abs=1e-4)
+    assert found.interval == pytest.approx((0.923, 0.963), abs=2e-3) and 0 < found.ece < 0.2
