@@ -1,4 +1,4 @@
-"""The command line: ``frami data | teachers | train-teacher | evaluate | synthesize | gallery | diversity | runs``.
+"""The command line: ``frami COMMAND``, one file here for the commands of a part.
 
 Every command takes ``--json`` (one value on standard output, nothing else there), shows its progress on a terminal and
 answers bad input with one line and exit status 2.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from frami import __version__
-from frami.cli import bench, data, diversity, runs, synthesis, teachers, vocoder
+from frami.cli import bench, data, distillation, diversity, export, runs, synthesis, teachers, vocoder
 from frami.cli.parts import Parser
 from frami.errors import FramiError
 
@@ -44,6 +44,6 @@ def _parser() -> Parser:
     parser = Parser(prog="frami", description="Hear what a sound classifier remembers; distil it without data.")
     parser.add_argument("--version", action="version", version=f"frami {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for part in (data, teachers, synthesis, diversity, bench, vocoder, runs):
+    for part in (data, teachers, synthesis, distillation, diversity, bench, vocoder, export, runs):
         part.add(commands)
     return parser

@@ -1,0 +1,214 @@
+"""A checkpoint for use without frami: ONNX, from log-Mel-spectrograms or from sound itself, or a copy of its files.
+
+An ONNX file is compared with PyTorch in onnxruntime, over several durations, before it appears in its place.
+"""
+
+import copy
+import json
+import logging
+import os
+import shutil
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frami import checkpoints
+from frami.audio import MelSpec
+from frami.checkpoints import Teacher
+from frami.errors import FramiError
+
+INPUTS = ("mel", "waveform")
+#: Largest difference of a logit from PyTorch's that is let pass.
+TOLERANCE = 1e-4
+#: Seconds of the clips that are compared; the first is shorter than a window.
+DURATIONS = (0.02, 0.13, 0.5, 1.0, 2.7, 6.0)
+
+
+class ExportError(FramiError):
+    """A checkpoint that cannot be exported as asked."""
+
+
+class LogMel(nn.Module):
+    """``MelSpec`` in operations that ONNX has: Tensor[B, N] → Tensor[B, n_mels, max(N, n_fft) // hop_length]."""
+
+    def __init__(self, spec: MelSpec):
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("window", torch.hann_window(spec.n_fft))
+        self.register_buffer("bands", spec.filterbank().T.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        spec = self.spec
+        x = F.pad(x, (0, torch.sym_max(0, spec.shortest - x.shape[-1])))
+        pad = spec.n_fft - spec.hop_length
+        x = F.pad(x[:, None], (pad // 2, pad - pad // 2), mode="reflect")[:, 0]
+        waves = torch.view_as_real(torch.fft.rfft(x.unfold(-1, spec.n_fft, spec.hop_length) * self.window))
+        magnitude = waves.square().sum(-1).sqrt().transpose(1, 2)
+        return (self.bands @ magnitude).clamp(min=spec.clamp).log()
+
+
+class _Exported(nn.Module):
+    """From what the file takes to logits Tensor[B, K]: Tensor[B, 1, n_mels, T], or Tensor[B, N] through ``front``."""
+
+    def __init__(self, teacher: Teacher, input: str):
+        super().__init__()
+        self.model = copy.deepcopy(teacher.model)
+        self.front = LogMel(teacher.spec) if input == "waveform" else None
+        self.cpu().float().eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.front is not None:
+            x = self.front(x)[:, None]
+        return self.model(x).logits
+
+
+def onnx(teacher: Teacher, path: Path, input: str = "mel") -> dict:
+    """Write a checkpoint as an ONNX file that takes clips of any duration, any number at once, and returns ``logits``.
+
+    ``input`` : ``mel``, float32 (B, 1, n_mels, T) as ``MelSpec`` makes it, or ``waveform``, float32 (B, N) at its
+    sample rate. The file's metadata hold ``classes``, ``mel_spec`` (both JSON), ``sample_rate``, ``name``, ``input``
+    and ``licence``. An existing file is replaced, once the new one has passed the comparison.
+
+    Returns ``path``, ``bytes``, ``difference`` (largest of any logit from PyTorch's) and ``durations`` (seconds that
+    were compared). Raises ``ExportError``.
+    """
+    if input not in INPUTS:
+        raise ExportError(f"no input '{input}'; choose one of: {', '.join(INPUTS)}")
+    path = Path(path)
+    _writable(path)
+    module = _Exported(teacher, input)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _write(module, teacher, input, temporary)
+        difference = _compare(module, teacher.spec, input, temporary)
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"{path} was not written: in onnxruntime its answers differ by {difference:.1e} from PyTorch's, more "
+                f"than {TOLERANCE:.0e}; export with --format safetensors instead, and report this"
+            )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "difference": difference,
+        "durations": list(DURATIONS),
+    }
+
+
+def safetensors(source: str | Path, path: str | Path) -> dict:
+    """Copy a checkpoint's weights and card, as they are, to ``path`` (with or without ending).
+
+    Returns ``path`` and ``bytes`` of the weights. Raises FramiError subclasses for a damaged checkpoint.
+    """
+    checkpoints.load(source)  # whole and fitting its card
+    weights = Path(f"{checkpoints.stem(path)}.safetensors")
+    origin = checkpoints.stem(checkpoints.resolve(source))
+    _writable(weights)
+    for ending in (".safetensors", ".json"):
+        there = Path(f"{checkpoints.stem(path)}{ending}")
+        temporary = there.with_name(f".{there.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copyfile(f"{origin}{ending}", temporary)
+            temporary.replace(there)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return {"path": str(weights), "bytes": weights.stat().st_size}
+
+
+def _writable(path: Path) -> None:
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"{path.parent} cannot be made ({error.strerror}); choose another --out") from error
+
+
+def _write(module: _Exported, teacher: Teacher, input: str, path: Path) -> None:
+    from onnxscript import ir
+
+    spec, card = teacher.spec, teacher.card
+    free = torch.export.Dim.DYNAMIC
+    if input == "mel":
+        clip, dims, shape = (
+            torch.full((2, 1, spec.n_mels, 50), spec.floor),
+            {0: free, 3: free},
+            [1, spec.n_mels, "frames"],
+        )
+    else:
+        clip, dims, shape = torch.zeros(2, 4 * spec.n_fft + 1), {0: free, 1: free}, ["samples"]
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                module, (clip,), dynamo=True, input_names=[input], output_names=["logits"],
+                dynamic_shapes=(dims,), verbose=False,
+            )  # fmt: skip
+    except Exception as error:  # of many kinds, from every layer of the exporter
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(
+            f"'{card.name}' cannot be written as ONNX ({why[:200]}); export with --format safetensors"
+        ) from error
+    graph = program.model.graph
+    for node in graph:
+        node.metadata_props.clear()  # traces of this machine's source files
+        for value in node.outputs:
+            value.shape = None  # in the exporter's names of the free dimensions, which these two replace
+    graph.inputs[0].shape = ir.Shape(["batch", *shape])
+    graph.outputs[0].shape = ir.Shape(["batch", len(teacher.classes)])
+    program.model.metadata_props.update(
+        name=card.name,
+        classes=json.dumps(list(teacher.classes), ensure_ascii=False),
+        mel_spec=json.dumps(spec.to_dict()),
+        sample_rate=str(spec.sample_rate),
+        input=input,
+        licence=card.licence,
+    )
+    program.save(path, external_data=False)
+
+
+@torch.inference_mode()
+def _compare(module: _Exported, spec: MelSpec, input: str, path: Path) -> float:
+    """Largest difference of the file's logits in onnxruntime from PyTorch's with ``MelSpec`` itself as front-end."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for k, seconds in enumerate(DURATIONS):
+        sounds = torch.stack([_sound(seconds, spec, seed) for seed in range(1 + k % 3)])
+        mels = spec(sounds)[:, None]
+        given = mels if input == "mel" else sounds
+        (found,) = session.run(["logits"], {input: given.numpy()})
+        largest = float(np.maximum(largest, np.abs(found - module.model(mels).logits.numpy()).max()))  # NaN stays
+    return largest
+
+
+def _sound(seconds: float, spec: MelSpec, seed: int) -> Tensor:
+    """A gliding tone over fading noise, Tensor[N]; the same seed gives the same."""
+    numbers = np.random.default_rng(seed)
+    time = np.arange(max(1, round(seconds * spec.sample_rate))) / spec.sample_rate
+    tone = np.sin(2 * np.pi * (300 + 200 * seed + 90 * time) * time)
+    noise = numbers.standard_normal(len(time)) * np.exp(-4 * time / seconds)
+    return torch.from_numpy((0.2 * tone + 0.1 * noise).astype(np.float32))
+
+
+@contextmanager
+def _quietly():
+    """The exporter's remarks about itself help nobody here."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
