@@ -101,4 +101,5 @@ def _is_number(value) -> bool:
 def _text(value) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 90 else f"{text[:89]}…"
