@@ -7,9 +7,11 @@ import gradio as gr
 from frami import checkpoints, device
 from frami.errors import FramiError
 from frami.home import ASSETS
-from frami.studio import explore, listen, parts, synthesize
+from frami.studio import distil, explore, listen, parts, synthesize
 from frami.studio.atlas import Atlas
+from frami.studio.board import Board
 from frami.studio.jobs import Jobs
+from frami.studio.queue import Queue
 from frami.studio.reader import Reader
 from frami.studio.theme import launch_options
 
@@ -28,6 +30,7 @@ def build() -> gr.Blocks:
     jobs = Jobs()
     reader = Reader(jobs, gallery, load_teacher)
     atlas = Atlas(ASSETS / "explore", jobs, load_teacher, order)
+    board = Board(Queue().begin(), load_teacher, order)
     first = known[order[0]]
 
     with gr.Blocks(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
@@ -53,6 +56,8 @@ def build() -> gr.Blocks:
                     synthesis = synthesize.tab(load_teacher(first.name), jobs, reader, load_teacher, teacher, known_run)
                 with gr.Tab("Explore", id="explore-tab") as opened:
                     map_parts = explore.tab(atlas, first)
+                with gr.Tab("Distil", id="distil-tab", elem_id="distil-tab"):
+                    distil_parts = distil.tab(board, load_teacher(first.name))
             with gr.Column(scale=1, min_width=300, elem_id="side"):
                 parts.detail()
 
@@ -63,16 +68,18 @@ def build() -> gr.Blocks:
                 listen.introduction(card),
                 listen.gallery_view(gallery / name),
                 *explore.renewed(atlas, name, None, runs),
+                *distil.renewed(board, load_teacher(name)),
             )
 
         teacher.change(
             choose,
             [teacher, known_runs],
-            [facts, words, wall, *map_parts.values()],
+            [facts, words, wall, *map_parts.values(), distil_parts["sizes"], distil_parts["show"]],
             show_progress="hidden",
             api_visibility="private",
         )
         explore.connect(map_parts, atlas, opened, teacher, known_run, known_runs)
+        distil.connect(distil_parts, board, teacher)
         demo.load(
             synthesis["again"],
             known_run,
@@ -85,6 +92,7 @@ def build() -> gr.Blocks:
     def end_runs() -> None:
         atlas.close()
         jobs.close()
+        board.queue.close()
 
     demo.end_runs = end_runs
     return demo

@@ -57,7 +57,7 @@ def launch_options() -> dict:
     """Arguments of ``demo.launch`` that belong to the looks and to the safety of the page."""
     scripts, sheets = (
         "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
-        for names in (("studio.js", "map.js", "explore.js"), ("studio.css", "explore.css"))
+        for names in (("studio.js", "map.js", "explore.js", "distil.js"), ("studio.css", "explore.css", "distil.css"))
     )
     return {
         "theme": theme(),
