@@ -145,7 +145,7 @@ def train(
             if time.perf_counter() - kept > KEEP:
                 _keep(state, work)
                 kept = time.perf_counter()
-    except KeyboardInterrupt:
+    except BaseException:
         _keep(state, work)
         raise
     vector_to_parameters(work.mean, work.network.parameters())
@@ -160,9 +160,10 @@ def start(config: VocoderConfig, recordings: Recordings, spec: MelSpec, device: 
     judges = Judges(len(losses.WINDOWS) - 1).to(device, memory_format=memory_format(device)).train()
     fast = {"fused": True, "capturable": True} if device.type == "cuda" else {}
 
-    def optimiser(module: torch.nn.Module, lr: float) -> torch.optim.AdamW:
+    def optimiser(module: torch.nn.Module, lr: float, **more) -> torch.optim.AdamW:
+        kind = fast | more if fast else {}
         rate = torch.tensor(lr, device=device) if fast else lr
-        return torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.8, 0.99), weight_decay=0.01, **fast)
+        return torch.optim.AdamW(module.parameters(), lr=rate, betas=(0.8, 0.99), weight_decay=0.01, **kind)
 
     return Work(
         config=config,
@@ -171,7 +172,7 @@ def start(config: VocoderConfig, recordings: Recordings, spec: MelSpec, device: 
         judges=judges,
         analysis=losses.Analysis(spec).to(device),
         optimiser=optimiser(network, config.lr),
-        judges_optimiser=optimiser(judges, config.judges_lr),
+        judges_optimiser=optimiser(judges, config.judges_lr, fused=False),  # slopes come in other orders
         balance=losses.Balance(TERMS, device),
         mean=parameters_to_vector(network.parameters()).detach().clone(),
         mean_step=torch.ones((), device=device),
