@@ -20,9 +20,10 @@ from frami.inversion import recipe as row
 from frami.inversion.step import set_rate
 from frami.models import Classifier
 
-#: Clips of noise in the lower bound, and the longest segment of real ones, in seconds (as in the teachers' training).
+#: Clips of noise in the lower bound; longest segment of real clips, in seconds (as in the teachers' training) and in
+#: usual durations of a made clip.
 NOISE_CLIPS = 2048
-CROP = 2.5
+CROP, USUAL = 2.5, 2.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Settings:
     rounds: int = 12
     clips: int = 32
     steps: int = 60
-    share: float = 0.4
+    share: float = 0.25
     batch: int = 32
     lr: float = 4e-3
     weight_decay: float = 0.01
@@ -58,7 +59,8 @@ class Settings:
 class State:
     """Where a distillation stands. ``share`` : of the whole, 0 to 1; ``seconds`` : spent on making and learning;
     ``left`` : estimated; ``losses`` : mean of each term since the last state; ``agreement`` : with the teacher on
-    unseen made clips (NaN before the first measurement, or where no clip is made); ``made`` : a batch of clips just finished;
+    unseen made clips (NaN before the first measurement, or where no clip is made); ``made`` : a batch of clips just
+    finished;
     ``memory()`` : what a later run needs to go on (to be called before the next state is asked for)."""
 
     share: float
@@ -185,7 +187,7 @@ def _longest(teacher: Teacher, settings: Settings, clips) -> int:
     if isinstance(clips, Bank):
         return int(clips.lengths.max())
     if isinstance(clips, LogMels):
-        return min(max(len(f) for f in clips.frames), teacher.spec.frames(CROP))
+        return min(max(len(f) for f in clips.frames), teacher.spec.frames(min(CROP, USUAL * teacher.seconds)))
     name = settings.recipe if settings.source == "made" else "frami"
     return teacher.spec.frames(durations(teacher, row(name), None)[1])
 

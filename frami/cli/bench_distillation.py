@@ -1,0 +1,263 @@
+"""``frami bench distillation | time-to-accuracy``: every method under the same budget, and the page of results."""
+
+import statistics
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+
+from frami.cli.distillation import seconds
+from frami.cli.parts import command, data_option, device_option, moved, names, number, progress_bar, whole
+from frami.errors import FramiError
+
+
+def add(bench) -> None:
+    sub = command(
+        bench, "distillation", _distillation, "Students of every method on each teacher; fills what is missing."
+    )
+    sub.add_argument("--teachers", type=names, help="default: all bundled ones")
+    sub.add_argument("--rows", type=names, help="beginnings of rows' names (default: all), e.g. 'frami +,cmi'")
+    sub.add_argument("--student", default="tiny")
+    sub.add_argument("--budget", type=seconds, default=60.0, help="time of each run (default: 60s)")
+    sub.add_argument("--clips", type=whole(1), default=32, help="clips made at once")
+    sub.add_argument("--batch", type=whole(2), default=32, help="clips of a training step")
+    sub.add_argument("--seeds", type=whole(1), default=3, help="runs of each, seeds 0, 1, …")
+    sub.add_argument(
+        "--folds", type=names, help="ESC-10 only: hold each of these out in turn, with teachers of their own"
+    )
+    sub.add_argument("--out", default="docs/results/distillation.md", help="page; figures and picture lie beside it")
+    sub.add_argument("--page", action="store_true", help="train nothing, write the page of what has been measured")
+    data_option(sub)
+    device_option(sub)
+
+    sub = command(bench, "time-to-accuracy", _time, "Seconds from nothing to an accuracy on held-out real clips.")
+    sub.add_argument("--teacher", default="fsdd", help="name of a bundled teacher, or path")
+    sub.add_argument("--recipes", type=names, default=["frami", "frami-fast", "cmi", "fast"])
+    sub.add_argument("--student", default="tiny")
+    sub.add_argument("--objective", default="frami")
+    sub.add_argument("--budget", type=seconds, default=120.0, help="time of each run (default: 120s)")
+    sub.add_argument("--marks", type=_shares, default=[0.85, 0.9], help="accuracies (default: 0.85,0.9)")
+    sub.add_argument("--clips", type=whole(1), default=32, help="clips made at once")
+    sub.add_argument("--batch", type=whole(2), default=32, help="clips of a training step")
+    sub.add_argument("--seed", type=whole(0), default=0)
+    data_option(sub)
+    device_option(sub)
+
+
+def _shares(text: str) -> list[float]:
+    return [number(0.01, 1)(part) for part in names(text)]
+
+
+def _distillation(options) -> tuple[dict, list[str]]:
+    from frami import bench
+    from frami.device import describe, pick
+    from frami.distill import Settings
+    from frami.distill import bench as measure
+
+    device = pick(options.device)
+    rows = measure.chosen(options.rows)
+    if not rows:
+        raise FramiError(f"no such row; there are: {'; '.join(row.name for row in measure.ROWS)}")
+    base = Settings(student=options.student, budget=options.budget, clips=options.clips, batch=options.batch)
+    out = Path(options.out)
+    results = bench.Results(out.with_suffix(".json"))
+    try:
+        if not options.page:
+            for teacher in _teachers(options, device):
+                _fill(teacher, rows, base, results, options, describe(device))
+    finally:
+        lines = write(results, out)
+    return {"out": str(out), "cells": results.cells}, [*lines, "", f"written to {out}"]
+
+
+def _teachers(options, device):
+    """The teachers asked for, one by one; those of further folds are trained where they are not there yet."""
+    from frami import checkpoints
+    from frami.home import home
+    from frami.teachers import train_teacher
+
+    listed = options.teachers or [card.name for card in checkpoints.bundled("teacher")]
+    for name in listed:
+        if not options.folds:
+            yield checkpoints.load(name, device)
+            continue
+        for fold in options.folds:
+            card = checkpoints.read_card(checkpoints.resolve(name))
+            if card.split.get("test") == [fold]:
+                yield checkpoints.load(name, device)
+                continue
+            path = home() / "teachers" / f"{name}-{fold}"
+            if not checkpoints.exists(path):
+                with progress_bar("epoch", f"{name}, fold {fold} held out") as bar:
+
+                    def epoch(e, bar=bar) -> None:
+                        moved(bar)(e.epoch, e.epochs)
+
+                    train_teacher(
+                        card.dataset, path, data_folder=options.data, test_folds=[fold], device=device, on_epoch=epoch
+                    )
+            yield checkpoints.load(path, device)
+
+
+def _fill(teacher, rows, base, results, options, device: str) -> None:
+    from frami.distill import bench as measure
+    from frami.teachers import recordings
+
+    wanted = [(seed, row) for seed, row in product(range(options.seeds), rows)]
+    missing = [(seed, row) for seed, row in wanted if results.get(key(teacher, row, base, seed, device)) is None]
+    if not missing:
+        return
+    name = teacher.card.name
+    with progress_bar("clip", f"{name}: real clips") as bar:
+        test = recordings(teacher, None, "test", options.data, moved(bar))
+        real = any(row.source == "real" for _, row in missing)
+        training = recordings(teacher, None, "train", options.data, moved(bar)) if real else None
+    measure.warm(teacher, base)
+    for seed, row in missing:
+        with progress_bar("%", f"{name}: {row.name}, seed {seed}") as bar:
+            found = measure.measure(teacher, measure.settings(row, base, seed), training, test, moved(bar))
+        what = {"row": row.name, "group": row.group, "seed": seed, "teacher_name": name, "device": device}
+        held = ",".join(teacher.card.split["test"])
+        more = {"budget": base.budget, "student": base.student, "dataset": teacher.card.dataset, "held_out": held}
+        results.put(key(teacher, row, base, seed, device), found | what | more)
+
+
+def key(teacher, row, base, seed: int, device: str) -> str:
+    """Name of a measurement: another teacher, device or setting makes another name."""
+    card = teacher.card
+    common = f"{base.budget:g}s {base.student} {base.clips}x{base.batch} {device}"
+    return f"{card.dataset} {','.join(card.split['test'])} {card.sha256[:8]} | {common} | {row.name} | {seed}"
+
+
+def write(results, out: Path) -> list[str]:
+    """Write the page (and its pictures) of everything that has been measured; returns its lines."""
+    lines = page(list(results.cells.values()), out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return lines
+
+
+_READING = """\
+# Distillation without data
+
+Made by this command, which fills what is missing in `distillation.json` and writes this page:
+
+    frami bench distillation --data FOLDER
+
+Each run gets the same seconds of making and learning together, the same student and the same views on replay, so that
+a difference has one cause; clips are made at the pace that the method and the device allow. Accuracy is on held-out
+real recordings: mean ± sample standard deviation over the seeds, or one run. *Agreement*: with the teacher, on the same
+recordings. Settings were chosen on other held-out parts: of the digits the speaker yweweler, with a teacher that was
+trained on george, jackson and nicolas only; nothing was chosen on the recordings of this page."""
+
+
+def page(cells: list[dict], out: Path) -> list[str]:
+    """The tables of these measurements, a section for each data set, held-out part, student, budget and device."""
+    lines = _READING.splitlines()
+    sections: dict[tuple, list[dict]] = {}
+    for cell in cells:
+        kind = (cell["dataset"], cell["held_out"], cell["student"], cell["budget"], cell["device"])
+        sections.setdefault(kind, []).append(cell)
+    for (dataset, held, student, budget, device), found in sorted(sections.items()):
+        teacher = found[0]["teacher"]
+        lines += [
+            "",
+            f"## {dataset}: {held} held out",
+            "",
+            f"Teacher {teacher:.1%}. Student `{student}`, {budget:g} s a run on {device}.",
+            "",
+            "| row | accuracy | agreement | clips | steps | parameters | runs |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        lines += [_line(rows) for rows in grouped(found)]
+        picture = out.with_name(f"{out.stem}-{dataset}-{held}.png")
+        if len(grouped(found)) > 1:
+            draw(grouped(found), teacher, f"{dataset}, {held} held out: {student}, {budget:g} s a run", picture)
+            lines += ["", f"![Accuracy of each row]({picture.name})"]
+    return lines
+
+
+def grouped(cells: list[dict]) -> list[list[dict]]:
+    """Runs of the same row together, in the order of the table."""
+    from frami.distill.bench import ROWS
+
+    rows = [[cell for cell in cells if cell["row"] == row.name] for row in ROWS]
+    return [found for found in rows if found]
+
+
+def _line(runs: list[dict]) -> str:
+    def figure(name: str) -> str:
+        values = [run[name] for run in runs]
+        spread = f" ± {statistics.stdev(values) * 100:.1f}" if len(values) > 1 else ""
+        return f"{statistics.fmean(values) * 100:.1f}{spread}"
+
+    middle = [f"{statistics.fmean(run[name] for run in runs):,.0f}" for name in ("clips", "steps", "parameters")]
+    cells = [f"`{runs[0]['row']}`", figure("accuracy"), figure("agreement"), *middle, str(len(runs))]
+    return "| " + " | ".join(cells) + " |"
+
+
+_COLOURS = {"methods": "#b5306f", "objectives": "#6f1d4d", "references": "#7b7285"}
+
+
+def draw(groups: list[list[dict]], teacher: float, title: str, path: Path) -> None:
+    """Bars of each row's accuracy with its spread, the teacher's as a line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    means = [100 * statistics.fmean(run["accuracy"] for run in runs) for runs in groups]
+    spread = [100 * statistics.stdev(run["accuracy"] for run in runs) if len(runs) > 1 else 0 for runs in groups]
+    figure, axes = plt.subplots(figsize=(7.2, 0.6 + 0.22 * len(groups)), layout="constrained")
+    places = range(len(groups))
+    axes.barh(places, means, xerr=spread, color=[_COLOURS[runs[0]["group"]] for runs in groups], height=0.72)
+    axes.axvline(100 * teacher, color="#2b2533", linestyle="--", linewidth=1, label="teacher")
+    axes.set_yticks(places, [runs[0]["row"] for runs in groups], fontsize=7)
+    axes.invert_yaxis()
+    axes.set(xlabel="accuracy on held-out recordings in %", xlim=(0, 100))
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.legend(frameon=False, fontsize=7, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=130)
+    except (OSError, ValueError) as error:
+        raise FramiError(f"{path}: the picture cannot be written there ({error})") from error
+    finally:
+        plt.close(figure)
+
+
+def _time(options) -> tuple[dict, list[str]]:
+    from frami import checkpoints
+    from frami.device import describe, pick
+    from frami.distill import Settings
+    from frami.distill import bench as measure
+    from frami.teachers import recordings
+
+    device = pick(options.device)
+    teacher = checkpoints.load(options.teacher, device)
+    with progress_bar("clip", "real clips") as bar:
+        test = recordings(teacher, None, "test", options.data, moved(bar))
+    base = Settings(
+        student=options.student, objective=options.objective, budget=options.budget, clips=options.clips,
+        batch=options.batch, seed=options.seed,
+    )  # fmt: skip
+    measure.warm(teacher, base)
+    rows = []
+    for name in options.recipes:
+        with progress_bar("%", name) as bar:
+            wanted = Settings(**(asdict(base) | {"recipe": name}))
+            rows.append({"recipe": name} | measure.time_to(teacher, wanted, test, options.marks, report=moved(bar)))
+    held = ", ".join(teacher.card.split.get("test", []))
+    value = {
+        "device": describe(device), "teacher": teacher.card.name, "held_out": held, "student": options.student,
+        "objective": options.objective, "budget": options.budget, "rows": rows,
+    }  # fmt: skip
+    lines = [
+        f"{value['device']}: student {options.student}, objective {options.objective}, at most {options.budget:g} s; "
+        f"accuracy on {held} (held out)",
+        "recipe         " + "".join(f"{f'to {mark:.0%}':>10}" for mark in options.marks) + "      best   at the end",
+    ]
+    for row in rows:
+        spent = "".join(f"{'-' if s is None else f'{s:.0f} s':>10}" for s in row["seconds"].values())
+        lines.append(f"{row['recipe']:15}{spent}{row['best']:10.1%}{row['last']:13.1%}")
+    return value, lines

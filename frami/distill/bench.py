@@ -1,0 +1,116 @@
+"""Measurements of distillation: every method under the same student, replay views and wall-clock budget."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from frami import train
+from frami.checkpoints import Teacher
+from frami.data import LogMels
+from frami.distill.loop import Settings, distill
+
+#: Published and own recipes of the table.
+METHODS = ("frami", "frami-fast", "cmi", "deepinversion", "dafl", "dfq", "zskt", "fast")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what differs between the runs. ``group`` : methods, objectives or references."""
+
+    name: str
+    group: str
+    objective: str
+    recipe: str = "frami"
+    source: str = "made"
+
+
+ROWS: tuple[Row, ...] = (
+    *(Row(f"{m} + {o}", "methods", o, recipe=m) for m in METHODS for o in ("frami", "logits")),
+    *(Row(f"frami + {o}", "objectives", o) for o in ("before", "after", "simkd", "fitnet", "attention")),
+    *(Row(f"frami-fast + {o}", "objectives", o, "frami-fast") for o in ("before", "after", "simkd")),
+    Row("real clips, from scratch", "references", "labels", source="real"),
+    Row("real clips, logits", "references", "logits", source="real"),
+    Row("real clips, frami", "references", "frami", source="real"),
+    Row("noise, logits", "references", "logits", source="noise"),
+    Row("noise, frami", "references", "frami", source="noise"),
+)
+
+
+def chosen(names: Sequence[str] | None) -> list[Row]:
+    """Rows whose name begins with one of ``names``; all of them for None."""
+    return [row for row in ROWS if names is None or any(row.name.startswith(name) for name in names)]
+
+
+def settings(row: Row, base: Settings, seed: int) -> Settings:
+    """Settings of a row's run: ``base`` but for what the row is about."""
+    return replace(base, objective=row.objective, recipe=row.recipe, source=row.source, seed=seed)
+
+
+def measure(
+    teacher: Teacher,
+    wanted: Settings,
+    training: LogMels | None,
+    test: LogMels,
+    report: Callable[[int, int], None] | None = None,
+) -> dict:
+    """One run to its end. Returns plain numbers: accuracy on ``test``, agreement with the teacher there and on unseen
+    made clips, seconds, clips, steps."""
+    state = None
+    for state in distill(teacher, wanted, training if wanted.source == "real" else None, every=1.0):
+        if report:
+            report(int(100 * state.share), 100)
+    found = train.evaluate(state.student, test, batch=128)
+    own = train.evaluate(teacher.model, test, batch=128)
+    return {
+        "accuracy": found.accuracy,
+        "agreement": float((found.predictions == own.predictions).float().mean()),
+        "made_agreement": None if math.isnan(state.agreement) else state.agreement,
+        "teacher": own.accuracy,
+        "seconds": round(state.seconds, 2),
+        "clips": state.clips,
+        "steps": state.steps,
+        "parameters": sum(p.numel() for p in state.student.parameters()),
+    }
+
+
+def warm(teacher: Teacher, base: Settings) -> None:
+    """A short run whose result nobody wants: libraries load and choose their kernels outside the budget."""
+    short = replace(base, budget=None, rounds=1, clips=base.clips, steps=6, recipe="frami-fast", source="made")
+    for _ in distill(teacher, short, every=60):
+        pass
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def time_to(
+    teacher: Teacher,
+    wanted: Settings,
+    test: LogMels,
+    marks: Sequence[float],
+    *,
+    every: float = 2.0,
+    report: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Seconds of work until the student's accuracy on ``test`` reaches each of ``marks`` (None where it never does),
+    the best, the last, and the curve as (seconds, accuracy). Measuring does not count as work."""
+    reached: dict[float, float | None] = dict.fromkeys(marks)
+    curve = []
+    for state in distill(teacher, wanted, every=every):
+        if not state.steps:
+            continue
+        accuracy = train.evaluate(state.student, test, batch=128).accuracy
+        curve.append((round(state.seconds, 1), round(accuracy, 4)))
+        for mark in marks:
+            if reached[mark] is None and accuracy >= mark:
+                reached[mark] = round(state.seconds, 1)
+        if report:
+            report(int(100 * state.share), 100)
+    best = max((accuracy for _, accuracy in curve), default=0.0)
+    return {
+        "seconds": {f"{mark:g}": spent for mark, spent in reached.items()},
+        "best": best,
+        "last": curve[-1][1] if curve else 0.0,
+        "curve": curve,
+    }
