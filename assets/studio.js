@@ -423,5 +423,5 @@ window.frami = (() => {
   document.addEventListener("click", event => {
     if (selected && matchMedia("(max-width: 760px)").matches && event.target.closest('[role="tab"]')) clear();
   });
-  return { wall, live, detail, player, select, clear, additions, paint, el, percent, magma, get selected() { return selected; } };
+  return { wall, live, detail, player, play, select, clear, additions, paint, spectrogram, el, percent, magma, get selected() { return selected; } };
 })();

@@ -4,13 +4,9 @@ import io
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +17,7 @@ from frami.runs import Runs
 from frami.studio import distil
 from frami.studio.board import Board
 from frami.studio.queue import Queue
+from tests.apps import app
 
 ROOT = Path(__file__).parents[1]
 ARTEFACTS = ROOT / "test-artefacts"
@@ -312,29 +309,6 @@ def test_an_empty_tab_invites_and_fits(open_page, width, theme):
     page.locator("#distil-recipes label", has_text="FRAMI fast").click()
     page.wait_for_selector("#distil-start:disabled")
     shot(page, f"distil-empty-{width}-{theme}")
-
-
-@contextmanager
-def app(home):
-    """A studio that can be killed: its process and address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "FRAMI_HOME": str(home), "FRAMI_DATA": ""}
-    with (home / "log").open("a") as log:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
-                break
-            except OSError:
-                assert process.poll() is None, (home / "log").read_text()
-                time.sleep(0.25)
-        yield process, f"http://127.0.0.1:{port}/"
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_killed_studio_finds_its_run_again_and_resume_finishes_it(browser, tmp_path):

@@ -7,7 +7,7 @@ import gradio as gr
 from frami import checkpoints, device
 from frami.errors import FramiError
 from frami.home import ASSETS
-from frami.studio import distil, explore, listen, parts, synthesize
+from frami.studio import distil, explore, listen, parts, synthesize, try_it
 from frami.studio.atlas import Atlas
 from frami.studio.board import Board
 from frami.studio.jobs import Jobs
@@ -31,6 +31,7 @@ def build() -> gr.Blocks:
     reader = Reader(jobs, gallery, load_teacher)
     atlas = Atlas(ASSETS / "explore", jobs, load_teacher, order)
     board = Board(Queue().begin(), load_teacher, order)
+    panel = try_it.Panel(board, load_teacher, gallery)
     first = known[order[0]]
 
     with gr.Blocks(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
@@ -58,6 +59,8 @@ def build() -> gr.Blocks:
                     map_parts = explore.tab(atlas, first)
                 with gr.Tab("Distil", id="distil-tab", elem_id="distil-tab"):
                     distil_parts = distil.tab(board, load_teacher(first.name))
+                with gr.Tab("Try it", id="try-tab", elem_id="try-tab") as trying:
+                    try_parts = try_it.tab(panel, first)
             with gr.Column(scale=1, min_width=300, elem_id="side"):
                 parts.detail()
 
@@ -69,17 +72,26 @@ def build() -> gr.Blocks:
                 listen.gallery_view(gallery / name),
                 *explore.renewed(atlas, name, None, runs),
                 *distil.renewed(board, load_teacher(name)),
+                *try_it.other(panel, name),
             )
 
         teacher.change(
             choose,
             [teacher, known_runs],
-            [facts, words, wall, *map_parts.values(), distil_parts["sizes"], distil_parts["show"]],
+            [
+                facts,
+                words,
+                wall,
+                *map_parts.values(),
+                *(distil_parts[part] for part in ("sizes", "show")),
+                *(try_parts[part] for part in ("tiles", "ticked", "sound", "show", "last")),
+            ],
             show_progress="hidden",
             api_visibility="private",
         )
         explore.connect(map_parts, atlas, opened, teacher, known_run, known_runs)
         distil.connect(distil_parts, board, teacher)
+        try_it.connect(try_parts, panel, trying, teacher)
         demo.load(
             synthesis["again"],
             known_run,

@@ -153,7 +153,7 @@ class Board:
             "latest": {k: v for k, v in latest.items() if k not in ("share", "left")},
             "created": run.created,
             "stamp": stamp,
-            "usable": _has_student(run),
+            "usable": has_student(run),
         }
         if seen.get(run.id) != stamp:
             row["curves"] = {k: v for k, v in curves.items() if k not in ("share", "left", "clips", "steps")}
@@ -188,14 +188,20 @@ class Board:
 
     # ------------------------------------------------------------------------------------- files
 
+    def colour(self, id: str) -> int:
+        """The colour of a run's curve."""
+        run = self.queue.get(id)
+        kept = _colour(run)
+        return kept if kept is not None else self._colours(self.of(run.settings.get("teacher")))[id]
+
     def student(self, id: str) -> Teacher:
         """The student of a run, as far as it has learnt. FramiError where there is none."""
-        return checkpoints.load(self._run(id).folder / "student")
+        return checkpoints.load(self.queue.get(id).folder / "student")
 
     def file(self, id: str, kind: str) -> tuple[str, bytes]:
         """Name and content of a run's student as a file. FramiError for an unknown run or kind, or none yet."""
-        run = self._run(id)
-        if kind not in dict(FILES) or not _has_student(run):
+        run = self.queue.get(id)
+        if kind not in dict(FILES) or not has_student(run):
             raise FramiError("this run has no student to take away yet")
         stem = f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
         if kind == "safetensors":
@@ -210,9 +216,6 @@ class Board:
             path = Path(folder) / "student.onnx"
             export.onnx(self.student(id), path, input="mel" if kind == "onnx-mel" else "waveform")
             return path.read_bytes()
-
-    def _run(self, id: str) -> Run:
-        return self.queue.get(id)
 
 
 def _said(name: str, value) -> str:
@@ -245,7 +248,8 @@ def _keep_colour(run: Run, colour: int) -> None:
             (run.folder / "colour").write_text(str(colour))
 
 
-def _has_student(run: Run) -> bool:
+def has_student(run: Run) -> bool:
+    """Whether a run has come to its first checkpoint."""
     return checkpoints.exists(run.folder / "student")
 
 
@@ -265,6 +269,12 @@ def _bytes(name: str) -> int | None:
         return None
 
 
-def bundled_students(name: str) -> list[Card]:
-    """Cards of the students that come with the studio for a teacher."""
-    return [card for card in checkpoints.bundled("student") if getattr(card, "teacher", "") == name]
+def bundled_students(name: str) -> list[tuple[str, Card]]:
+    """Names, as ``checkpoints.load`` takes them, and cards of the students that come with the studio for a teacher."""
+    return [(card.name, card) for card in checkpoints.bundled("student") if card.teacher == name and _loads(card.name)]
+
+
+def _loads(name: str) -> bool:
+    with suppress(FramiError):
+        return bool(checkpoints.resolve(name))
+    return False
