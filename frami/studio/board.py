@@ -31,7 +31,8 @@ MOST = 40
 COLOURS = 10
 #: What a run can be taken away as: name of the kind, its words on the page.
 FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"), ("onnx-mel", "ONNX, takes log-Mels"))
-_POINTS = 240
+#: Points of a curve that the page draws at most.
+POINTS = 240
 _KEPT = 64
 
 _OBJECTIVES = {
@@ -230,8 +231,8 @@ def _said(name: str, value) -> str:
 
 
 def _thin(points: list[tuple]) -> list[tuple]:
-    """At most ``_POINTS`` of a curve, evenly spaced, the last one always among them."""
-    step = -(-len(points) // _POINTS)
+    """At most ``POINTS`` of a curve, evenly spaced, the last one always among them."""
+    step = -(-len(points) // POINTS)
     return points[::-1][:: step or 1][::-1]
 
 
