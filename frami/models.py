@@ -46,7 +46,10 @@ class ModelConfig:
     bottleneck: int = 0
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Its fields; those that only students have, where they are used."""
+        usual = ModelConfig(self.classes)
+        more = ("block", "projected", "bottleneck")
+        return {k: v for k, v in asdict(self).items() if k not in more or v != getattr(usual, k)}
 
 
 #: Named members of the family, from edge-device students to the largest teacher: width, depth, block.

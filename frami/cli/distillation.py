@@ -36,6 +36,7 @@ def add(commands) -> None:
     sub.add_argument(
         "--run", dest="noted", metavar="ID", help="do the work of a run that was noted before, or go on with it"
     )
+    sub.add_argument("--keep", type=number(0, 3600), help="seconds of work between checkpoints (default: 10)")
     data_option(sub)
     device_option(sub)
 
@@ -71,7 +72,8 @@ def _distill(options) -> tuple[dict, list[str]]:
             bar.set_postfix(said, refresh=False)
             moved(bar)(int(100 * state.share), 100)
 
-        value = runs.work(id, store, device, options.data, report)
+        keep = {} if options.keep is None else {"keep": options.keep}
+        value = runs.work(id, store, device, options.data, report, **keep)
     run = store.get(id)
     on = "not measured on real clips" if value["accuracy"] is None else f"accuracy {value['accuracy']:.1%}"
     same = "" if value["agreement"] is None else f", agrees with its teacher on {value['agreement']:.1%} of made clips"

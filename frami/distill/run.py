@@ -20,6 +20,7 @@ from frami.checkpoints import Card, Teacher
 from frami.data import LogMels
 from frami.distill.loop import Settings, State, distill
 from frami.errors import FramiError
+from frami.evaluation import latency
 from frami.runs import Runs
 from frami.teachers import recordings
 
@@ -76,11 +77,13 @@ def work(
     device: torch.device | str = "cpu",
     data_folder: str | Path | None = None,
     report: Callable[[State, float | None], None] | None = None,
+    keep: float = KEEP,
 ) -> dict:
     """Do the work of a stored run, from the beginning or from its last checkpoint; returns its result.
 
-    ``report(state, accuracy)`` is called as it goes on; accuracy on held-out real clips, None where they are not at
-    hand. KeyboardInterrupt saves and marks the run as stopped. Raises FramiError.
+    keep : seconds of work between two checkpoints. ``report(state, accuracy)`` is called as it goes on; accuracy on
+    held-out real clips, None where they are not at hand. KeyboardInterrupt saves and marks the run as stopped. Raises
+    FramiError.
     """
     run = store.get(id)
     if run.status == "finished":
@@ -89,7 +92,7 @@ def work(
     try:
         asked = Asked.read(run.settings)
         teacher = checkpoints.load(asked.teacher, device)
-        return _Run(id, store, run.folder, asked, teacher, data_folder, report).whole()
+        return _Run(id, store, run.folder, asked, teacher, data_folder, report, keep).whole()
     except KeyboardInterrupt:
         store.stop(id)
         raise
@@ -101,14 +104,16 @@ def work(
 class _Run:
     """The run at work."""
 
-    def __init__(self, id: str, store: Runs, folder: Path, asked: Asked, teacher: Teacher, data_folder, report):
+    def __init__(self, id: str, store: Runs, folder: Path, asked: Asked, teacher: Teacher, data_folder, report, keep):
         self.id, self.store, self.folder, self.asked, self.teacher = id, store, folder, asked, teacher
         self.data_folder, self.report = data_folder, report
         self.test = held_out(teacher, data_folder)
         self.saved = _saved(folder / STATE)
         self.writer: banks.Writer | None = None
         self.accuracy: float | None = None
-        self.told = self.kept = -math.inf
+        self.keep = keep
+        self.told = self.kept = self.tried = -math.inf
+        self.effort = 0.0
 
     def whole(self) -> dict:
         folder = self.folder
@@ -136,11 +141,11 @@ class _Run:
                     else:
                         self.writer.append(state.made.clips, seconds=state.made.seconds)
                 self._tell(state)
-                if state.finished or state.seconds - self.kept >= KEEP:
+                if state.finished or state.seconds - self.kept >= self.keep:
                     self._keep(state)
         except KeyboardInterrupt:
             if state is not None and state.memory is not None:
-                self._keep(state, ready=False)
+                self._keep(state)
             raise
         finally:
             states.close()
@@ -168,14 +173,20 @@ class _Run:
         values = dict(state.losses) | {"clips": state.clips, "share": state.share, "left": state.left}
         if state.steps:
             values["agreement"] = state.agreement
-        if self.test is not None and state.steps:
+        if self.test is not None and state.steps and (state.finished or self._may_try(state)):
+            begin = time.perf_counter()
             self.accuracy = train.evaluate(state.student, self.test).accuracy
+            self.tried, self.effort = state.seconds, time.perf_counter() - begin
             values["accuracy"] = self.accuracy
         self.store.log(self.id, state.steps, state.seconds, values)
         if self.report:
             self.report(state, self.accuracy)
 
-    def _keep(self, state: State, ready: bool = True) -> None:
+    def _may_try(self, state: State) -> bool:
+        """Whether it is time to listen to real clips again: that takes a tenth of the whole at most."""
+        return state.seconds - self.tried >= 9 * self.effort
+
+    def _keep(self, state: State) -> None:
         """Write the checkpoint: first the student, then what says how far the run is."""
         self.kept = state.seconds
         checkpoints.save(self.folder / STUDENT, state.student, self._card(state))
@@ -261,7 +272,7 @@ def measured(teacher: Teacher, student: models.Classifier, folder: Path, test: L
     value = {
         "parameters": models.parameters(student),
         "macs": models.macs(student, clip),
-        "latency_ms": latency(student, clip),
+        "latency_ms": round(latency(student, clip), 3),
         "bytes": (folder / f"{STUDENT}.safetensors").stat().st_size,
         "confusion": None,
         "confusion_of": None,
@@ -283,22 +294,6 @@ def _heard(student: models.Classifier, bank: Bank, rows: torch.Tensor) -> torch.
     device = next(student.parameters()).device
     mels, lengths, _ = bank.batch(rows)
     return student(mels.to(device), lengths.to(device)).logits.argmax(1).cpu()
-
-
-@torch.no_grad()
-def latency(model: torch.nn.Module, clip: torch.Tensor, times: int = 30) -> float:
-    """Milliseconds of one forward pass on one CPU thread: the median of many."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        spent = []
-        for _ in range(times):
-            start = time.perf_counter()
-            model(clip)
-            spent.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)
-    return round(sorted(spent)[times // 2] * 1000, 3)
 
 
 def _saved(path: Path) -> dict | None:

@@ -1,0 +1,437 @@
+"""Distillation: objectives, students, replay, the loop, and runs that go on after a kill."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_cli import run
+
+from frami import banks, checkpoints, models
+from frami.adapter import adapt
+from frami.audio import MelSpec
+from frami.cli.distillation import seconds as read_seconds
+from frami.distill import OBJECTIVES, STUDENTS, Settings, distill, new_student, objectives
+from frami.distill import bench as measure
+from frami.distill import run as runs
+from frami.distill.loop import Clock, Pace
+from frami.distill.replay import NUMBERS, ReplayConfig, Store, draw_replay, noise_clips, split, texture
+from frami.errors import FramiError
+from frami.inversion.views import ViewConfig
+from frami.models import Features
+from frami.runs import Runs
+from frami.train import evaluate
+
+ROOT = Path(__file__).parents[1]
+QUICK = {"student": "nano", "budget": None, "rounds": 2, "clips": 8, "steps": 3, "batch": 8}
+
+
+@pytest.fixture
+def fresh_home(tmp_path, monkeypatch):
+    """No run is in the store."""
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def tiny(tiny_teacher):
+    return checkpoints.load(tiny_teacher)
+
+
+def answered(teacher, seed=0, clips=6, frames=40):
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.empty(clips, 1, 80, frames).uniform_(-11, 0, generator=rng)
+    lengths = torch.randint(frames // 2, frames + 1, (clips,), generator=rng)
+    with torch.no_grad():
+        return x, lengths, teacher.model(x, lengths)
+
+
+# --- objectives ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_few_steps_lower_every_term(tiny, name):
+    """Of each objective, each term, on clips that stay the same."""
+    x, lengths, wanted = answered(tiny)
+    objective = OBJECTIVES[name]
+    student = new_student(tiny, "nano", objective).train()
+    hint = models.Projector(student.backbone.channels, wanted.frames.shape[1]) if objective.hint else None
+
+    def terms():
+        made = student(x, lengths)
+        seen = hint and Features(hint(made.frames, made.lengths), made.pooled, made.logits, made.lengths)
+        return objective.terms(wanted, made, seen)
+
+    learning = [p for m in (student, hint) if m is not None for p in m.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(learning, 1e-2)
+    first = {k: v.item() for k, v in terms().items()}
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.stack(list(terms().values())).sum().backward()
+        optimiser.step()
+    last = {k: v.item() for k, v in terms().items()}
+    assert set(first) == set(last) and all(last[k] < 0.85 * first[k] for k in first), (first, last)
+
+
+def test_the_objectives_are_what_they_say(tiny):
+    x, lengths, wanted = answered(tiny)
+    made = new_student(tiny, "nano", OBJECTIVES["frami"]).eval()(x, lengths)
+    found = {name: set(row.terms(wanted, made, made)) for name, row in OBJECTIVES.items()}
+    assert found == {
+        "frami": {"answer", "before", "after"},
+        "logits": {"answer"},
+        "before": {"answer", "before"},
+        "after": {"answer", "after"},
+        "simkd": {"before"},
+        "fitnet": {"answer", "before"},
+        "attention": {"answer", "attention"},
+    }
+    assert all(row.about.endswith(".") for row in OBJECTIVES.values())
+
+
+def test_hidden_states_are_compared_free_of_the_teachers_scale(tiny):
+    _, _, wanted = answered(tiny)
+    _, _, other = answered(tiny, seed=1)
+    made = replace(wanted, frames=other.frames * (wanted.frames != 0), pooled=other.pooled)
+    scaled = [replace(f, frames=f.frames * 7, pooled=f.pooled * 7) for f in (wanted, made)]
+    for loss in (objectives.frames_loss, objectives.attention_loss):
+        assert float(loss(wanted, made)) == pytest.approx(float(loss(*scaled)), rel=1e-4)
+    plain = objectives.pooled_loss(wanted.pooled, made.pooled)
+    assert float(plain) == pytest.approx(float(objectives.pooled_loss(scaled[0].pooled, scaled[1].pooled)), rel=1e-4)
+
+
+def test_the_scale_of_a_distance_is_the_mean_as_an_answer(tiny):
+    """0 for the same, 1 for a student that always gives the mean."""
+    _, _, wanted = answered(tiny)
+    mean = replace(wanted, pooled=wanted.pooled.mean(0).expand_as(wanted.pooled))
+    assert float(objectives.pooled_loss(wanted.pooled, mean.pooled)) == pytest.approx(1, rel=1e-4)
+    assert float(objectives.frames_loss(wanted, wanted)) == 0 == float(objectives.attention_loss(wanted, wanted))
+    assert float(objectives.answer_loss(wanted.logits, wanted.logits)) == pytest.approx(0, abs=1e-6)
+
+
+def test_what_lies_behind_a_clips_end_does_not_count(tiny):
+    _, _, wanted = answered(tiny)
+    inside = torch.arange(wanted.frames.shape[-1]) < wanted.lengths[:, None]
+    noisy = replace(wanted, frames=torch.where(inside[:, None, None], wanted.frames, 99.0))
+    assert float(objectives.frames_loss(wanted, noisy)) == 0
+
+
+def test_frames_of_another_resolution_are_averaged():
+    rng = torch.Generator().manual_seed(0)
+    fine = torch.rand(2, 3, 4, 8, generator=rng)
+    coarse = torch.nn.functional.adaptive_avg_pool2d(fine, (2, 4))
+    lengths = torch.tensor([4, 4])
+    pair = [Features(f, f, f, n) for f, n in ((coarse, lengths), (fine, 2 * lengths))]
+    assert float(objectives.frames_loss(*pair)) == pytest.approx(0, abs=1e-9)
+
+
+# --- students --------------------------------------------------------------------------------------------------------
+
+
+def test_students_span_two_to_one_to_fifty_to_one(teacher):
+    sizes = [models.parameters(new_student(teacher, size, OBJECTIVES["frami"])) for size in STUDENTS]
+    assert len(sizes) >= 4 and sizes == sorted(sizes) and sizes[0] < 20_000 and 300_000 < sizes[-1] < 500_000
+    large = models.parameters(teacher.model)
+    assert large / sizes[0] > 40 and 2 < large / sizes[-1] < 3
+    kinds = {type(block) for size in STUDENTS for block in models.build(size, 10).backbone.blocks}
+    assert kinds == set(models.BLOCKS.values())
+
+
+def test_a_reusing_student_ends_in_the_teachers_own_classifier(teacher):
+    student = new_student(teacher, "nano", OBJECTIVES["frami"])
+    for mine, own in zip(student.classifier.parameters(), teacher.model.classifier.parameters(), strict=True):
+        assert torch.equal(mine, own) and not mine.requires_grad
+    assert student.projector is not None
+    assert new_student(teacher, "nano", OBJECTIVES["logits"]).projector is None
+    assert len(new_student(teacher, "nano", OBJECTIVES["simkd"]).projector.convs) == 3
+
+
+@pytest.mark.parametrize("size", STUDENTS)
+@pytest.mark.parametrize("objective", ["frami", "simkd", "logits"])
+def test_padding_never_changes_a_students_answer(teacher, size, objective):
+    student = new_student(teacher, size, OBJECTIVES[objective]).eval()
+    x, lengths, _ = answered(teacher)
+    with torch.no_grad():
+        together = student(x, lengths).logits
+        alone = torch.cat([student(x[i : i + 1, ..., :n]).logits for i, n in enumerate(lengths.tolist())])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_teacher_that_hides_its_pooling_teaches_by_its_answers():
+    from torch import nn
+
+    module = nn.Sequential(
+        nn.Conv2d(1, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, 2),
+    )  # fmt: skip
+    teacher = adapt(module, MelSpec(n_mels=64), ["rain", "wind"])
+    with pytest.raises(FramiError, match="choose logits, fitnet or attention"):
+        distill(teacher, Settings(**QUICK))
+    for objective in ("logits", "fitnet", "attention"):
+        *_, last = distill(teacher, Settings(**(QUICK | {"objective": objective, "rounds": 1})))
+        assert last.finished and last.steps == 3
+
+
+# --- replay ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_grows_and_gives_back_what_it_got():
+    spec = MelSpec()
+    store = Store(spec, 20)
+    rng = torch.Generator().manual_seed(0)
+    parts = [torch.empty(n, 1, 80, t).uniform_(-9, 0, generator=rng) for n, t in ((3, 12), (300, 20), (2, 50))]
+    for part in parts:
+        store.add(part, torch.full((len(part),), part.shape[-1]), torch.arange(len(part)) % 4)
+    assert len(store) == 305
+    mels, lengths, labels = store.take(torch.tensor([1, 4, 304]), torch.tensor([0.0, 0.0, 1.0]))
+    assert mels.shape == (3, 1, 80, 20) and lengths.tolist() == [12, 20, 20] and labels.tolist() == [1, 1, 1]
+    torch.testing.assert_close(mels[0, :, :, :12], parts[0][1], atol=0.01, rtol=0)
+    assert (mels[0, :, :, 12:] - spec.floor).abs().max() < 0.01
+    torch.testing.assert_close(mels[2], parts[2][1][..., 30:], atol=0.01, rtol=0), "a random segment of a longer clip"
+
+
+def test_replay_without_strength_changes_nothing_but_the_segment():
+    spec = MelSpec()
+    still = ReplayConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=0)
+    x = torch.empty(4, 1, 80, 30).uniform_(-9, 0, generator=torch.Generator().manual_seed(0))
+    lengths, labels = torch.tensor([30, 20, 30, 5]), torch.arange(4)
+    numbers = torch.rand(4, NUMBERS, generator=torch.Generator().manual_seed(1))
+    y, kept, _, share = draw_replay(x, lengths, labels, spec, still, numbers, texture(spec, torch.device("cpu")))
+    assert torch.equal(kept, lengths) and (share == 1).all()
+    for i, n in enumerate(lengths.tolist()):
+        torch.testing.assert_close(y[i, ..., :n], x[i, ..., :n], rtol=0, atol=1e-5)
+        assert (y[i, ..., n:] == spec.floor).all()
+
+
+def test_replay_mixes_sounds_and_says_so():
+    spec = MelSpec()
+    both = ReplayConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=1)
+    x = torch.full((2, 1, 80, 8), spec.floor)
+    x[0, :, 10] = -1
+    x[1, :, 50] = -1
+    numbers = torch.full((2, NUMBERS), 0.5)
+    y, lengths, partners, share = draw_replay(
+        x, torch.tensor([8, 4]), torch.tensor([0, 1]), spec, both, numbers, texture(spec, torch.device("cpu"))
+    )
+    assert partners.tolist() == [1, 0] and share.tolist() == [0.5, 0.5] and lengths.tolist() == [8, 8]
+    assert (y[0, 0, [10, 50], 0] + 1 - torch.tensor(0.5).log()).abs().max() < 0.01, "half of each, as sounds add"
+
+
+def test_some_made_clips_are_kept_aside():
+    use, aside = split(40)
+    assert sorted([*use, *aside]) == list(range(40)) and len(aside) == 2
+    mels, lengths = noise_clips(MelSpec(), 5, 10, 20, 0)
+    assert mels.shape == (5, 1, 80, 20) and 10 <= lengths.min() <= lengths.max() <= 20
+
+
+# --- the loop --------------------------------------------------------------------------------------------------------
+
+
+def test_a_student_learns_from_made_clips_alone(tiny, make_mels):
+    """Far above chance on clips of the classes that neither network was shown."""
+    wanted = Settings(student="tiny", budget=None, rounds=4, clips=16, steps=40, batch=16)
+    states = list(distill(tiny, wanted, every=0.2))
+    last = states[-1]
+    assert last.finished and last.steps == 160 and last.clips == 64 and last.share == 1 and last.left == 0
+    assert [s.share for s in states] == sorted(s.share for s in states)
+    assert sum(s.made is not None for s in states) == 4
+    assert evaluate(last.student, make_mels(seed=3)).accuracy > 0.6
+
+
+def test_the_same_seed_gives_the_same_student(tiny):
+    def weights(seed):
+        *_, last = distill(tiny, Settings(**(QUICK | {"seed": seed})))
+        return torch.cat([p.flatten() for p in last.student.parameters()])
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+def test_the_budget_is_kept_and_shared(tiny):
+    budget = 4.0
+    *_, last = distill(tiny, Settings(student="nano", budget=budget, clips=8, batch=8, share=0.5), every=0.2)
+    assert budget <= last.seconds < budget + 2
+    assert last.clips >= 8 and last.steps > 5
+
+
+def test_what_happens_between_two_states_is_not_counted():
+    clock = Clock()
+    clock.start()
+    clock.stop()
+    before = clock.seconds
+    time.sleep(0.05)
+    assert clock.seconds == before < 0.05
+
+
+def test_making_ends_when_its_share_is_used_up():
+    clock = Clock(10.0)
+    pace = Pace(Settings(budget=100, share=0.3), clock)
+    assert pace.wants_clips, "without a clip there is nothing to learn from"
+    pace.made(9.0)
+    assert not pace.wants_clips, "first its time of learning"
+    clock._spent = 40.0
+    assert pace.wants_clips
+    pace.made(20.0)
+    assert not pace.wants_clips and not pace.over
+    clock._spent = 100.0
+    assert pace.over
+
+
+def test_references_learn_from_real_clips_or_noise(tiny, make_mels):
+    data = make_mels()
+    for source, objective in (("real", "labels"), ("real", "frami"), ("noise", "logits")):
+        wanted = Settings(**(QUICK | {"source": source, "objective": objective, "rounds": 1}))
+        *_, last = distill(tiny, wanted, data if source == "real" else None)
+        assert last.finished and last.steps == 3 and last.made is None
+        assert last.clips == (len(data) if source == "real" else 2048)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objective": "magic"}, "choose one of: frami"),
+        ({"objective": "labels"}, "real clips"),
+        ({"student": "giant"}, "no student 'giant'"),
+        ({"recipe": "magic"}, "no recipe"),
+        ({"budget": 0.0}, "above 0"),
+        ({"share": 1.0}, "between 0 and 1"),
+        ({"clips": 0}, "clips is at least 1"),
+        ({"batch": 1}, "batch is at least 2"),
+        ({"lr": 0.0}, "learning rate"),
+        ({"source": "bank"}, "do not fit"),
+        ({"source": "dreams"}, "no source"),
+    ],
+)
+def test_bad_settings_are_refused_at_the_call(tiny, change, message):
+    with pytest.raises(FramiError, match=message):
+        distill(tiny, Settings(**(QUICK | change)))
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_the_command_line_to_a_student_that_runs_alone(capsys, tmp_path, fresh_home, tiny_teacher):
+    out = tmp_path / "run"
+    options = ["--student", "nano", "--rounds", 2, "--clips", 16, "--steps", 5, "--batch", 8, "--out", out]
+    status, text, err = run(capsys, "distill", "--teacher", tiny_teacher, *options, "--json")
+    assert status == 0, err
+    value = json.loads(text)
+    assert {"run", "accuracy", "agreement", "parameters", "seconds", "macs", "latency_ms", "bytes"} <= set(value)
+    assert value["accuracy"] is None, "no recording of these classes is anywhere"
+    assert value["clips"] == 32 and value["steps"] == 10 and value["confusion_of"] == "made"
+    assert sum(map(sum, value["confusion"])) == 32
+
+    student = checkpoints.load(out / "student")
+    assert student.card.kind == "student" and student.card.teacher == "tiny"
+    assert student.card.parameters == value["parameters"] == models.parameters(student.model)
+    assert len(banks.load(out / "bank")) == 32
+    stored = Runs().get(value["run"])
+    assert stored.status == "finished" and stored.result["steps"] == 10
+    curves = Runs().metrics(value["run"])
+    assert {"answer", "before", "after", "agreement", "clips", "share"} <= set(curves)
+
+    status, _, err = run(capsys, "distill", "--teacher", tiny_teacher, *options)
+    assert status == 2 and "not empty" in err
+    again = json.loads(run(capsys, "distill", "--resume", out, "--json")[1])
+    assert again["run"] == value["run"], "a finished run is not done again"
+
+    bank = ["--bank", out / "bank", "--student", "nano", "--rounds", 1, "--steps", 3, "--out", tmp_path / "second"]
+    status, text, err = run(capsys, "distill", "--teacher", tiny_teacher, *bank, "--json")
+    assert status == 0 and json.loads(text)["clips"] == 32, err
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_run_goes_on(tmp_path, fresh_home, tiny_teacher, kill):
+    """Killed in the middle, resumed: as many clips and steps as asked for, none of the first part lost."""
+    out = tmp_path / "run"
+    options = ["--student", "nano", "--rounds", "60", "--clips", "8", "--steps", "6", "--batch", "8", "--out", str(out)]
+    command = [sys.executable, "-m", "frami", "distill", "--teacher", str(tiny_teacher), *options]
+    process = subprocess.Popen([*command, "--keep", "0.5"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        time.sleep(0.1)
+        if (out / "state.pt").exists() and torch.load(out / "state.pt", weights_only=True)["steps"]:
+            break
+    assert Runs().list()[0].status == "running"
+    process.send_signal(kill)
+    process.wait(60)
+    stopped = Runs().list()[0]
+    assert stopped.status == "stopped" and (out / "student.safetensors").exists()
+    saved = torch.load(out / "state.pt", weights_only=True)
+    assert 0 < saved["steps"] < 360
+    value = runs.work(stopped.id, Runs())
+    assert value["steps"] == 360 and value["clips"] == 480
+    assert len(banks.load(out / "bank")) == 480, "no batch is lost, none is there twice"
+    steps = [step for step, _, _ in Runs().metrics(stopped.id)["answer"]]
+    assert steps == sorted(steps) and steps[-1] == 360
+    assert not (out / "state.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "name a teacher"),
+        (["--teacher", "nobody"], "no checkpoint"),
+        (["--teacher", "fsdd", "--student", "giant"], "no student"),
+        (["--teacher", "fsdd", "--objective", "magic"], "no objective"),
+        (["--teacher", "fsdd", "--budget", "soon"], "no time"),
+        (["--teacher", "fsdd", "--budget", "5s", "--rounds", "2"], "not both"),
+        (["--teacher", "fsdd", "--bank", "nowhere"], "nowhere"),
+        (["--resume", "ffffffffffff"], "no run"),
+        (["--resume"], "needs the run"),
+        (["--resume", "ffffffffffff", "--student", "tiny"], "leave out --student"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, fresh_home, options, message):
+    status, out, err = run(capsys, "distill", *options)
+    assert status == 2 and message in err and len(err.strip().splitlines()) == 1 and not out
+    assert not Runs().list(), "nothing is noted of what cannot begin"
+
+
+def test_times_are_read():
+    assert [read_seconds(t) for t in ("120", "120s", "2m", "1.5h")] == [120, 120, 120, 5400]
+
+
+# --- the benchmark ---------------------------------------------------------------------------------------------------
+
+
+def test_the_rows_are_every_method_objective_and_reference():
+    names = [row.name for row in measure.ROWS]
+    assert len(names) == len(set(names))
+    for method in measure.METHODS:
+        assert {f"{method} + frami", f"{method} + logits"} <= set(names)
+    assert {f"frami + {o}" for o in OBJECTIVES} <= set(names)
+    assert {row.source for row in measure.ROWS if row.group == "references"} == {"real", "noise"}
+    assert [row.name for row in measure.chosen(["cmi"])] == ["cmi + frami", "cmi + logits"]
+
+
+def test_the_benchmark_fills_what_is_missing(capsys, tmp_path, fresh_home, make_tree):
+    out = tmp_path / "page.md"
+    make_tree("fsdd", tmp_path, speakers=("george", "jackson", "nicolas", "yweweler", "theo"))
+    options = ["bench", "distillation", "--teachers", "fsdd", "--data", tmp_path, "--out", out, "--student", "nano"]
+    quick = ["--budget", "0.5", "--clips", 4, "--batch", 4, "--seeds", 1, "--device", "cpu", "--json"]
+    rows = "frami-fast + logits,real clips"
+    status, text, err = run(capsys, *options, *quick, "--rows", "frami-fast + logits")
+    assert status == 0, err
+    first = json.loads(text)["cells"]
+    assert len(first) == 1 and 0 <= next(iter(first.values()))["accuracy"] <= 1
+    status, text, err = run(capsys, *options, *quick, "--rows", rows)
+    assert status == 0, err
+    both = json.loads(text)["cells"]
+    assert status == 0 and len(both) == 4 and first.items() <= both.items(), err
+    page = out.read_text()
+    assert "`real clips, from scratch`" in page and "frami bench distillation" in page and ".png" in page
+    assert list(tmp_path.glob("page-fsdd-*.png"))
+
+
+def test_time_to_accuracy_counts_from_nothing(capsys, tmp_path, fresh_home, make_tree):
+    make_tree("fsdd", tmp_path)
+    options = ["bench", "time-to-accuracy", "--data", tmp_path, "--student", "nano", "--recipes", "frami-fast"]
+    more = ["--budget", "3s", "--clips", 4, "--batch", 4, "--marks", "0.01,0.999", "--device", "cpu", "--json"]
+    status, text, err = run(capsys, *options, *more)
+    assert status == 0, err
+    row = json.loads(text)["rows"][0]
+    assert set(row["seconds"]) == {"0.01", "0.999"} and row["curve"] and 0 <= row["last"] <= row["best"] <= 1
