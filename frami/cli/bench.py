@@ -6,13 +6,15 @@ from dataclasses import asdict, fields
 from itertools import pairwise, product
 from pathlib import Path
 
-from frami.cli import bench_distillation
+from frami.cli import bench_distillation, vocoder
 from frami.cli.parts import command, data_option, device_option, group, moved, names, number, progress_bar, whole
 from frami.errors import FramiError
 
 
 def add(commands) -> None:
-    bench = group(commands, "bench", "measurements side by side: inversion, diversity, duration, distillation", "WHAT")
+    bench = group(
+        commands, "bench", "measurements side by side: inversion, diversity, distillation, vocoder, …", "WHAT"
+    )
     sub = command(bench, "inversion", _inversion, "Clips per second of each recipe, beside the machine's ceiling.")
     sub.add_argument("--teacher", default="fsdd", help="name of a bundled teacher, or path")
     sub.add_argument("--recipes", type=names, help="default: all methods (no ablations)")
@@ -45,6 +47,7 @@ def add(commands) -> None:
     sub.add_argument("--out", help="picture to draw (.png, .svg, .pdf)")
     device_option(sub)
     bench_distillation.add(bench)
+    vocoder.add_bench(bench)
 
 
 def _chosen(wanted: list[str] | None, ablations: bool) -> list:

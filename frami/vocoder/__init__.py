@@ -7,7 +7,7 @@ from frami.vocoder.base import FADE, PEAK, Vocoder, VocoderError
 from frami.vocoder.griffin_lim import GriffinLim, unmel
 from frami.vocoder.neural import FOLDER, Neural
 
-__all__ = ["FADE", "PEAK", "VOCODERS", "GriffinLim", "Neural", "Vocoder", "VocoderError", "get", "unmel"]
+__all__ = ["FADE", "PEAK", "VOCODERS", "GriffinLim", "Neural", "Vocoder", "VocoderError", "get", "unmel", "usual"]
 
 #: By name, what makes a vocoder for a front-end.
 VOCODERS: dict[str, Callable[[MelSpec], Vocoder]] = {
@@ -16,11 +16,13 @@ VOCODERS: dict[str, Callable[[MelSpec], Vocoder]] = {
 }
 
 
-def get(name: str, mel_spec: MelSpec) -> Vocoder:
-    """The vocoder of this name, or of this path of ``.safetensors`` weights, for this front-end.
+def get(name: str | None, mel_spec: MelSpec) -> Vocoder:
+    """The vocoder of this name, or of this path of ``.safetensors`` weights, for this front-end; None: the usual one.
 
     VocoderError if there is none or it takes another front-end.
     """
+    if name is None:
+        return usual(mel_spec)
     if name in VOCODERS:
         vocoder = VOCODERS[name](mel_spec)
     elif name.endswith(".safetensors"):
@@ -30,3 +32,11 @@ def get(name: str, mel_spec: MelSpec) -> Vocoder:
         raise VocoderError(f"there is no vocoder {name!r}; choose one of: {choices}, or the path of a .safetensors")
     vocoder.check(mel_spec)
     return vocoder
+
+
+def usual(mel_spec: MelSpec) -> Vocoder:
+    """The bundled network where it takes this front-end, else Griffin-Lim."""
+    try:
+        return get("frami", mel_spec)
+    except VocoderError:
+        return GriffinLim(mel_spec)

@@ -3,13 +3,16 @@
 from abc import ABC, abstractmethod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from frami.audio import MelSpec
 from frami.errors import FramiError
 
-PEAK = 0.99  # a clip that would pass full scale is scaled down to this
+PEAK = 0.99  # highest sample of a clip that would have passed full scale
 FADE = 0.003  # seconds faded in and out, against clicks
+OVERSHOOT = 2.0  # a clip that passes PEAK by more than this factor is scaled down to it as a whole, before the limiter
+LIMITER = 0.004  # seconds before and after a peak over which the limiter turns the level down
 CHUNK_FRAMES = 1024  # frames worked on at once: bounds memory, and larger is slower on a CPU
 
 
@@ -46,8 +49,8 @@ class Vocoder(ABC):
         """Sound of a padded batch of clips.
 
         Clips of one length are worked on together, so what a clip sounds like does not depend on its neighbours or
-        its padding. Ends are faded over 3 ms. Loudness is kept, except that a clip that would pass full scale is
-        scaled down as a whole to a peak of 0.99.
+        its padding. Loudness is kept, except about peaks that would pass full scale: there the level goes down for
+        some milliseconds (``limit``). Ends are faded over 3 ms, silence stays silent, and there is no constant part.
 
         log_mel : Tensor[B, 1, F, T], natural logarithm, as ``mel_spec`` makes it; silence at its floor or below.
         lengths : Tensor[B] or None, frames of each clip (None: all T).
@@ -74,9 +77,37 @@ class Vocoder(ABC):
         return [sounds[i] for i in range(clips)]
 
     def _finish(self, sound: Tensor) -> Tensor:
-        """Fade the ends and keep each clip within full scale: Tensor[B, N] to the same."""
+        """Within full scale, with faded ends and a mean of 0: Tensor[B, N] to the same."""
+        sound = limit(sound, round(LIMITER * self.mel_spec.sample_rate))
         samples = sound.shape[-1]
         fade = min(round(FADE * self.mel_spec.sample_rate), samples // 2)
         ramp = (torch.arange(fade, device=sound.device) + 0.5) / fade
         sound = sound * torch.cat([ramp, ramp.new_ones(samples - 2 * fade), ramp.flip(0)])
-        return sound * (PEAK / sound.abs().amax(dim=-1, keepdim=True).clamp(min=PEAK))
+        return centre(sound).clamp(-PEAK, PEAK)
+
+
+def limit(sound: Tensor, reach: int) -> Tensor:
+    """Sound whose peaks stay within ``PEAK``; what is further than 2 ``reach`` samples from a peak is left as it is.
+
+    Each sample needs a gain; the least of those near it, smoothed over as many samples, is never above the own one. A
+    clip that is far too loud is scaled down as a whole first. sound : Tensor[B, N].
+    """
+    peak = sound.abs().amax(dim=-1, keepdim=True)
+    if not bool((peak > PEAK).any()):
+        return sound
+    as_it_is = sound
+    sound = sound * (OVERSHOOT * PEAK / peak.clamp(min=OVERSHOOT * PEAK))
+    need = PEAK / sound.abs().clamp(min=PEAK)
+    width = 2 * reach + 1
+    least = -F.max_pool1d(-need[:, None], width, stride=1, padding=reach)
+    window = torch.hann_window(width + 2, periodic=False, device=sound.device)[1:-1]
+    kernel = (window / window.sum())[None, None]
+    gain = F.conv1d(F.pad(least, (reach, reach), mode="replicate"), kernel)[:, 0]
+    return torch.where(peak > PEAK, sound * torch.minimum(gain, need), as_it_is)
+
+
+def centre(sound: Tensor) -> Tensor:
+    """Sound with a mean of 0, Tensor[B, N]: its positive half waves a little lower and its negative ones higher, or
+    the other way round, so that silence and faded ends stay what they are."""
+    share = sound.mean(dim=-1, keepdim=True) / sound.abs().mean(dim=-1, keepdim=True).clamp(min=1e-12)
+    return sound - share * sound.abs()

@@ -105,7 +105,8 @@ def _load(weights: Path, stamp: int, sha256: str, device: str) -> Network:
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise VocoderError(f"{weights}: not the weights that their card was written for; copy both files again")
     try:
-        network = Network(MelSpec.from_dict(card.mel_spec), NetworkConfig(**card.network))
+        with torch.random.fork_rng(devices=[]):  # weights that are replaced at once draw no numbers of others
+            network = Network(MelSpec.from_dict(card.mel_spec), NetworkConfig(**card.network))
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except (AudioError, RuntimeError, TypeError, ValueError) as error:
         first = str(error).strip().splitlines()[-1].strip()
