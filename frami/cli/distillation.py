@@ -3,6 +3,8 @@
 import argparse
 import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from frami.cli.parts import command, data_option, device_option, moved, number, progress_bar, whole
@@ -60,8 +62,7 @@ def _distill(options) -> tuple[dict, list[str]]:
     device = pick(options.device)
     store = Runs()
     id = _which(options, store)
-    signal.signal(signal.SIGTERM, _interrupt)
-    with progress_bar("%", store.get(id).name) as bar:
+    with _stoppable(), progress_bar("%", store.get(id).name) as bar:
 
         def report(state, accuracy: float | None) -> None:
             said = {"clips": state.clips, "steps": state.steps}
@@ -84,8 +85,18 @@ def _distill(options) -> tuple[dict, list[str]]:
     return value | {"folder": str(run.folder)}, [line, f"run {id}: {run.folder}"]
 
 
-def _interrupt(*_) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Being asked to end (SIGTERM) is like Ctrl-C: what is finished is kept."""
+
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _which(options, store) -> str:
