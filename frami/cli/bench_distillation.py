@@ -136,6 +136,9 @@ def write(results, out: Path) -> list[str]:
     return lines
 
 
+#: Runs of each row that the finished table has.
+SEEDS = 3
+
 _READING = """\
 # Distillation without data
 
@@ -144,9 +147,10 @@ Made by this command, which fills what is missing in `distillation.json` and wri
     frami bench distillation --data FOLDER
 
 Each run gets the same seconds of making and learning together, the same student and the same views on replay, so that
-a difference has one cause; clips are made at the pace that the method and the device allow. Accuracy is on held-out
-real recordings: mean ± sample standard deviation over the seeds, or one run. *Agreement*: with the teacher, on the same
-recordings. Settings were chosen on other held-out parts: of the digits the speaker yweweler, with a teacher that was
+a difference has one cause; clips are made at the pace that the method and the device allow: *clips* says how many. What
+a run needs to get going counts too: batches that a method throws away at its start, on a GPU the recording of graphs
+(about a second a run). Accuracy is on held-out real recordings: mean ± sample standard deviation over the seeds, or one
+run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on other held-out parts: of the digits the speaker yweweler, with a teacher that was
 trained on george, jackson and nicolas only; nothing was chosen on the recordings of this page."""
 
 
@@ -169,6 +173,7 @@ def page(cells: list[dict], out: Path) -> list[str]:
             "|---|---|---|---|---|---|---|",
         ]
         lines += [_line(rows) for rows in grouped(found)]
+        lines += [*_open(grouped(found)), *_reading(dataset, grouped(found), teacher)]
         picture = out.with_name(f"{out.stem}-{dataset}-{held}.png")
         if len(grouped(found)) > 1:
             draw(grouped(found), teacher, f"{dataset}, {held} held out: {student}, {budget:g} s a run", picture)
@@ -182,6 +187,38 @@ def grouped(cells: list[dict]) -> list[list[dict]]:
 
     rows = [[cell for cell in cells if cell["row"] == row.name] for row in ROWS]
     return [found for found in rows if found]
+
+
+def _open(groups: list[list[dict]]) -> list[str]:
+    """What has not been measured yet, in a sentence."""
+    from frami.distill.bench import ROWS
+
+    there = {runs[0]["row"] for runs in groups}
+    missing = [f"`{row.name}`" for row in ROWS if row.name not in there]
+    few = min(len(runs) for runs in groups)
+    said = [f"no run yet of {', '.join(missing)}"] if missing else []
+    said += [f"{few} of {SEEDS} seeds" if few < SEEDS else ""]
+    said = [part for part in said if part]
+    return ["", f"Still open: {'; '.join(said)}."] if said else []
+
+
+def _reading(dataset: str, groups: list[list[dict]], teacher: float) -> list[str]:
+    """What reusing the hidden states is worth to each method, where both objectives were run."""
+    by_row = {runs[0]["row"]: statistics.fmean(run["accuracy"] for run in runs) for runs in groups}
+    gains = {
+        name.removesuffix(" + logits"): 100 * (by_row[name.replace("logits", "frami")] - value)
+        for name, value in by_row.items()
+        if name.endswith(" + logits") and name.replace("logits", "frami") in by_row
+    }
+    if not gains:
+        return []
+    listed = ", ".join(f"`{name}` {gain:+.1f}" for name, gain in gains.items())
+    mean = statistics.fmean(gains.values())
+    return [
+        "",
+        "Hidden states reused (`frami`) instead of the answer alone (`logits`), in points of accuracy: "
+        f"{listed}; mean {mean:+.1f}.",
+    ]
 
 
 def _line(runs: list[dict]) -> str:
