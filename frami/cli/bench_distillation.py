@@ -150,8 +150,9 @@ Each run gets the same seconds of making and learning together, the same student
 a difference has one cause; clips are made at the pace that the method and the device allow: *clips* says how many. What
 a run needs to get going counts too: batches that a method throws away at its start, on a GPU the recording of graphs
 (about a second a run). Accuracy is on held-out real recordings: mean ± sample standard deviation over the seeds, or one
-run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on other held-out parts: of the digits the speaker yweweler, with a teacher that was
-trained on george, jackson and nicolas only; nothing was chosen on the recordings of this page."""
+run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on other held-out parts: of the digits
+the speaker yweweler, with a teacher that was trained on george, jackson and nicolas only; nothing was chosen on the
+recordings of this page."""
 
 
 def page(cells: list[dict], out: Path) -> list[str]:
