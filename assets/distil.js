@@ -159,6 +159,8 @@ frami.distil = (element, props, server, watch) => {
   async function download(id, select) {
     const kind = select.value;
     select.disabled = true;
+    select.options[0].text = "Making it…";
+    select.value = "";
     try {
       const reply = await server.file({ id, kind });
       trouble = reply?.error || "";
@@ -170,7 +172,7 @@ frami.distil = (element, props, server, watch) => {
         setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
       }
     } catch { trouble = "The file could not be made."; }
-    select.value = "";
+    select.options[0].text = "Download…";
     select.disabled = false;
     tell();
   }

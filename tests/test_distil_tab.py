@@ -13,8 +13,8 @@ import pytest
 
 from frami import checkpoints
 from frami.errors import FramiError
-from frami.runs import Runs
 from frami.inversion import invert, recipe
+from frami.runs import Runs
 from frami.studio import board as board_module
 from frami.studio import distil
 from frami.studio.board import Board
