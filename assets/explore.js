@@ -121,7 +121,7 @@ frami.explore = (element, props, server, watch) => {
     if (!found || found.error) throw new Error(found ? found.error : "no answer from the server");
     return keys === s.value.stamp ? bounded(kept, id, found) : found;
   }
-  const ahead = id => { look(id).catch(() => {}); return voice.wav(id).catch(() => {}); };
+  const ahead = id => { look(id).catch(() => {}); return voice.wav(frami.voiced(id)).catch(() => {}); };
   async function choose(id, smooth) {
     const own = ++walk, p = s.points.find(point => point.id === id);
     if (!p) return;
@@ -131,7 +131,7 @@ frami.explore = (element, props, server, watch) => {
     said.textContent = `${about(p)}. ${p.layer.title}.`;
     draw();
     try {
-      voice.wav(id).catch(() => {});
+      voice.wav(frami.voiced(id)).catch(() => {});
       const found = await look(id);
       if (own !== walk) return;
       await frami.select(found.clip, s.value.axis, voice);

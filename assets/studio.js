@@ -5,7 +5,8 @@ window.frami = (() => {
   const sounds = new Map();            // clip id -> promise of a playable address
   const player = new Audio();
   const additions = [];                // what other tabs add to the detail panel: add(root, selected)
-  let selected = null, drawDetail = () => {};
+  const voices = { frami: "FRAMI", "griffin-lim": "Griffin-Lim" };   // vocoders to hear made clips with
+  let selected = null, voice = "frami", drawDetail = () => {};
 
   // ---- colours: the magma map (van der Walt and Smith, CC0), interpolated between its anchors
   const anchors = [[0,0,4],[28,16,68],[79,18,123],[129,37,129],[181,54,122],[229,80,100],[251,135,97],[254,194,135],[252,253,191]];
@@ -49,17 +50,23 @@ window.frami = (() => {
   }
 
   // ---- sound
+  const voiced = id => /^(gallery|run|explore)\//.test(id) ? `${id}~${voice}` : id;
+  function speak(name) {
+    voice = name;
+    document.querySelectorAll(".frami-detail .voices button").forEach(b => b.setAttribute("aria-pressed", String(b.dataset.voice === voice)));
+  }
   async function address(clip, server) {
-    let entry = sounds.get(clip.id);
+    const id = voiced(clip.id);
+    let entry = sounds.get(id);
     if (!entry || entry.mel !== clip.mel) {         // a forming clip keeps its id while its sound changes
       entry?.url.then(URL.revokeObjectURL, () => {});
-      entry = { mel: clip.mel, url: fetchSound(clip, server) };
-      sounds.set(clip.id, entry);
+      entry = { mel: clip.mel, url: fetchSound(id, server) };
+      sounds.set(id, entry);
     }
-    try { return await entry.url; } catch (error) { sounds.delete(clip.id); throw error; }
+    try { return await entry.url; } catch (error) { sounds.delete(id); throw error; }
   }
-  async function fetchSound(clip, server) {
-    const reply = await server.wav(clip.id);
+  async function fetchSound(id, server) {
+    const reply = await server.wav(id);
     if (!reply || reply.error) throw new Error(reply ? reply.error : "no answer from the server");
     const bytes = Uint8Array.from(atob(reply.data), c => c.charCodeAt(0));
     return URL.createObjectURL(new Blob([bytes], { type: bytes[0] === 0x66 ? "audio/flac" : "audio/wav" }));
@@ -315,7 +322,7 @@ window.frami = (() => {
         problem.setAttribute("role", "alert");
         title.append(el("b"), el("span"));
         head.append(again, title, close);
-        root.replaceChildren(head, spectrogram(clip, axis), el("div", "way"), el("div", "bars"), el("p", "meta"), problem);
+        root.replaceChildren(head, spectrogram(clip, axis), compare(clip), el("div", "way"), el("div", "bars"), el("p", "meta"), problem);
       }
       const shown = selected.state || clip, picture = root.querySelector(".picture");
       picture.dataset.id = shown.id;
@@ -351,6 +358,22 @@ window.frami = (() => {
     key.append(el("span", "", `${Math.round(to)}`), ramp, el("span", "", `${Math.round(from)}`), el("span", "unit", "dB"));
     plot.append(el("span", "unit kilo", "kHz"), ylab, picture, key, xlab, el("span", "unit second", "s"));
     return plot;
+  }
+  // ---- the same clip with one vocoder or the other
+  function compare(clip) {
+    const box = el("div", "voices");
+    if (clip.real || voiced(clip.id) === clip.id) return box;
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", "Vocoder: hear the same clip with");
+    for (const [name, title] of Object.entries(voices)) {
+      const button = el("button", "", title);
+      button.type = "button";
+      button.dataset.voice = name;
+      button.setAttribute("aria-pressed", String(name === voice));
+      button.addEventListener("click", () => { speak(name); play(selected.state || selected.clip, selected.server); });
+      box.append(button);
+    }
+    return box;
   }
   // ---- how a finished clip came to be: its kept states, asked for once, when it is first looked at
   const ways = new Map();
@@ -423,5 +446,5 @@ window.frami = (() => {
   document.addEventListener("click", event => {
     if (selected && matchMedia("(max-width: 760px)").matches && event.target.closest('[role="tab"]')) clear();
   });
-  return { wall, live, detail, player, play, select, clear, additions, paint, spectrogram, el, percent, magma, get selected() { return selected; } };
+  return { wall, live, detail, player, play, speak, voiced, select, clear, additions, paint, spectrogram, el, percent, magma, get selected() { return selected; } };
 })();

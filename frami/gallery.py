@@ -28,12 +28,14 @@ def make(
     steps: int | None = None,
     recipe: str = "frami",
     seed: int = 0,
+    speaker: str | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Write a bank with ``each`` clips of every class of ``teacher`` to ``folder``, sounds as FLAC, with states
     that each clip went through.
 
-    An older gallery there is replaced. ``report(done, total)`` counts steps.
+    speaker : name of the vocoder (None: the usual one). An older gallery there is replaced. ``report(done,
+    total)`` counts steps.
     """
     settings = {
         "teacher": teacher.card.name,
@@ -56,7 +58,7 @@ def make(
         settings,
         teacher.classes,
         teacher.spec,
-        vocoder.get("griffin-lim", teacher.spec),
+        vocoder.get(speaker, teacher.spec),
         ending="flac",
         hear=banks.hearing(teacher.model),
         overwrite=True,

@@ -302,6 +302,8 @@ def atlas(tmp_path, monkeypatch):
 def test_what_a_page_asks_for_is_checked(atlas):
     assert atlas.sound("explore/fsdd/frami/0")[:4] == b"RIFF"
     samples, _ = soundfile.read(io.BytesIO(atlas.sound("explore/fsdd/cmi/1")))
+    assert atlas.sound("explore/fsdd/cmi/1~frami") == atlas.sound("explore/fsdd/cmi/1")
+    assert atlas.sound("explore/fsdd/cmi/1~griffin-lim") != atlas.sound("explore/fsdd/cmi/1")
     assert abs(samples).max() > 0.001
     for id in (
         "explore/fsdd/frami/9999", "explore/fsdd/frami/-1", "explore/fsdd/../frami/0", "explore/../fsdd/frami/0",

@@ -48,6 +48,15 @@ def test_listen_plays_and_shows_the_right_clip(open_page):
         "return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size }"
     )
     assert painted > 50, "the spectrogram has shades"
+    usual, other = detail.locator(".voices button").all()
+    assert (usual.inner_text(), usual.get_attribute("aria-pressed")) == ("FRAMI", "true")
+    before = page.evaluate("frami.player.src")
+    other.click()
+    page.wait_for_function("src => frami.player.src !== src && frami.player.readyState > 0", arg=before, timeout=10_000)
+    assert abs(playing(page, seven) - manifest["clips"][0]["seconds"]) < 0.1
+    assert other.get_attribute("aria-pressed") == "true" and usual.get_attribute("aria-pressed") == "false"
+    usual.click()
+    page.wait_for_function("src => frami.player.src === src", arg=before, timeout=10_000)
     seven.press("ArrowRight")
     following = page.locator("#gallery .frami-group", has_text="seven").locator(".frami-tile").nth(2)
     playing(page, following)

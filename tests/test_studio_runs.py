@@ -13,6 +13,7 @@ import soundfile
 import torch
 
 from frami import banks, checkpoints, gallery
+from frami.errors import FramiError
 from frami.inversion import RECIPES, TERMS
 from frami.studio import jobs as studio_jobs
 from frami.studio import listen, methods, synthesize, view
@@ -205,6 +206,23 @@ def test_what_the_page_offers_suits_every_recipe(fsdd):
             assert 0 <= value <= top and value / step == pytest.approx(round(value / step)), (name, term)
     assert methods.steps(RECIPES["cmi"]) == RECIPES["cmi"].steps
     assert "student learns along" in methods.about(RECIPES["dfq"]) and "asked" in methods.about(RECIPES["dafl"])
+
+
+def test_a_clip_sounds_with_the_vocoder_that_is_asked_for(tmp_path, fsdd):
+    jobs = studio_jobs.Jobs(tmp_path)
+    job = finished(jobs.start(fsdd, asked("frami-fast", vocoder="griffin-lim")))
+    usual = finished(jobs.start(fsdd, asked("frami-fast")))
+    jobs.close()
+    assert job.manifest["vocoder"] == "griffin-lim" and usual.manifest["vocoder"] == "frami"
+    read = reader(tmp_path, tmp_path)
+    id = f"run/{job.id}/1"
+    stored = job.folder / job.manifest["clips"][1]["file"]
+    assert read(id) == read(f"{id}~griffin-lim") == stored.read_bytes()
+    assert len(read(f"{id}~frami")) == len(read(id)) and read(f"{id}~frami") != read(id)
+    assert read(f"{id}@0~frami") != read(f"{id}@0~griffin-lim") and read(f"{id}@0~frami") == read(f"{id}@0")
+    for wrong in (f"{id}~bigvgan", f"{id}~", f"{id}~frami~frami", f"{id}~../x"):
+        with pytest.raises(FramiError, match="no such vocoder"):
+            read(wrong)
 
 
 def test_the_way_of_a_clip_can_be_seen_and_heard(tmp_path, fsdd):

@@ -168,7 +168,7 @@ def test_more_rounds_come_nearer(path):
 def test_saved_in_half_precision_and_read_when_needed(path, network, tmp_path):
     assert path.stat().st_size < 2.1 * parameters(network) + 10_000
     vocoder = get(str(path), SPEC)
-    assert vocoder.name == "own" and vocoder.card.kind == "vocoder" and vocoder.rounds == 8
+    assert vocoder.name == "own" and vocoder.card.kind == "vocoder" and vocoder.rounds == 32
     alone = tmp_path / "own.json"
     alone.write_text(path.with_suffix(".json").read_text())
     waiting = Neural(alone)

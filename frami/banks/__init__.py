@@ -7,6 +7,7 @@ finished and holds what the next batch needs to know of the earlier ones.
 
 from frami.banks.bank import Bank, load
 from frami.banks.folder import MANIFEST, BankError
+from frami.banks.sounds import renew_sounds
 from frami.banks.writer import Hear, Writer, create, hearing
 
-__all__ = ["MANIFEST", "Bank", "BankError", "Hear", "Writer", "create", "hearing", "load"]
+__all__ = ["MANIFEST", "Bank", "BankError", "Hear", "Writer", "create", "hearing", "load", "renew_sounds"]

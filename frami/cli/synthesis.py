@@ -31,7 +31,9 @@ def add(commands) -> None:
     sub.add_argument("--classes", type=names, help="names or numbers, with commas (default: all in turn)")
     sub.add_argument("--batch", type=whole(1), default=16, help="clips made at once")
     sub.add_argument("--seed", type=whole(0), default=0)
-    sub.add_argument("--vocoder", default="griffin-lim", help="griffin-lim (default)")
+    sub.add_argument(
+        "--vocoder", help="frami (default, where it takes the teacher's spectrograms), griffin-lim, or a .safetensors"
+    )
     sub.add_argument("--no-sounds", action="store_true", help="spectrograms only")
     sub.add_argument("--out", required=True, help="folder for shards, sounds and manifest.json; goes on if interrupted")
     sub.add_argument("--overwrite", action="store_true", help="replace another bank in that folder")
@@ -48,6 +50,10 @@ def add(commands) -> None:
         action="store_true",
         help="make the Explore tab's banks of several recipes and their map instead; goes on if interrupted",
     )
+    sub.add_argument(
+        "--sounds", action="store_true", help="make no clips: vocode those of the gallery that is there again"
+    )
+    sub.add_argument("--vocoder", help="of the gallery's sounds (default: frami)")
     sub.add_argument("--samples", type=whole(2), help="with --explore: clips of each recipe (default: 100)")
     data_option(sub)
     device_option(sub)
@@ -166,14 +172,39 @@ def _gallery(options) -> tuple[dict, list[str]]:
         return _explore(options)
     out = Path(options.out) if options.out else ASSETS / "gallery"
     names = options.teachers or [card.name for card in checkpoints.bundled("teacher")]
+    if options.sounds:
+        return _sounds(out, names, options.vocoder)
     rows = []
     for name in names:
         teacher = checkpoints.load(name, pick(options.device))
         with progress_bar("step", name) as bar:
             rows.append(
-                make(teacher, out / name, each=options.each, steps=options.steps, seed=options.seed, report=moved(bar))
+                make(
+                    teacher,
+                    out / name,
+                    each=options.each,
+                    steps=options.steps,
+                    seed=options.seed,
+                    speaker=options.vocoder,
+                    report=moved(bar),
+                )
             )
     lines = [f"{row['teacher']:13} {row['clips']} clips, {row['as_asked']:.1%} heard as asked" for row in rows]
+    return {"out": str(out), "teachers": rows}, lines
+
+
+def _sounds(out: Path, names: list[str], speaker: str | None) -> tuple[dict, list[str]]:
+    from frami import banks, vocoder
+
+    rows = []
+    for name in names:
+        made_for = banks.load(out / name).spec
+        speak = vocoder.get(speaker, made_for)
+        with progress_bar("clip", name) as bar:
+            rows.append(
+                {"teacher": name, "vocoder": speak.name, "clips": banks.renew_sounds(out / name, speak, moved(bar))}
+            )
+    lines = [f"{row['teacher']:13} {row['clips']} clips vocoded again by {row['vocoder']}" for row in rows]
     return {"out": str(out), "teachers": rows}, lines
 
 

@@ -17,6 +17,7 @@ from frami.errors import FramiError
 from frami.gallery import EXPLORE
 from frami.studio import methods, view
 from frami.studio.jobs import Jobs
+from frami.studio.reader import voiced
 from frami.studio.sources import Source, belongs, of_bank, of_recordings
 
 REAL = "real"
@@ -290,8 +291,9 @@ class Atlas:
 
     def _sound(self, id: str) -> bytes:
         """Bytes of a clip's sound file: the recording itself, or the vocoder's. Raises FramiError."""
-        source, row = self._find(id)
-        return source.sound(row)
+        plain, voice = voiced(id)
+        source, row = self._find(plain)
+        return source.sound(row, voice)
 
     def _find(self, id: str) -> tuple[Source, int]:
         """The layer and row of a clip's id, which comes from the page."""

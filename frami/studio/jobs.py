@@ -82,7 +82,7 @@ class Jobs:
         self._forget()
         id = uuid4().hex[:12]
         job = Job(id, teacher, settings, self.folder / id)
-        arguments = {k: v for k, v in settings.items() if k not in ("teacher", "recipe")}
+        arguments = {k: v for k, v in settings.items() if k not in ("teacher", "recipe", "vocoder")}
         states = invert(teacher, recipe(settings["recipe"]), every=2, snapshots=SNAPSHOTS, **arguments)
         with self._lock:
             self._jobs[job.id] = job
@@ -137,13 +137,13 @@ class Jobs:
         """Save the clips of a batch, finished or stopped on its way."""
         job.finished = state.clips if job.finished is None else Clips.join([job.finished, state.clips])
         if job._writer is None:
-            teacher = job.teacher
+            teacher, voice = job.teacher, job.settings.get("vocoder")
             job._writer = banks.create(
                 job.folder,
                 job.settings,
                 teacher.classes,
                 teacher.spec,
-                vocoder.get("griffin-lim", teacher.spec),
+                vocoder.get(None if voice == "frami" else voice, teacher.spec),
                 hear=banks.hearing(teacher.model),
             )
         job._writer.append(state.clips, seconds=state.seconds, trajectory=state.trajectory)

@@ -1,4 +1,7 @@
-"""Sounds and states of clips, found by the page's id: ``gallery/NAME/3``, ``run/ID/3``, the state ``run/ID/3@2``."""
+"""Sounds and states of clips, found by the page's id: ``gallery/NAME/3``, ``run/ID/3``, the state ``run/ID/3@2``.
+
+``~`` and a vocoder's name behind an id ask for the sound that this one makes: ``run/ID/3~griffin-lim``.
+"""
 
 import io
 import re
@@ -20,6 +23,8 @@ from frami.inversion import Clips
 from frami.studio import methods, view
 from frami.studio.jobs import Jobs
 
+#: Vocoders that the page may ask for, by their names for people.
+VOICES = {"frami": "FRAMI", "griffin-lim": "Griffin-Lim"}
 _ID = re.compile(r"(gallery|run)/([a-z0-9_.-]{1,64})/(\d{1,4})(?:@(\d{1,2}))?")
 _SOUNDS = 64
 
@@ -41,7 +46,8 @@ class Reader:
         object.__setattr__(self, "_state_sound", lru_cache(maxsize=_SOUNDS)(self._vocoded_state))
 
     def __call__(self, id: str) -> bytes:
-        kind, owner, index, state = _parts(id)
+        plain, voice = voiced(id)
+        kind, owner, index, state = _parts(plain)
         if state is not None:
             return self._state_sound(id)
         job = self.jobs.get(owner) if kind == "run" else None
@@ -51,10 +57,8 @@ class Reader:
             if now is None or index - made >= len(now.clips):
                 raise FramiError("no such clip")
             clips, row = now.clips, index - made
-            return wav(clips.mels[row : row + 1], clips.lengths[row : row + 1], job.teacher.spec)
-        bank = self._bank(kind, owner, index)
-        path = bank.sound(index)
-        return path.read_bytes() if path and path.is_file() else wav(*bank.batch([index])[:2], bank.spec)
+            return wav(clips.mels[row : row + 1], clips.lengths[row : row + 1], job.teacher.spec, voice)
+        return sound(self._bank(kind, owner, index), index, voice)
 
     def states(self, id: str) -> list[dict]:
         """How a finished clip came to be: each kept state drawn as a clip, with the teacher's answer to it.
@@ -80,19 +84,36 @@ class Reader:
         return [row | {"id": f"{id}@{k}", "step": step} for k, (row, step) in enumerate(zip(rows, steps, strict=True))]
 
     def _vocoded_state(self, id: str) -> bytes:
-        kind, owner, index, state = _parts(id)
+        plain, voice = voiced(id)
+        kind, owner, index, state = _parts(plain)
         bank = self._bank(kind, owner, index)
         found = bank.trajectory(index)
         if found is None or state >= len(found[0]):
             raise FramiError("no such clip")
         mel = found[1][state].reshape(1, 1, *found[1].shape[-2:])
-        return wav(mel, torch.tensor([mel.shape[-1]]), bank.spec)
+        return wav(mel, torch.tensor([mel.shape[-1]]), bank.spec, voice)
 
     def _bank(self, kind: str, owner: str, index: int) -> Bank:
         bank = banks.load((self.gallery if kind == "gallery" else self.jobs.folder) / owner)
         if index >= len(bank):
             raise FramiError("no such clip")
         return bank
+
+
+def voiced(id: str) -> tuple[str, str | None]:
+    """An id without the vocoder that is asked for, and that; FramiError for one that the page does not offer."""
+    plain, mark, voice = id.partition("~") if isinstance(id, str) else ("", "", "")
+    if mark and voice not in VOICES:
+        raise FramiError("no such vocoder")
+    return plain, voice or None
+
+
+def sound(bank: Bank, index: int, voice: str | None = None) -> bytes:
+    """A clip's sound file as bytes; vocoded where it has none, or one by another vocoder than ``voice``."""
+    path = bank.sound(index)
+    if path and path.is_file() and voice in (None, bank.manifest["vocoder"]):
+        return path.read_bytes()
+    return wav(*bank.batch([index])[:2], bank.spec, voice)
 
 
 def _parts(id: str) -> tuple[str, str, int, int | None]:
@@ -119,9 +140,9 @@ def _heard(teacher: Teacher, mels: Tensor, asked: int) -> Clips:
     )
 
 
-def wav(mels: Tensor, lengths: Tensor, spec: MelSpec) -> bytes:
-    """A clip, Tensor[1, 1, F, T], as a WAV file."""
-    sound = vocoder.get("griffin-lim", spec)(mels, lengths)[0]
+def wav(mels: Tensor, lengths: Tensor, spec: MelSpec, voice: str | None = None) -> bytes:
+    """A clip, Tensor[1, 1, F, T], as a WAV file, by the vocoder of this name or the usual one."""
+    speak = vocoder.get(None if voice == "frami" else voice, spec)
     out = io.BytesIO()
-    soundfile.write(out, audio.to_int16(sound), spec.sample_rate, format="WAV", subtype="PCM_16")
+    soundfile.write(out, audio.to_int16(speak(mels, lengths)[0]), spec.sample_rate, format="WAV", subtype="PCM_16")
     return out.getvalue()

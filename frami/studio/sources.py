@@ -11,13 +11,13 @@ from frami import audio, data, maps
 from frami.banks import Bank
 from frami.checkpoints import Teacher
 from frami.inversion import Clips
-from frami.studio import methods, view
-from frami.studio.reader import wav
+from frami.studio import methods, reader, view
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A layer of a map, and where its clips come from: what the page shows of clip ``i``, and its sound file's bytes.
+    """A layer of a map, and where its clips come from: what the page shows of clip ``i``, and its sound file's bytes
+    by the vocoder of a name (None: as it is stored).
 
     prefix : what the ids of its clips begin with; labels, sure : Tensor[N], the class that a clip goes by and how sure
     the teacher is of it.
@@ -28,7 +28,7 @@ class Source:
     labels: Tensor
     sure: Tensor
     show: Callable[[int], dict]
-    sound: Callable[[int], bytes]
+    sound: Callable[[int, str | None], bytes]
 
 
 def belongs(bank: Bank, teacher: Teacher) -> bool:
@@ -46,11 +46,8 @@ def of_bank(bank: Bank, teacher: Teacher, key: str, title: str, prefix: str) -> 
     def show(i: int) -> dict:
         return view.clips(bank.clips([i]), prefix, teacher.classes, bank.spec, origin, i, unasked)[0]
 
-    def sound(i: int) -> bytes:
-        path = bank.sound(i)
-        if path and path.is_file():
-            return path.read_bytes()
-        return wav(*bank.batch([i])[:2], bank.spec)
+    def sound(i: int, voice: str | None) -> bytes:
+        return reader.sound(bank, i, voice)
 
     layer = maps.of_bank(key, title, bank)
     sure = bank.logits.softmax(1).amax(1) if unasked else bank.confidence
@@ -72,7 +69,7 @@ def of_recordings(found: maps.Recorded, teacher: Teacher, prefix: str) -> Source
         origin = f"a recording, {teacher.card.title}, {who} {clips.clips[found.rows[i]].fold}"
         return view.clips(made, prefix, teacher.classes, teacher.spec, origin, i)[0] | {"real": True}
 
-    def sound(i: int) -> bytes:
+    def sound(i: int, voice: str | None) -> bytes:
         rate, out = teacher.spec.sample_rate, io.BytesIO()
         samples = audio.load(data.find([clips.clips[found.rows[i]]])[0], rate)
         soundfile.write(out, audio.to_int16(samples), rate, format="WAV", subtype="PCM_16")

@@ -12,7 +12,7 @@ from frami.inversion import RECIPES, TERMS, Clips, Recipe
 from frami.inversion import recipe as named
 from frami.studio import methods, parts, view
 from frami.studio.jobs import Job, Jobs, archive
-from frami.studio.reader import Reader
+from frami.studio.reader import VOICES, Reader
 
 CLIPS, BATCH = 10, 10
 _TICK = 0.15
@@ -103,7 +103,7 @@ def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choi
         steps = gr.Slider(
             1, methods.MOST_STEPS, methods.steps(recipe), step=1, label="Steps", elem_id="steps", min_width=190
         )
-    with gr.Accordion("Advanced: loss weights, seed", open=False, elem_id="advanced"), gr.Row():
+    with gr.Accordion("Advanced: loss weights, seed, vocoder", open=False, elem_id="advanced"), gr.Row():
         start_weights = methods.weights(recipe)
         sliders = {
             name: gr.Slider(
@@ -127,6 +127,14 @@ def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choi
             elem_id="seed",
             min_width=210,
         )
+        voice = gr.Dropdown(
+            [(title, name) for name, title in VOICES.items()],
+            value=next(iter(VOICES)),
+            label="vocoder",
+            info="makes the pictures sound, here and in the download",
+            elem_id="vocoder",
+            min_width=210,
+        )
     with gr.Row(elem_id="actions"):
         generate = gr.Button("Generate", variant="primary", elem_id="generate", scale=2)
         stop = gr.Button("Stop", interactive=False, elem_id="stop", scale=1, min_width=110)
@@ -134,7 +142,7 @@ def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choi
     show = parts.live(_IDLE, reader, "live")
     outputs = [show, generate, stop, download, known]
 
-    def start(name, method, classes, samples, shortest, longest, steps, seed, *weights) -> Iterator[tuple]:
+    def start(name, method, classes, samples, shortest, longest, steps, seed, voice, *weights) -> Iterator[tuple]:
         try:
             teacher, recipe = load_teacher(name), named(method)
             settings = {
@@ -146,6 +154,7 @@ def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choi
                 "classes": _chosen(classes if methods.asks(recipe) else [], teacher),
                 "batch": BATCH,
                 "seed": _whole(seed, 0, 2**31, "the seed"),
+                "vocoder": _voice(voice),
                 "weights": dict(zip(sliders, weights, strict=True)),
             }
             job = jobs.start(teacher, settings)
@@ -215,7 +224,7 @@ def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choi
     method.input(suit_recipe, outputs=[about, steps, *sliders.values(), *suited], **chosen)
     started = generate.click(
         start,
-        [teacher_choice, method, classes, samples, shortest, longest, steps, seed, *sliders.values()],
+        [teacher_choice, method, classes, samples, shortest, longest, steps, seed, voice, *sliders.values()],
         outputs,
         concurrency_limit=16,
         show_progress="hidden",
@@ -223,6 +232,7 @@ def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choi
     )
     started.success(lambda seed: seed + 1 if isinstance(seed, int) else 0, seed, seed, show_progress="hidden", **event)
     stop.click(halt, known, None, queue=False, **event)
+    voice.input(None, voice, None, js="name => { frami.speak(name); }", **event)
     return {"again": again, "outputs": outputs}
 
 
@@ -257,6 +267,12 @@ def _chosen(classes, teacher: Teacher) -> list[int]:
     if any(not 0 <= c < len(teacher.classes) for c in chosen):
         raise FramiError("these classes belong to another teacher; choose again")
     return chosen or list(range(len(teacher.classes)))
+
+
+def _voice(name) -> str:
+    if name not in VOICES:
+        raise FramiError(f"no such vocoder; there are: {', '.join(VOICES.values())}")
+    return name
 
 
 def _whole(value, least: int, most: int, name: str) -> int:

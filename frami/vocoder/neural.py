@@ -42,7 +42,7 @@ class VocoderCard:
     network: dict
     parameters: int
     licence: str
-    rounds: int = 8
+    rounds: int = 32
     data: list[dict] = field(default_factory=list)
     training: dict = field(default_factory=dict)
     figures: dict = field(default_factory=dict)
