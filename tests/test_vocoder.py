@@ -8,7 +8,7 @@ import torch
 
 from frami.audio import MelSpec, load
 from frami.vocoder import PEAK, VOCODERS, GriffinLim, Vocoder, VocoderError, get, unmel
-from frami.vocoder.base import centre, limit
+from frami.vocoder.base import centre, gate, limit
 
 SPEC = MelSpec()
 RATE, HOP = SPEC.sample_rate, SPEC.hop_length
@@ -150,9 +150,20 @@ def test_a_peak_is_turned_down_where_it_is():
 
 def test_a_constant_part_goes_and_silence_stays():
     sound = burst() + 0.01 * (burst() != 0)
-    back = centre(sound[None])[0]
-    assert back.mean().abs() < 1e-6 < sound.mean() and torch.equal(back == 0, sound == 0)
-    assert not centre(torch.zeros(2, 500)).any()
+    gain = (burst() != 0).float()
+    back = centre(sound[None], gain[None])[0]
+    assert back.mean().abs() < 1e-6 < sound.mean() and not back[gain == 0].any()
+    assert not centre(torch.zeros(2, 500), torch.zeros(2, 500)).any()
+
+
+def test_the_gate_opens_as_far_as_a_frame_hears():
+    silent = torch.ones(1, 40, dtype=torch.bool)
+    assert not gate(silent, SPEC).any()
+    silent[0, 20] = False
+    opened = gate(silent, SPEC)[0]
+    centred = 20 * HOP + HOP // 2
+    assert (opened[centred - 512 : centred + 512] == 1).all() and opened.shape == (40 * HOP,)
+    assert not opened[: centred - 512 - HOP].any() and not opened[centred + 512 + HOP :].any()
 
 
 def test_ends_are_faded(vocoder):

@@ -32,7 +32,9 @@ def add(commands) -> None:
     sub.add_argument("--batch", type=whole(1), default=16, help="clips made at once")
     sub.add_argument("--seed", type=whole(0), default=0)
     sub.add_argument(
-        "--vocoder", help="frami (default, where it takes the teacher's spectrograms), griffin-lim, or a .safetensors"
+        "--vocoder",
+        help="frami (default, where it takes the teacher's spectrograms), griffin-lim, bigvgan, "
+        "vocos, or a .safetensors",
     )
     sub.add_argument("--no-sounds", action="store_true", help="spectrograms only")
     sub.add_argument("--out", required=True, help="folder for shards, sounds and manifest.json; goes on if interrupted")

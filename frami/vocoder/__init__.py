@@ -6,24 +6,45 @@ from frami.audio import MelSpec
 from frami.vocoder.base import FADE, PEAK, Vocoder, VocoderError
 from frami.vocoder.griffin_lim import GriffinLim, unmel
 from frami.vocoder.neural import FOLDER, Neural
+from frami.vocoder.plugins import BigVGAN, Vocos
 
-__all__ = ["FADE", "PEAK", "VOCODERS", "GriffinLim", "Neural", "Vocoder", "VocoderError", "get", "unmel", "usual"]
+__all__ = [
+    "FADE",
+    "PEAK",
+    "PLUGINS",
+    "VOCODERS",
+    "GriffinLim",
+    "Neural",
+    "Vocoder",
+    "VocoderError",
+    "get",
+    "unmel",
+    "usual",
+]
+
+#: Public vocoders of optional packages; they take a folder in place of the Hub's files.
+PLUGINS = {plugin.name: plugin for plugin in (BigVGAN, Vocos)}
 
 #: By name, what makes a vocoder for a front-end.
 VOCODERS: dict[str, Callable[[MelSpec], Vocoder]] = {
     GriffinLim.name: GriffinLim,
     "frami": lambda mel_spec: Neural(FOLDER / "frami", "frami"),
+    **PLUGINS,
 }
 
 
 def get(name: str | None, mel_spec: MelSpec) -> Vocoder:
     """The vocoder of this name, or of this path of ``.safetensors`` weights, for this front-end; None: the usual one.
 
-    VocoderError if there is none or it takes another front-end.
+    ``bigvgan:FOLDER`` and ``vocos:FOLDER`` read their files from a folder. VocoderError if there is none or it takes
+    another front-end.
     """
     if name is None:
         return usual(mel_spec)
-    if name in VOCODERS:
+    kind, colon, folder = name.partition(":")
+    if colon and kind in PLUGINS:
+        vocoder = PLUGINS[kind](mel_spec, folder)
+    elif name in VOCODERS:
         vocoder = VOCODERS[name](mel_spec)
     elif name.endswith(".safetensors"):
         vocoder = Neural(name)

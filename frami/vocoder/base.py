@@ -73,17 +73,36 @@ class Vocoder(ABC):
                 if not usable.all():
                     bad = int(rows[~usable][0])
                     raise VocoderError(f"spectrogram {bad} of the batch has values that are NaN or far too large")
-                sounds.update(zip(rows.tolist(), self._finish(self.synthesize(batch)), strict=True))
+                silent = (batch <= self.mel_spec.floor + 1e-3).all(1)
+                sounds.update(zip(rows.tolist(), self._finish(self.synthesize(batch), silent), strict=True))
         return [sounds[i] for i in range(clips)]
 
-    def _finish(self, sound: Tensor) -> Tensor:
-        """Within full scale, with faded ends and a mean of 0: Tensor[B, N] to the same."""
-        sound = limit(sound, round(LIMITER * self.mel_spec.sample_rate))
-        samples = sound.shape[-1]
-        fade = min(round(FADE * self.mel_spec.sample_rate), samples // 2)
+    def _finish(self, sound: Tensor, silent: Tensor) -> Tensor:
+        """Silence where it is asked for, faded ends, a mean of 0, within full scale: Tensor[B, N] to the same.
+
+        silent : bool Tensor[B, T], frames of silence.
+        """
+        spec, samples = self.mel_spec, sound.shape[-1]
+        fade = min(round(FADE * spec.sample_rate), samples // 2)
         ramp = (torch.arange(fade, device=sound.device) + 0.5) / fade
-        sound = sound * torch.cat([ramp, ramp.new_ones(samples - 2 * fade), ramp.flip(0)])
-        return centre(sound).clamp(-PEAK, PEAK)
+        gain = torch.cat([ramp, ramp.new_ones(samples - 2 * fade), ramp.flip(0)]) * gate(silent, spec)
+        sound = limit(centre(sound * gain, gain), round(LIMITER * spec.sample_rate))
+        return centre(sound, gain).clamp(-PEAK, PEAK)
+
+
+def gate(silent: Tensor, spec: MelSpec) -> Tensor:
+    """Gain that is 0 where none but silent frames can hear a sample, with slopes of a hop.
+
+    silent : bool Tensor[B, T]. Returns Tensor[B, T * hop_length].
+    """
+    reach = -(-spec.n_fft // (2 * spec.hop_length))
+    heard = F.max_pool1d((~silent).float()[:, None], 2 * reach + 1, stride=1, padding=reach)
+    return F.interpolate(heard, size=silent.shape[-1] * spec.hop_length, mode="linear")[:, 0]
+
+
+def centre(sound: Tensor, gain: Tensor) -> Tensor:
+    """Sound with a mean of 0, Tensor[B, N]: a constant goes, as far as ``gain``, Tensor[B, N], lets it be heard."""
+    return sound - gain * (sound.sum(-1, keepdim=True) / gain.sum(-1, keepdim=True).clamp(min=1e-6))
 
 
 def limit(sound: Tensor, reach: int) -> Tensor:
@@ -104,10 +123,3 @@ def limit(sound: Tensor, reach: int) -> Tensor:
     kernel = (window / window.sum())[None, None]
     gain = F.conv1d(F.pad(least, (reach, reach), mode="replicate"), kernel)[:, 0]
     return torch.where(peak > PEAK, sound * torch.minimum(gain, need), as_it_is)
-
-
-def centre(sound: Tensor) -> Tensor:
-    """Sound with a mean of 0, Tensor[B, N]: its positive half waves a little lower and its negative ones higher, or
-    the other way round, so that silence and faded ends stay what they are."""
-    share = sound.mean(dim=-1, keepdim=True) / sound.abs().mean(dim=-1, keepdim=True).clamp(min=1e-12)
-    return sound - share * sound.abs()
