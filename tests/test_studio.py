@@ -234,6 +234,22 @@ def test_choosing_a_recipe_sets_what_belongs_to_it(open_page):
     page.wait_for_function("+document.querySelector('#longest input[type=number]').value === 1")
 
 
+def test_the_vocoder_can_be_chosen(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Synthesize").click()
+    page.locator("#advanced button").first.click()
+    page.locator("#vocoder input").click()
+    page.locator("[role=option]", has_text="Griffin-Lim").click()
+    generate(page, samples=1, steps=3)
+    page.wait_for_selector(".frami-live[data-state=done] .frami-tile", timeout=60_000)
+    tile = page.locator("#live .frami-tile").first
+    tile.click()
+    assert playing(page, tile) > 0.1
+    pressed = page.locator(".frami-detail .voices button[aria-pressed=true]")
+    assert pressed.all_inner_texts() == ["Griffin-Lim"], "what was chosen is what sounds"
+    shot(page, "voices")
+
+
 def test_durations_that_cannot_be_are_refused(open_page):
     page = open_page()
     generate(page, shortest=2, longest=1)
