@@ -261,3 +261,35 @@ def test_macs_leaves_the_model_as_it_was():
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert macs(model.eval(), torch.randn(1, 1, 80, 172)) > 1.9 * macs(model, torch.randn(1, 1, 80, 86))
     assert not model.training
+
+
+# --- masked batch norm in training -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+def test_masked_norm_has_the_gradient_of_what_it_computes(relu, added):
+    """Beside the same arithmetic under autograd, in double precision."""
+    rng = torch.Generator().manual_seed(0)
+    norm = models.MaskedBatchNorm2d(3).double()
+    x, add, weight = (torch.randn(4, 3, 5, 9, generator=rng, dtype=torch.double) for _ in range(3))
+    x.requires_grad_(), add.requires_grad_()
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(3, generator=rng))
+        norm.bias.copy_(torch.randn(3, generator=rng))
+    mask = models.length_mask(torch.tensor([9, 5, 1, 7]), 9, torch.double)
+
+    def plain():
+        count = mask.sum() * 5
+        mean = (x * mask).sum((0, 2, 3), keepdim=True) / count
+        var = ((x - mean) * mask).square().sum((0, 2, 3), keepdim=True) / count
+        y = (x - mean) * (var + norm.eps).rsqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
+        y = y + add if added else y
+        return (y.relu() if relu else y) * mask
+
+    learning = [x, norm.weight, norm.bias, *([add] if added else [])]
+    out = norm(x, mask, add if added else None, relu)
+    torch.testing.assert_close(out, plain())
+    ours, theirs = (torch.autograd.grad((y * weight).sum(), learning) for y in (out, plain()))
+    for mine, own in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, own)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from frami.inversion.statistics import NormInput, norms, recorded
+from frami.inversion.statistics import NormInput, frozen, norms, recorded
 from frami.models import MaskedBatchNorm2d, build, length_mask
 
 
@@ -292,3 +292,16 @@ def test_two_models_are_recorded_at_once(teacher):
     for mine, theirs in zip(two.inputs, alone.inputs, strict=True):
         torch.testing.assert_close((mine.mean, mine.var, mine.means), (theirs.mean, theirs.var, theirs.means))
     assert all(entry.means.shape[0] == 4 for entry in one.inputs[: len(two.inputs)])
+
+
+def test_a_listening_model_answers_the_same_with_fewer_passes():
+    model = build("nano", 4).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    for norm in norms(model):
+        settled(norm)
+    x, lengths = noise(), torch.tensor([40, 13, 40, 7])
+    with torch.no_grad():
+        before = model(x, lengths)
+        with frozen(model):
+            within = model(x, lengths)
+    assert torch.equal(before.logits, within.logits) and torch.equal(before.frames, within.frames)
+    assert all(norm.tap is None for norm in norms(model))

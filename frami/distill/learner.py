@@ -10,8 +10,12 @@ from frami.device import autocast
 from frami.distill.objectives import Objective, agreement, labelled_loss
 from frami.distill.replay import NUMBERS, ReplayConfig, Store, draw_replay, texture
 from frami.distill.student import learning, new_hint
+from frami.inversion.statistics import frozen
 from frami.inversion.step import Replay, quick
 from frami.models import Classifier, Features
+
+#: Batches among which clips are sorted by length, and what their frames are rounded up to (so that shapes recur).
+_SOME, _ROUND = 4, 8
 
 
 @dataclass
@@ -86,17 +90,37 @@ def new_learner(
 
 def learn(learner: Learner, store: Store) -> None:
     """One training step on clips drawn from the store."""
-    rows = torch.randint(len(store), (len(learner.labels),), generator=learner.rng)
+    rows, frames = _drawn(learner, store)
     numbers = torch.rand(learner.numbers.shape, generator=learner.rng)
     places = torch.rand(len(rows), generator=learner.rng)
     mels, lengths, labels = store.take(rows, places)
-    learner.mels.copy_(mels)
+    if learner.device.type == "cuda":  # a recorded step reads the same memory again
+        learner.mels.copy_(mels)
+    else:
+        learner.mels = mels[..., :frames].contiguous()
     learner.lengths.copy_(lengths)
     learner.labels.copy_(labels)
     learner.numbers.copy_(numbers)
     learner.student.train()
     learner.step()
     learner.steps += 1
+
+
+def _drawn(learner: Learner, store: Store) -> tuple[Tensor, int]:
+    """Rows of the clips of a step, Tensor[B], and the frames that hold them.
+
+    On a GPU any clips, in tensors that keep their shape; elsewhere clips of like length together, since padding costs
+    as much as sound.
+    """
+    batch, most = len(learner.labels), store.frames
+    if learner.device.type == "cuda":
+        return torch.randint(len(store), (batch,), generator=learner.rng), most
+    some = torch.randint(len(store), (_SOME, batch), generator=learner.rng).flatten()
+    lengths = store.lengths(some)
+    turn = int(torch.randint(_SOME, (), generator=learner.rng))
+    order = lengths.argsort(stable=True)[turn * batch : (turn + 1) * batch]
+    longest = int(lengths[order].max())
+    return some[order], min(most, -(-longest // _ROUND) * _ROUND)
 
 
 @torch.enable_grad()
@@ -110,7 +134,7 @@ def _step(learner: Learner) -> None:
         learner.numbers,
         learner.noise,
     )
-    with torch.no_grad(), autocast(learner.device):
+    with torch.no_grad(), frozen(learner.listener), autocast(learner.device):
         wanted = learner.listener(x, lengths)
     with autocast(learner.device, enabled=learner.device.type == "cuda"):
         made = learner.student(x, lengths)

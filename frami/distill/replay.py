@@ -64,6 +64,10 @@ class Store:
         self._labels[place] = labels.to(self.device)
         self._count += count
 
+    def lengths(self, rows: Tensor) -> Tensor:
+        """Frames that ``take`` would give of these rows, Tensor[N], on the CPU."""
+        return self._lengths[rows.to(self.device)].clamp(max=self.frames).cpu()
+
     def take(self, rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Clips of these rows, Tensor[B], as log-Mels Tensor[B, 1, F, frames], lengths Tensor[B], labels Tensor[B].
 
@@ -137,7 +141,7 @@ def noise_clips(spec: MelSpec, clips: int, shortest: int, longest: int, seed: in
     return mels, torch.randint(shortest, longest + 1, (clips,), generator=rng)
 
 
-def split(count: int, every: int = 16) -> tuple[Sequence[int], Sequence[int]]:
+def split(count: int, every: int = 8) -> tuple[Sequence[int], Sequence[int]]:
     """Rows of ``count`` new clips to learn from, and those kept aside to measure agreement on unseen made clips."""
     aside = [i for i in range(count) if i % every == every - 1]
     return [i for i in range(count) if i % every != every - 1], aside

@@ -217,7 +217,7 @@ class _Run:
             clips=0 if self.test is None else len(self.test),
             licence=card.licence,
             data_licence=card.data_licence,
-            training=self.asked.to_dict() | {"made_clips": state.clips, "steps": state.steps, "run": self.id},
+            training=self.asked.to_dict() | {"made_clips": state.clips, "steps_done": state.steps, "run": self.id},
             evaluation=f"frami evaluate {card.name}-{s.student}",
             seconds=card.seconds,
             teacher=card.name,

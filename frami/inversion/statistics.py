@@ -69,14 +69,7 @@ def recorded(model: nn.Module, plain: int | None = None, clips: int | None = Non
         recording.inputs.append(NormInput(norm, mean, var, sums / count))
 
     def tap(norm: MaskedBatchNorm2d, x: Tensor, mask: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
-        wide = None
-        if mask is not None:
-            key = (id(mask), x.shape, x.dtype)
-            if key not in masks:
-                # A mask as large as x: multiplying by a broadcast one is several times slower in channels-last order.
-                # The mask itself is kept too, so that no later one takes over its id.
-                masks[key] = mask, mask.to(x.dtype).expand_as(x).contiguous(memory_format=_order(x))
-            wide = masks[key][1]
+        wide = _widened(masks, mask, x)
         y, sums, squares = _Site.apply(x, wide, add, norm, relu, plain)
         note(norm, sums, squares, mask, x.shape[2], x.shape[3])
         return y
@@ -103,6 +96,42 @@ def recorded(model: nn.Module, plain: int | None = None, clips: int | None = Non
             del norm.tap
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Let the masked batch norms of a frozen model in evaluation mode work in place, without gradients: within the
+    context it only listens."""
+    masks: dict[tuple, tuple[Tensor, Tensor]] = {}
+
+    def tap(norm: MaskedBatchNorm2d, x: Tensor, mask: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
+        y = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+        if add is not None:
+            y.add_(add)
+        if relu:
+            y.relu_()
+        wide = _widened(masks, mask, y)
+        return y if wide is None else y.mul_(wide)
+
+    tapped = [norm for norm in norms(model) if isinstance(norm, MaskedBatchNorm2d)]
+    for norm in tapped:
+        norm.tap = tap
+    try:
+        yield
+    finally:
+        for norm in tapped:
+            del norm.tap
+
+
+def _widened(masks: dict[tuple, tuple[Tensor, Tensor]], mask: Tensor | None, x: Tensor) -> Tensor | None:
+    """A mask as large as x: multiplying by a broadcast one is several times slower in channels-last order. The mask
+    itself is kept too, so that no later one takes over its id."""
+    if mask is None:
+        return None
+    key = (id(mask), x.shape, x.dtype)
+    if key not in masks:
+        masks[key] = mask, mask.to(x.dtype).expand_as(x).contiguous(memory_format=_order(x))
+    return masks[key][1]
 
 
 def _order(x: Tensor) -> torch.memory_format:
