@@ -311,6 +311,15 @@ def test_bad_settings_are_refused_at_the_call(tiny, change, message):
         distill(tiny, Settings(**(QUICK | change)))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, where steps are replayed from a graph")
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_gpu_replays_the_steps(tiny_teacher, make_mels, objective):
+    wanted = Settings(student="tiny", objective=objective, budget=None, rounds=3, clips=16, steps=60, batch=16)
+    *_, last = distill(checkpoints.load(tiny_teacher, "cuda"), wanted)
+    assert last.finished and last.steps == 180
+    assert evaluate(last.student, make_mels(seed=3)).accuracy > 0.6
+
+
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,22 @@ def test_the_teachers_table_is_that_of_the_cards():
         assert cells[5] == f"{card.accuracy:.1%} of {card.clips}"
 
 
+def test_the_students_table_is_that_of_the_cards():
+    """Each is there, made without data, and about as good as its teacher."""
+    cards = {card.name: card for card in checkpoints.bundled("student")}
+    teachers = {card.name: card for card in checkpoints.bundled("teacher")}
+    assert {card.teacher for card in cards.values()} == set(teachers)
+    for name, card in cards.items():
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}`"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        own = teachers[card.teacher]
+        assert card.training["source"] == "made" and card.parameters * 7 < own.parameters
+        assert cells[1] == f"{card.training['made_clips']:,}"
+        assert cells[2] == f"{card.accuracy:.1%} of {card.clips}"
+        assert cells[3] == f"{own.accuracy:.1%}"
+        assert card.accuracy > own.accuracy - 0.05
+
+
 def test_every_command_of_the_readme_exists():
     parser = _parser()
     for line in re.findall(r"^frami (.+)$", README, re.MULTILINE):
