@@ -16,7 +16,7 @@ from frami import banks, checkpoints, models
 from frami.adapter import adapt
 from frami.audio import MelSpec
 from frami.cli.distillation import seconds as read_seconds
-from frami.distill import OBJECTIVES, STUDENTS, Settings, distill, new_student, objectives
+from frami.distill import OBJECTIVES, STUDENTS, Settings, distill, loop, new_student, objectives
 from frami.distill import bench as measure
 from frami.distill import run as runs
 from frami.distill.loop import Clock, Pace
@@ -223,6 +223,8 @@ def test_replay_mixes_sounds_and_says_so():
 
 def test_some_made_clips_are_kept_aside():
     use, aside = split(40)
+    classes = {(32 * batch + i) % 10 for batch in range(20) for i in split(32, 32 * batch)[1]}
+    assert classes == set(range(10)), "every class has its turn"
     assert sorted([*use, *aside]) == list(range(40)) and len(aside) == 5
     mels, lengths = noise_clips(MelSpec(), 5, 10, 20, 0)
     assert mels.shape == (5, 1, 80, 20) and 10 <= lengths.min() <= lengths.max() <= 20
@@ -279,6 +281,22 @@ def test_making_ends_when_its_share_is_used_up():
     assert not pace.wants_clips and not pace.over
     clock._spent = 100.0
     assert pace.over
+
+
+def test_what_a_method_throws_away_at_its_start_is_no_price_of_later_batches():
+    clock = Clock(30.0)
+    pace = Pace(Settings(recipe="dafl", budget=100, share=0.3), clock)
+    pace.made(21.0)  # twenty batches to learn from, and the first that is kept
+    clock._spent = 90.0
+    assert pace.wants_clips
+    other = Pace(Settings(recipe="frami", budget=100, share=0.3), clock)
+    other.made(21.0)
+    assert not other.wants_clips
+
+
+def test_a_budget_that_the_first_clips_take_is_said(tiny):
+    with pytest.raises(FramiError, match="larger --budget"):
+        list(distill(tiny, Settings(**(QUICK | {"budget": 0.01}))))
 
 
 def test_references_learn_from_real_clips_or_noise(tiny, make_mels):
@@ -379,6 +397,36 @@ def test_a_killed_run_goes_on(tmp_path, fresh_home, tiny_teacher, kill):
     assert not (out / "state.pt").exists()
 
 
+@pytest.mark.parametrize("where", ["first state", "agreement"])
+def test_a_run_interrupted_where_it_hurts_goes_on(fresh_home, tiny_teacher, where, monkeypatch):
+    """Before the first clips are finished, and between a batch of clips and its shard: nothing is lost or twice."""
+    store = Runs()
+    asked = runs.Asked(str(tiny_teacher), Settings(**(QUICK | {"recipe": "dafl", "rounds": 3})))
+    id = runs.begin(asked, store)
+    calls = []
+    real = loop.agreement_on
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    def report(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if where == "agreement":
+            patch.setattr(loop, "agreement_on", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runs.work(id, store, report=report if where == "first state" else None, keep=0.0)
+    assert store.get(id).status == "stopped"
+    value = runs.work(id, store)
+    bank = banks.load(store.get(id).folder / "bank")
+    assert value["clips"] == len(bank) == 24 and value["steps"] == 9
+    assert sorted(bank.asked.tolist()) == sorted(i % 4 for i in range(24))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -392,6 +440,7 @@ def test_a_killed_run_goes_on(tmp_path, fresh_home, tiny_teacher, kill):
         (["--resume", "ffffffffffff"], "no run"),
         (["--resume"], "needs the run"),
         (["--resume", "ffffffffffff", "--student", "tiny"], "leave out --student"),
+        (["--resume", "ffffffffffff", "--budget", "9s"], "leave out --budget"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(capsys, fresh_home, options, message):
@@ -443,4 +492,9 @@ def test_time_to_accuracy_counts_from_nothing(capsys, tmp_path, fresh_home, make
     status, text, err = run(capsys, *options, *more)
     assert status == 0, err
     row = json.loads(text)["rows"][0]
-    assert set(row["seconds"]) == {"0.01", "0.999"} and row["curve"] and 0 <= row["last"] <= row["best"] <= 1
+    assert (
+        set(row["seconds"]) == {"0.01", "0.999"}
+        and row["seconds"]["0.01"] is not None
+        and row["curve"]
+        and 0 <= row["last"] <= row["best"] <= 1
+    )

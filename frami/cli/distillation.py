@@ -27,7 +27,7 @@ def add(commands) -> None:
     sub.add_argument("--rounds", type=whole(1), help="batches of clips, each followed by --steps (instead of --budget)")
     sub.add_argument("--clips", type=whole(1), help="clips of a round (default: 32)")
     sub.add_argument("--steps", type=whole(1), help="training steps of a round (default: 60)")
-    sub.add_argument("--share", type=number(0.01, 0.99), help="part of the budget that making may take (default: 0.4)")
+    sub.add_argument("--share", type=number(0.01, 0.99), help="part of the budget that making may take (default: 0.25)")
     sub.add_argument("--batch", type=whole(2), help="clips of a training step (default: 32)")
     sub.add_argument("--lr", type=number(1e-6, 1), help="highest learning rate (default: 0.004)")
     sub.add_argument("--seed", type=whole(0))
@@ -101,6 +101,7 @@ def _stoppable() -> Iterator[None]:
 
 def _which(options, store) -> str:
     """Id of the run that is meant: a stored one, or a new one."""
+    from frami import checkpoints
     from frami.distill import Settings
     from frami.distill import run as runs
 
@@ -111,7 +112,8 @@ def _which(options, store) -> str:
             raise FramiError("--resume needs the run: its id, its folder, or --out with its folder")
         asked = options.out
     if asked:
-        more = [f"--{name}" for name in given] + [f"--{n}" for n in ("teacher", "bank") if getattr(options, n)]
+        rest = ("teacher", "bank", "budget", "rounds", "source")
+        more = [f"--{name}" for name in given] + [f"--{name}" for name in rest if getattr(options, name)]
         if more:
             raise FramiError(f"a noted run has its settings already; leave out {', '.join(more)}")
         return store.find(asked).id
@@ -126,7 +128,10 @@ def _which(options, store) -> str:
         given |= {"budget": None, "rounds": options.rounds}
     elif options.budget:
         given["budget"] = options.budget
-    wanted = runs.Asked(options.teacher, Settings(**given), options.bank)
+    by_path = Path(f"{checkpoints.stem(options.teacher)}.safetensors").is_file()
+    teacher = str(Path(options.teacher).resolve()) if by_path else options.teacher  # goes on from any folder
+    bank = options.bank and str(Path(options.bank).resolve())
+    wanted = runs.Asked(teacher, Settings(**given), bank)
     out = Path(options.out) if options.out else None
     if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         hint = "add --resume to go on with the run there" if runs.unfinished(out) else "choose another --out"

@@ -24,7 +24,7 @@ class Learner:
     numbers Tensor[B, NUMBERS].
 
     ``objective`` : None where the student learns the true classes of labelled clips instead (from scratch);
-    ``last`` : terms of the latest step by name, and its agreement with the teacher.
+    ``last`` : terms of the latest step by name.
     """
 
     teacher: Teacher
@@ -140,8 +140,7 @@ def _step(learner: Learner) -> None:
         made = learner.student(x, lengths)
         hint = None
         if learner.hint is not None:
-            own = learner.student.backbone(x, lengths)[0] if learner.student.projector is not None else made.frames
-            hint = Features(learner.hint(own, made.lengths), made.pooled, made.logits, made.lengths)
+            hint = Features(learner.hint(made.frames, made.lengths), made.pooled, made.logits, made.lengths)
     if learner.objective is None:
         each = [labelled_loss(made.logits, classes) for classes in (learner.labels, partners)]
         terms = {"labels": (share * each[0] + (1 - share) * each[1]).mean()}
@@ -152,20 +151,21 @@ def _step(learner: Learner) -> None:
     loss.backward()
     learner.optimiser.step()
     learner.last = {name: term.detach() for name, term in terms.items()}
-    learner.last["agreement"] = agreement(wanted.logits, made.logits).detach()
 
 
 @torch.no_grad()
-def agreement_on(learner: Learner, store: Store, batch: int = 128) -> float:
-    """Share of stored clips, as they are, to which student and teacher give the same answer; NaN without any."""
+def agreement_on(learner: Learner, store: Store, most: int = 256, batch: int = 128) -> float:
+    """Share of the newest ``most`` clips stored, as they are, to which student and teacher give the same answer; NaN
+    without any."""
     same = 0.0
+    count = min(len(store), most)
     learner.student.eval()
-    for start in range(0, len(store), batch):
+    for start in range(len(store) - count, len(store), batch):
         rows = torch.arange(start, min(start + batch, len(store)))
         mels, lengths, _ = store.take(rows, torch.zeros(len(rows)))
         wanted, made = learner.teacher.model(mels, lengths), learner.student(mels, lengths)
         same += float(agreement(wanted.logits, made.logits)) * len(rows)
-    return same / len(store) if len(store) else float("nan")
+    return same / count if count else float("nan")
 
 
 def learner_state(learner: Learner) -> dict:

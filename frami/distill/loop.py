@@ -26,6 +26,10 @@ NOISE_CLIPS = 2048
 CROP, USUAL = 2.5, 2.0
 
 
+class BudgetError(FramiError):
+    """Making the first clips alone took the whole budget."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a distillation is. ``budget`` : seconds of making and learning together, or None: ``rounds`` of ``clips``
@@ -58,10 +62,10 @@ class Settings:
 @dataclass
 class State:
     """Where a distillation stands. ``share`` : of the whole, 0 to 1; ``seconds`` : spent on making and learning;
-    ``left`` : estimated; ``losses`` : mean of each term since the last state; ``agreement`` : with the teacher on
-    unseen made clips (NaN before the first measurement, or where no clip is made); ``made`` : a batch of clips just
-    finished;
-    ``memory()`` : what a later run needs to go on (to be called before the next state is asked for)."""
+    ``left`` : estimated, NaN at first; ``losses`` : mean of each term since the last state, on a GPU the latest;
+    ``agreement`` : with the teacher on unseen made clips (NaN before the first measurement, or where no clip is made);
+    ``made`` : a batch of clips just finished; ``memory()`` : what a later run needs to go on (to be called before the
+    next state is asked for)."""
 
     share: float
     seconds: float
@@ -111,7 +115,8 @@ def distill(
     clips : what to learn from where ``settings.source`` is ``bank`` or ``real``. To go on with an interrupted run, give
     what ``State.memory`` returned, and as ``earlier`` the clips made until then. On a GPU steps are replayed as graphs.
 
-    Raises FramiError when a setting is out of range or does not fit, at the call.
+    Raises FramiError when a setting is out of range or does not fit, at the call; BudgetError at the end where there
+    was no time to learn.
     """
     _check(teacher, settings, clips)
     objective = None if settings.objective == "labels" else OBJECTIVES[settings.objective]
@@ -178,7 +183,12 @@ def _run(teacher, settings, clips, objective, student, replay, every, memory, ea
             continue
         yield from course.told(made)
         told = clock.seconds
-    course.agreement = agreement_on(learner, aside)
+    if settings.source == "made" and settings.budget and pace.batches <= 1 and learner.steps <= 1:
+        raise BudgetError(
+            f"the first clips alone took the budget of {settings.budget:g} s; give a larger --budget, fewer --clips "
+            "or a faster --recipe"
+        )
+    course.agreement = agreement_on(learner, aside, len(aside))
     yield from course.told(None, finished=True)
 
 
@@ -212,15 +222,18 @@ def _fill(store: Store, aside: Store, teacher: Teacher, settings: Settings, clip
 
 
 def _keep(store: Store, aside: Store, mels, lengths, labels) -> None:
-    use, unseen = split(len(mels))
+    use, unseen = split(len(mels), len(store) + len(aside))
     store.add(mels[use], lengths[use], labels[use])
     if unseen:
         aside.add(mels[unseen], lengths[unseen], labels[unseen])
 
 
 def _maker(teacher: Teacher, settings: Settings, student: Classifier, memory: dict | None) -> Iterator[Progress]:
-    """Batches of clips without end; the adversarial term looks at the present student."""
+    """Batches of clips without end; the adversarial term looks at the present student, or at the companion of a recipe
+    that alternates with one at every step."""
     inner = memory["inversion"] if memory else None
+    if row(settings.recipe).student_steps:
+        student = None
     return invert(
         teacher, row(settings.recipe), samples=settings.clips * 10**6, batch=settings.clips, seconds=None,
         seed=settings.seed, every=10, student=student, first=inner["batches"] if inner else 0, memory=inner,
@@ -229,6 +242,8 @@ def _maker(teacher: Teacher, settings: Settings, student: Classifier, memory: di
 
 def _make(course: "_Course", maker: Iterator[Progress], every: float):
     """One batch of clips; tells where it stands on the way. Returns the finished batch."""
+    if callable(course.inversion):  # of the end of the last batch: the next one writes over it
+        course.inversion = course.inversion()
     begin = told = course.clock.seconds
     for made in maker:
         if made.finished:
@@ -245,7 +260,7 @@ def _make(course: "_Course", maker: Iterator[Progress], every: float):
 
 def _rate(share: float) -> float:
     """Learning rate at this share of the whole, as a share of the highest."""
-    return min(share / 0.05, 0.5 * (1 + math.cos(math.pi * share))) if share < 1 else 0.0
+    return min(max(share, 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * share))) if share < 1 else 0.0
 
 
 class Pace:
@@ -257,8 +272,8 @@ class Pace:
 
     def __init__(self, settings: Settings, clock: Clock):
         self._settings, self._clock = settings, clock
-        self._making = self._learning_since = 0.0
-        self._batches = self._steps = 0
+        self._making = self._one = 0.0
+        self.batches = self._steps = 0
 
     @property
     def share(self) -> float:
@@ -273,25 +288,28 @@ class Pace:
     def wants_clips(self) -> bool:
         s = self._settings
         if not s.budget:
-            return self._batches < s.rounds and self._steps >= self._batches * s.steps
-        if not self._batches:
+            return self.batches < s.rounds and self._steps >= self.batches * s.steps
+        if not self.batches:
             return True
-        one = self._making / self._batches
         learning = self._clock.seconds - self._making
-        return self._making + one <= s.share * s.budget and learning * s.share >= self._making * (1 - s.share)
+        room = self._making + self._one <= s.share * s.budget
+        return room and learning * s.share >= self._making * (1 - s.share)
 
     def made(self, seconds: float) -> None:
-        self._batches += 1
+        """A batch took so long; the next one is expected to take as long, without what was thrown away at the start."""
+        thrown = row(self._settings.recipe).warmup if not self.batches else 0
+        self._one = seconds / (1 + thrown)
+        self.batches += 1
         self._making += seconds
 
     def learnt(self) -> None:
         self._steps += 1
 
     def state(self) -> dict:
-        return {"making": self._making, "batches": self._batches, "steps": self._steps}
+        return {"making": self._making, "one": self._one, "batches": self.batches, "steps": self._steps}
 
     def load(self, state: dict) -> None:
-        self._making, self._batches, self._steps = state["making"], state["batches"], state["steps"]
+        self._making, self._one, self.batches, self._steps = (state[k] for k in ("making", "one", "batches", "steps"))
 
 
 @dataclass
@@ -322,8 +340,9 @@ class _Course:
         self.learner.student.eval()
         self.clock.stop()
         share, seconds = self.pace.share, self.clock.seconds
+        left = 0.0 if finished else seconds / share - seconds if share else math.nan
         yield State(
-            share=share, seconds=seconds, left=max(0.0, seconds / max(share, 1e-6) - seconds) if not finished else 0.0,
+            share=share, seconds=seconds, left=left,
             clips=len(self.store) + len(self.aside), steps=self.learner.steps, losses=losses,
             agreement=self.agreement, student=self.learner.student, finished=finished, made=made,
             memory=self._memory, notes=self.notes,
@@ -335,6 +354,7 @@ class _Course:
             self.inversion = self.inversion()
         return {
             "seconds": self.clock.seconds,
+            "clips": len(self.store) + len(self.aside),
             "learner": learner_state(self.learner),
             "pace": self.pace.state(),
             "inversion": self.inversion,

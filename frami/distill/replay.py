@@ -1,7 +1,6 @@
 """What a student looks at: clips kept on the device, replayed each time under another view."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -141,7 +140,10 @@ def noise_clips(spec: MelSpec, clips: int, shortest: int, longest: int, seed: in
     return mels, torch.randint(shortest, longest + 1, (clips,), generator=rng)
 
 
-def split(count: int, every: int = 8) -> tuple[Sequence[int], Sequence[int]]:
-    """Rows of ``count`` new clips to learn from, and those kept aside to measure agreement on unseen made clips."""
-    aside = [i for i in range(count) if i % every == every - 1]
-    return [i for i in range(count) if i % every != every - 1], aside
+def split(count: int, first: int = 0, every: int = 8) -> tuple[list[int], list[int]]:
+    """Rows of ``count`` new clips to learn from, and those kept aside to measure agreement on unseen made clips.
+
+    ``first`` : clips before these; the place moves on from block to block, so that every class has its turn.
+    """
+    aside = [i for i in range(count) if (first + i + (first + i) // every) % every == every - 1]
+    return [i for i in range(count) if i not in aside], aside

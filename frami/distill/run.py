@@ -16,6 +16,7 @@ import torch
 
 from frami import banks, checkpoints, models, train
 from frami.banks import Bank
+from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Teacher
 from frami.data import LogMels
 from frami.distill.loop import Settings, State, distill
@@ -89,6 +90,10 @@ def work(
     if run.status == "finished":
         return run.result
     store.start(id)
+    again = store.get(id)
+    if again.result:  # another process finished it in between
+        store.finish(id, again.result)
+        return again.result
     try:
         asked = Asked.read(run.settings)
         teacher = checkpoints.load(asked.teacher, device)
@@ -120,14 +125,15 @@ class _Run:
         folder.mkdir(parents=True, exist_ok=True)
         clips = source(self.teacher, self.asked, self.data_folder)
         earlier = None
-        again = 0
         if self.asked.settings.source == "made":
+            if self.saved is not None:  # made after the last checkpoint: the run makes these anew
+                for number in shard_numbers(folder / BANK):
+                    if number >= self.saved["batches"]:
+                        shard_path(folder / BANK, number).unlink()
             self.writer = self._writer()
             if self.saved is not None:
                 earlier = self._earlier()
-                again = self.writer.batches - self.saved["batches"]
-        if self.saved is not None:
-            self.store.cut(self.id, self.saved["steps"])
+        self.store.cut(self.id, self.saved["steps"] if self.saved is not None else -1)
         states = distill(
             self.teacher, self.asked.settings, clips, every=0.5,
             memory=self.saved and self.saved["memory"], earlier=earlier,
@@ -136,10 +142,7 @@ class _Run:
         try:
             for state in states:
                 if state.made is not None:
-                    if again > 0:  # made before the last checkpoint was written
-                        again -= 1
-                    else:
-                        self.writer.append(state.made.clips, seconds=state.made.seconds)
+                    self.writer.append(state.made.clips, seconds=state.made.seconds)
                 self._tell(state)
                 if state.finished or state.seconds - self.kept >= self.keep:
                     self._keep(state)
@@ -163,8 +166,10 @@ class _Run:
 
     def _earlier(self):
         """The clips that the last checkpoint knew."""
+        if not self.saved["clips"]:
+            return None
         bank = banks.load(self.folder / BANK)
-        return bank.clips(range(min(len(bank), self.saved["clips"]))) if self.saved["clips"] else None
+        return bank.clips(range(min(len(bank), self.saved["clips"])))
 
     def _tell(self, state: State) -> None:
         if not state.finished and state.seconds - self.told < TELL:
@@ -188,12 +193,14 @@ class _Run:
 
     def _keep(self, state: State) -> None:
         """Write the checkpoint: first the student, then what says how far the run is."""
+        memory = state.memory()
+        if self.writer is not None and self._batches(memory) != self.writer.batches:
+            return  # cut off between a batch and its shard: the checkpoint before stands
         self.kept = state.seconds
         checkpoints.save(self.folder / STUDENT, state.student, self._card(state))
-        memory = state.memory()
         file = io.BytesIO()
-        values = {"memory": memory, "clips": state.clips, "steps": state.steps, "seconds": state.seconds}
-        torch.save(values | {"batches": self._batches(memory)}, file)
+        values = {"memory": memory, "clips": memory["clips"], "steps": memory["learner"]["steps"]}
+        torch.save(values | {"seconds": memory["seconds"], "batches": self._batches(memory)}, file)
         _write(self.folder / STATE, file.getvalue())
 
     @staticmethod
