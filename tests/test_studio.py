@@ -118,7 +118,7 @@ def test_generate_live_then_play_download_and_find_again(open_page, tmp_path):
     page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=30_000)
     mel = "document.querySelector('#live .frami-tile').clip.mel"
     early = page.evaluate(mel)
-    page.wait_for_function(f"before => {mel} !== before", arg=early, timeout=20_000)
+    page.wait_for_function(f"before => {mel} !== before", arg=early, timeout=60_000)
     one = page.locator("#live .frami-tile").nth(1)
     one.click()
     assert playing(page, one) > 0.2, "a clip can be heard while it forms"
