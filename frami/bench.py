@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from frami import analysis
 from frami.checkpoints import Teacher
-from frami.device import fast_bf16
+from frami.device import Replay, fast_bf16
 from frami.errors import FramiError
 from frami.inversion import Clips, Recipe, invert
 from frami.inversion import statistics as inner
 from frami.inversion.bank import FeatureBank
-from frami.inversion.step import Replay, new_work
+from frami.inversion.step import new_work
 from frami.inversion.synthesize import begin_batch, draw
 
 # ------------------------------------------------------------------------------------------------- speed

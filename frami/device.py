@@ -1,6 +1,7 @@
-"""Which device computes, and in which precision."""
+"""Which device computes, in which precision, and how a step is recorded there."""
 
 import os
+from collections.abc import Callable
 
 import torch
 
@@ -51,3 +52,28 @@ def memory_format(device: torch.device) -> torch.memory_format:
     channels are no multiple of 16 (seen with 4, 8 and 12 channels on AVX-512).
     """
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+class Replay:
+    """A function without arguments; on CUDA recorded as a graph at its fourth call, and replayed from then on."""
+
+    def __init__(self, function: Callable[[], None], device: torch.device):
+        self._function, self._device = function, device
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._calls = 0
+
+    def __call__(self) -> None:
+        if self._device.type != "cuda":
+            return self._function()
+        if self._graph is None and self._calls < 3:
+            self._calls += 1
+            side = torch.cuda.Stream(self._device)
+            side.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(side):
+                self._function()
+            return torch.cuda.current_stream(self._device).wait_stream(side)
+        if self._graph is None:
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # others may use the device
+                self._function()
+        return self._graph.replay()

@@ -10,11 +10,11 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
+from test_cli import run
 
 from frami import audio, checkpoints, export, models
 from frami.audio import MelSpec
 from frami.checkpoints import Teacher
-from frami.cli import main
 from frami.export import ExportError, LogMel
 from frami.models import MaskedBatchNorm2d
 from frami.runs import Runs
@@ -199,15 +199,6 @@ def test_readme_shows_this_snippet():
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
-
-
-def run(capsys, *arguments):
-    try:
-        status = main([str(a) for a in arguments])
-    except SystemExit as error:
-        status = error.code
-    out, err = capsys.readouterr()
-    return status, out, err
 
 
 def test_export_a_run(tiny_teacher, tmp_path, capsys, monkeypatch):

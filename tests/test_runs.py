@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_cli import run
 
 from frami import runs
-from frami.cli import main
 from frami.errors import FramiError
 from frami.runs import STATUSES, RunError, Runs
 
@@ -176,11 +176,11 @@ def test_an_unknown_run_is_named(call, store):
 
 def test_delete_takes_rows_and_own_folder(store, tmp_path, place):
     mine, kept, own = (store.create("a", "it", {}, folder) for folder in (tmp_path / "mine", place / "runs", None))
-    for run in (mine, kept, own):
-        (run.folder / "file").write_text("x")
-        store.log(run.id, 1, 1.0, {"loss": 1.0})
-    for run in (mine, kept, own):
-        store.delete(run.id)
+    for entry in (mine, kept, own):
+        (entry.folder / "file").write_text("x")
+        store.log(entry.id, 1, 1.0, {"loss": 1.0})
+    for entry in (mine, kept, own):
+        store.delete(entry.id)
     assert store.list() == [] and not own.folder.exists()
     assert (mine.folder / "file").is_file(), "a folder elsewhere is the user's"
     assert (kept.folder / "file").is_file() and store.path.is_file(), "the folder of all runs is no run's"
@@ -224,8 +224,8 @@ store.finish(run.id, {"steps": 60})
     said = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], said
     assert [run.status for run in store.list()] == ["finished"] * 3
-    for run in store.list():
-        assert [step for step, _, _ in store.metrics(run.id)["loss"]] == list(range(60))
+    for entry in store.list():
+        assert [step for step, _, _ in store.metrics(entry.id)["loss"]] == list(range(60))
 
 
 def test_threads_share_a_store(store):
@@ -398,15 +398,6 @@ def test_a_store_that_is_locked_says_so(store, monkeypatch):
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
-
-
-def run(capsys, *arguments):
-    try:
-        status = main([str(a) for a in arguments])
-    except SystemExit as error:
-        status = error.code
-    out, err = capsys.readouterr()
-    return status, out, err
 
 
 def test_commands(capsys, store):

@@ -7,7 +7,18 @@ from itertools import pairwise, product
 from pathlib import Path
 
 from frami.cli import bench_distillation, vocoder
-from frami.cli.parts import command, data_option, device_option, group, moved, names, number, progress_bar, whole
+from frami.cli.parts import (
+    command,
+    data_option,
+    device_option,
+    group,
+    moved,
+    names,
+    number,
+    progress_bar,
+    save_picture,
+    whole,
+)
 from frami.errors import FramiError
 
 
@@ -323,10 +334,4 @@ def _draw(found: dict, rows: list[dict], title: str, path: Path) -> None:
     axes.set(xlabel="duration in s", ylabel="teacher's confidence", ylim=(0, 1.02), title=title)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise FramiError(f"{path}: the picture cannot be written there ({error})") from error
-    finally:
-        plt.close(figure)
+    save_picture(figure, path)

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from frami.cli.distillation import seconds
-from frami.cli.parts import command, data_option, device_option, moved, names, number, progress_bar, whole
+from frami.cli.parts import command, data_option, device_option, moved, names, number, progress_bar, save_picture, whole
 from frami.errors import FramiError
 
 
@@ -272,13 +272,7 @@ def draw(groups: list[list[dict]], teacher: float, title: str, path: Path) -> No
     axes.set_title(title, fontsize=9, loc="left")
     axes.legend(frameon=False, fontsize=7, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    except (OSError, ValueError) as error:
-        raise FramiError(f"{path}: the picture cannot be written there ({error})") from error
-    finally:
-        plt.close(figure)
+    save_picture(figure, path)
 
 
 def _time(options) -> tuple[dict, list[str]]:

@@ -82,6 +82,19 @@ def number(least: float, most: float) -> Callable[[str], float]:
     return read
 
 
+def save_picture(figure, path: Path) -> None:
+    """Write a matplotlib figure and close it; FramiError where that is not possible."""
+    import matplotlib.pyplot as plt
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise FramiError(f"{path}: the picture cannot be written there ({error})") from error
+    finally:
+        plt.close(figure)
+
+
 def progress_bar(unit: str, label: str = "", scale: bool = False):
     from tqdm import tqdm
 

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from frami.checkpoints import Teacher
-from frami.device import autocast
+from frami.device import Replay, autocast
 from frami.distill.objectives import Objective, agreement, labelled_loss
 from frami.distill.replay import NUMBERS, ReplayConfig, Store, draw_replay, texture
 from frami.distill.student import learning, new_hint
 from frami.inversion.statistics import frozen
-from frami.inversion.step import Replay, quick
+from frami.inversion.step import quick
 from frami.models import Classifier, Features
 
 #: Batches among which clips are sorted by length, and what their frames are rounded up to (so that shapes recur).

@@ -147,7 +147,7 @@ class _Run:
                 if state.finished or state.seconds - self.kept >= self.keep:
                     self._keep(state)
         except KeyboardInterrupt:
-            if state is not None and state.memory is not None:
+            if state is not None:
                 self._keep(state)
             raise
         finally:
@@ -160,9 +160,8 @@ class _Run:
             "teacher": teacher.card.name, "teacher_sha256": teacher.card.sha256, "recipe": s.recipe, "run": self.id,
             "batch": s.clips, "seed": s.seed,
         }  # fmt: skip
-        if self.saved is None:
-            return banks.create(self.folder / BANK, settings, teacher.classes, teacher.spec, overwrite=True)
-        return banks.create(self.folder / BANK, settings, teacher.classes, teacher.spec)
+        new = self.saved is None
+        return banks.create(self.folder / BANK, settings, teacher.classes, teacher.spec, overwrite=new)
 
     def _earlier(self):
         """The clips that the last checkpoint knew."""

@@ -7,7 +7,7 @@ them.
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from frami import models
 from frami.audio import MelSpec
 from frami.checkpoints import Teacher
-from frami.device import autocast, fast_bf16
+from frami.device import Replay, autocast, fast_bf16
 from frami.inversion import losses
 from frami.inversion.generator import Free, Generator
 from frami.inversion.recipes import Recipe
@@ -102,31 +102,6 @@ class _FullPrecision(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> models.Features:
         with torch.autocast(x.device.type, enabled=False):
             return self.model(x, lengths)
-
-
-class Replay:
-    """A function without arguments; on CUDA recorded as a graph at its fourth call, and replayed from then on."""
-
-    def __init__(self, function: Callable[[], None], device: torch.device):
-        self._function, self._device = function, device
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._calls = 0
-
-    def __call__(self) -> None:
-        if self._device.type != "cuda":
-            return self._function()
-        if self._graph is None and self._calls < 3:
-            self._calls += 1
-            side = torch.cuda.Stream(self._device)
-            side.wait_stream(torch.cuda.current_stream(self._device))
-            with torch.cuda.stream(side):
-                self._function()
-            return torch.cuda.current_stream(self._device).wait_stream(side)
-        if self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # others may use the device
-                self._function()
-        return self._graph.replay()
 
 
 @dataclass

@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
 from frami.audio import MelSpec
-from frami.device import autocast, describe, memory_format
+from frami.device import Replay, autocast, describe, memory_format
 from frami.errors import FramiError
-from frami.inversion.step import Replay
 from frami.vocoder import losses, neural
 from frami.vocoder.discriminators import Judges
 from frami.vocoder.network import Network, NetworkConfig, parameters
