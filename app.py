@@ -2,8 +2,9 @@
 
 import os
 
-# Before torch and Gradio are loaded: idle threads must not spin on shared cores, and nobody is counted.
+# Before torch and Gradio are loaded: idle threads spin only briefly on shared cores, and nobody is counted.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from frami.studio import build, launch_options

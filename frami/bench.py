@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from torch import Tensor, nn
 
 from frami import analysis
@@ -335,25 +336,30 @@ def richness(
 
 
 class Results:
-    """Measurements kept in a JSON file, each under its settings, so that a stopped benchmark goes on where it was."""
+    """Measurements kept in a JSON file, each under its settings, so that a stopped benchmark goes on where it was.
+    Several processes may fill one file."""
 
     def __init__(self, path: Path):
         self.path = path
+        self.cells: dict[str, dict] = self._read()
+
+    def _read(self) -> dict[str, dict]:
         try:
-            self.cells: dict[str, dict] = json.loads(path.read_text()) if path.exists() else {}
+            return json.loads(self.path.read_text()) if self.path.exists() else {}
         except (OSError, ValueError) as error:
-            raise FramiError(f"{path}: not a benchmark's results ({error}); move it away") from error
+            raise FramiError(f"{self.path}: not a benchmark's results ({error}); move it away") from error
 
     def get(self, key: str) -> dict | None:
         return self.cells.get(key)
 
     def put(self, key: str, value: dict) -> None:
-        self.cells[key] = value
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_name(f".{self.path.name}.tmp")
-            temporary.write_text(json.dumps(dict(sorted(self.cells.items())), indent=1) + "\n")
-            temporary.replace(self.path)
+            with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+                self.cells = self._read() | {key: value}
+                temporary = self.path.with_name(f".{self.path.name}.tmp")
+                temporary.write_text(json.dumps(dict(sorted(self.cells.items())), indent=1) + "\n")
+                temporary.replace(self.path)
         except OSError as error:
             raise FramiError(f"{self.path} cannot be written ({error.strerror})") from error
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from frami import checkpoints, data, models, teachers
 from frami.checkpoints import Teacher
 from frami.data import LogMels
+from frami.device import threads
 
 #: Bins of the calibration error (Guo et al., ICML 2017).
 BINS = 15
@@ -110,20 +111,15 @@ def latency(model: torch.nn.Module, clip: Tensor, passes: int = 50, most: float 
     """
     model = copy.deepcopy(model).cpu().eval()
     clip = clip.cpu()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     spent = []
     begin = time.perf_counter()
-    try:
-        with torch.inference_mode():
-            for _ in range(5):
-                model(clip)
-            while len(spent) < 10 or (len(spent) < passes and time.perf_counter() - begin < most):
-                start = time.perf_counter()
-                model(clip)
-                spent.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)
+    with threads(1), torch.inference_mode():
+        for _ in range(5):
+            model(clip)
+        while len(spent) < 10 or (len(spent) < passes and time.perf_counter() - begin < most):
+            start = time.perf_counter()
+            model(clip)
+            spent.append(time.perf_counter() - start)
     return 1e3 * sorted(spent)[len(spent) // 2]
 
 

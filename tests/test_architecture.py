@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "maps": {"errors", "home", "audio", "analysis", "banks", "checkpoints", "data", "inversion", "teachers"},
     "analysis": {"errors"},
     "runs": {"errors", "home"},
-    "evaluation": {"checkpoints", "data", "models", "teachers"},
+    "evaluation": {"checkpoints", "data", "device", "models", "teachers"},
     "export": {"errors", "audio", "checkpoints"},
 }
 

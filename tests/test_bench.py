@@ -107,6 +107,15 @@ def test_other_numbers_are_another_measurement():
     assert _mark(frami) != _mark(RECIPES["frami-image-views"])
 
 
+def test_two_processes_fill_one_file(tmp_path):
+    """Each knows only its own measurements when it begins; none is lost."""
+    one, other = bench.Results(tmp_path / "all.json"), bench.Results(tmp_path / "all.json")
+    one.put("a", {"x": 1})
+    other.put("b", {"x": 2})
+    one.put("c", {"x": 3})
+    assert one.cells == bench.Results(tmp_path / "all.json").cells == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}}
+
+
 def test_damaged_results_are_named(tmp_path):
     path = tmp_path / "page.json"
     path.write_text("{")

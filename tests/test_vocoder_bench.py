@@ -81,13 +81,6 @@ def test_the_measures(recordings):
     assert silent["mr_stft"] > 1 and silent["log_mel"] > 1
 
 
-def test_one_thread_is_given_back():
-    before = torch.get_num_threads()
-    with bench.one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
-
-
 def test_the_command(recordings, tmp_path, capsys):
     out = tmp_path / "page" / "vocoder.md"
     arguments = ["--dataset", "fsdd", "--clips", "2", "--made", "2", "--vocoders", "frami:2,griffin-lim:4"]

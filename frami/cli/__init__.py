@@ -9,8 +9,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-# Idle OpenMP threads that spin starve their neighbours on a shared machine; must be set before torch is loaded.
+# Idle OpenMP threads that spin for long starve their neighbours on a shared machine, those that sleep at once halve the
+# speed of small operations; must be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from frami import __version__
 from frami.cli import bench, data, distillation, diversity, export, runs, synthesis, teachers, vocoder

@@ -100,6 +100,7 @@ def _teachers(options, device):
 
 
 def _fill(teacher, rows, base, results, options, device: str) -> None:
+    from frami import train
     from frami.distill import bench as measure
     from frami.teachers import recordings
 
@@ -112,10 +113,11 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
         test = recordings(teacher, None, "test", options.data, moved(bar))
         real = any(row.source == "real" for _, row in missing)
         training = recordings(teacher, None, "train", options.data, moved(bar)) if real else None
+    own = train.evaluate(teacher.model, test, batch=128)
     measure.warm(teacher, base)
     for seed, row in missing:
         with progress_bar("%", f"{name}: {row.name}, seed {seed}") as bar:
-            found = measure.measure(teacher, measure.settings(row, base, seed), training, test, moved(bar))
+            found = measure.measure(teacher, measure.settings(row, base, seed), training, test, own, moved(bar))
         what = {"row": row.name, "group": row.group, "seed": seed, "teacher_name": name, "device": device}
         held = ",".join(teacher.card.split["test"])
         more = {
@@ -145,10 +147,6 @@ def write(results, out: Path) -> list[str]:
 PACE = 2
 
 _SECTION = ("dataset", "held_out", "student", "budget", "device", "at_once", "batch", "weights", "pace")
-_OLD_PACE = """\
-Measured with an earlier pace, which took the first batch, its start-up included, for the price of all: every method
-but `frami-fast` made one batch of clips only, and `zskt` and `dfq` had no student beside them while they made it. So
-the rows compare what a student makes of 64 clips of each method, and of more by `frami-fast`."""
 
 #: Runs of each row that the finished table has.
 SEEDS = 3
@@ -158,15 +156,16 @@ _READING = """\
 
 Made by this command, which fills what is missing in `distillation.json` and writes this page:
 
-    frami bench distillation --data FOLDER
+    OMP_NUM_THREADS=1 frami bench distillation --budget 120s --data FOLDER
 
-Each run gets the same seconds of making and learning together, the same student and the same views on replay, so that
-a difference has one cause; clips are made at the pace that the method and the device allow: *clips* says how many. What
-a run needs to get going counts too: batches that a method throws away at its start, on a GPU the recording of graphs
-(about a second a run). Accuracy is on held-out real recordings: mean ± sample standard deviation over the seeds, or one
-run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on other held-out parts: of the digits
-the speaker yweweler, with a teacher that was trained on george, jackson and nicolas only; nothing was chosen on the
-recordings of this page."""
+Several such commands may run side by side, one for each core, and fill the same file; on one thread of a CPU the
+seconds are the processor's, so that other work on the machine does not shorten a run. Each run gets the same seconds of
+making and learning together, the same student and the same views on replay, so that a difference has one cause; clips
+are made at the pace that the method and the device allow: *clips* says how many. What a run needs to get going counts
+too: batches that a method throws away at its start, on a GPU the recording of graphs (about a second a run). Accuracy
+is on held-out real recordings: mean ± sample standard deviation over the seeds, or one run. *Agreement*: with the
+teacher, on the same recordings. Settings were chosen on other held-out parts: of the digits the speaker yweweler, with
+a teacher that was trained on george, jackson and nicolas only; nothing was chosen on the recordings of this page."""
 
 
 def page(cells: list[dict], out: Path) -> list[str]:
@@ -176,7 +175,7 @@ def page(cells: list[dict], out: Path) -> list[str]:
     for cell in cells:
         sections.setdefault(tuple(cell[name] for name in _SECTION), []).append(cell)
     for kind, found in sorted(sections.items()):
-        dataset, held, student, budget, device, at_once, batch, _, pace = kind
+        dataset, held, student, budget, device, at_once, batch, *_ = kind
         teacher = found[0]["teacher"]
         lines += [
             "",
@@ -184,7 +183,6 @@ def page(cells: list[dict], out: Path) -> list[str]:
             "",
             f"Teacher {teacher:.1%}. Student `{student}`, {budget:g} s a run on {device}. The command's options: "
             f"`--budget {budget:g}s --clips {at_once} --batch {batch} --student {student}`.",
-            *(["", _OLD_PACE] if pace < PACE else []),
             "",
             "| row | accuracy | agreement | clips | steps | parameters | runs |",
             "|---|---|---|---|---|---|---|",

@@ -78,12 +78,13 @@ _MEASURES = {"mr_stft": (3, min), "log_mel": (3, min), "agreement": (2, max), "r
 
 def _bench(options) -> tuple[dict, list[str]]:
     from frami import banks
+    from frami.device import threads
     from frami.home import ASSETS
     from frami.vocoder import bench
 
     rows, made = [], []
     speakers = {name: bench.speaker(name) for name in options.vocoders or bench.VOCODERS}
-    with bench.one_thread():
+    with threads(1):
         for name in options.dataset or bench.DATASETS:
             real = bench.read(name, options.split, options.clips, options.data, options.seconds)
             bank = None

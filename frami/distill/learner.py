@@ -102,7 +102,7 @@ def learn(learner: Learner, store: Store) -> None:
     learner.labels.copy_(labels)
     learner.numbers.copy_(numbers)
     learner.student.train()
-    learner.step()
+    learner.step(work=frames)
     learner.steps += 1
 
 

@@ -84,11 +84,11 @@ class State:
 class Clock:
     """Counts the seconds of our own work only: what happens between two states is somebody else's."""
 
-    def __init__(self, spent: float = 0.0):
-        self._spent, self._since = spent, None
+    def __init__(self, spent: float = 0.0, now: Callable[[], float] = time.perf_counter):
+        self._spent, self._since, self._now = spent, None, now
 
     def start(self) -> None:
-        self._since = time.perf_counter()
+        self._since = self._now()
 
     def stop(self) -> None:
         self._spent = self.seconds
@@ -96,7 +96,7 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        return self._spent + (0.0 if self._since is None else time.perf_counter() - self._since)
+        return self._spent + (0.0 if self._since is None else self._now() - self._since)
 
 
 def distill(
@@ -108,12 +108,14 @@ def distill(
     every: float = 1.0,
     memory: dict | None = None,
     earlier: Clips | Bank | None = None,
+    now: Callable[[], float] = time.perf_counter,
 ) -> Iterator[State]:
     """Train a student for ``teacher``; yields about every ``every`` seconds, after each batch of made clips, and at the
     end. Stop by not asking for the next state; ``state.student`` is usable at any.
 
     clips : what to learn from where ``settings.source`` is ``bank`` or ``real``. To go on with an interrupted run, give
     what ``State.memory`` returned, and as ``earlier`` the clips made until then. On a GPU steps are replayed as graphs.
+    now : what tells the seconds of the budget.
 
     Raises FramiError when a setting is out of range or does not fit, at the call; BudgetError at the end where there
     was no time to learn.
@@ -121,7 +123,7 @@ def distill(
     _check(teacher, settings, clips)
     objective = None if settings.objective == "labels" else OBJECTIVES[settings.objective]
     student = new_student(teacher, settings.student, objective or OBJECTIVES["logits"], settings.seed)
-    return _run(teacher, settings, clips, objective, student, replay or ReplayConfig(), every, memory, earlier)
+    return _run(teacher, settings, clips, objective, student, replay or ReplayConfig(), every, memory, earlier, now)
 
 
 def _check(teacher: Teacher, settings: Settings, clips) -> None:
@@ -151,8 +153,8 @@ def _check(teacher: Teacher, settings: Settings, clips) -> None:
         durations(teacher, row(settings.recipe), None)
 
 
-def _run(teacher, settings, clips, objective, student, replay, every, memory, earlier) -> Iterator[State]:
-    clock = Clock(memory["seconds"] if memory else 0.0)
+def _run(teacher, settings, clips, objective, student, replay, every, memory, earlier, now) -> Iterator[State]:
+    clock = Clock(memory["seconds"] if memory else 0.0, now)
     clock.start()
     device = next(teacher.model.parameters()).device
     frames = _longest(teacher, settings, clips)

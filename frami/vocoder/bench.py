@@ -7,8 +7,7 @@ many rounds as the network's is: what the network itself is worth.
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,17 +113,6 @@ def stft_distance(made: Tensor, real: Tensor) -> float:
 def heard(teacher: Teacher, log_mel: Tensor) -> int:
     """Class that a teacher hears in Tensor[F, T]."""
     return int(teacher.model(log_mel[None, None]).logits.argmax())
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within, PyTorch computes on one processor core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 # --- the vocoders compared -------------------------------------------------------------------------------------------
