@@ -19,7 +19,7 @@ from frami.cli.distillation import seconds as read_seconds
 from frami.distill import OBJECTIVES, STUDENTS, Settings, distill, loop, new_student, objectives
 from frami.distill import bench as measure
 from frami.distill import run as runs
-from frami.distill.loop import Clock, Pace
+from frami.distill.loop import BudgetError, Clock, Pace
 from frami.distill.replay import NUMBERS, ReplayConfig, Store, draw_replay, noise_clips, split, texture
 from frami.errors import FramiError
 from frami.inversion.views import ViewConfig
@@ -258,6 +258,17 @@ def test_the_budget_is_kept_and_shared(tiny):
     *_, last = distill(tiny, Settings(student="nano", budget=budget, clips=8, batch=8, share=0.5), every=0.2)
     assert budget <= last.seconds < budget + 2
     assert last.clips >= 8 and last.steps > 5
+
+
+def test_clips_that_take_longer_than_the_budget_are_left(tiny):
+    """A thousand steps for the first clips: the run ends with its budget, not with them, and says what to do."""
+    slow = Settings(student="nano", recipe="deepinversion", budget=0.5, clips=8, batch=8)
+    seconds = iter(range(0, 1000))
+    seen = []
+    with pytest.raises(BudgetError, match="larger --budget"):
+        for state in distill(tiny, slow, every=0.0, now=lambda: 0.01 * next(seconds)):
+            seen.append((state.seconds, state.steps))
+    assert seen and seen[-1][0] < 0.6 and seen[-1][1] == 0
 
 
 def test_what_happens_between_two_states_is_not_counted():

@@ -32,7 +32,7 @@ def add(bench) -> None:
 
     sub = command(bench, "time-to-accuracy", _time, "Seconds from nothing to an accuracy on held-out real clips.")
     sub.add_argument("--teacher", default="fsdd", help="name of a bundled teacher, or path")
-    sub.add_argument("--recipes", type=names, default=["frami", "frami-fast", "cmi", "fast"])
+    sub.add_argument("--recipes", type=names, default=["frami", "frami-fast", "frami-flash", "cmi", "fast"])
     sub.add_argument("--student", default="tiny")
     sub.add_argument("--objective", default="frami")
     sub.add_argument("--budget", type=seconds, default=120.0, help="time of each run (default: 120s)")

@@ -18,7 +18,7 @@ def add(commands) -> None:
     sub.add_argument(
         "--objective", help="frami (default), logits, before, after, simkd, fitnet, attention; labels (real clips only)"
     )
-    sub.add_argument("--recipe", help="how clips are made (default: frami-fast); see frami synthesize --help")
+    sub.add_argument("--recipe", help="how clips are made (default: frami-flash); see frami synthesize --help")
     sub.add_argument("--bank", help="folder of a finished bank to learn from, instead of making clips")
     sub.add_argument(
         "--source", choices=["made", "real", "noise"], help="references: real training clips, or noise as input"

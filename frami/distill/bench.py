@@ -14,7 +14,7 @@ from frami.data import LogMels
 from frami.distill.loop import BudgetError, Settings, distill
 
 #: Published and own recipes of the table.
-METHODS = ("frami", "frami-fast", "cmi", "deepinversion", "dafl", "dfq", "zskt", "fast")
+METHODS = ("frami", "frami-fast", "frami-flash", "cmi", "deepinversion", "dafl", "dfq", "zskt", "fast")
 #: Objectives of the ablation, beside ``frami`` and ``logits``.
 OBJECTIVES_ALONE = ("before", "after", "simkd", "fitnet", "attention")
 
@@ -33,7 +33,7 @@ class Row:
 ROWS: tuple[Row, ...] = (
     *(Row(f"{m} + {o}", "methods", o, recipe=m) for m in METHODS for o in ("frami", "logits")),
     *(Row(f"frami + {o}", "objectives", o) for o in OBJECTIVES_ALONE),
-    *(Row(f"frami-fast + {o}", "objectives", o, "frami-fast") for o in OBJECTIVES_ALONE),
+    *(Row(f"frami-flash + {o}", "objectives", o, "frami-flash") for o in OBJECTIVES_ALONE),
     Row("real clips, from scratch", "references", "labels", source="real"),
     Row("real clips, logits", "references", "logits", source="real"),
     Row("real clips, frami", "references", "frami", source="real"),

@@ -44,7 +44,7 @@ class Settings:
     student: str = "tiny"
     objective: str = "frami"
     source: str = "made"
-    recipe: str = "frami-fast"
+    recipe: str = "frami-flash"
     budget: float | None = 120.0
     rounds: int = 12
     clips: int = 32
@@ -243,13 +243,15 @@ def _maker(teacher: Teacher, settings: Settings, student: Classifier, memory: di
 
 
 def _make(course: "_Course", maker: Iterator[Progress], every: float):
-    """One batch of clips; tells where it stands on the way. Returns the finished batch."""
+    """One batch of clips; tells where it stands on the way. Returns the finished batch, None where time ran out."""
     if callable(course.inversion):  # of the end of the last batch: the next one writes over it
         course.inversion = course.inversion()
     begin = told = course.clock.seconds
     for made in maker:
         if made.finished:
             break
+        if course.pace.over:
+            return None
         if course.clock.seconds - told >= every:
             yield from course.told(None)
             told = course.clock.seconds

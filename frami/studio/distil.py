@@ -52,7 +52,7 @@ def tab(board: Board, teacher: Teacher) -> dict:
     )
     recipes = gr.CheckboxGroup(
         boards.recipes(),
-        value=["frami-fast"],
+        value=["frami-flash"],
         label="Recipes",
         info="how the clips are made that they learn from",
         elem_id="distil-recipes",

@@ -26,6 +26,7 @@ RANGES = {
 
 _TITLES = {
     "frami-fast": "FRAMI fast",
+    "frami-flash": "FRAMI flash",
     "frami": "FRAMI",
     "cmi": "CMI",
     "deepinversion": "DeepInversion",
@@ -36,6 +37,7 @@ _TITLES = {
 }
 _SPECIAL = {
     "frami-fast": "FRAMI for little time: what the generator learnt goes on from batch to batch, and few steps do.",
+    "frami-flash": "FRAMI fast with half the steps: more clips, less sure ones, for students short of time.",
     "frami": "Each clip has to differ from all the others, and all begin at the mean spectrum that the teacher holds.",
     "cmi": "What FRAMI grew out of: clips have to differ from each other, in views that were made for photographs.",
     "deepinversion": "No generator: each point of the spectrogram is changed for itself, a penalty keeps it smooth.",
