@@ -92,6 +92,9 @@ _FAST = replace(
     source="frami, warm-started: the generator but its first layer is kept, few steps, no second view",
     weights=_FRAMI.weights | {"contrast": 0.0},
     steps=28,
+    lr=3e-3,
+    lr_latent=0.2,
+    past=0.8,
     keep="warm",
 )
 _FLASH = replace(
