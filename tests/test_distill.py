@@ -263,7 +263,7 @@ def test_the_budget_is_kept_and_shared(tiny):
 def test_clips_that_take_longer_than_the_budget_are_left(tiny):
     """A thousand steps for the first clips: the run ends with its budget, not with them, and says what to do."""
     slow = Settings(student="nano", recipe="deepinversion", budget=0.5, clips=8, batch=8)
-    seconds = iter(range(0, 1000))
+    seconds = iter(range(1000))
     seen = []
     with pytest.raises(BudgetError, match="larger --budget"):
         for state in distill(tiny, slow, every=0.0, now=lambda: 0.01 * next(seconds)):
