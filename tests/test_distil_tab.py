@@ -321,7 +321,7 @@ def test_an_empty_tab_invites_and_fits(open_page, width, theme):
     page.locator("#distil-objectives label", has_text="SimKD").click()
     page.wait_for_selector("#distil-start:has-text('2 students')")
     page.wait_for_selector("#distil-about:has-text('CVPR 2022')")
-    page.locator("#distil-recipes label", has_text="FRAMI fast").click()
+    page.locator("#distil-recipes label", has_text="FRAMI flash").click()
     page.wait_for_selector("#distil-start:disabled")
     shot(page, f"distil-empty-{width}-{theme}")
 

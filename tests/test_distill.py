@@ -268,7 +268,13 @@ def test_clips_that_take_longer_than_the_budget_are_left(tiny):
     with pytest.raises(BudgetError, match="larger --budget"):
         for state in distill(tiny, slow, every=0.0, now=lambda: 0.01 * next(seconds)):
             seen.append((state.seconds, state.steps))
-    assert seen and seen[-1][0] < 0.6 and seen[-1][1] == 0
+    assert seen[-1][0] < 0.6 and seen[-1][1] == 0
+    seconds = iter(range(1000))
+    states = []
+    with pytest.raises(BudgetError):  # over before the first sign of life: even so there is a state, a student
+        for state in distill(tiny, slow, every=60, now=lambda: 1.0 * next(seconds)):
+            states.append(state)
+    assert [state.steps for state in states] == [0]
 
 
 def test_what_happens_between_two_states_is_not_counted():

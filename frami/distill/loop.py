@@ -186,6 +186,7 @@ def _run(teacher, settings, clips, objective, student, replay, every, memory, ea
         yield from course.told(made)
         told = clock.seconds
     if settings.source == "made" and settings.budget and pace.batches <= 1 and learner.steps <= 1:
+        yield from course.told(None)
         raise BudgetError(
             f"the first clips alone took the budget of {settings.budget:g} s; give a larger --budget, fewer --clips "
             "or a faster --recipe"
