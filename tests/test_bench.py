@@ -106,12 +106,12 @@ def test_diversity_fills_what_is_missing(capsys, tmp_path, make_tree, monkeypatc
 
 
 def test_other_numbers_are_another_measurement():
-    from frami.cli.bench import _mark
+    from frami.inversion.recipes import mark
 
     frami = RECIPES["frami"]
-    assert _mark(frami) == _mark(replace(frami, source="elsewhere"))
-    assert _mark(frami) != _mark(replace(frami, steps=99))
-    assert _mark(frami) != _mark(RECIPES["frami-image-views"])
+    assert mark(frami) == mark(replace(frami, source="elsewhere"))
+    assert mark(frami) != mark(replace(frami, steps=99))
+    assert mark(frami) != mark(RECIPES["frami-image-views"])
 
 
 def test_two_processes_fill_one_file(tmp_path):

@@ -1,9 +1,8 @@
 """``frami bench``: measurements of speed, diversity and duration, each with the command that makes its page."""
 
-import hashlib
 import statistics
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -173,16 +172,11 @@ def _diversity(options) -> tuple[dict, list[str]]:
 
 def _key(teacher, recipe, seed: int, options) -> str:
     """Name of a measurement: another teacher, other numbers in a recipe or other settings make another name."""
+    from frami.inversion.recipes import mark
+
     folds = ",".join(teacher.card.split.get(options.split, [options.split]))
-    what = f"{recipe.name} {_mark(recipe)} {seed}" if recipe else "real"
+    what = f"{recipe.name} {mark(recipe)} {seed}" if recipe else "real"
     return f"{teacher.card.name} {teacher.card.sha256[:8]} {folds} {options.samples}x{options.batch} {what}"
-
-
-def _mark(recipe) -> str:
-    """Tells a recipe from itself with other numbers: of its settings, those that are not the usual ones."""
-    usual = {field.name: field.default for field in fields(recipe)}
-    own = {n: v for n, v in vars(recipe).items() if n not in ("name", "source", "ablation", "views") and v != usual[n]}
-    return hashlib.sha256(repr([sorted(own.items()), recipe.views]).encode()).hexdigest()[:8]
 
 
 def _tables(teachers, recipes, results, options) -> dict:

@@ -128,11 +128,14 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
 
 
 def key(teacher, row, base, seed: int, device: str) -> str:
-    """Name of a measurement: another teacher, device or setting makes another name."""
+    """Name of a measurement: another teacher, device or setting, other numbers in a recipe make another name."""
+    from frami.inversion.recipes import RECIPES, mark
+
     card = teacher.card
+    what = f"{row.name} {mark(RECIPES[row.recipe])}" if row.source == "made" else row.name
     how = f"share{base.share:g} lr{base.lr:g} pace{PACE}"
     common = f"{base.budget:g}s {base.student} {base.clips}x{base.batch} {how} {device}"
-    return f"{card.dataset} {','.join(card.split['test'])} {card.sha256[:8]} | {common} | {row.name} | {seed}"
+    return f"{card.dataset} {','.join(card.split['test'])} {card.sha256[:8]} | {common} | {what} | {seed}"
 
 
 def write(results, out: Path) -> list[str]:

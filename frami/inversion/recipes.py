@@ -1,6 +1,7 @@
 """Methods of inversion as rows of data. Adding one adds a row."""
 
-from dataclasses import dataclass, field, replace
+import hashlib
+from dataclasses import dataclass, field, fields, replace
 
 from frami.errors import FramiError
 from frami.inversion.views import ImageViewConfig, ViewConfig
@@ -213,3 +214,10 @@ def recipe(name: str) -> Recipe:
         return RECIPES[name]
     except KeyError:
         raise FramiError(f"no recipe '{name}'; choose one of: {', '.join(RECIPES)}") from None
+
+
+def mark(recipe: Recipe) -> str:
+    """Tells a recipe from itself with other numbers: of its settings, those that are not the usual ones."""
+    usual = {field.name: field.default for field in fields(recipe)}
+    own = {n: v for n, v in vars(recipe).items() if n not in ("name", "source", "ablation", "views") and v != usual[n]}
+    return hashlib.sha256(repr([sorted(own.items()), recipe.views]).encode()).hexdigest()[:8]
