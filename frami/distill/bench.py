@@ -62,7 +62,6 @@ def measure(
 ) -> dict:
     """One run to its end. Returns plain numbers: accuracy on ``test``, agreement with the teacher (whose answers there
     are ``own``) there and on unseen made clips, seconds, clips, steps."""
-    state = None
     with suppress(BudgetError):  # then the student knows nothing, which is what this budget gives
         for state in distill(
             teacher, wanted, training if wanted.source == "real" else None, every=0.2, now=clock(teacher)
@@ -84,7 +83,7 @@ def measure(
 
 def clock(teacher: Teacher) -> Callable[[], float]:
     """What tells the seconds of a budget: on one thread of a CPU the processor's, so that other work on the machine
-    does not shorten a run; else the wall's."""
+    shortens a run less; else the wall's."""
     alone = next(teacher.model.parameters()).device.type == "cpu" and torch.get_num_threads() == 1
     return time.process_time if alone else time.perf_counter
 
