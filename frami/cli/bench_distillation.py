@@ -163,13 +163,14 @@ Made by this command, which fills what is missing in `distillation.json` and wri
 
 Several such commands may run side by side, one for each core, and fill the same file; on one thread of a CPU the
 seconds are the processor's, so that other work on the machine shortens a run less (shared caches still slow it: on a
-busy machine `frami-fast` made a fifth fewer clips). Each run gets the same seconds of making and learning together, the
-same student and the same views on replay, so that a difference has one cause; clips are made at the pace that the
-method and the device allow: *clips* says how many. The rows of seed 0 were measured beside other work of various weight. What a run needs to get going counts
-too: batches that a method throws away at its start, on a GPU the recording of graphs (about a second a run). Accuracy
-is on held-out real recordings: mean ± sample standard deviation over the seeds, or one run. *Agreement*: with the
-teacher, on the same recordings. Settings were chosen on other held-out parts: of the digits the speaker yweweler, with
-a teacher that was trained on george, jackson and nicolas only; nothing was chosen on the recordings of this page."""
+busy machine `frami-fast` made a fifth fewer clips). Each run gets the same seconds of making and learning together,
+the same student and the same views on replay, so that a difference has one cause; clips are made at the pace that the
+method and the device allow: *clips* says how many. Rows that were measured beside other work, as the first runs here
+were, differ by that too. What a run needs to get going counts too: batches that a method throws away at its start, on
+a GPU the recording of graphs (about a second a run). Accuracy is on held-out real recordings: mean ± sample standard
+deviation over the seeds, or one run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on
+other held-out parts: of the digits the speaker yweweler, with a teacher that was trained on george, jackson and
+nicolas only; nothing was chosen on the recordings of this page."""
 
 
 def page(cells: list[dict], out: Path) -> list[str]:
