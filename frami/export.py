@@ -8,6 +8,9 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
+import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +30,11 @@ INPUTS = ("mel", "waveform")
 TOLERANCE = 1e-4
 #: Seconds of the clips that are compared; the first is shorter than a window.
 DURATIONS = (0.02, 0.13, 0.5, 1.0, 2.7, 6.0)
+#: Seconds that an export in a process of its own may take.
+PATIENCE = 300
+
+#: torch's exporter changes PyTorch for the whole process, which can crash what other threads compute meanwhile.
+_ONE = threading.Lock()
 
 
 class ExportError(FramiError):
@@ -75,12 +83,24 @@ def onnx(teacher: Teacher, path: Path, input: str = "mel") -> dict:
     and ``licence``. An existing file is replaced, once the new one has passed the comparison.
 
     Returns ``path``, ``bytes``, ``difference`` (largest of any logit from PyTorch's) and ``durations`` (seconds that
-    were compared). Raises ``ExportError``.
+    were compared). One export at a time; where other threads compute with torch, use ``onnx_apart``. Raises
+    ``ExportError``.
     """
     if input not in INPUTS:
         raise ExportError(f"no input '{input}'; choose one of: {', '.join(INPUTS)}")
     path = Path(path)
     _writable(path)
+    with _ONE:
+        difference = _onnx(teacher, path, input)
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "difference": difference,
+        "durations": list(DURATIONS),
+    }
+
+
+def _onnx(teacher: Teacher, path: Path, input: str) -> float:
     module = _Exported(teacher, input)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -94,12 +114,26 @@ def onnx(teacher: Teacher, path: Path, input: str = "mel") -> dict:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return {
-        "path": str(path),
-        "bytes": path.stat().st_size,
-        "difference": difference,
-        "durations": list(DURATIONS),
-    }
+    return difference
+
+
+def onnx_apart(source: str | Path, path: Path, input: str = "mel") -> None:
+    """``onnx`` of a checkpoint's file in a process of its own, for a server that computes in other threads meanwhile.
+
+    Raises ``ExportError`` with what the process said.
+    """
+    command = [sys.executable, "-m", "frami", "export", source, "--out", path, "--input", input, "--overwrite"]
+    paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    try:
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, env=environment
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"the export took more than {PATIENCE} s; try it when the machine is less busy") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"its process ended with status {done.returncode}"]
+        raise ExportError(said[-1].removeprefix("frami export: "))
 
 
 def safetensors(source: str | Path, path: str | Path) -> dict:

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from frami import checkpoints
 from frami.errors import FramiError
@@ -239,8 +240,11 @@ def curve(page, text, name):
 
 
 def saved(page, text, kind):
-    with page.expect_download(timeout=60_000) as waiting:
-        row(page, text).locator("select").select_option(kind)
+    try:
+        with page.expect_download(timeout=120_000) as waiting:
+            row(page, text).locator("select").select_option(kind)
+    except PlaywrightTimeout as error:
+        raise AssertionError(f"no file; the page says: {page.locator('.frami-distil').inner_text()}") from error
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,22 @@ def test_readme_shows_this_snippet():
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_two_exports_at_once_both_end(tiny_teacher, tmp_path):
+    teacher, paths = checkpoints.load(tiny_teacher), [tmp_path / f"{k}.onnx" for k in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda path: export.onnx(teacher, path), paths))
+    assert all(answers(path, torch.zeros(1, 1, 80, 9)).shape == (1, 4) for path in paths)
+
+
+def test_an_export_in_a_process_of_its_own(tiny_teacher, tmp_path):
+    export.safetensors(tiny_teacher, tmp_path / "tiny")
+    export.onnx_apart(tmp_path / "tiny.safetensors", tmp_path / "a.onnx", "waveform")
+    assert answers(tmp_path / "a.onnx", torch.zeros(1, 9000)).shape == (1, 4)
+    (tmp_path / "tiny.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ExportError, match="tiny"):
+        export.onnx_apart(tmp_path / "tiny.safetensors", tmp_path / "b.onnx")
 
 
 def test_export_a_run(tiny_teacher, tmp_path, capsys, monkeypatch):

@@ -97,6 +97,7 @@ class Board:
 
     def __post_init__(self):
         self._exported = lru_cache(maxsize=8)(self._export)
+        self._exporting = threading.Lock()
 
     def of(self, name: str) -> list[Run]:
         """A teacher's runs, newest first."""
@@ -207,7 +208,8 @@ class Board:
         stem = f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
         if kind == "safetensors":
             return f"{stem}.zip", _zip(run.folder, stem)
-        content = self._exported(run.id, kind, checkpoints.read_card(run.folder / "student").sha256)
+        with self._exporting:  # one process at a time, and none for what another click has asked for
+            content = self._exported(run.id, kind, checkpoints.read_card(run.folder / "student").sha256)
         return f"{stem}{'-mel' if kind == 'onnx-mel' else ''}.onnx", content
 
     def _export(self, id: str, kind: str, sha256: str) -> bytes:
@@ -215,7 +217,8 @@ class Board:
 
         with TemporaryDirectory() as folder:
             path = Path(folder) / "student.onnx"
-            export.onnx(self.student(id), path, input="mel" if kind == "onnx-mel" else "waveform")
+            source = self.queue.get(id).folder / "student.safetensors"
+            export.onnx_apart(source, path, input="mel" if kind == "onnx-mel" else "waveform")
             return path.read_bytes()
 
 
