@@ -179,6 +179,7 @@ def page(cells: list[dict], out: Path) -> list[str]:
     sections: dict[tuple, list[dict]] = {}
     for cell in cells:
         sections.setdefault(tuple(cell[name] for name in _SECTION), []).append(cell)
+    lines += [*overview(sections), *verdicts(sections)]
     for kind, found in sorted(sections.items()):
         dataset, held, student, budget, device, at_once, batch, *_ = kind
         teacher = found[0]["teacher"]
@@ -200,6 +201,78 @@ def page(cells: list[dict], out: Path) -> list[str]:
             draw(grouped(found), teacher, f"{dataset}, {held} held out: {student}, {budget:g} s a run", picture)
             lines += ["", f"![Accuracy of each row]({picture.name})"]
     return lines
+
+
+def overview(sections: dict[tuple, list[dict]]) -> list[str]:
+    """A table for each student, budget and device: every method's clips, with the answer alone and with the hidden
+    states, on each data set."""
+    lines = []
+    for shared, found in _alike(sections).items():
+        accuracy = {place: {runs[0]["row"]: runs for runs in grouped(cells)} for place, cells in found.items()}
+        student, budget, device, *_ = shared
+        heads = [f"{place}, {what}" for place in accuracy for what in ("answer", "hidden states")]
+        lines += [
+            "",
+            f"## All together: `{student}`, {budget:g} s on {device}",
+            "",
+            "Accuracy in % with the answer alone (`logits`) and with the hidden states reused (`frami`):",
+            "",
+            f"| clips by | {' | '.join(heads)} |",
+            f"|---|{'---|' * len(heads)}",
+        ]
+        for label, rows in _pairs():
+            if any(row in there for there in accuracy.values() for row in rows):
+                shown = [_share(there.get(row, []), "accuracy") for there in accuracy.values() for row in rows]
+                lines.append(f"| {label} | {' | '.join(shown)} |")
+    return lines
+
+
+def verdicts(sections: dict[tuple, list[dict]]) -> list[str]:
+    """Each data set's best method in a sentence: beside the best published recipe, the real clips and the teacher."""
+    lines = []
+    for kind, cells in sorted(sections.items()):
+        by_row = {runs[0]["row"]: [100 * run["accuracy"] for run in runs] for runs in grouped(cells)}
+        mean = {row: statistics.fmean(values) for row, values in by_row.items()}
+        own = [row for row in mean if row.startswith("frami") and row.endswith("+ frami")]
+        others = [row for row in mean if "+" in row and not row.startswith("frami")]
+        real = [row for row in mean if row.startswith("real")]
+        if not (own and others and real):
+            continue
+        best, other, bound = (max(rows, key=mean.__getitem__) for rows in (own, others, real))
+        ahead = mean[best] - mean[other]
+        lines.append(
+            f"- {kind[0]}, {kind[1]} held out, {kind[3]:g} s: `{best}` {mean[best]:.1f}; best published recipe "
+            f"`{other}` {mean[other]:.1f} ({ahead:+.1f}, {_apart(by_row[best], by_row[other])}); `{bound}` "
+            f"{mean[bound]:.1f} ({mean[best] - mean[bound]:+.1f}); teacher {100 * cells[0]['teacher']:.1f} "
+            f"({mean[best] - 100 * cells[0]['teacher']:+.1f})."
+        )
+    return ["", "FRAMI's best row, in points of accuracy:", "", *lines] if lines else []
+
+
+def _apart(a: list[float], b: list[float]) -> str:
+    """Whether two rows' runs differ by more than their spread."""
+    if min(len(a), len(b)) < 2:
+        return "one run: no spread yet"
+    spread = statistics.stdev(a) + statistics.stdev(b)
+    return "outside the spread" if abs(statistics.fmean(a) - statistics.fmean(b)) > spread else "within the spread"
+
+
+def _alike(sections: dict[tuple, list[dict]]) -> dict[tuple, dict[str, list[dict]]]:
+    """Sections that differ in the recordings only: by what they share, by data set (and what is held out)."""
+    found: dict[tuple, dict[str, list[dict]]] = {}
+    for kind, cells in sorted(sections.items()):
+        dataset, held, student, budget, device, at_once, batch, _, pace = kind
+        alike = found.setdefault((student, budget, device, at_once, batch, pace), {})
+        alike[f"{dataset} ({held})" if dataset in alike else dataset] = cells
+    return found
+
+
+def _pairs() -> list[tuple[str, tuple[str, str]]]:
+    from frami.distill.bench import METHODS
+
+    sources = [("*real training clips*", "real clips, "), ("*noise*", "noise, ")]
+    named = [(f"`{name}`", f"{name} + ") for name in METHODS] + sources
+    return [(label, (f"{start}logits", f"{start}frami")) for label, start in named]
 
 
 def grouped(cells: list[dict]) -> list[list[dict]]:
@@ -242,14 +315,16 @@ def _reading(groups: list[list[dict]]) -> list[str]:
     ]
 
 
-def _line(runs: list[dict]) -> str:
-    def figure(name: str) -> str:
-        values = [run[name] for run in runs]
-        spread = f" ± {statistics.stdev(values) * 100:.1f}" if len(values) > 1 else ""
-        return f"{statistics.fmean(values) * 100:.1f}{spread}"
+def _share(runs: list[dict], name: str) -> str:
+    """Mean ± sample standard deviation in %, one run's value alone, a dash for none."""
+    values = [100 * run[name] for run in runs]
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{spread}" if values else "–"
 
+
+def _line(runs: list[dict]) -> str:
     middle = [f"{statistics.fmean(run[name] for run in runs):,.0f}" for name in ("clips", "steps", "parameters")]
-    cells = [f"`{runs[0]['row']}`", figure("accuracy"), figure("agreement"), *middle, str(len(runs))]
+    cells = [f"`{runs[0]['row']}`", _share(runs, "accuracy"), _share(runs, "agreement"), *middle, str(len(runs))]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -1,0 +1,70 @@
+"""The page of distillations says what was measured."""
+
+import json
+from pathlib import Path
+
+from frami.cli.bench_distillation import page
+
+ROOT = Path(__file__).parents[1]
+
+
+def cells(dataset: str, rows: dict[str, list[float]], budget: float = 60.0) -> list[dict]:
+    shared = {
+        "dataset": dataset, "held_out": "1", "student": "tiny", "budget": budget, "device": "CPU", "at_once": 8,
+        "batch": 8, "weights": "0", "pace": 2, "teacher": 0.9, "group": "methods", "agreement": 0.5, "clips": 16,
+        "steps": 100, "parameters": 7,
+    }  # fmt: skip
+    return [
+        shared | {"row": row, "seed": seed, "accuracy": value}
+        for row, values in rows.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_data_sets_stand_beside_one_another_with_their_spread(tmp_path):
+    measured = [
+        *cells("esc10", {"frami + frami": [0.8, 0.7], "frami + logits": [0.5]}),
+        *cells("fsdd", {"frami + frami": [0.9], "noise, logits": [0.1, 0.1]}),
+        *cells("fsdd", {"frami + frami": [0.95]}, budget=600.0),
+    ]
+    lines = page(measured, tmp_path / "page.md")
+    start = lines.index("## All together: `tiny`, 60 s on CPU")
+    assert lines[start + 4 : start + 8] == [
+        "| clips by | esc10, answer | esc10, hidden states | fsdd, answer | fsdd, hidden states |",
+        "|---|---|---|---|---|",
+        "| `frami` | 50.0 | 75.0 ± 7.1 | – | 90.0 |",
+        "| *noise* | – | – | 10.0 ± 0.0 | – |",
+    ]
+    assert "| `frami` | – | 95.0 |" in lines[lines.index("## All together: `tiny`, 600 s on CPU") :]
+
+
+def test_a_verdict_counts_the_spread(tmp_path):
+    rows = {
+        "frami + frami": [0.80, 0.82, 0.81],
+        "frami-flash + logits": [0.99, 0.99, 0.99],
+        "cmi + frami": [0.70, 0.80, 0.75],
+        "real clips, logits": [0.84, 0.84, 0.84],
+    }
+    text = "\n".join(page(cells("fsdd", rows), tmp_path / "page.md"))
+    assert (
+        "`frami + frami` 81.0; best published recipe `cmi + frami` 75.0 (+6.0, within the spread); "
+        "`real clips, logits` 84.0 (-3.0); teacher 90.0 (-9.0)." in text
+    ), "6.0 points are no more than 1 + 5"
+    rows["cmi + frami"] = [0.70, 0.71, 0.72]
+    assert "(+10.0, outside the spread)" in "\n".join(page(cells("fsdd", rows), tmp_path / "page.md"))
+    rows["cmi + frami"] = [0.71]
+    assert "one run: no spread yet" in "\n".join(page(cells("fsdd", rows), tmp_path / "page.md"))
+
+
+def test_page_and_readme_show_what_was_measured(tmp_path):
+    """The page is what the figures beside it make, and README's tables of distillations are the page's."""
+    folder = ROOT / "docs" / "results"
+    lines = page(list(json.loads((folder / "distillation.json").read_text()).values()), tmp_path / "distillation.md")
+    assert (folder / "distillation.md").read_text() == "\n".join(lines) + "\n"
+    assert all((folder / picture.name).exists() for picture in tmp_path.glob("*.png"))
+    readme = (ROOT / "README.md").read_text().splitlines()
+    starts = [k for k, line in enumerate(readme) if line.startswith("| clips by |") and ", hidden states |" in line]
+    assert starts
+    for start in starts:
+        table = "\n".join(readme[start : readme.index("", start)])
+        assert f"{table}\n\n" in "\n".join(lines), table
