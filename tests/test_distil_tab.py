@@ -330,6 +330,31 @@ def test_an_empty_tab_invites_and_fits(open_page, width, theme):
     shot(page, f"distil-empty-{width}-{theme}")
 
 
+def test_quick_ticks_all_count(open_page):
+    """Also those that come while the studio still answers the one before: here it takes half a second to."""
+    page = opened(open_page())
+    page.evaluate(
+        """() => {
+            const asked = window.fetch;
+            window.fetch = async (...what) => {
+                const reply = await asked(...what);
+                if (String(what[0]?.url ?? what[0]).includes("/run/")) await new Promise(done => setTimeout(done, 500));
+                return reply;
+            };
+        }"""
+    )
+    for wanted in ("7 students", "Distil a student"):
+        page.evaluate(
+            """async () => {
+                for (const box of [...document.querySelectorAll('#distil-objectives input')].slice(1)) {
+                    box.click();
+                    await new Promise(done => setTimeout(done, 60));
+                }
+            }"""
+        )
+        page.wait_for_selector(f"#distil-start:has-text('{wanted}')", timeout=10_000)
+
+
 def test_a_killed_studio_finds_its_run_again_and_resume_finishes_it(browser, tmp_path, budget):
     def visit(address):
         page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()

@@ -83,13 +83,13 @@ def tab(board: Board, teacher: Teacher) -> dict:
 def connect(parts: dict, board: Board, teacher: gr.Radio) -> None:
     """What a click does."""
     event = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    # A tick while the one before is being answered counts too, and the last one has the last word.
+    latest = event | {"trigger_mode": "always_last"}
     ticked = [parts["sizes"], parts["objectives"], parts["recipes"]]
-    plan = {"inputs": [*ticked, parts["budget"]], "outputs": [parts["start"], parts["about"]], **event}
-    for group in ticked:
-        group.input(_plan, **plan)
-    parts["budget"].change(_plan, **plan)
-    parts["preset"].input(lambda seconds: seconds, parts["preset"], parts["budget"], **event)
-    parts["budget"].input(_preset, parts["budget"], parts["preset"], **event)
+    happened = [*(group.input for group in ticked), parts["budget"].change]
+    gr.on(happened, _plan, [*ticked, parts["budget"]], [parts["start"], parts["about"]], **latest)
+    parts["preset"].input(lambda seconds: seconds, parts["preset"], parts["budget"], **latest)
+    parts["budget"].input(_preset, parts["budget"], parts["preset"], **latest)
 
     def begin(name, sizes, objectives, recipes, budget, seed) -> dict:
         try:

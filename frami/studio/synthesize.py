@@ -221,7 +221,8 @@ def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choi
     suited = [classes, shortest, longest]
     chosen = {"inputs": [teacher_choice, method], "show_progress": "hidden", **event}
     teacher_choice.change(suit_teacher, outputs=suited, **chosen)
-    method.input(suit_recipe, outputs=[about, steps, *sliders.values(), *suited], **chosen)
+    fitted = [about, steps, *sliders.values(), *suited]
+    method.input(suit_recipe, outputs=fitted, trigger_mode="always_last", **chosen)
     started = generate.click(
         start,
         [teacher_choice, method, classes, samples, shortest, longest, steps, seed, voice, *sliders.values()],
