@@ -3,15 +3,15 @@
 import json
 from pathlib import Path
 
-from frami.cli.bench_distillation import page
+from frami.cli.distillation_page import page
 
 ROOT = Path(__file__).parents[1]
 
 
-def cells(dataset: str, rows: dict[str, list[float]], budget: float = 60.0) -> list[dict]:
+def cells(dataset: str, rows: dict[str, list[float]], budget: float = 60.0, held: str = "1") -> list[dict]:
     shared = {
-        "dataset": dataset, "held_out": "1", "student": "tiny", "budget": budget, "device": "CPU", "at_once": 8,
-        "batch": 8, "weights": "0", "pace": 2, "teacher": 0.9, "group": "methods", "agreement": 0.5, "clips": 16,
+        "dataset": dataset, "held_out": held, "student": "tiny", "budget": budget, "device": "CPU", "at_once": 8,
+        "batch": 8, "weights": held, "pace": 2, "teacher": 0.9, "group": "methods", "agreement": 0.5, "clips": 16,
         "steps": 100, "parameters": 7,
     }  # fmt: skip
     return [
@@ -54,6 +54,29 @@ def test_a_verdict_counts_the_spread(tmp_path):
     assert "(+10.0, outside the spread)" in "\n".join(page(cells("fsdd", rows), tmp_path / "page.md"))
     rows["cmi + frami"] = [0.71]
     assert "one run: no spread yet" in "\n".join(page(cells("fsdd", rows), tmp_path / "page.md"))
+
+
+def test_parts_held_out_in_turn_share_a_table(tmp_path):
+    measured = [
+        *cells("esc10", {"frami + frami": [0.8, 0.7], "cmi + frami": [0.5], "noise, logits": [0.1]}),
+        *cells("esc10", {"frami + frami": [0.85], "cmi + frami": [0.65]}, held="2"),
+        *cells("fsdd", {"frami + frami": [0.9]}),
+    ]
+    lines = page(measured, tmp_path / "page.md")
+    start = lines.index("## esc10: 2 parts held out in turn, `tiny`, 60 s on CPU")
+    assert lines[start + 4 : start + 11] == [
+        "| row | 1 | 2 | all |",
+        "|---|---|---|---|",
+        "| *teacher* | 90.0 | 90.0 | 90.0 ± 0.0 |",
+        "| `frami + frami` | 75.0 | 85.0 | 80.0 ± 7.1 |",
+        "| `cmi + frami` | 50.0 | 65.0 | 57.5 ± 10.6 |",
+        "",
+        "`frami + frami`, in points of accuracy above the others, part by part: `cmi + frami` +22.5 ± 3.5; "
+        "`teacher` -10.0 ± 7.1.",
+    ]
+    assert "| `frami` | – | 75.0 ± 7.1 | – | 90.0 |" in lines, "the first part alone stands beside other data sets"
+    assert "## esc10: 1 held out" in lines
+    assert "## esc10: 2 held out" not in lines
 
 
 def test_page_and_readme_show_what_was_measured(tmp_path):

@@ -1,0 +1,278 @@
+"""The page of distillations: tables, sentences and pictures of what ``frami bench distillation`` measured."""
+
+import re
+import statistics
+from pathlib import Path
+
+from frami.cli.parts import save_picture
+
+
+def write(results, out: Path) -> list[str]:
+    """Write the page (and its pictures) of everything that has been measured; returns its lines."""
+    lines = page(list(results.cells.values()), out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return lines
+
+
+_SECTION = ("dataset", "held_out", "student", "budget", "device", "at_once", "batch", "weights", "pace")
+
+#: Runs of each row that the finished table has.
+SEEDS = 3
+
+_READING = """\
+# Distillation without data
+
+Made by this command, which fills what is missing in `distillation.json` and writes this page:
+
+    OMP_NUM_THREADS=1 frami bench distillation --budget 120s --data FOLDER
+
+Several such commands may run side by side, one for each core, and fill the same file; on one thread of a CPU the
+seconds are the processor's, so that other work on the machine shortens a run less (shared caches still slow it: on a
+busy machine `frami-fast` made a fifth fewer clips). Each run gets the same seconds of making and learning together,
+the same student and the same views on replay, so that a difference has one cause; clips are made at the pace that the
+method and the device allow: *clips* says how many. Rows that were measured beside other work, as the first runs here
+were, differ by that too. What a run needs to get going counts too: batches that a method throws away at its start, on
+a GPU the recording of graphs (about a second a run). Accuracy is on held-out real recordings: mean ± sample standard
+deviation over the seeds, or one run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on
+other held-out parts: of the digits the speaker yweweler, with a teacher that was trained on george, jackson and
+nicolas only; nothing was chosen on the recordings of this page."""
+
+
+def page(cells: list[dict], out: Path) -> list[str]:
+    """The tables of these measurements, a section for each data set, student, budget and device; where several parts
+    of a data set were held out in turn, the first alone has a section, and one table sets all of them side by side."""
+    lines = _READING.splitlines()
+    sections: dict[tuple, list[dict]] = {}
+    for cell in cells:
+        sections.setdefault(tuple(cell[name] for name in _SECTION), []).append(cell)
+    turns = in_turn(sections)
+    first = {kinds[0]: sections[kinds[0]] for kinds in turns.values()}
+    lines += [*overview(first), *verdicts(first), *every_part(sections)]
+    for kind, found in sorted(first.items()):
+        dataset, held, student, budget, device, at_once, batch, *_ = kind
+        teacher = found[0]["teacher"]
+        lines += [
+            "",
+            f"## {dataset}: {held} held out",
+            "",
+            f"Teacher {teacher:.1%}. Student `{student}`, {budget:g} s a run on {device}. The command's options: "
+            f"`--budget {budget:g}s --clips {at_once} --batch {batch} --student {student}`.",
+            "",
+            "| row | accuracy | agreement | clips | steps | parameters | runs |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        lines += [_line(rows) for rows in grouped(found)]
+        lines += [*_open(grouped(found)), *_reading(grouped(found))]
+        where = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+        picture = out.with_name(f"{out.stem}-{dataset}-{held}-{student}-{budget:g}s-{where}.png")
+        if len(grouped(found)) > 1:
+            draw(grouped(found), teacher, f"{dataset}, {held} held out: {student}, {budget:g} s a run", picture)
+            lines += ["", f"![Accuracy of each row]({picture.name})"]
+    return lines
+
+
+def overview(sections: dict[tuple, list[dict]]) -> list[str]:
+    """A table for each student, budget and device: every method's clips, with the answer alone and with the hidden
+    states, on each data set."""
+    lines = []
+    for shared, found in _alike(sections).items():
+        accuracy = {place: {runs[0]["row"]: runs for runs in grouped(cells)} for place, cells in found.items()}
+        student, budget, device, *_ = shared
+        heads = [f"{place}, {what}" for place in accuracy for what in ("answer", "hidden states")]
+        lines += [
+            "",
+            f"## All together: `{student}`, {budget:g} s on {device}",
+            "",
+            "Accuracy in % with the answer alone (`logits`) and with the hidden states reused (`frami`):",
+            "",
+            f"| clips by | {' | '.join(heads)} |",
+            f"|---|{'---|' * len(heads)}",
+        ]
+        for label, rows in _pairs():
+            if any(row in there for there in accuracy.values() for row in rows):
+                shown = [_share(there.get(row, []), "accuracy") for there in accuracy.values() for row in rows]
+                lines.append(f"| {label} | {' | '.join(shown)} |")
+    return lines
+
+
+def verdicts(sections: dict[tuple, list[dict]]) -> list[str]:
+    """Each data set's best method in a sentence: beside the best published recipe, the real clips and the teacher."""
+    lines = []
+    for kind, cells in sorted(sections.items()):
+        by_row = {runs[0]["row"]: [100 * run["accuracy"] for run in runs] for runs in grouped(cells)}
+        mean = {row: statistics.fmean(values) for row, values in by_row.items()}
+        own = [row for row in mean if row.startswith("frami") and row.endswith("+ frami")]
+        others = [row for row in mean if "+" in row and not row.startswith("frami")]
+        real = [row for row in mean if row.startswith("real")]
+        if not (own and others and real):
+            continue
+        best, other, bound = (max(rows, key=mean.__getitem__) for rows in (own, others, real))
+        ahead = mean[best] - mean[other]
+        lines.append(
+            f"- {kind[0]}, {kind[1]} held out, {kind[3]:g} s: `{best}` {mean[best]:.1f}; best published recipe "
+            f"`{other}` {mean[other]:.1f} ({ahead:+.1f}, {_apart(by_row[best], by_row[other])}); `{bound}` "
+            f"{mean[bound]:.1f} ({mean[best] - mean[bound]:+.1f}); teacher {100 * cells[0]['teacher']:.1f} "
+            f"({mean[best] - 100 * cells[0]['teacher']:+.1f})."
+        )
+    return ["", "FRAMI's best row, in points of accuracy:", "", *lines] if lines else []
+
+
+def in_turn(sections: dict[tuple, list[dict]]) -> dict[tuple, list[tuple]]:
+    """The sections that differ in the part held out only, in order, by what they share."""
+    found: dict[tuple, list[tuple]] = {}
+    for kind in sorted(sections):
+        dataset, _, student, budget, device, at_once, batch, _, pace = kind
+        found.setdefault((dataset, student, budget, device, at_once, batch, pace), []).append(kind)
+    return found
+
+
+def every_part(sections: dict[tuple, list[dict]]) -> list[str]:
+    """A table for each data set whose parts were held out in turn: the rows that were run on all of them."""
+    lines = []
+    for shared, kinds in in_turn(sections).items():
+        if len(kinds) == 1:
+            continue
+        dataset, student, budget, device, *_ = shared
+        parts = [{runs[0]["row"]: runs for runs in grouped(sections[kind])} for kind in kinds]
+        means = {
+            row: [100 * statistics.fmean(run["accuracy"] for run in part[row]) for part in parts]
+            for row in parts[0]
+            if all(row in part for part in parts)
+        }
+        teacher = [100 * sections[kind][0]["teacher"] for kind in kinds]
+        lines += [
+            "",
+            f"## {dataset}: {len(kinds)} parts held out in turn, `{student}`, {budget:g} s on {device}",
+            "",
+            "Accuracy in %, of each part the mean of its runs; each part has a teacher that never heard it. Last, mean "
+            "± standard deviation over the parts:",
+            "",
+            f"| row | {' | '.join(kind[1] for kind in kinds)} | all |",
+            f"|---|{'---|' * len(kinds)}---|",
+            *(
+                f"| {label} | {' | '.join(f'{value:.1f}' for value in values)} | {_spread(values)} |"
+                for label, values in [("*teacher*", teacher), *((f"`{row}`", values) for row, values in means.items())]
+            ),
+            *_part_by_part(means | {"teacher": teacher}),
+        ]
+    return lines
+
+
+def _part_by_part(means: dict[str, list[float]]) -> list[str]:
+    """FRAMI's best row beside each of the others, by the differences on each part."""
+    own = [row for row in means if row.startswith("frami") and row.endswith("+ frami")]
+    if not own:
+        return []
+    best = max(own, key=lambda row: statistics.fmean(means[row]))
+    others = [row for row in means if not row.startswith("frami")]
+    said = [f"`{row}` {_spread([a - b for a, b in zip(means[best], means[row], strict=True)], '+')}" for row in others]
+    return ["", f"`{best}`, in points of accuracy above the others, part by part: {'; '.join(said)}."]
+
+
+def _spread(values: list[float], sign: str = "") -> str:
+    return f"{statistics.fmean(values):{sign}.1f} ± {statistics.stdev(values):.1f}"
+
+
+def _apart(a: list[float], b: list[float]) -> str:
+    """Whether two rows' runs differ by more than their spread."""
+    if min(len(a), len(b)) < 2:
+        return "one run: no spread yet"
+    spread = statistics.stdev(a) + statistics.stdev(b)
+    return "outside the spread" if abs(statistics.fmean(a) - statistics.fmean(b)) > spread else "within the spread"
+
+
+def _alike(sections: dict[tuple, list[dict]]) -> dict[tuple, dict[str, list[dict]]]:
+    """Sections that differ in the recordings only: by what they share, by data set (and what is held out)."""
+    found: dict[tuple, dict[str, list[dict]]] = {}
+    for kind, cells in sorted(sections.items()):
+        dataset, held, student, budget, device, at_once, batch, _, pace = kind
+        alike = found.setdefault((student, budget, device, at_once, batch, pace), {})
+        alike[f"{dataset} ({held})" if dataset in alike else dataset] = cells
+    return found
+
+
+def _pairs() -> list[tuple[str, tuple[str, str]]]:
+    from frami.distill.bench import METHODS
+
+    sources = [("*real training clips*", "real clips, "), ("*noise*", "noise, ")]
+    named = [(f"`{name}`", f"{name} + ") for name in METHODS] + sources
+    return [(label, (f"{start}logits", f"{start}frami")) for label, start in named]
+
+
+def grouped(cells: list[dict]) -> list[list[dict]]:
+    """Runs of the same row together, in the order of the table."""
+    from frami.distill.bench import ROWS
+
+    rows = [[cell for cell in cells if cell["row"] == row.name] for row in ROWS]
+    return [found for found in rows if found]
+
+
+def _open(groups: list[list[dict]]) -> list[str]:
+    """What has not been measured yet, in a sentence."""
+    from frami.distill.bench import ROWS
+
+    there = {runs[0]["row"] for runs in groups}
+    missing = [f"`{row.name}`" for row in ROWS if row.name not in there]
+    few = min(len(runs) for runs in groups)
+    said = [f"no run yet of {', '.join(missing)}"] if missing else []
+    said += [f"{few} of {SEEDS} seeds" if few < SEEDS else ""]
+    said = [part for part in said if part]
+    return ["", f"Still open: {'; '.join(said)}."] if said else []
+
+
+def _reading(groups: list[list[dict]]) -> list[str]:
+    """What reusing the hidden states is worth to each method, where both objectives were run."""
+    by_row = {runs[0]["row"]: statistics.fmean(run["accuracy"] for run in runs) for runs in groups}
+    gains = {
+        name.removesuffix(" + logits"): 100 * (by_row[name.replace("logits", "frami")] - value)
+        for name, value in by_row.items()
+        if name.endswith(" + logits") and name.replace("logits", "frami") in by_row
+    }
+    if not gains:
+        return []
+    listed = ", ".join(f"`{name}` {gain:+.1f}" for name, gain in gains.items())
+    mean = statistics.fmean(gains.values())
+    return [
+        "",
+        "Hidden states reused (`frami`) instead of the answer alone (`logits`), in points of accuracy: "
+        f"{listed}; mean {mean:+.1f}.",
+    ]
+
+
+def _share(runs: list[dict], name: str) -> str:
+    """Mean ± sample standard deviation in %, one run's value alone, a dash for none."""
+    values = [100 * run[name] for run in runs]
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{spread}" if values else "–"
+
+
+def _line(runs: list[dict]) -> str:
+    middle = [f"{statistics.fmean(run[name] for run in runs):,.0f}" for name in ("clips", "steps", "parameters")]
+    cells = [f"`{runs[0]['row']}`", _share(runs, "accuracy"), _share(runs, "agreement"), *middle, str(len(runs))]
+    return "| " + " | ".join(cells) + " |"
+
+
+_COLOURS = {"methods": "#b5306f", "objectives": "#6f1d4d", "references": "#7b7285"}
+
+
+def draw(groups: list[list[dict]], teacher: float, title: str, path: Path) -> None:
+    """Bars of each row's accuracy with its spread, the teacher's as a line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    means = [100 * statistics.fmean(run["accuracy"] for run in runs) for runs in groups]
+    spread = [100 * statistics.stdev(run["accuracy"] for run in runs) if len(runs) > 1 else 0 for runs in groups]
+    figure, axes = plt.subplots(figsize=(7.2, 0.6 + 0.22 * len(groups)), layout="constrained")
+    places = range(len(groups))
+    axes.barh(places, means, xerr=spread, color=[_COLOURS[runs[0]["group"]] for runs in groups], height=0.72)
+    axes.axvline(100 * teacher, color="#2b2533", linestyle="--", linewidth=1, label="teacher")
+    axes.set_yticks(places, [runs[0]["row"] for runs in groups], fontsize=7)
+    axes.invert_yaxis()
+    axes.set(xlabel="accuracy on held-out recordings in %", xlim=(0, 100))
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.legend(frameon=False, fontsize=7, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    save_picture(figure, path)
