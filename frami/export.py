@@ -24,6 +24,7 @@ from frami import checkpoints
 from frami.audio import MelSpec
 from frami.checkpoints import Teacher
 from frami.errors import FramiError
+from frami.home import child_environment
 
 INPUTS = ("mel", "waveform")
 #: Largest difference of a logit from PyTorch's that is let pass.
@@ -123,11 +124,9 @@ def onnx_apart(source: str | Path, path: Path, input: str = "mel") -> None:
     Raises ``ExportError`` with what the process said.
     """
     command = [sys.executable, "-m", "frami", "export", source, "--out", path, "--input", input, "--overwrite"]
-    paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
         done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, env=environment
+            list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, env=child_environment()
         )
     except subprocess.TimeoutExpired as error:
         raise ExportError(f"the export took more than {PATIENCE} s; try it when the machine is less busy") from error

@@ -16,3 +16,9 @@ def home() -> Path:
 def data_folder(given: str | Path | None = None) -> Path:
     """Folder that holds ``fsdd/``, ``ESC-50/``, …: the given one, ``FRAMI_DATA``, or ``data`` in ``home()``."""
     return Path(given or os.environ.get("FRAMI_DATA") or home() / "data").expanduser()
+
+
+def child_environment() -> dict[str, str]:
+    """Environment for a Python process of our own, which finds this package wherever it is started from."""
+    paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from frami.errors import FramiError
+from frami.home import child_environment
 from frami.runs import Run, Runs
 
 KIND = "distill"
@@ -24,7 +24,6 @@ PATIENCE = 20
 #: What a run's process is called with, followed by the run's id.
 COMMAND = (sys.executable, "-m", "frami.leash", KIND, "--run")
 _TICK = 0.25
-_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 class Queue:
@@ -169,14 +168,13 @@ class Queue:
     def _run(self, run: Run) -> None:
         """One run from its start to its end, in a process of its own that ends with this one."""
         run.folder.mkdir(parents=True, exist_ok=True)
-        paths = [str(_PACKAGE), os.environ.get("PYTHONPATH", "")]
         with (run.folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*self._command, run.id],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env=child_environment(),
                 start_new_session=True,
             )
             told = False
