@@ -352,6 +352,11 @@ class Results:
     def get(self, key: str) -> dict | None:
         return self.cells.get(key)
 
+    def renewed(self, key: str) -> dict | None:
+        """As ``get``, after another look at the file: other processes may fill it too."""
+        self.cells |= self._read()
+        return self.get(key)
+
     def put(self, key: str, value: dict) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from frami import checkpoints, data, models, teachers
-from frami.checkpoints import Teacher
+from frami.checkpoints import Card, Teacher
 from frami.data import LogMels
 from frami.device import threads
 
@@ -128,12 +129,8 @@ def _agreement(
 ) -> float | None:
     """Share of the clips that a student hears as its teacher does; None without a teacher, or where that is not here
     any more."""
-    name = getattr(classifier.card, "teacher", "")
-    if not name:
-        return None
-    try:
-        path = checkpoints.resolve(name)
-    except checkpoints.CheckpointError:
+    path = teacher_of(classifier.card)
+    if path is None:
         return None
     teacher = checkpoints.load(path, next(classifier.model.parameters()).device)
     if teacher.classes != classifier.classes:
@@ -143,3 +140,15 @@ def _agreement(
         clips = data.load(dataset, ",".join(folds), data_folder, teacher.spec)
     heard = teachers.embed(teacher, clips).heard
     return float((heard == logits.argmax(1)).float().mean())
+
+
+def teacher_of(card: Card) -> Path | None:
+    """Path of the teacher that a student learnt from: where it was then, or by its name, and with the same weights as
+    far as the student's card tells; None where it is not here."""
+    weights = card.training.get("teacher_sha256", "")
+    for name in filter(None, (card.training.get("teacher"), card.teacher)):
+        with suppress(checkpoints.CheckpointError):
+            path = checkpoints.resolve(name)
+            if not weights or checkpoints.read_card(path).sha256 == weights:
+                return path
+    return None

@@ -139,6 +139,17 @@ def test_the_page_is_told_what_changed_and_a_run_keeps_its_colour(queue):
             board.file(id, kind)
 
 
+def test_runs_at_work_or_waiting_are_listed_however_many_are_newer(queue, monkeypatch):
+    monkeypatch.setattr(board_module, "MOST", 2)
+    old, *_, new = runs = [queue.add(str(k), SETTINGS) for k in range(5)]
+    board = Board(queue, checkpoints.load, ["fsdd"])
+    assert {row["id"] for row in board.value("fsdd")["runs"]} == {run.id for run in runs}, "all of them wait"
+    for run in runs[1:]:
+        queue.stop(run.id)
+    listed = [row["id"] for row in board.value("fsdd")["runs"]]
+    assert listed == [new.id, runs[3].id, old.id], "the newest two, and the one that waits"
+
+
 def test_long_curves_are_thinned_and_end_where_they_end(queue, monkeypatch):
     monkeypatch.setattr(board_module, "POINTS", 10)
     run = queue.add("a", SETTINGS)
@@ -312,6 +323,24 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
     row(page, "nano").locator(".delete").click()
     row(page, "nano").locator(".delete", has_text="Really").click()
     page.wait_for_function("document.querySelector('.frami-distil').dataset.runs === '1'")
+
+
+def test_with_recordings_at_hand_the_students_accuracy_is_told(
+    browser, start_studio, open_page, make_tree, tmp_path, budget
+):
+    make_tree("fsdd", tmp_path)
+    with start_studio(tmp_path) as address:
+        page = open_page(address=address)
+        begin(page, budget, "micro")
+        wait(page, "micro", "finished", 120)
+        shares = [value for _, value in curve(page, "micro", "accuracy")]
+        assert shares and all(0 <= value <= 1 and value * 10 == pytest.approx(round(value * 10)) for value in shares)
+        assert page.locator(".frami-distil .segments label").first.inner_text() == "Accuracy"
+        head = page.locator(".frami-distil table thead").inner_text()
+        assert "on held-out recordings" in head and "unseen made clips" in head
+        assert "No recordings" not in page.locator(".frami-distil .beside").inner_text()
+        shot(page, "distil-recordings")
+        page.close()
 
 
 @pytest.mark.parametrize("width, theme", [(390, "dark"), (1400, "light")])

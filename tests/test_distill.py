@@ -444,6 +444,106 @@ def test_a_run_interrupted_where_it_hurts_goes_on(fresh_home, tiny_teacher, wher
     assert sorted(bank.asked.tolist()) == sorted(i % 4 for i in range(24))
 
 
+@pytest.mark.parametrize("recipe", ["frami-flash", "dafl"])
+def test_a_resumed_run_ends_as_one_that_was_never_stopped(fresh_home, tiny_teacher, recipe, monkeypatch):
+    """The same weights, bit for bit: moments, learning rates and chance go on where they were."""
+    monkeypatch.setattr(runs, "TELL", 0.0)
+    settings = Settings(**(QUICK | {"recipe": recipe, "rounds": 5, "steps": 8}))
+
+    def student(stop_at: int | None) -> torch.Tensor:
+        store = Runs()
+        id = runs.begin(runs.Asked(str(tiny_teacher), settings), store)
+
+        def report(state, _) -> None:
+            if state.steps >= stop_at:
+                raise KeyboardInterrupt
+
+        if stop_at:
+            with pytest.raises(KeyboardInterrupt):
+                runs.work(id, store, report=report, keep=0.0)
+            assert 16 <= torch.load(store.get(id).folder / "state.pt", weights_only=True)["steps"] < 40
+        runs.work(id, store)
+        model = checkpoints.load(store.get(id).folder / "student").model
+        return torch.cat([p.flatten() for p in model.parameters()])
+
+    assert torch.equal(student(16), student(None))
+
+
+def test_what_makes_clips_looks_at_the_present_student(tiny, monkeypatch):
+    """But for a recipe that brings a companion of its own."""
+    looked_at = []
+    real = loop.invert
+
+    def watched(*arguments, student, **options):
+        looked_at.append(student)
+        return real(*arguments, student=student, **options)
+
+    monkeypatch.setattr(loop, "invert", watched)
+    *_, last = distill(tiny, Settings(**(QUICK | {"rounds": 1})))
+    assert looked_at == [last.student]
+    loop._maker(tiny, Settings(recipe="zskt"), last.student, None)
+    assert looked_at[1] is None
+
+
+def test_two_runs_at_once_do_no_harm(tmp_path, fresh_home, tiny_teacher):
+    outs = [tmp_path / "one", tmp_path / "two"]
+    options = ["--student", "nano", "--rounds", "3", "--clips", "8", "--steps", "6", "--batch", "8", "--keep", "0.2"]
+    command = [sys.executable, "-m", "frami", "distill", "--teacher", str(tiny_teacher), *options, "--json"]
+    processes = [
+        subprocess.Popen([*command, "--out", str(out)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for out in outs
+    ]
+    values = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    assert len({value["run"] for value in values}) == 2
+    weights = []
+    for out, value in zip(outs, values, strict=True):
+        assert value["steps"] == 18 and value["clips"] == len(banks.load(out / "bank")) == 24
+        assert Runs().get(value["run"]).status == "finished"
+        assert [step for step, _, _ in Runs().metrics(value["run"])["answer"]][-1] == 18
+        weights.append((out / "student.safetensors").read_bytes())
+    assert weights[0] == weights[1], "the same settings and seed, undisturbed"
+
+
+def test_a_run_says_which_teacher_and_only_what_it_used(capsys, tmp_path, fresh_home, tiny_teacher):
+    """A student of one's own teacher is compared with that one, also where another has its name."""
+    from frami.evaluation import teacher_of
+
+    out = tmp_path / "run"
+    quick = ["--student", "nano", "--steps", 3, "--batch", 8, "--rounds", 2]
+    run(capsys, "distill", "--teacher", tiny_teacher, *quick, "--clips", 8, "--out", out, "--json")
+    card = checkpoints.read_card(out / "student")
+    own = checkpoints.read_card(tiny_teacher)
+    assert teacher_of(card) == tiny_teacher and card.evaluation.split()[-1] == card.training["run"]
+    assert card.training["recipe"] == "frami-flash" and card.training["made_clips"] == 16
+    other = tmp_path / "home" / "checkpoints" / "tiny"
+    checkpoints.save(other, models.build("nano", 4), replace(own, accuracy=0.1))
+    assert teacher_of(card) == tiny_teacher
+    assert teacher_of(replace(card, training=card.training | {"teacher": "/gone/tiny"})) is None, "not the other one"
+    assert teacher_of(replace(card, training={})) == other, "a card that does not tell: by its name"
+
+    second = tmp_path / "second"
+    run(capsys, "distill", "--teacher", tiny_teacher, *quick, "--bank", out / "bank", "--out", second)
+    told = checkpoints.read_card(second / "student").training
+    assert told["source"] == "bank" and not {"recipe", "clips", "share"} & set(told)
+    assert json.loads((second / "settings.json").read_text())["bank"] == str(out / "bank")
+    shard = next((out / "bank" / "shards").glob("shard-00000*"))
+    shard.write_bytes(shard.read_bytes()[:-9])
+    third = ["--bank", out / "bank", "--out", tmp_path / "third"]
+    status, text, err = run(capsys, "distill", "--teacher", tiny_teacher, *quick, *third)
+    assert status == 0 and f"left out of the bank: shards/{shard.name}" in text, err
+    status, _, err = run(capsys, "distill", "--teacher", "fsdd", *quick, "--bank", out / "bank")
+    assert status == 2 and "of other classes" in err
+
+
+def test_a_student_learns_what_real_recordings_are_from_made_ones(real_data, fresh_home):
+    """Of a speaker that the teacher never heard, after a few rounds."""
+    settings = Settings(budget=None, rounds=6, clips=32, steps=40)
+    store = Runs()
+    value = runs.work(runs.begin(runs.Asked("fsdd", settings), store), store, data_folder=real_data)
+    assert value["accuracy"] > 0.5 and value["confusion_of"] == "real"
+    assert sum(map(sum, value["confusion"])) == 500
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -456,6 +556,8 @@ def test_a_run_interrupted_where_it_hurts_goes_on(fresh_home, tiny_teacher, wher
         (["--teacher", "fsdd", "--bank", "nowhere"], "nowhere"),
         (["--resume", "ffffffffffff"], "no run"),
         (["--resume"], "needs the run"),
+        (["--teacher", "fsdd", "--data", "nowhere"], "nowhere"),
+        (["--teacher", "fsdd", "--source", "noise", "--recipe", "cmi"], "leave out --recipe"),
         (["--resume", "ffffffffffff", "--student", "tiny"], "leave out --student"),
         (["--resume", "ffffffffffff", "--budget", "9s"], "leave out --budget"),
     ],
@@ -497,9 +599,65 @@ def test_the_benchmark_fills_what_is_missing(capsys, tmp_path, fresh_home, make_
     assert status == 0, err
     both = json.loads(text)["cells"]
     assert status == 0 and len(both) == 4 and first.items() <= both.items(), err
+    assert {cell["numbers"] for cell in both.values()} == {row.numbers for row in measure.chosen(rows.split(","))}
     page = out.read_text()
     assert "`real clips, from scratch`" in page and "frami bench distillation" in page and ".png" in page
     assert list(tmp_path.glob("page-fsdd-*.png"))
+
+
+CELL = {
+    "dataset": "fsdd", "held_out": "theo", "student": "nano", "budget": 1.0, "device": "CPU", "at_once": 4, "batch": 4,
+    "weights": "0", "pace": 2, "numbers": "", "group": "references", "seed": 0, "teacher": 0.9, "accuracy": 0.5,
+    "agreement": 0.5, "clips": 4, "steps": 4, "parameters": 4,
+}  # fmt: skip
+
+
+def test_a_row_that_ends_without_a_clip_is_run_once(capsys, tmp_path, fresh_home, make_tree, monkeypatch):
+    make_tree("fsdd", tmp_path)
+    monkeypatch.setattr(measure, "warm", lambda *_: None)
+    options = ["bench", "distillation", "--teachers", "fsdd", "--rows", "dfq + logits", "--data", tmp_path, "--json"]
+    for clips, runs_done in ((0, 1), (4, 3)):
+        monkeypatch.setattr(measure, "measure", lambda *_, clips=clips: CELL | {"clips": clips})
+        status, text, err = run(capsys, *options, "--out", tmp_path / f"page{clips}.md")
+        assert status == 0 and len(json.loads(text)["cells"]) == runs_done, err
+
+
+def test_what_another_process_has_measured_meanwhile_is_not_measured_again(
+    capsys, tmp_path, fresh_home, make_tree, monkeypatch
+):
+    from frami.cli import bench_distillation
+
+    make_tree("fsdd", tmp_path)
+    out = tmp_path / "page.md"
+    names, done = iter("ab"), []
+
+    def measured(*_):
+        results = json.loads(out.with_suffix(".json").read_text()) if out.with_suffix(".json").exists() else {}
+        out.with_suffix(".json").write_text(json.dumps(results | {"b": CELL | {"row": "noise, frami"}}))
+        done.append(next(names))
+        return dict(CELL)
+
+    monkeypatch.setattr(measure, "measure", measured)
+    monkeypatch.setattr(measure, "warm", lambda *_: None)
+    monkeypatch.setattr(bench_distillation, "key", lambda teacher, row, *_: "b" if "frami" in row.name else "a")
+    options = ["--teachers", "fsdd", "--rows", "noise", "--seeds", 1, "--data", tmp_path, "--out", out, "--json"]
+    status, text, err = run(capsys, "bench", "distillation", *options)
+    assert status == 0 and set(json.loads(text)["cells"]) == {"a", "b"}, err
+    assert done == ["a"], "the second was there when its turn came"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["distillation", "--teachers", "fsdd,nobody"], "nobody"),
+        (["distillation", "--rows", "magic"], "no such row"),
+        (["time-to-accuracy", "--recipes", "frami-fast,magic"], "no recipe"),
+    ],
+)
+def test_a_wrong_name_ends_a_benchmark_before_it_begins(capsys, tmp_path, fresh_home, command, message):
+    out = ["--out", tmp_path / "page.md"] if command[0] == "distillation" else []
+    status, _, err = run(capsys, "bench", *command, "--data", tmp_path, *out)
+    assert status == 2 and message in err and len(err.strip().splitlines()) == 1
 
 
 def test_time_to_accuracy_counts_from_nothing(capsys, tmp_path, fresh_home, make_tree):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from frami.cli.distillation_page import page
+from frami.distill.bench import ROWS
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,8 +15,9 @@ def cells(dataset: str, rows: dict[str, list[float]], budget: float = 60.0, held
         "batch": 8, "weights": held, "pace": 2, "teacher": 0.9, "group": "methods", "agreement": 0.5, "clips": 16,
         "steps": 100, "parameters": 7,
     }  # fmt: skip
+    numbers = {row.name: row.numbers for row in ROWS}
     return [
-        shared | {"row": row, "seed": seed, "accuracy": value}
+        shared | {"row": row, "seed": seed, "accuracy": value, "numbers": numbers[row]}
         for row, values in rows.items()
         for seed, value in enumerate(values)
     ]
@@ -77,6 +79,28 @@ def test_parts_held_out_in_turn_share_a_table(tmp_path):
     assert "| `frami` | – | 75.0 ± 7.1 | – | 90.0 |" in lines, "the first part alone stands beside other data sets"
     assert "## esc10: 1 held out" in lines
     assert "## esc10: 2 held out" not in lines
+
+
+def test_only_what_still_holds_is_shown(tmp_path):
+    new = cells("fsdd", {"frami + frami": [0.9], "cmi + frami": [0.1]})
+    old = [cell | {"numbers": "other", "accuracy": 0.2} for cell in new]
+    other = [cell | {"weights": "2", "teacher": 0.8, "accuracy": 0.5} for cell in new]
+    lines = page([*old, *new], tmp_path / "page.md")
+    assert "| `frami` | – | 90.0 |" in lines, "not the mean with what another recipe of this name did"
+    lines = page([*new, *other], tmp_path / "page.md")
+    assert not any("in turn" in line for line in lines), "two teachers, the same speaker held out"
+    assert lines.count("## fsdd: 1 held out") == 2
+    assert len(set(tmp_path.glob("*.png"))) == 2
+
+
+def test_a_student_without_clips_is_marked(tmp_path):
+    measured = [cell | {"clips": 0} for cell in cells("fsdd", {"dfq + frami": [0.1]})]
+    lines = page([*measured, *cells("fsdd", {"frami + frami": [0.9]})], tmp_path / "page.md")
+    assert "| `dfq` | – | 10.0 † |" in lines and "| `frami` | – | 90.0 |" in lines
+    assert sum(line.startswith("† No clip") for line in lines) == 2
+    seeds = cells("fsdd", {row.name: [0.9] * 3 for row in ROWS if row.name != "dfq + frami"})
+    assert not any("Still open" in line for line in page([*measured, *seeds], tmp_path / "page.md")), "once is enough"
+    assert any("2 of 3 seeds" in line for line in page([*measured, *seeds[1:-1]], tmp_path / "page.md"))
 
 
 def test_page_and_readme_show_what_was_measured(tmp_path):

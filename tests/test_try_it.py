@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import BROWSER_FLAGS, chromium
 
 from frami import checkpoints, hearing, models, samples
 from frami.audio import MelSpec
@@ -18,6 +19,7 @@ from frami.studio.try_it import Panel
 from tests.apps import app
 
 ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "assets" / "samples" / "fsdd" / "four-en-us.flac"
 ARTEFACTS = ROOT / "test-artefacts"
 SPEC = MelSpec()
 
@@ -215,6 +217,28 @@ def test_own_sounds_are_answered_or_refused_in_words(open_page, tmp_path):
     upload(page, sound(tmp_path / "short.wav", 0.04))
     page.wait_for_selector(".frami-try:has-text('far too short')")
     shot(page, "try-refused")
+
+
+def test_what_the_microphone_hears_is_answered(browser, open_page, tmp_path):
+    """Recorded in the page, from a device that the browser feigns: a digit said over and over."""
+    soundfile.write(tmp_path / "said.wav", np.tile(soundfile.read(SAMPLE)[0], 3), soundfile.info(SAMPLE).samplerate)
+    flags = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={tmp_path / 'said.wav'}",
+    ]
+    window = browser.browser_type.launch(executable_path=chromium(), args=[*BROWSER_FLAGS, *flags])
+    try:
+        page = opened(open_page(context=window.new_context(permissions=["microphone"])))
+        page.locator("#try-sound button.record-button").click()
+        page.wait_for_timeout(1500)
+        page.locator("#try-sound button.stop-button:visible").click()
+        shown = answered(page)
+        assert shown.locator(".network").count() == 1 + page.locator("#try-students label").count()
+        assert "Your sound" in shown.inner_text() and "Resampled" in shown.locator(".notes").inner_text()
+        shot(page, "try-microphone")
+    finally:
+        window.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

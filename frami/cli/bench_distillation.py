@@ -20,7 +20,7 @@ def add(bench) -> None:
     sub.add_argument("--teachers", type=names, help="default: all bundled ones")
     sub.add_argument("--rows", type=names, help="beginnings of rows' names (default: all), e.g. 'frami +,cmi'")
     sub.add_argument("--student", default="tiny")
-    sub.add_argument("--budget", type=seconds, default=60.0, help="time of each run (default: 60s)")
+    sub.add_argument("--budget", type=seconds, default=120.0, help="time of each run (default: 120s)")
     sub.add_argument("--clips", type=whole(1), default=32, help="clips made at once")
     sub.add_argument("--batch", type=whole(2), default=32, help="clips of a training step")
     sub.add_argument("--seeds", type=whole(1), default=3, help="runs of each, seeds 0, 1, …")
@@ -79,6 +79,8 @@ def _teachers(options, device):
     from frami.teachers import train_teacher
 
     listed = options.teachers or [card.name for card in checkpoints.bundled("teacher")]
+    for name in listed:  # a wrong name is told before the first of many hours
+        checkpoints.read_card(checkpoints.resolve(name))
     for name in listed:
         if not options.folds:
             yield checkpoints.load(name, device)
@@ -118,6 +120,11 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
     own = train.evaluate(teacher.model, test, batch=128)
     measure.warm(teacher, base)
     for seed, row in missing:
+        if results.renewed(key(teacher, row, base, seed, device)) is not None:
+            continue  # another process has done it meanwhile
+        others = (results.get(key(teacher, row, base, other, device)) for other in range(options.seeds))
+        if row.source == "made" and any(cell and not cell["clips"] for cell in others):
+            continue  # without a clip in the time, all seeds are alike: once is enough
         with progress_bar("%", f"{name}: {row.name}, seed {seed}") as bar:
             found = measure.measure(teacher, measure.settings(row, base, seed), training, test, own, moved(bar))
         what = {"row": row.name, "group": row.group, "seed": seed, "teacher_name": name, "device": device}
@@ -125,16 +132,15 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
         more = {
             "budget": base.budget, "student": base.student, "dataset": teacher.card.dataset, "held_out": held,
             "at_once": base.clips, "batch": base.batch, "weights": teacher.card.sha256[:8], "pace": PACE,
+            "numbers": row.numbers,
         }  # fmt: skip
         results.put(key(teacher, row, base, seed, device), found | what | more)
 
 
 def key(teacher, row, base, seed: int, device: str) -> str:
     """Name of a measurement: another teacher, device or setting, other numbers in a recipe make another name."""
-    from frami.inversion.recipes import RECIPES, mark
-
     card = teacher.card
-    what = f"{row.name} {mark(RECIPES[row.recipe])}" if row.source == "made" else row.name
+    what = f"{row.name} {row.numbers}".strip()
     how = f"share{base.share:g} lr{base.lr:g} pace{PACE}"
     common = f"{base.budget:g}s {base.student} {base.clips}x{base.batch} {how} {device}"
     return f"{card.dataset} {','.join(card.split['test'])} {card.sha256[:8]} | {common} | {what} | {seed}"
@@ -145,10 +151,13 @@ def _time(options) -> tuple[dict, list[str]]:
     from frami.device import describe, pick
     from frami.distill import Settings
     from frami.distill import bench as measure
+    from frami.inversion import recipe
     from frami.teachers import recordings
 
     device = pick(options.device)
     teacher = checkpoints.load(options.teacher, device)
+    for name in options.recipes:
+        recipe(name)
     with progress_bar("clip", "real clips") as bar:
         test = recordings(teacher, None, "test", options.data, moved(bar))
     base = Settings(

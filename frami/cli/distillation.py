@@ -82,7 +82,7 @@ def _distill(options) -> tuple[dict, list[str]]:
         f"{run.name}: {on}{same}; {value['parameters']:,} parameters, {value['clips']} clips, {value['steps']} steps, "
         f"{value['seconds']:.0f} s"
     )
-    return value | {"folder": str(run.folder)}, [line, f"run {id}: {run.folder}"]
+    return value | {"folder": str(run.folder)}, [line, *value["notes"], f"run {id}: {run.folder}"]
 
 
 @contextmanager
@@ -124,6 +124,10 @@ def _which(options, store) -> str:
     if options.bank and options.source:
         raise FramiError("give --bank or --source, not both")
     given["source"] = "bank" if options.bank else options.source or "made"
+    idle = [f"--{name}" for name in ("recipe", "clips", "share") if name in given]
+    if given["source"] != "made" and idle:
+        which = "--bank" if options.bank else f"--source {options.source}"
+        raise FramiError(f"with {which} no clips are made; leave out {', '.join(idle)}")
     if options.rounds:
         given |= {"budget": None, "rounds": options.rounds}
     elif options.budget:
@@ -148,3 +152,5 @@ def check(wanted, data_folder) -> None:
 
     teacher = checkpoints.load(wanted.teacher)
     distill(teacher, wanted.settings, runs.source(teacher, wanted, data_folder))
+    if data_folder is not None:
+        runs.held_out(teacher, data_folder)

@@ -149,6 +149,10 @@ def _check(teacher: Teacher, settings: Settings, clips) -> None:
         raise FramiError(f"source '{settings.source}' and the clips that were given do not fit")
     if isinstance(clips, Bank) and clips.spec != teacher.spec:
         raise FramiError("this bank's spectrograms have another front-end than this teacher's")
+    if isinstance(clips, Bank) and tuple(clips.manifest["classes"]) != tuple(teacher.classes):
+        raise FramiError(
+            "this bank's clips are of other classes than this teacher's; was it made with another teacher?"
+        )
     if settings.source == "made":
         durations(teacher, row(settings.recipe), None)
 

@@ -50,7 +50,10 @@ class Asked:
         return cls(values["teacher"], Settings(**{k: v for k, v in values.items() if k in known}), values.get("bank"))
 
     def to_dict(self) -> dict:
-        return {"teacher": self.teacher, **self.settings.to_dict()} | ({"bank": self.bank} if self.bank else {})
+        """As stored; without what only says how clips are made where none are."""
+        values = {"teacher": self.teacher, **self.settings.to_dict()} | ({"bank": self.bank} if self.bank else {})
+        making = () if self.settings.source == "made" else ("recipe", "clips", "share")
+        return {name: value for name, value in values.items() if name not in making}
 
     @property
     def name(self) -> str:
@@ -117,6 +120,7 @@ class _Run:
         self.writer: banks.Writer | None = None
         self.accuracy: float | None = None
         self.keep = keep
+        self.notes: tuple[str, ...] = ()
         self.told = self.kept = self.tried = -math.inf
         self.effort = 0.0
 
@@ -124,6 +128,8 @@ class _Run:
         folder = self.folder
         folder.mkdir(parents=True, exist_ok=True)
         clips = source(self.teacher, self.asked, self.data_folder)
+        if isinstance(clips, Bank):
+            self.notes = tuple(f"left out of the bank: {damaged}" for damaged in clips.damaged)
         earlier = None
         if self.asked.settings.source == "made":
             if self.saved is not None:  # made after the last checkpoint: the run makes these anew
@@ -223,8 +229,10 @@ class _Run:
             clips=0 if self.test is None else len(self.test),
             licence=card.licence,
             data_licence=card.data_licence,
-            training=self.asked.to_dict() | {"made_clips": state.clips, "steps_done": state.steps, "run": self.id},
-            evaluation=f"frami evaluate {card.name}-{s.student}",
+            training=self.asked.to_dict()
+            | {"teacher_sha256": card.sha256, "run": self.id}
+            | {"made_clips" if s.source in ("made", "bank") else "clips": state.clips, "steps_done": state.steps},
+            evaluation=f"frami evaluate {self.id}",
             seconds=card.seconds,
             teacher=card.name,
             agreement=round(state.agreement, 4) if known else None,
@@ -240,7 +248,7 @@ class _Run:
             "seconds": round(state.seconds, 1),
             "clips": state.clips,
             "steps": state.steps,
-            "notes": list(state.notes),
+            "notes": [*self.notes, *state.notes],
         } | measured(self.teacher, state.student, self.folder, self.test)
         _write(self.folder / RESULT, json.dumps(result, indent=1).encode())
         self.store.finish(self.id, result)
@@ -249,12 +257,15 @@ class _Run:
 
 
 def held_out(teacher: Teacher, data_folder: str | Path | None) -> LogMels | None:
-    """Real clips that the teacher never heard in training, None where none are at hand."""
+    """Real clips that the teacher never heard in training; None for a teacher of no data set, and where no folder was
+    named and none are at hand. Raises DataError for a named folder without them."""
     if not teacher.card.dataset:
         return None
     try:
         return recordings(teacher, None, "test", data_folder)
     except FramiError:
+        if data_folder is not None:
+            raise
         return None
 
 

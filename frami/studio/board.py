@@ -25,7 +25,7 @@ from frami.runs import Run
 from frami.studio import methods, view
 from frami.studio.queue import Queue
 
-#: Runs that the page lists at most, the newest.
+#: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
 MOST = 40
 #: Colours of curves that the page has.
 COLOURS = 10
@@ -101,7 +101,10 @@ class Board:
 
     def of(self, name: str) -> list[Run]:
         """A teacher's runs, newest first."""
-        return [run for run in self.queue.all() if run.settings.get("teacher") == name][:MOST]
+        waiting = self.queue.waiting()
+        runs = [run for run in self.queue.all() if run.settings.get("teacher") == name]
+        over = ("finished", "failed", "stopped")
+        return [run for place, run in enumerate(runs) if place < MOST or self.queue.status(run, waiting) not in over]
 
     def value(self, name: str, seen: dict | None = None) -> dict:
         """All runs of a teacher; curves and results only of those that changed since ``seen`` ({id: stamp})."""
