@@ -583,6 +583,7 @@ def test_the_rows_are_every_method_objective_and_reference():
     assert {f"frami + {o}" for o in OBJECTIVES} <= set(names)
     assert {row.source for row in measure.ROWS if row.group == "references"} == {"real", "noise"}
     assert [row.name for row in measure.chosen(["cmi"])] == ["cmi + frami", "cmi + logits"]
+    assert [row.name for row in measure.chosen(["real clips frami"])] == ["real clips, frami"]
 
 
 def test_the_benchmark_fills_what_is_missing(capsys, tmp_path, fresh_home, make_tree):

@@ -18,7 +18,11 @@ def add(bench) -> None:
         bench, "distillation", _distillation, "Students of every method on each teacher; fills what is missing."
     )
     sub.add_argument("--teachers", type=names, help="default: all bundled ones")
-    sub.add_argument("--rows", type=names, help="beginnings of rows' names (default: all), e.g. 'frami +,cmi'")
+    sub.add_argument(
+        "--rows",
+        type=names,
+        help="beginnings of rows' names, without their commas (default: all), e.g. 'frami +,cmi,real clips logits'",
+    )
     sub.add_argument("--student", default="tiny")
     sub.add_argument("--budget", type=seconds, default=120.0, help="time of each run (default: 120s)")
     sub.add_argument("--clips", type=whole(1), default=32, help="clips made at once")

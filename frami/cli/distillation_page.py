@@ -39,7 +39,11 @@ throws away at its start (twenty of `dafl`, `dfq`, `zskt` and `fast`; `dfq` and 
 not the student measured here), on a GPU the recording of graphs (about a second a run). Accuracy is on held-out real
 recordings: mean ± sample standard deviation over the seeds, or one run. *Agreement*: with the teacher, on the same
 recordings. Settings were chosen on other held-out parts: of the digits the speaker yweweler, with a teacher that was
-trained on george, jackson and nicolas only; nothing was chosen on the recordings of this page."""
+trained on george, jackson and nicolas only; nothing was chosen on the recordings of this page. For such
+measurements (with `--data FOLDER`, too):
+
+    frami train-teacher --dataset fsdd --train george,jackson,nicolas --test yweweler --epochs 25 --out dev
+    frami bench distillation --teachers dev --rows "frami-flash + frami" --out dev.md"""
 
 #: Behind the accuracy of runs that ended before their first clips.
 _NOTHING = " †"

@@ -49,8 +49,12 @@ ROWS: tuple[Row, ...] = (
 
 
 def chosen(names: Sequence[str] | None) -> list[Row]:
-    """Rows whose name begins with one of ``names``; all of them for None."""
-    return [row for row in ROWS if names is None or any(row.name.startswith(name) for name in names)]
+    """Rows whose name begins with one of ``names``, commas aside; all of them for None."""
+    return [row for row in ROWS if names is None or any(_plain(row.name).startswith(_plain(name)) for name in names)]
+
+
+def _plain(name: str) -> str:
+    return name.replace(",", "")
 
 
 def settings(row: Row, base: Settings, seed: int) -> Settings:
