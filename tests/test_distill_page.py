@@ -40,6 +40,25 @@ def test_data_sets_stand_beside_one_another_with_their_spread(tmp_path):
     assert "| `frami` | – | 95.0 |" in lines[lines.index("## All together: `tiny`, 600 s on CPU") :]
 
 
+def test_objectives_on_the_same_clips_stand_beside_one_another(tmp_path):
+    measured = [
+        *cells(
+            "esc10", {"frami-flash + frami": [0.8], "frami-flash + logits": [0.5], "frami-flash + simkd": [0.6, 0.8]}
+        ),
+        *cells("fsdd", {"frami-flash + logits": [0.9], "frami + logits": [0.1]}),
+    ]
+    lines = page(measured, tmp_path / "page.md")
+    start = lines.index("## What is learnt from the clips of `frami-flash`: `tiny`, 60 s on CPU")
+    assert lines[start + 2 : start + 7] == [
+        "| objective | esc10 | fsdd |",
+        "|---|---|---|",
+        "| `frami` | 80.0 | – |",
+        "| `logits` | 50.0 | 90.0 |",
+        "| `simkd` | 70.0 ± 14.1 | – |",
+    ]
+    assert not any("clips of `frami`" in line for line in lines), "nothing to compare there"
+
+
 def test_a_verdict_counts_the_spread(tmp_path):
     rows = {
         "frami + frami": [0.80, 0.82, 0.81],
@@ -110,8 +129,9 @@ def test_page_and_readme_show_what_was_measured(tmp_path):
     assert (folder / "distillation.md").read_text() == "\n".join(lines) + "\n"
     assert all((folder / picture.name).exists() for picture in tmp_path.glob("*.png"))
     readme = (ROOT / "README.md").read_text().splitlines()
-    starts = [k for k, line in enumerate(readme) if line.startswith("| clips by |") and ", hidden states |" in line]
-    assert starts
+    heads = ("| clips by | esc10, answer |", "| objective | esc10 |")
+    starts = [k for k, line in enumerate(readme) if line.startswith(heads)]
+    assert len({readme[k] for k in starts}) >= 2
     for start in starts:
         table = "\n".join(readme[start : readme.index("", start)])
         assert f"{table}\n\n" in "\n".join(lines), table

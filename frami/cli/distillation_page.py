@@ -59,7 +59,7 @@ def page(cells: list[dict], out: Path) -> list[str]:
         sections.setdefault(tuple(cell[name] for name in _SECTION), []).append(cell)
     turns, drawn = in_turn(sections), set()
     first = {kinds[0]: sections[kinds[0]] for kinds in turns.values()}
-    lines += [*overview(first), *verdicts(first), *every_part(sections)]
+    lines += [*overview(first), *objectives(first), *verdicts(first), *every_part(sections)]
     for kind, found in sorted(first.items()):
         dataset, held, student, budget, device, at_once, batch, *_ = kind
         teacher = found[0]["teacher"]
@@ -117,6 +117,36 @@ def overview(sections: dict[tuple, list[dict]]) -> list[str]:
                 shown = [_accuracy(there.get(row, [])) for there in accuracy.values() for row in rows]
                 table.append(f"| {label} | {' | '.join(shown)} |")
         lines += _noted(table)
+    return lines
+
+
+def objectives(sections: dict[tuple, list[dict]]) -> list[str]:
+    """A table for each student, budget and device: what each objective makes of the same recipe's clips."""
+    from frami.distill import OBJECTIVES
+    from frami.distill.bench import OBJECTIVES_ALONE
+
+    lines = []
+    for shared, found in _alike(sections).items():
+        accuracy = {place: {runs[0]["row"]: runs for runs in grouped(cells)} for place, cells in found.items()}
+        student, budget, device, *_ = shared
+        for recipe in ("frami", "frami-flash"):
+            there = {row for rows in accuracy.values() for row in rows}
+            if not there & {f"{recipe} + {name}" for name in OBJECTIVES_ALONE}:
+                continue
+            rows = [(name, f"{recipe} + {name}") for name in OBJECTIVES if f"{recipe} + {name}" in there]
+            lines += [
+                "",
+                f"## What is learnt from the clips of `{recipe}`: `{student}`, {budget:g} s on {device}",
+                "",
+                f"| objective | {' | '.join(accuracy)} |",
+                f"|---|{'---|' * len(accuracy)}",
+                *_noted(
+                    [
+                        f"| `{name}` | {' | '.join(_accuracy(p.get(row, [])) for p in accuracy.values())} |"
+                        for name, row in rows
+                    ]
+                ),
+            ]
     return lines
 
 
