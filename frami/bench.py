@@ -345,17 +345,21 @@ class Results:
 
     def _read(self) -> dict[str, dict]:
         try:
-            return json.loads(self.path.read_text()) if self.path.exists() else {}
+            found = json.loads(self.path.read_text()) if self.path.exists() else {}
+            if not isinstance(found, dict) or not all(isinstance(cell, dict) for cell in found.values()):
+                raise ValueError("it holds something else")
+            return found
         except (OSError, ValueError) as error:
-            raise FramiError(f"{self.path}: not a benchmark's results ({error}); move it away") from error
+            raise FramiError(
+                f"{self.path}: not a benchmark's results ({error}); move it away, or choose another --out"
+            ) from error
 
     def get(self, key: str) -> dict | None:
         return self.cells.get(key)
 
-    def renewed(self, key: str) -> dict | None:
-        """As ``get``, after another look at the file: other processes may fill it too."""
-        self.cells |= self._read()
-        return self.get(key)
+    def renew(self) -> None:
+        """Take another look at the file: other processes may fill it too."""
+        self.cells = self._read()
 
     def put(self, key: str, value: dict) -> None:
         try:

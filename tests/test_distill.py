@@ -414,6 +414,14 @@ def test_a_killed_run_goes_on(tmp_path, fresh_home, tiny_teacher, kill):
     assert not (out / "state.pt").exists()
 
 
+def test_a_wrong_folder_of_recordings_leaves_a_stopped_run_alone(capsys, tmp_path, fresh_home):
+    store = Runs()
+    id = runs.begin(runs.Asked("fsdd", Settings(**QUICK)), store)
+    status, _, err = run(capsys, "distill", "--resume", id, "--data", tmp_path / "nowhere")
+    assert status == 2 and "nowhere" in err and len(err.strip().splitlines()) == 1
+    assert store.get(id).status != "failed"
+
+
 @pytest.mark.parametrize("where", ["first state", "agreement"])
 def test_a_run_interrupted_where_it_hurts_goes_on(fresh_home, tiny_teacher, where, monkeypatch):
     """Before the first clips are finished, and between a batch of clips and its shard: nothing is lost or twice."""
@@ -617,10 +625,13 @@ def test_a_row_that_ends_without_a_clip_is_run_once(capsys, tmp_path, fresh_home
     make_tree("fsdd", tmp_path)
     monkeypatch.setattr(measure, "warm", lambda *_: None)
     options = ["bench", "distillation", "--teachers", "fsdd", "--rows", "dfq + logits", "--data", tmp_path, "--json"]
-    for clips, runs_done in ((0, 1), (4, 3)):
-        monkeypatch.setattr(measure, "measure", lambda *_, clips=clips: CELL | {"clips": clips})
-        status, text, err = run(capsys, *options, "--out", tmp_path / f"page{clips}.md")
+    for first, runs_done in ((0, 1), (4, 3)):
+        clips = iter([first, 0, 0])
+        monkeypatch.setattr(measure, "measure", lambda *_, clips=clips: CELL | {"clips": next(clips)})
+        status, text, err = run(capsys, *options, "--out", tmp_path / f"page{first}.md")
         assert status == 0 and len(json.loads(text)["cells"]) == runs_done, err
+    monkeypatch.setattr(measure, "warm", lambda *_: pytest.fail("nothing is left to do"))
+    assert run(capsys, *options, "--out", tmp_path / "page0.md")[0] == 0
 
 
 def test_what_another_process_has_measured_meanwhile_is_not_measured_again(
@@ -652,11 +663,15 @@ def test_what_another_process_has_measured_meanwhile_is_not_measured_again(
     [
         (["distillation", "--teachers", "fsdd,nobody"], "nobody"),
         (["distillation", "--rows", "magic"], "no such row"),
+        (["distillation", "--teachers", "fsdd", "--page", "--out", "card.md"], "not a benchmark's results"),
         (["time-to-accuracy", "--recipes", "frami-fast,magic"], "no recipe"),
     ],
 )
 def test_a_wrong_name_ends_a_benchmark_before_it_begins(capsys, tmp_path, fresh_home, command, message):
-    out = ["--out", tmp_path / "page.md"] if command[0] == "distillation" else []
+    (tmp_path / "card.json").write_text(json.dumps({"name": "a teacher's card", "split": {}}))
+    out = ["--out", tmp_path / command.pop()] if "--out" in command else ["--out", tmp_path / "page.md"]
+    command = [word for word in command if word != "--out"]
+    out = out if command[0] == "distillation" else []
     status, _, err = run(capsys, "bench", *command, "--data", tmp_path, *out)
     assert status == 2 and message in err and len(err.strip().splitlines()) == 1
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from frami.cli.distillation_page import page
+from frami.cli.distillation_page import cells_of, page
 from frami.distill.bench import ROWS
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +112,17 @@ def test_only_what_still_holds_is_shown(tmp_path):
     assert len(set(tmp_path.glob("*.png"))) == 2
 
 
+def test_cells_of_before_they_said_their_numbers_get_them_from_their_names():
+    row = next(row for row in ROWS if row.name == "frami-flash + frami")
+    rows = {"made": f"{row.name} {row.numbers}", "real": "real clips, logits"}
+    old = {
+        f"fsdd theo 0 | 60s tiny | {what} | 0": {"row": row.name if name == "made" else what}
+        for name, what in rows.items()
+    }
+    assert [cell["numbers"] for cell in cells_of(old)] == [row.numbers, ""]
+    assert cells_of({"a": {"row": "x", "numbers": "y"}}) == [{"row": "x", "numbers": "y"}]
+
+
 def test_a_student_without_clips_is_marked(tmp_path):
     measured = [cell | {"clips": 0} for cell in cells("fsdd", {"dfq + frami": [0.1]})]
     lines = page([*measured, *cells("fsdd", {"frami + frami": [0.9]})], tmp_path / "page.md")
@@ -119,13 +130,15 @@ def test_a_student_without_clips_is_marked(tmp_path):
     assert sum(line.startswith("† No clip") for line in lines) == 2
     seeds = cells("fsdd", {row.name: [0.9] * 3 for row in ROWS if row.name != "dfq + frami"})
     assert not any("Still open" in line for line in page([*measured, *seeds], tmp_path / "page.md")), "once is enough"
+    mixed = [*measured, *cells("fsdd", {"dfq + frami": [0.3, 0.3]})[1:]]
+    assert not any(line.startswith("†") for line in page(mixed, tmp_path / "page.md"))
     assert any("2 of 3 seeds" in line for line in page([*measured, *seeds[1:-1]], tmp_path / "page.md"))
 
 
 def test_page_and_readme_show_what_was_measured(tmp_path):
     """The page is what the figures beside it make, and README's tables of distillations are the page's."""
     folder = ROOT / "docs" / "results"
-    lines = page(list(json.loads((folder / "distillation.json").read_text()).values()), tmp_path / "distillation.md")
+    lines = page(cells_of(json.loads((folder / "distillation.json").read_text())), tmp_path / "distillation.md")
     assert (folder / "distillation.md").read_text() == "\n".join(lines) + "\n"
     assert all((folder / picture.name).exists() for picture in tmp_path.glob("*.png"))
     readme = (ROOT / "README.md").read_text().splitlines()

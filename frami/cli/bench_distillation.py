@@ -112,8 +112,14 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
     from frami.distill import bench as measure
     from frami.teachers import recordings
 
-    wanted = [(seed, row) for seed, row in product(range(options.seeds), rows)]
-    missing = [(seed, row) for seed, row in wanted if results.get(key(teacher, row, base, seed, device)) is None]
+    def open(seed, row) -> bool:
+        """Whether it is still to be run. Without a clip in the time all seeds are alike: then once is enough."""
+        runs = [results.get(key(teacher, row, base, other, device)) for other in range(options.seeds)]
+        there = [cell for cell in runs if cell is not None]
+        idle = row.source == "made" and there and not any(cell["clips"] for cell in there)
+        return runs[seed] is None and not idle
+
+    missing = [(seed, row) for seed, row in product(range(options.seeds), rows) if open(seed, row)]
     if not missing:
         return
     name = teacher.card.name
@@ -124,11 +130,9 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
     own = train.evaluate(teacher.model, test, batch=128)
     measure.warm(teacher, base)
     for seed, row in missing:
-        if results.renewed(key(teacher, row, base, seed, device)) is not None:
-            continue  # another process has done it meanwhile
-        others = (results.get(key(teacher, row, base, other, device)) for other in range(options.seeds))
-        if row.source == "made" and any(cell and not cell["clips"] for cell in others):
-            continue  # without a clip in the time, all seeds are alike: once is enough
+        results.renew()  # another process may have done it meanwhile
+        if not open(seed, row):
+            continue
         with progress_bar("%", f"{name}: {row.name}, seed {seed}") as bar:
             found = measure.measure(teacher, measure.settings(row, base, seed), training, test, own, moved(bar))
         what = {"row": row.name, "group": row.group, "seed": seed, "teacher_name": name, "device": device}

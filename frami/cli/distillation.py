@@ -116,7 +116,10 @@ def _which(options, store) -> str:
         more = [f"--{name}" for name in given] + [f"--{name}" for name in rest if getattr(options, name)]
         if more:
             raise FramiError(f"a noted run has its settings already; leave out {', '.join(more)}")
-        return store.find(asked).id
+        found = store.find(asked)
+        if options.data is not None:  # a wrong folder is told before the run is touched
+            runs.held_out(checkpoints.load(runs.Asked.read(found.settings).teacher), options.data)
+        return found.id
     if not options.teacher:
         raise FramiError("name a teacher with --teacher, or go on with a run: --resume RUN. See: frami teachers")
     if options.budget and options.rounds:

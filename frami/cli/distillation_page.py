@@ -9,10 +9,20 @@ from frami.cli.parts import save_picture
 
 def write(results, out: Path) -> list[str]:
     """Write the page (and its pictures) of everything that has been measured; returns its lines."""
-    lines = page(list(results.cells.values()), out)
+    lines = page(cells_of(results.cells), out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines
+
+
+def cells_of(results: dict[str, dict]) -> list[dict]:
+    """The measurements of a file of results. Those of before cells said which numbers their recipe had get them from
+    their names."""
+    cells = []
+    for name, cell in results.items():
+        *_, what, _ = name.split(" | ") if name.count(" | ") > 1 else ("", "", "")
+        cells.append({"numbers": what.removeprefix(cell["row"]).strip()} | cell)
+    return cells
 
 
 _SECTION = ("dataset", "held_out", "student", "budget", "device", "at_once", "batch", "weights", "pace")
@@ -43,7 +53,7 @@ trained on george, jackson and nicolas only; nothing was chosen on the recording
 measurements (with `--data FOLDER`, too):
 
     frami train-teacher --dataset fsdd --train george,jackson,nicolas --test yweweler --epochs 25 --out dev
-    frami bench distillation --teachers dev --rows "frami-flash + frami" --out dev.md"""
+    frami bench distillation --teachers dev --rows "frami-flash + frami" --out results/dev.md"""
 
 #: Behind the accuracy of runs that ended before their first clips.
 _NOTHING = " †"
@@ -315,7 +325,7 @@ def _accuracy(runs: list[dict]) -> str:
 
 
 def _nothing(runs: list[dict]) -> bool:
-    return any(run["clips"] == 0 for run in runs)
+    return bool(runs) and not any(run["clips"] for run in runs)
 
 
 def _noted(table: list[str]) -> list[str]:

@@ -154,7 +154,7 @@ def _said(value: dict, card) -> list[str]:
     if value["agreement"] is not None:
         lines[1] += f"; hears {value['agreement']:.1%} of the clips as its teacher {teacher} does"
     elif teacher:
-        lines[1] += f"; its teacher {teacher} is not here to compare with"
+        lines[1] += f"; its teacher {teacher} is not here to compare with, or has other weights now"
     lines += ["recognised of each class"]
     lines += [f"  {name:{width}} {share:6.1%}" for name, share in value["per_class"].items() if share is not None]
     wrong = sorted(
