@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "analysis": {"errors"},
     "runs": {"errors", "home"},
     "evaluation": {"checkpoints", "data", "device", "models", "teachers"},
-    "export": {"errors", "audio", "checkpoints"},
+    "export": {"errors", "home", "audio", "checkpoints"},
 }
 
 #: Libraries that take seconds to import or belong to the interface or the tests.

@@ -394,7 +394,10 @@ def test_a_killed_run_goes_on(tmp_path, fresh_home, tiny_teacher, kill):
     out = tmp_path / "run"
     options = ["--student", "nano", "--rounds", "12", "--clips", "8", "--steps", "6", "--batch", "8", "--out", str(out)]
     command = [sys.executable, "-m", "frami", "distill", "--teacher", str(tiny_teacher), *options]
-    process = subprocess.Popen([*command, "--keep", "0.5"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "--keep", "0.5"], cwd=ROOT, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )  # fmt: skip
     for _ in range(600):
         time.sleep(0.1)
         if (out / "state.pt").exists() and torch.load(out / "state.pt", weights_only=True)["steps"]:
