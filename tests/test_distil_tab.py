@@ -325,9 +325,7 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
     page.wait_for_function("document.querySelector('.frami-distil').dataset.runs === '1'")
 
 
-def test_with_recordings_at_hand_the_students_accuracy_is_told(
-    browser, start_studio, open_page, make_tree, tmp_path, budget
-):
+def test_with_recordings_the_students_accuracy_is_told(start_studio, open_page, make_tree, tmp_path, budget):
     make_tree("fsdd", tmp_path)
     with start_studio(tmp_path) as address:
         page = open_page(address=address)

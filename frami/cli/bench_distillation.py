@@ -112,14 +112,14 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
     from frami.distill import bench as measure
     from frami.teachers import recordings
 
-    def open(seed, row) -> bool:
+    def is_open(seed, row) -> bool:
         """Whether it is still to be run. Without a clip in the time all seeds are alike: then once is enough."""
         runs = [results.get(key(teacher, row, base, other, device)) for other in range(options.seeds)]
         there = [cell for cell in runs if cell is not None]
         idle = row.source == "made" and there and not any(cell["clips"] for cell in there)
         return runs[seed] is None and not idle
 
-    missing = [(seed, row) for seed, row in product(range(options.seeds), rows) if open(seed, row)]
+    missing = [(seed, row) for seed, row in product(range(options.seeds), rows) if is_open(seed, row)]
     if not missing:
         return
     name = teacher.card.name
@@ -131,7 +131,7 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
     measure.warm(teacher, base)
     for seed, row in missing:
         results.renew()  # another process may have done it meanwhile
-        if not open(seed, row):
+        if not is_open(seed, row):
             continue
         with progress_bar("%", f"{name}: {row.name}, seed {seed}") as bar:
             found = measure.measure(teacher, measure.settings(row, base, seed), training, test, own, moved(bar))

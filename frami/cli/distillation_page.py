@@ -43,14 +43,14 @@ busy machine `frami-fast` made a fifth fewer clips). Each run gets the same seco
 the same student and the same views on replay: rows differ in how clips are made or in what is learnt from them, and
 what follows from that. Clips are made at the pace that the method and the device allow: *clips* says how many. An
 objective that reuses the teacher's classifier brings the projector that leads there: *parameters* count both. `frami`
-has the contrastive term; `frami-fast` and `frami-flash`, its warm-started forms, leave it out and make
-more clips instead. What a run needs to get going counts too: batches that a method
-throws away at its start (twenty of `dafl`, `dfq`, `zskt` and `fast`; `dfq` and `zskt` train a companion on them that is
-not the student measured here), on a GPU the recording of graphs (about a second a run). Accuracy is on held-out real
-recordings: mean ± sample standard deviation over the seeds, or one run. *Agreement*: with the teacher, on the same
-recordings. Settings were chosen on other held-out parts: of the digits the speaker yweweler, with a teacher that was
-trained on george, jackson and nicolas only; nothing was chosen on the recordings of this page. For such
-measurements (with `--data FOLDER`, too):
+has the contrastive term; `frami-fast` and `frami-flash`, its warm-started forms, leave it out and make more clips
+instead. Rows that were measured beside other work, as some here were (the digits' seed 0 above all), differ by that
+too. What a run needs to get going counts as well: batches that a method throws away at its start (twenty of `dafl`,
+`dfq`, `zskt` and `fast`; `dfq` and `zskt` train a companion on them that is not the student measured here), on a GPU
+the recording of graphs (about a second a run). Accuracy is on held-out real recordings: mean ± sample standard
+deviation over the seeds, or one run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on
+other held-out parts: of the digits the speaker yweweler, with a teacher that was trained on george, jackson and
+nicolas only; nothing was chosen on the recordings of this page. For such measurements (with `--data FOLDER`, too):
 
     frami train-teacher --dataset fsdd --train george,jackson,nicolas --test yweweler --epochs 25 --out dev
     frami bench distillation --teachers dev --rows "frami-flash + frami" --out results/dev.md"""
@@ -109,7 +109,7 @@ def overview(sections: dict[tuple, list[dict]]) -> list[str]:
     states, on each data set."""
     lines = []
     for shared, found in _alike(sections).items():
-        accuracy = {place: {runs[0]["row"]: runs for runs in grouped(cells)} for place, cells in found.items()}
+        accuracy = {place: by_row(cells) for place, cells in found.items()}
         student, budget, device, *_ = shared
         heads = [f"{place}, {what}" for place in accuracy for what in ("answer", "hidden states")]
         lines += [
@@ -137,10 +137,10 @@ def objectives(sections: dict[tuple, list[dict]]) -> list[str]:
 
     lines = []
     for shared, found in _alike(sections).items():
-        accuracy = {place: {runs[0]["row"]: runs for runs in grouped(cells)} for place, cells in found.items()}
+        accuracy = {place: by_row(cells) for place, cells in found.items()}
         student, budget, device, *_ = shared
+        there = {row for rows in accuracy.values() for row in rows}
         for recipe in ("frami", "frami-flash"):
-            there = {row for rows in accuracy.values() for row in rows}
             if not there & {f"{recipe} + {name}" for name in OBJECTIVES_ALONE}:
                 continue
             rows = [(name, f"{recipe} + {name}") for name in OBJECTIVES if f"{recipe} + {name}" in there]
@@ -164,8 +164,8 @@ def verdicts(sections: dict[tuple, list[dict]]) -> list[str]:
     """Each data set's best method in a sentence: beside the best published recipe, the real clips and the teacher."""
     lines = []
     for kind, cells in sorted(sections.items()):
-        by_row = {runs[0]["row"]: [100 * run["accuracy"] for run in runs] for runs in grouped(cells)}
-        mean = {row: statistics.fmean(values) for row, values in by_row.items()}
+        shares = {row: [100 * run["accuracy"] for run in runs] for row, runs in by_row(cells).items()}
+        mean = {row: statistics.fmean(values) for row, values in shares.items()}
         own = [row for row in mean if row.startswith("frami") and row.endswith("+ frami")]
         others = [row for row in mean if "+" in row and not row.startswith("frami")]
         real = [row for row in mean if row.startswith("real")]
@@ -175,7 +175,7 @@ def verdicts(sections: dict[tuple, list[dict]]) -> list[str]:
         ahead = mean[best] - mean[other]
         lines.append(
             f"- {kind[0]}, {kind[1]} held out, {kind[3]:g} s: `{best}` {mean[best]:.1f}; best published recipe "
-            f"`{other}` {mean[other]:.1f} ({ahead:+.1f}, {_apart(by_row[best], by_row[other])}); `{bound}` "
+            f"`{other}` {mean[other]:.1f} ({ahead:+.1f}, {_apart(shares[best], shares[other])}); `{bound}` "
             f"{mean[bound]:.1f} ({mean[best] - mean[bound]:+.1f}); teacher {100 * cells[0]['teacher']:.1f} "
             f"({mean[best] - 100 * cells[0]['teacher']:+.1f})."
         )
@@ -207,7 +207,7 @@ def every_part(sections: dict[tuple, list[dict]]) -> list[str]:
         if len(kinds) == 1:
             continue
         dataset, student, budget, device, *_ = shared
-        parts = [{runs[0]["row"]: runs for runs in grouped(sections[kind])} for kind in kinds]
+        parts = [by_row(sections[kind]) for kind in kinds]
         means = {
             row: [100 * statistics.fmean(run["accuracy"] for run in part[row]) for part in parts]
             for row in parts[0]
@@ -281,6 +281,11 @@ def grouped(cells: list[dict]) -> list[list[dict]]:
     return [found for found in rows if found]
 
 
+def by_row(cells: list[dict]) -> dict[str, list[dict]]:
+    """Runs of each row by its name, in the order of the table."""
+    return {runs[0]["row"]: runs for runs in grouped(cells)}
+
+
 def _open(groups: list[list[dict]]) -> list[str]:
     """What has not been measured yet, in a sentence."""
     from frami.distill.bench import ROWS
@@ -296,20 +301,20 @@ def _open(groups: list[list[dict]]) -> list[str]:
 
 def _reading(groups: list[list[dict]]) -> list[str]:
     """What reusing the hidden states is worth to each method, where both objectives were run."""
-    by_row = {runs[0]["row"]: statistics.fmean(run["accuracy"] for run in runs) for runs in groups}
+    mean = {runs[0]["row"]: statistics.fmean(run["accuracy"] for run in runs) for runs in groups}
     gains = {
-        name.removesuffix(" + logits"): 100 * (by_row[name.replace("logits", "frami")] - value)
-        for name, value in by_row.items()
-        if name.endswith(" + logits") and name.replace("logits", "frami") in by_row
+        name.removesuffix(" + logits"): 100 * (mean[name.replace("logits", "frami")] - value)
+        for name, value in mean.items()
+        if name.endswith(" + logits") and name.replace("logits", "frami") in mean
     }
     if not gains:
         return []
     listed = ", ".join(f"`{name}` {gain:+.1f}" for name, gain in gains.items())
-    mean = statistics.fmean(gains.values())
+    average = statistics.fmean(gains.values())
     return [
         "",
         "Hidden states reused (`frami`) instead of the answer alone (`logits`), in points of accuracy: "
-        f"{listed}; mean {mean:+.1f}.",
+        f"{listed}; mean {average:+.1f}.",
     ]
 
 
