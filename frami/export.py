@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from contextlib import contextmanager
@@ -160,8 +161,9 @@ def _writable(path: Path) -> None:
         raise ExportError(f"{path} is a folder; name a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise ExportError(f"{path.parent} cannot be made ({error.strerror}); choose another --out") from error
+        raise ExportError(f"{path.parent} cannot be written ({error.strerror}); choose another --out") from error
 
 
 def _write(module: _Exported, teacher: Teacher, input: str, path: Path) -> None:

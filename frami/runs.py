@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from frami.errors import FramiError
-from frami.home import home
+from frami.home import BUNDLED, home
 
 FORMAT = 1
 STATUSES = ("waiting", "running", "stopped", "finished", "failed")
@@ -308,6 +308,16 @@ class Runs:
         )
         if done.rowcount == 0:
             raise RunError(f"no run '{id}'; see those that are here with: frami runs list")
+
+
+def bundled(name: str) -> tuple[Run, dict[str, "list[tuple[int, float, float]]"]] | None:
+    """The run that made a bundled student, and its curves; None for a name that is none of these."""
+    path = BUNDLED / "runs" / f"{Path(name).name}.json"
+    if Path(name).name != name or not path.is_file():
+        return None
+    values = json.loads(path.read_text(encoding="utf-8"))
+    curves = {of: [tuple(point) for point in points] for of, points in values.pop("metrics").items()}
+    return Run(**values, pid=None, folder=BUNDLED, error=None), curves
 
 
 def _advice(error: sqlite3.OperationalError) -> str:

@@ -1,5 +1,6 @@
 """Distillation: objectives, students, replay, the loop, and runs that go on after a kill."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -316,6 +317,22 @@ def test_a_budget_that_the_first_clips_take_is_said(tiny):
         list(distill(tiny, Settings(**(QUICK | {"budget": 0.01}))))
 
 
+def test_a_batch_that_was_cut_off_is_no_part_of_what_was_spent(tiny):
+    """A run that is stopped again and again while it makes its first clips still has its whole budget."""
+    ticks = itertools.count()
+    settings = Settings(**(QUICK | {"recipe": "frami", "budget": 60.0, "rounds": 1}))
+    states = distill(tiny, settings, every=0, now=lambda: 0.05 * next(ticks))
+    state = next(state for state in states if state.seconds > 1)
+    memory = state.memory()
+    states.close()
+    assert not state.clips and memory["seconds"] == 0
+    states = distill(tiny, settings, every=0, now=lambda: 0.05 * next(ticks), memory=memory)
+    state = next(state for state in states if state.steps > 2)
+    assert 0 < state.memory()["seconds"] <= state.seconds, "whole steps count"
+    *_, last = states
+    assert last.finished and last.seconds >= 60
+
+
 def test_references_learn_from_real_clips_or_noise(tiny, make_mels):
     data = make_mels()
     for source, objective in (("real", "labels"), ("real", "frami"), ("noise", "logits")):
@@ -423,6 +440,29 @@ def test_a_wrong_folder_of_recordings_leaves_a_stopped_run_alone(capsys, tmp_pat
     status, _, err = run(capsys, "distill", "--resume", id, "--data", tmp_path / "nowhere")
     assert status == 2 and "nowhere" in err and len(err.strip().splitlines()) == 1
     assert store.get(id).status != "failed"
+
+
+def test_a_run_keeps_the_folder_of_recordings_it_was_given(capsys, tmp_path, fresh_home, make_tree, monkeypatch):
+    """Resumed without it, it is measured all the same; the card does not name the folder."""
+    monkeypatch.delenv("FRAMI_DATA", raising=False)
+    make_tree("fsdd", tmp_path, speakers=("theo",))
+    quick = ["--student", "nano", "--rounds", 1, "--clips", 4, "--steps", 2, "--batch", 4, "--out", tmp_path / "run"]
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "work", lambda *_, **__: (_ for _ in ()).throw(FramiError("cut off")))
+        assert run(capsys, "distill", "--teacher", "fsdd", *quick, "--data", tmp_path)[0] == 2
+    status, out, err = run(capsys, "distill", "--resume", tmp_path / "run", "--json")
+    assert status == 0 and json.loads(out)["accuracy"] is not None, err
+    assert str(tmp_path) not in (tmp_path / "run" / "student.json").read_text()
+
+
+def test_the_folder_of_a_forgotten_run_is_not_resumed(capsys, tmp_path, fresh_home):
+    store = Runs()
+    id = runs.begin(runs.Asked("fsdd", Settings(**QUICK)), store, tmp_path / "run")
+    again = ["distill", "--teacher", "fsdd", "--out", tmp_path / "run"]
+    assert "--resume" in run(capsys, *again)[2]
+    store.delete(id)
+    status, _, err = run(capsys, *again)
+    assert status == 2 and "--resume" not in err and "another --out" in err
 
 
 @pytest.mark.parametrize("where", ["first state", "agreement"])
@@ -667,6 +707,9 @@ def test_what_another_process_has_measured_meanwhile_is_not_measured_again(
         (["distillation", "--teachers", "fsdd,nobody"], "nobody"),
         (["distillation", "--rows", "magic"], "no such row"),
         (["distillation", "--teachers", "fsdd", "--page", "--out", "card.md"], "not a benchmark's results"),
+        (["distillation", "--teachers", "fsdd", "--out", "notes.md"], "no page of distillations"),
+        (["distillation", "--teachers", "fsdd", "--folds", "2"], "--teachers esc10"),
+        (["distillation", "--folds", "1,6"], "--teachers esc10"),
         (["time-to-accuracy", "--recipes", "frami-fast,magic"], "no recipe"),
     ],
 )
@@ -675,8 +718,36 @@ def test_a_wrong_name_ends_a_benchmark_before_it_begins(capsys, tmp_path, fresh_
     out = ["--out", tmp_path / command.pop()] if "--out" in command else ["--out", tmp_path / "page.md"]
     command = [word for word in command if word != "--out"]
     out = out if command[0] == "distillation" else []
+    (tmp_path / "notes.md").write_text("my own")
     status, _, err = run(capsys, "bench", *command, "--data", tmp_path, *out)
     assert status == 2 and message in err and len(err.strip().splitlines()) == 1
+    assert (tmp_path / "notes.md").read_text() == "my own" and not (tmp_path / "page.md").exists()
+
+
+def test_a_benchmark_that_measures_nothing_leaves_the_page_alone(capsys, tmp_path, fresh_home):
+    """Recordings that are not there, a student that is none: what was written before stays as it was."""
+    out = tmp_path / "page.md"
+    assert run(capsys, "bench", "distillation", "--page", "--out", out)[0] == 0
+    before = out.stat().st_mtime_ns
+    options = ["bench", "distillation", "--teachers", "fsdd", "--rows", "noise", "--out", out]
+    assert run(capsys, *options, "--data", tmp_path / "nowhere")[0] == 2
+    assert out.stat().st_mtime_ns == before
+
+
+def test_students_of_the_ready_banks(capsys, tmp_path, fresh_home, make_tree):
+    """Of equal size, of the teacher that is measured; other teachers have none."""
+    make_tree("fsdd", tmp_path, speakers=("theo",))
+    options = ["bench", "distillation", "--teachers", "fsdd", "--data", tmp_path, "--out", tmp_path / "page.md"]
+    quick = ["--budget", "0.5", "--batch", 4, "--seeds", 1, "--student", "nano", "--device", "cpu", "--json"]
+    status, text, err = run(capsys, *options, *quick, "--rows", "bank of frami,bank of cmi")
+    assert status == 0, err
+    cells = json.loads(text)["cells"].values()
+    assert len(cells) == 4 and {cell["clips"] for cell in cells} == {100} and all(cell["steps"] for cell in cells)
+    assert len({cell["numbers"] for cell in cells}) == 2
+    assert "`bank of cmi, frami`" in (tmp_path / "page.md").read_text()
+    other = checkpoints.load("fsdd")
+    other.card = replace(other.card, sha256="0" * 64)
+    assert all(measure.bank(other, row) is None for row in measure.chosen(["bank of"]))
 
 
 def test_time_to_accuracy_counts_from_nothing(capsys, tmp_path, fresh_home, make_tree):

@@ -162,7 +162,7 @@ def test_bad_places_and_inputs(make_card, tmp_path):
     with pytest.raises(ExportError, match="is a folder"):
         export.onnx(teacher, tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ExportError, match="cannot be made"):
+    with pytest.raises(ExportError, match="cannot be written"):
         export.onnx(teacher, tmp_path / "file" / "it.onnx")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from test_cli import run
 
-from frami import runs
+from frami import checkpoints, runs
 from frami.errors import FramiError
 from frami.runs import STATUSES, RunError, Runs
 
@@ -421,6 +421,19 @@ def test_commands(capsys, store):
     status, out, _ = run(capsys, "runs", "delete", one.id, "--json")
     assert status == 0 and json.loads(out)["deleted"] == one.id and not one.folder.exists()
     assert [r.id for r in store.list()] == [two.id]
+
+
+@pytest.mark.parametrize("card", checkpoints.bundled("student"), ids=lambda card: card.name)
+def test_the_runs_that_made_the_bundled_students(capsys, store, card):
+    """Settings, result and curves are there, and are those of the card."""
+    shown = json.loads(run(capsys, "runs", "show", card.name, "--json")[1])
+    training = card.training
+    assert shown["id"] == training["run"] and shown["status"] == "finished" and shown["pid"] is None
+    assert all(training[name] == value for name, value in shown["settings"].items())
+    result, curves = shown["result"], shown["metrics"]
+    assert result["accuracy"] == pytest.approx(card.accuracy, abs=1e-3) and result["clips"] == training["made_clips"]
+    assert curves["accuracy"][-1][0] == result["steps"] == training["steps_done"]
+    assert curves["accuracy"][-1][2] == pytest.approx(card.accuracy, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from itertools import product
 from pathlib import Path
 
 from frami.cli.distillation import seconds
-from frami.cli.distillation_page import write
+from frami.cli.distillation_page import check, write
 from frami.cli.parts import command, data_option, device_option, moved, names, number, progress_bar, whole
 from frami.errors import FramiError
 
 #: Version of how a run shares its time between making and learning; what was measured under another is another row.
 PACE = 2
+#: Data set (and bundled teacher) whose folds can be held out in turn.
+IN_TURN = "esc10"
 
 
 def add(bench) -> None:
@@ -66,13 +68,17 @@ def _distillation(options) -> tuple[dict, list[str]]:
         raise FramiError(f"no such row; there are: {'; '.join(row.name for row in measure.ROWS)}")
     base = Settings(student=options.student, budget=options.budget, clips=options.clips, batch=options.batch)
     out = Path(options.out)
+    check(out)
     results = bench.Results(out.with_suffix(".json"))
+    before, whole = dict(results.cells), False
     try:
         if not options.page:
             for teacher in _teachers(options, device):
                 _fill(teacher, rows, base, results, options, describe(device))
+        whole = True
     finally:
-        lines = write(results, out)
+        if whole or results.cells != before:
+            lines = write(results, out)
     return {"out": str(out), "cells": results.cells}, [*lines, "", f"written to {out}"]
 
 
@@ -82,9 +88,13 @@ def _teachers(options, device):
     from frami.home import home
     from frami.teachers import train_teacher
 
-    listed = options.teachers or [card.name for card in checkpoints.bundled("teacher")]
+    every = [IN_TURN] if options.folds else [card.name for card in checkpoints.bundled("teacher")]
+    listed = options.teachers or every
     for name in listed:  # a wrong name is told before the first of many hours
-        checkpoints.read_card(checkpoints.resolve(name))
+        card = checkpoints.read_card(checkpoints.resolve(name))
+        folds = {fold for part in card.split.values() for fold in part}
+        if options.folds and (card.dataset != IN_TURN or not folds.issuperset(options.folds)):
+            raise FramiError(f"--folds holds out folds of ESC-10 in turn; give --teachers {IN_TURN} --folds 1,2,3,4,5")
     for name in listed:
         if not options.folds:
             yield checkpoints.load(name, device)
@@ -117,7 +127,8 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
         runs = [results.get(key(teacher, row, base, other, device)) for other in range(options.seeds)]
         there = [cell for cell in runs if cell is not None]
         idle = row.source == "made" and there and not any(cell["clips"] for cell in there)
-        return runs[seed] is None and not idle
+        without = row.source == "bank" and measure.bank(teacher, row) is None
+        return runs[seed] is None and not idle and not without
 
     missing = [(seed, row) for seed, row in product(range(options.seeds), rows) if is_open(seed, row)]
     if not missing:
@@ -134,7 +145,8 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
         if not is_open(seed, row):
             continue
         with progress_bar("%", f"{name}: {row.name}, seed {seed}") as bar:
-            found = measure.measure(teacher, measure.settings(row, base, seed), training, test, own, moved(bar))
+            clips = measure.bank(teacher, row) if row.source == "bank" else training
+            found = measure.measure(teacher, measure.settings(row, base, seed), clips, test, own, moved(bar))
         what = {"row": row.name, "group": row.group, "seed": seed, "teacher_name": name, "device": device}
         held = ",".join(teacher.card.split["test"])
         more = {

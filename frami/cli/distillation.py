@@ -117,8 +117,10 @@ def _which(options, store) -> str:
         if more:
             raise FramiError(f"a noted run has its settings already; leave out {', '.join(more)}")
         found = store.find(asked)
-        if options.data is not None:  # a wrong folder is told before the run is touched
-            runs.held_out(checkpoints.load(runs.Asked.read(found.settings).teacher), options.data)
+        wanted = runs.Asked.read(found.settings)
+        data = options.data or wanted.data
+        if data is not None:  # a wrong folder is told before the run is touched
+            runs.held_out(checkpoints.load(wanted.teacher), data)
         return found.id
     if not options.teacher:
         raise FramiError("name a teacher with --teacher, or go on with a run: --resume RUN. See: frami teachers")
@@ -138,10 +140,12 @@ def _which(options, store) -> str:
     by_path = Path(f"{checkpoints.stem(options.teacher)}.safetensors").is_file()
     teacher = str(Path(options.teacher).resolve()) if by_path else options.teacher  # goes on from any folder
     bank = options.bank and str(Path(options.bank).resolve())
-    wanted = runs.Asked(teacher, Settings(**given), bank)
+    data = options.data and str(Path(options.data).resolve())
+    wanted = runs.Asked(teacher, Settings(**given), bank, data)
     out = Path(options.out) if options.out else None
     if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        hint = "add --resume to go on with the run there" if runs.unfinished(out) else "choose another --out"
+        known = runs.unfinished(out, store)
+        hint = "add --resume to go on with the run there" if known else "choose another --out, or move it away"
         raise FramiError(f"{out} is not empty; {hint}")
     check(wanted, options.data)
     return runs.begin(wanted, store, out)

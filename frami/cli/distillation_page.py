@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 
 from frami.cli.parts import save_picture
+from frami.errors import FramiError
 
 
 def write(results, out: Path) -> list[str]:
@@ -13,6 +14,18 @@ def write(results, out: Path) -> list[str]:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines
+
+
+def check(out: Path) -> None:
+    """Refuse to write over a file that is no such page. Raises FramiError."""
+    if not out.exists():
+        return
+    try:
+        ours = out.is_file() and out.read_text(encoding="utf-8").startswith(_READING.splitlines()[0])
+    except (OSError, UnicodeDecodeError):
+        ours = False
+    if not ours:
+        raise FramiError(f"{out} is there and is no page of distillations; move it away, or choose another --out")
 
 
 def cells_of(results: dict[str, dict]) -> list[dict]:
@@ -41,16 +54,18 @@ Several such commands may run side by side, one for each core, and fill the same
 seconds are the processor's, so that other work on the machine shortens a run less (shared caches still slow it: on a
 busy machine `frami-fast` made a fifth fewer clips). Each run gets the same seconds of making and learning together,
 the same student and the same views on replay: rows differ in how clips are made or in what is learnt from them, and
-what follows from that. Clips are made at the pace that the method and the device allow: *clips* says how many. An
-objective that reuses the teacher's classifier brings the projector that leads there: *parameters* count both. `frami`
-has the contrastive term; `frami-fast` and `frami-flash`, its warm-started forms, leave it out and make more clips
-instead. Rows that were measured beside other work, as some here were (the digits' seed 0 above all), differ by that
-too. What a run needs to get going counts as well: batches that a method throws away at its start (twenty of `dafl`,
-`dfq`, `zskt` and `fast`; `dfq` and `zskt` train a companion on them that is not the student measured here), on a GPU
-the recording of graphs (about a second a run). Accuracy is on held-out real recordings: mean ± sample standard
-deviation over the seeds, or one run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on
-other held-out parts: of the digits the speaker yweweler, with a teacher that was trained on george, jackson and
-nicolas only; nothing was chosen on the recordings of this page. For such measurements (with `--data FOLDER`, too):
+what follows from that. Clips are made at the pace that the method and the device allow: *clips* says how many, so
+these rows differ in the size of their banks as well. The rows *bank of …* do not: they learn from the hundred clips
+of each recipe that come with the studio, whose making is not counted, and differ in the clips alone. An objective
+that reuses the teacher's classifier brings the projector that leads there: *parameters* count both. `frami` has the
+contrastive term; `frami-fast` and `frami-flash`, its warm-started forms, leave it out and make more clips instead.
+Rows that were measured beside other work, as some here were (the digits' seed 0 above all), differ by that too. What
+a run needs to get going counts as well: batches that a method throws away at its start (twenty of `dafl`, `dfq`,
+`zskt` and `fast`; `dfq` and `zskt` train a companion on them that is not the student measured here), on a GPU the
+recording of graphs (about a second a run). Accuracy is on held-out real recordings: mean ± sample standard deviation
+over the seeds, or one run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on other
+held-out parts: of the digits the speaker yweweler, with a teacher that was trained on george, jackson and nicolas
+only; nothing was chosen on the recordings of this page. For such measurements (with `--data FOLDER`, too):
 
     frami train-teacher --dataset fsdd --train george,jackson,nicolas --test yweweler --epochs 25 --out dev
     frami bench distillation --teachers dev --rows "frami-flash + frami" --out results/dev.md"""
@@ -266,9 +281,10 @@ def _alike(sections: dict[tuple, list[dict]]) -> dict[tuple, dict[str, list[dict
 
 
 def _pairs() -> list[tuple[str, tuple[str, str]]]:
-    from frami.distill.bench import METHODS
+    from frami.distill.bench import BANKS, METHODS
 
-    sources = [("*real training clips*", "real clips, "), ("*noise*", "noise, ")]
+    sources = [(f"*ready bank of `{name}`*", f"bank of {name}, ") for name in BANKS]
+    sources += [("*real training clips*", "real clips, "), ("*noise*", "noise, ")]
     named = [(f"`{name}`", f"{name} + ") for name in METHODS] + sources
     return [(label, (f"{start}logits", f"{start}frami")) for label, start in named]
 
@@ -291,7 +307,8 @@ def _open(groups: list[list[dict]]) -> list[str]:
     from frami.distill.bench import ROWS
 
     there = {runs[0]["row"] for runs in groups}
-    missing = [f"`{row.name}`" for row in ROWS if row.name not in there]
+    banks = any(row.name in there for row in ROWS if row.source == "bank")  # not every teacher has them
+    missing = [f"`{row.name}`" for row in ROWS if row.name not in there and (banks or row.source != "bank")]
     few = min((len(runs) for runs in groups if not _nothing(runs)), default=SEEDS)
     said = [f"no run yet of {', '.join(missing)}"] if missing else []
     said += [f"{few} of {SEEDS} seeds" if few < SEEDS else ""]
@@ -343,7 +360,7 @@ def _line(runs: list[dict]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-_COLOURS = {"methods": "#b5306f", "objectives": "#6f1d4d", "references": "#7b7285"}
+_COLOURS = {"methods": "#b5306f", "objectives": "#6f1d4d", "banks": "#2f6fb7", "references": "#7b7285"}
 
 
 def draw(groups: list[list[dict]], teacher: float, title: str, path: Path) -> None:

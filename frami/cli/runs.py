@@ -11,7 +11,7 @@ def add(commands) -> None:
     sub = command(runs, "list", _list, "All runs, newest first.")
     sub.add_argument("--kind", help="only runs of this kind, for example distill")
     sub = command(runs, "show", _show, "One run: its settings, curves and result.")
-    sub.add_argument("id", metavar="RUN", help="id, its beginning, or the run's folder")
+    sub.add_argument("id", metavar="RUN", help="id, its beginning, the run's folder, or a bundled student's name")
     sub = command(runs, "compare", _compare, "Runs beside each other: settings that differ, results.")
     sub.add_argument("ids", metavar="RUN", nargs="+", help="two runs or more: id, its beginning, or the run's folder")
     sub = command(runs, "delete", _delete, "Forget a run and remove its folder.")
@@ -27,11 +27,15 @@ def _list(options) -> tuple[list, list[str]]:
 
 
 def _show(options) -> tuple[dict, list[str]]:
-    from frami.runs import Runs
+    from frami.runs import Runs, bundled
 
     store = Runs()
-    run = store.find(options.id)
-    curves = store.metrics(run.id)
+    found = bundled(options.id)
+    if found:
+        run, curves = found
+    else:
+        run = store.find(options.id)
+        curves = store.metrics(run.id)
     lines = [
         f"{run.id}  {run.kind}  {run.name}",
         f"{run.status}{f' in process {run.pid}' if run.pid else ''}{f': {run.error}' if run.error else ''}",

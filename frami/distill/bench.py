@@ -1,5 +1,6 @@
 """Measurements of distillation: every method under the same student, replay views and wall-clock budget."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -8,21 +9,27 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from frami import train
+from frami import banks, train
+from frami.banks import Bank
 from frami.checkpoints import Teacher
 from frami.data import LogMels
 from frami.distill.loop import BudgetError, Settings, distill
+from frami.home import ASSETS
 from frami.inversion.recipes import RECIPES, mark
 
 #: Published and own recipes of the table.
 METHODS = ("frami", "frami-fast", "frami-flash", "cmi", "deepinversion", "dafl", "dfq", "zskt", "fast")
 #: Objectives of the ablation, beside ``frami`` and ``logits``.
 OBJECTIVES_ALONE = ("before", "after", "simkd", "fitnet", "attention")
+#: Where the banks that come with the studio lie, by teacher.
+READY = ASSETS / "explore"
+#: Recipes of the banks that come with the studio: of equal size, so that rows on them differ in the clips alone.
+BANKS = ("frami", "cmi", "dafl")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what differs between the runs. ``group`` : methods, objectives or references."""
+    """A line of the table: what differs between the runs. ``group`` : methods, objectives, banks or references."""
 
     name: str
     group: str
@@ -32,7 +39,10 @@ class Row:
 
     @property
     def numbers(self) -> str:
-        """Tells the row's recipe from itself with other numbers; empty where no clips are made."""
+        """Tells the row's recipe from itself with other numbers, and ready banks from others; else empty."""
+        if self.source == "bank":
+            found = sorted(READY.glob(f"*/{self.recipe}/manifest.json"))
+            return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()[:8]
         return mark(RECIPES[self.recipe]) if self.source == "made" else ""
 
 
@@ -40,6 +50,7 @@ ROWS: tuple[Row, ...] = (
     *(Row(f"{m} + {o}", "methods", o, recipe=m) for m in METHODS for o in ("frami", "logits")),
     *(Row(f"frami + {o}", "objectives", o) for o in OBJECTIVES_ALONE),
     *(Row(f"frami-flash + {o}", "objectives", o, "frami-flash") for o in OBJECTIVES_ALONE),
+    *(Row(f"bank of {m}, {o}", "banks", o, m, "bank") for m in BANKS for o in ("logits", "frami")),
     Row("real clips, from scratch", "references", "labels", source="real"),
     Row("real clips, logits", "references", "logits", source="real"),
     Row("real clips, frami", "references", "frami", source="real"),
@@ -57,6 +68,13 @@ def _plain(name: str) -> str:
     return name.replace(",", "")
 
 
+def bank(teacher: Teacher, row: Row) -> Bank | None:
+    """The ready bank that a row learns from; None where this teacher has none."""
+    folder = READY / teacher.card.name / row.recipe
+    found = banks.load(folder) if (folder / "manifest.json").exists() else None
+    return found if found and found.manifest["settings"].get("teacher_sha256") == teacher.card.sha256 else None
+
+
 def settings(row: Row, base: Settings, seed: int) -> Settings:
     """Settings of a row's run: ``base`` but for what the row is about."""
     return replace(base, objective=row.objective, recipe=row.recipe, source=row.source, seed=seed)
@@ -65,16 +83,17 @@ def settings(row: Row, base: Settings, seed: int) -> Settings:
 def measure(
     teacher: Teacher,
     wanted: Settings,
-    training: LogMels | None,
+    clips: LogMels | Bank | None,
     test: LogMels,
     own: train.Evaluation,
     report: Callable[[int, int], None] | None = None,
 ) -> dict:
-    """One run to its end. Returns plain numbers: accuracy on ``test``, agreement with the teacher (whose answers there
-    are ``own``) there and on unseen made clips, seconds, clips, steps."""
+    """One run to its end; ``clips``: what it learns from where it makes none. Returns plain numbers: accuracy on
+    ``test``, agreement with the teacher (whose answers there are ``own``) there and on unseen made clips, seconds,
+    clips, steps."""
     with suppress(BudgetError):  # then the student knows nothing, which is what this budget gives
         for state in distill(
-            teacher, wanted, training if wanted.source == "real" else None, every=0.2, now=clock(teacher)
+            teacher, wanted, clips if wanted.source in ("real", "bank") else None, every=0.2, now=clock(teacher)
         ):
             if report:
                 report(int(100 * state.share), 100)

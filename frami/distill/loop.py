@@ -174,6 +174,7 @@ def _run(teacher, settings, clips, objective, student, replay, every, memory, ea
         pace.load(memory["pace"])
     maker = _maker(teacher, settings, student, memory) if settings.source == "made" else None
     course = _Course(settings, learner, store, aside, clock, pace, memory["inversion"] if memory else None)
+    course.settled = memory["seconds"] if memory else 0.0
     told = clock.seconds
     while not pace.over:
         made = None
@@ -185,6 +186,7 @@ def _run(teacher, settings, clips, objective, student, replay, every, memory, ea
             learn(learner, store)
             pace.learnt()
             course.note()
+            course.settled = clock.seconds
         if made is None and clock.seconds - told < every:
             continue
         yield from course.told(made)
@@ -239,11 +241,13 @@ def _maker(teacher: Teacher, settings: Settings, student: Classifier, memory: di
     """Batches of clips without end; the adversarial term looks at the present student, or at the companion of a recipe
     that alternates with one at every step."""
     inner = memory["inversion"] if memory else None
-    if row(settings.recipe).student_steps:
+    alternates = row(settings.recipe).student_steps > 0  # then a single step takes long: the clock is looked at oftener
+    if alternates:
         student = None
     return invert(
         teacher, row(settings.recipe), samples=settings.clips * 10**6, batch=settings.clips, seconds=None,
-        seed=settings.seed, every=10, student=student, first=inner["batches"] if inner else 0, memory=inner,
+        seed=settings.seed, every=1 if alternates else 10, student=student,
+        first=inner["batches"] if inner else 0, memory=inner,
     )  # fmt: skip
 
 
@@ -264,6 +268,7 @@ def _make(course: "_Course", maker: Iterator[Progress], every: float):
     course.inversion = made.memory
     course.notes = made.notes
     course.pace.made(course.clock.seconds - begin)
+    course.settled = course.clock.seconds
     return made
 
 
@@ -334,6 +339,7 @@ class _Course:
     inversion: Callable[[], dict] | dict | None
     agreement: float = math.nan
     notes: tuple[str, ...] = ()
+    settled: float = 0.0  # seconds up to the last whole step or batch: what a run that goes on has spent
     _terms: list[dict] = field(default_factory=list)
 
     def note(self) -> None:
@@ -362,7 +368,7 @@ class _Course:
         if callable(self.inversion):
             self.inversion = self.inversion()
         return {
-            "seconds": self.clock.seconds,
+            "seconds": self.settled,
             "clips": len(self.store) + len(self.aside),
             "learner": learner_state(self.learner),
             "pace": self.pace.state(),

@@ -33,25 +33,28 @@ STUDENT, STATE, RESULT, SETTINGS, BANK = "student", "state.pt", "result.json", "
 @dataclass(frozen=True)
 class Asked:
     """What a run's settings name beside those of the distillation itself: ``teacher`` by name or path, ``bank`` a
-    folder of made clips, or None."""
+    folder of made clips, ``data`` the folder of recordings that was named, or None."""
 
     teacher: str
     settings: Settings
     bank: str | None = None
+    data: str | None = None
 
     @classmethod
     def read(cls, values: dict) -> "Asked":
         """From the settings of a stored run; fields that are not given keep their defaults. Raises FramiError."""
         known = {field.name for field in fields(Settings)}
-        foreign = set(values) - known - {"teacher", "bank"}
+        foreign = set(values) - known - {"teacher", "bank", "data"}
         if foreign or not isinstance(values.get("teacher"), str):
             what = f"unknown: {', '.join(sorted(foreign))}" if foreign else "no teacher is named"
             raise FramiError(f"these are not the settings of a distillation ({what})")
-        return cls(values["teacher"], Settings(**{k: v for k, v in values.items() if k in known}), values.get("bank"))
+        settings = Settings(**{k: v for k, v in values.items() if k in known})
+        return cls(values["teacher"], settings, values.get("bank"), values.get("data"))
 
     def to_dict(self) -> dict:
         """As stored; without what only says how clips are made where none are."""
-        values = {"teacher": self.teacher, **self.settings.to_dict()} | ({"bank": self.bank} if self.bank else {})
+        named = {name: getattr(self, name) for name in ("bank", "data") if getattr(self, name)}
+        values = {"teacher": self.teacher, **self.settings.to_dict()} | named
         making = () if self.settings.source == "made" else ("recipe", "clips", "share")
         return {name: value for name, value in values.items() if name not in making}
 
@@ -100,7 +103,7 @@ def work(
     try:
         asked = Asked.read(run.settings)
         teacher = checkpoints.load(asked.teacher, device)
-        return _Run(id, store, run.folder, asked, teacher, data_folder, report, keep).whole()
+        return _Run(id, store, run.folder, asked, teacher, data_folder or asked.data, report, keep).whole()
     except KeyboardInterrupt:
         store.stop(id)
         raise
@@ -229,7 +232,7 @@ class _Run:
             clips=0 if self.test is None else len(self.test),
             licence=card.licence,
             data_licence=card.data_licence,
-            training=self.asked.to_dict()
+            training={name: value for name, value in self.asked.to_dict().items() if name != "data"}
             | {"teacher_sha256": card.sha256, "run": self.id}
             | {"made_clips" if s.source in ("made", "bank") else "clips": state.clips, "steps_done": state.steps},
             evaluation=f"frami evaluate {self.id}",
@@ -327,6 +330,7 @@ def _write(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def unfinished(folder: Path) -> bool:
-    """Whether this is the folder of a run that has not come to its end."""
-    return (folder / SETTINGS).exists() and not (folder / RESULT).exists()
+def unfinished(folder: Path, store: Runs) -> bool:
+    """Whether this is the folder of a stored run that has not come to its end."""
+    there = (folder / SETTINGS).exists() and not (folder / RESULT).exists()
+    return there and any(run.folder == folder.resolve() for run in store.list())
