@@ -143,7 +143,7 @@ class Board:
         settings = {
             SETTINGS.get(name, name.replace("_", " ")): _said(name, value)
             for name, value in run.settings.items()
-            if name != "teacher" and value is not None
+            if name not in ("teacher", "data") and value is not None
         }
         row = {
             "id": run.id,
