@@ -135,6 +135,22 @@ def test_a_student_without_clips_is_marked(tmp_path):
     assert any("2 of 3 seeds" in line for line in page([*measured, *seeds[1:-1]], tmp_path / "page.md"))
 
 
+def test_what_hidden_states_are_worth_is_said_of_students_that_have_learnt(tmp_path):
+    """One that saw no clip has gained nothing by its objective."""
+    measured = cells("fsdd", {"cmi + frami": [0.8], "cmi + logits": [0.6], "dfq + frami": [0.2]})
+    idle = [cell | {"clips": 0} for cell in cells("fsdd", {"dfq + logits": [0.1]})]
+    lines = page([*measured, *idle], tmp_path / "page.md")
+    assert next(line for line in lines if line.startswith("Hidden states")).endswith("`cmi` +20.0; mean +20.0.")
+    (still,) = (line for line in lines if line.startswith("Still open"))
+    banks = sum(row.source == "bank" for row in ROWS)
+    assert still == f"Still open: no run yet of the other {len(ROWS) - banks - 4} rows; 1 of 3 seeds."
+    full = {row.name: [0.5] * 3 for row in ROWS if row.source != "bank"}
+    assert not any("Still open" in line for line in page(cells("fsdd", full), tmp_path / "page.md"))
+    some = page(cells("fsdd", full | {"bank of cmi, frami": [0.5] * 3}), tmp_path / "page.md")
+    assert any("no run yet of `bank of frami, logits`" in line for line in some), "where there are ready banks"
+    assert "| *ready bank of `cmi`* | – | 50.0 ± 0.0 |" in some
+
+
 def test_page_and_readme_show_what_was_measured(tmp_path):
     """The page is what the figures beside it make, and README's tables of distillations are the page's."""
     folder = ROOT / "docs" / "results"

@@ -310,7 +310,8 @@ def _open(groups: list[list[dict]]) -> list[str]:
     banks = any(row.name in there for row in ROWS if row.source == "bank")  # not every teacher has them
     missing = [f"`{row.name}`" for row in ROWS if row.name not in there and (banks or row.source != "bank")]
     few = min((len(runs) for runs in groups if not _nothing(runs)), default=SEEDS)
-    said = [f"no run yet of {', '.join(missing)}"] if missing else []
+    many = len(missing) > len(there)
+    said = [f"no run yet of {f'the other {len(missing)} rows' if many else ', '.join(missing)}"] if missing else []
     said += [f"{few} of {SEEDS} seeds" if few < SEEDS else ""]
     said = [part for part in said if part]
     return ["", f"Still open: {'; '.join(said)}."] if said else []
@@ -318,7 +319,8 @@ def _open(groups: list[list[dict]]) -> list[str]:
 
 def _reading(groups: list[list[dict]]) -> list[str]:
     """What reusing the hidden states is worth to each method, where both objectives were run."""
-    mean = {runs[0]["row"]: statistics.fmean(run["accuracy"] for run in runs) for runs in groups}
+    taught = [runs for runs in groups if not _nothing(runs)]
+    mean = {runs[0]["row"]: statistics.fmean(run["accuracy"] for run in runs) for runs in taught}
     gains = {
         name.removesuffix(" + logits"): 100 * (mean[name.replace("logits", "frami")] - value)
         for name, value in mean.items()
