@@ -119,7 +119,7 @@ def _which(options, store) -> str:
         found = store.find(asked)
         wanted = runs.Asked.read(found.settings)
         data = options.data or wanted.data
-        if data is not None:  # a wrong folder is told before the run is touched
+        if data is not None and found.status != "finished":  # a wrong folder is told before the run is touched
             runs.held_out(checkpoints.load(wanted.teacher), data)
         return found.id
     if not options.teacher:

@@ -27,15 +27,17 @@ def _list(options) -> tuple[list, list[str]]:
 
 
 def _show(options) -> tuple[dict, list[str]]:
-    from frami.runs import Runs, bundled
+    from frami.runs import RunError, Runs, bundled
 
     store = Runs()
-    found = bundled(options.id)
-    if found:
-        run, curves = found
-    else:
+    try:
         run = store.find(options.id)
         curves = store.metrics(run.id)
+    except RunError:
+        found = bundled(options.id)
+        if not found:
+            raise
+        run, curves = found
     lines = [
         f"{run.id}  {run.kind}  {run.name}",
         f"{run.status}{f' in process {run.pid}' if run.pid else ''}{f': {run.error}' if run.error else ''}",
