@@ -127,8 +127,9 @@ def _fill(teacher, rows, base, results, options, device: str) -> None:
         runs = [results.get(key(teacher, row, base, other, device)) for other in range(options.seeds)]
         there = [cell for cell in runs if cell is not None]
         idle = row.source == "made" and there and not any(cell["clips"] for cell in there)
-        without = row.source == "bank" and measure.bank(teacher, row) is None
-        return runs[seed] is None and not idle and not without
+        if runs[seed] is not None or idle:
+            return False
+        return row.source != "bank" or measure.bank(teacher, row) is not None
 
     missing = [(seed, row) for seed, row in product(range(options.seeds), rows) if is_open(seed, row)]
     if not missing:
