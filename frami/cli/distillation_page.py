@@ -281,9 +281,10 @@ def _alike(sections: dict[tuple, list[dict]]) -> dict[tuple, dict[str, list[dict
 
 
 def _pairs() -> list[tuple[str, tuple[str, str]]]:
-    from frami.distill.bench import BANKS, METHODS
+    from frami.distill.bench import METHODS
+    from frami.gallery import EXPLORE
 
-    sources = [(f"*ready bank of `{name}`*", f"bank of {name}, ") for name in BANKS]
+    sources = [(f"*ready bank of `{name}`*", f"bank of {name}, ") for name in EXPLORE]
     sources += [("*real training clips*", "real clips, "), ("*noise*", "noise, ")]
     named = [(f"`{name}`", f"{name} + ") for name in METHODS] + sources
     return [(label, (f"{start}logits", f"{start}frami")) for label, start in named]
@@ -309,11 +310,14 @@ def _open(groups: list[list[dict]]) -> list[str]:
     there = {runs[0]["row"] for runs in groups}
     banks = any(row.name in there for row in ROWS if row.source == "bank")  # not every teacher has them
     missing = [f"`{row.name}`" for row in ROWS if row.name not in there and (banks or row.source != "bank")]
-    few = min((len(runs) for runs in groups if not _nothing(runs)), default=SEEDS)
     many = len(missing) > len(there)
     said = [f"no run yet of {f'the other {len(missing)} rows' if many else ', '.join(missing)}"] if missing else []
-    said += [f"{few} of {SEEDS} seeds" if few < SEEDS else ""]
-    said = [part for part in said if part]
+    taught = [runs for runs in groups if not _nothing(runs)]
+    short = [runs for runs in taught if len(runs) < SEEDS]
+    if short:
+        names = ", ".join("`" + runs[0]["row"] + "`" for runs in short)
+        of = "" if short == taught else f" of {names}"
+        said.append(f"{min(map(len, short))} of {SEEDS} seeds{of}")
     return ["", f"Still open: {'; '.join(said)}."] if said else []
 
 

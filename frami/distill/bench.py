@@ -14,6 +14,7 @@ from frami.banks import Bank
 from frami.checkpoints import Teacher
 from frami.data import LogMels
 from frami.distill.loop import BudgetError, Settings, distill
+from frami.gallery import EXPLORE
 from frami.home import ASSETS
 from frami.inversion.recipes import RECIPES, mark
 
@@ -21,10 +22,8 @@ from frami.inversion.recipes import RECIPES, mark
 METHODS = ("frami", "frami-fast", "frami-flash", "cmi", "deepinversion", "dafl", "dfq", "zskt", "fast")
 #: Objectives of the ablation, beside ``frami`` and ``logits``.
 OBJECTIVES_ALONE = ("before", "after", "simkd", "fitnet", "attention")
-#: Where the banks that come with the studio lie, by teacher.
+#: Where the banks of ``EXPLORE`` lie, by teacher: of equal size, so that rows on them differ in the clips alone.
 READY = ASSETS / "explore"
-#: Recipes of the banks that come with the studio: of equal size, so that rows on them differ in the clips alone.
-BANKS = ("frami", "cmi", "dafl")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ ROWS: tuple[Row, ...] = (
     *(Row(f"{m} + {o}", "methods", o, recipe=m) for m in METHODS for o in ("frami", "logits")),
     *(Row(f"frami + {o}", "objectives", o) for o in OBJECTIVES_ALONE),
     *(Row(f"frami-flash + {o}", "objectives", o, "frami-flash") for o in OBJECTIVES_ALONE),
-    *(Row(f"bank of {m}, {o}", "banks", o, m, "bank") for m in BANKS for o in ("logits", "frami")),
+    *(Row(f"bank of {m}, {o}", "banks", o, m, "bank") for m in EXPLORE for o in ("logits", "frami")),
     Row("real clips, from scratch", "references", "labels", source="real"),
     Row("real clips, logits", "references", "logits", source="real"),
     Row("real clips, frami", "references", "frami", source="real"),
