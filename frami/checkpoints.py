@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from frami.audio import AudioError, MelSpec
 from frami.errors import FramiError
-from frami.home import BUNDLED, home
 from frami.models import Classifier, ModelConfig
+from frami.paths import BUNDLED, home
 
 FORMAT = 1
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frami import checkpoints, data, models, teachers
+from frami import checkpoints, data, models
 from frami.checkpoints import Card, Teacher
 from frami.data import LogMels
 from frami.device import threads
+from frami.features import embeddings
 
 #: Bins of the calibration error (Guo et al., ICML 2017).
 BINS = 15
@@ -55,13 +56,13 @@ def evaluate(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Measure a checkpoint (by name or path) on the real clips that ``teachers.recordings`` chooses, at full length.
+    """Measure a checkpoint (by name or path) on the real clips that ``embeddings.recordings`` chooses, at full length.
 
     ``progress(done, total)`` counts clips. Raises FramiError subclasses.
     """
     classifier = checkpoints.load(path, device)
-    clips = teachers.recordings(classifier, dataset, split, data_folder)
-    logits = teachers.embed(classifier, clips, progress=progress).logits
+    clips = embeddings.recordings(classifier, dataset, split, data_folder)
+    logits = embeddings.embed(classifier, clips, progress=progress).logits
     frames = classifier.spec.frames(classifier.card.seconds)
     clip = torch.full((1, 1, classifier.spec.n_mels, frames), classifier.spec.floor, device=device)
     return Report(
@@ -138,7 +139,7 @@ def _agreement(
     if teacher.spec != classifier.spec:
         folds = dict.fromkeys(clip.fold for clip in clips.clips)
         clips = data.load(dataset, ",".join(folds), data_folder, teacher.spec)
-    heard = teachers.embed(teacher, clips).heard
+    heard = embeddings.embed(teacher, clips).heard
     return float((heard == logits.argmax(1)).float().mean())
 
 

@@ -25,7 +25,7 @@ from frami import checkpoints
 from frami.audio import MelSpec
 from frami.checkpoints import Teacher
 from frami.errors import FramiError
-from frami.home import child_environment
+from frami.paths import child_environment
 
 INPUTS = ("mel", "waveform")
 #: Largest difference of a logit from PyTorch's that is let pass.

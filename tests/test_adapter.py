@@ -16,7 +16,7 @@ from frami.audio import MelSpec
 from frami.device import fast_bf16
 from frami.errors import FramiError
 from frami.inversion import RECIPES, invert, make_clips
-from frami.inversion.statistics import recorded
+from frami.inversion.bn_statistics import recorded
 from frami.inversion.step import _FullPrecision, anatomy, private, quick
 
 SPEC = MelSpec(n_mels=40)

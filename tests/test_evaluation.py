@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from frami import checkpoints, evaluation, models, teachers
+from frami import checkpoints, evaluation, models
 from frami.audio import MelSpec
 from frami.cli import main
 from frami.errors import FramiError
+from frami.features import embeddings
 from frami.models import MaskedBatchNorm2d
 
 
@@ -91,7 +92,7 @@ def test_a_teacher(make_checkpoint, tree):
     path = make_checkpoint("teach")
     counted = []
     found = evaluation.evaluate("teach", data_folder=tree, progress=lambda *at: counted.append(at))
-    plain = teachers.evaluate(checkpoints.load(path), data_folder=tree)
+    plain = embeddings.evaluate(checkpoints.load(path), data_folder=tree)
     assert (found.accuracy, found.clips) == (pytest.approx(plain.accuracy), 20) and counted[-1] == (20, 20)
     assert torch.equal(found.confusion, plain.confusion)
     assert torch.equal(found.per_class(), plain.per_class())
@@ -109,7 +110,7 @@ def test_a_student_and_its_teacher(make_checkpoint, tree):
     make_checkpoint("same", seed=1, kind="student", teacher="teach")
     make_checkpoint("other", seed=2, kind="student", teacher="teach")
     assert evaluation.evaluate("same", data_folder=tree).agreement == 1.0
-    heard = [teachers.evaluate(checkpoints.load(name), data_folder=tree).predictions for name in (teacher, "other")]
+    heard = [embeddings.evaluate(checkpoints.load(name), data_folder=tree).predictions for name in (teacher, "other")]
     found = evaluation.evaluate("other", data_folder=tree).agreement
     assert found == pytest.approx(float((heard[0] == heard[1]).float().mean()))
 

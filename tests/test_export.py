@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
-from test_cli import run
 
 from frami import audio, checkpoints, export, models
 from frami.audio import MelSpec
@@ -19,6 +18,7 @@ from frami.checkpoints import Teacher
 from frami.export import ExportError, LogMel
 from frami.models import MaskedBatchNorm2d
 from frami.runs import Runs
+from tests.helpers.cli import run
 
 ROOT = Path(__file__).parents[1]
 SMALL = MelSpec(8_000, 400, 160, 40, 50.0, 3_800.0)

@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
-from frami import checkpoints, teachers, train
+from frami import checkpoints, train
 from frami.audio import AudioError
 from frami.data import DataError
 from frami.errors import FramiError
-from frami.home import BUNDLED
+from frami.features import embeddings
+from frami.paths import BUNDLED
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def trained(tree, tmp_path_factory):
     """A teacher of one epoch: its path, card, and what was reported on the way."""
     out = tmp_path_factory.mktemp("out") / "digits.v1"
     clips, epochs = [], []
-    card = teachers.train_teacher(
+    card = embeddings.train_teacher(
         "fsdd",
         out,
         data_folder=tree,
@@ -49,7 +50,7 @@ def test_the_card_says_how_it_was_made(trained):
     assert (card.dataset, card.kind, card.clips) == ("fsdd", "teacher", 20)
     assert card.classes[3] == "three" and card.model["classes"] == 10
     assert card.parameters == 20_310
-    assert card.training["epochs"] == 1 and card.training["crop"] == teachers.TRAINING["fsdd"]["crop"]
+    assert card.training["epochs"] == 1 and card.training["crop"] == embeddings.TRAINING["fsdd"]["crop"]
     assert card.training["size"] == "nano" and card.training["clips"] == 40
     assert card.data_licence == "CC BY-SA 4.0"
     assert 0.15 < card.seconds < 0.3
@@ -59,7 +60,7 @@ def test_the_card_says_how_it_was_made(trained):
 def test_the_cards_accuracy_is_reproduced(trained, tree):
     out, card, _, _ = trained
     counted = []
-    found = teachers.evaluate(checkpoints.load(out), data_folder=tree, progress=lambda *at: counted.append(at))
+    found = embeddings.evaluate(checkpoints.load(out), data_folder=tree, progress=lambda *at: counted.append(at))
     assert found.accuracy == pytest.approx(card.accuracy, abs=1e-4)
     assert found.clips == 20 and counted[-1] == (20, 20)
     assert found.confusion.sum(1).tolist() == [2] * 10
@@ -67,21 +68,21 @@ def test_the_cards_accuracy_is_reproduced(trained, tree):
 
 def test_splits_are_those_of_the_card(trained, tree):
     teacher = checkpoints.load(trained[0])
-    assert teachers.evaluate(teacher, split="train", data_folder=tree).clips == 40
-    assert teachers.evaluate(teacher, split="all", data_folder=tree).clips == 60
-    assert teachers.evaluate(teacher, "fsdd", "jackson", tree).clips == 20
+    assert embeddings.evaluate(teacher, split="train", data_folder=tree).clips == 40
+    assert embeddings.evaluate(teacher, split="all", data_folder=tree).clips == 60
+    assert embeddings.evaluate(teacher, "fsdd", "jackson", tree).clips == 20
 
 
 def test_chosen_folds(tree, tmp_path):
-    card = teachers.train_teacher(
+    card = embeddings.train_teacher(
         "fsdd", tmp_path / "it", data_folder=tree, size="nano", test_folds=("george",), train_folds=("theo",), epochs=1
     )
     assert card.split == {"train": ["theo"], "test": ["george"]}
     assert card.training["clips"] == 20
-    found = teachers.evaluate(checkpoints.load(tmp_path / "it"), data_folder=tree)
+    found = embeddings.evaluate(checkpoints.load(tmp_path / "it"), data_folder=tree)
     assert found.accuracy == pytest.approx(card.accuracy, abs=1e-4)
-    assert teachers.evaluate(checkpoints.load(tmp_path / "it"), split="train", data_folder=tree).clips == 20
-    other = teachers.train_teacher(
+    assert embeddings.evaluate(checkpoints.load(tmp_path / "it"), split="train", data_folder=tree).clips == 20
+    other = embeddings.train_teacher(
         "fsdd", tmp_path / "b", data_folder=tree, size="nano", test_folds=("george",), epochs=1
     )
     assert other.split["train"] == ["jackson", "theo"]
@@ -98,12 +99,12 @@ def test_a_teacher_trained_in_two_sittings(tree, tmp_path):
 
     settings = {"data_folder": tree, "size": "nano", "epochs": 2, "batch": 8}
     with pytest.raises(Cut):
-        teachers.train_teacher("fsdd", tmp_path / "cut", on_epoch=cut, **settings)
+        embeddings.train_teacher("fsdd", tmp_path / "cut", on_epoch=cut, **settings)
     assert [path.name for path in tmp_path.iterdir()] == ["cut.training"]
     epochs = []
-    teachers.train_teacher("fsdd", tmp_path / "cut", on_epoch=epochs.append, **settings)
+    embeddings.train_teacher("fsdd", tmp_path / "cut", on_epoch=epochs.append, **settings)
     assert [e.epoch for e in epochs] == [2]
-    teachers.train_teacher("fsdd", tmp_path / "whole", **settings)
+    embeddings.train_teacher("fsdd", tmp_path / "whole", **settings)
     one, other = (checkpoints.load(tmp_path / name).model.state_dict() for name in ("cut", "whole"))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     assert not [*tmp_path.glob("*.training")]
@@ -114,7 +115,7 @@ def test_a_teacher_trained_in_two_sittings(tree, tmp_path):
 
 def test_overlapping_folds_are_refused(tree, tmp_path):
     with pytest.raises(FramiError, match="jackson is named for training and for testing"):
-        teachers.train_teacher(
+        embeddings.train_teacher(
             "fsdd", tmp_path / "it", data_folder=tree, train_folds=("george", "jackson"), test_folds=("jackson",)
         )
     assert not [*tmp_path.iterdir()]
@@ -122,37 +123,37 @@ def test_overlapping_folds_are_refused(tree, tmp_path):
 
 def test_an_unknown_size_is_told_the_sizes(tree, tmp_path):
     with pytest.raises(FramiError, match=r"'enormous'.*nano.*huge"):
-        teachers.train_teacher("fsdd", tmp_path / "it", data_folder=tree, size="enormous")
+        embeddings.train_teacher("fsdd", tmp_path / "it", data_folder=tree, size="enormous")
 
 
 def test_unknown_data_and_folds(tree, tmp_path):
     with pytest.raises(DataError, match="fsdd"):
-        teachers.train_teacher("speech", tmp_path / "it", data_folder=tree)
+        embeddings.train_teacher("speech", tmp_path / "it", data_folder=tree)
     with pytest.raises(DataError, match="somebody"):
-        teachers.train_teacher("fsdd", tmp_path / "it", data_folder=tree, test_folds=("somebody",), size="nano")
+        embeddings.train_teacher("fsdd", tmp_path / "it", data_folder=tree, test_folds=("somebody",), size="nano")
     with pytest.raises(DataError):
-        teachers.train_teacher("esc50", tmp_path / "it", data_folder=tree)
+        embeddings.train_teacher("esc50", tmp_path / "it", data_folder=tree)
 
 
 def test_a_broken_clip_stops_before_training(make_tree, tmp_path):
     root = make_tree("fsdd", tmp_path / "data")
     (root / "fsdd" / "recordings" / "4_theo_0.wav").write_bytes(b"RIFF")
     with pytest.raises(AudioError, match="4_theo_0"):
-        teachers.train_teacher("fsdd", tmp_path / "it", data_folder=root, size="nano")
+        embeddings.train_teacher("fsdd", tmp_path / "it", data_folder=root, size="nano")
     assert not [*tmp_path.glob("it*")]
 
 
 def test_another_data_sets_classes_are_refused(trained, tree, make_tree, tmp_path, tiny_teacher):
     make_tree("esc50", tmp_path)
     with pytest.raises(FramiError, match="knows other classes than ESC-50"):
-        teachers.evaluate(checkpoints.load(trained[0]), "esc50", "all", tmp_path)
+        embeddings.evaluate(checkpoints.load(trained[0]), "esc50", "all", tmp_path)
     with pytest.raises(DataError, match="'made'"):
-        teachers.evaluate(checkpoints.load(tiny_teacher), data_folder=tree)
+        embeddings.evaluate(checkpoints.load(tiny_teacher), data_folder=tree)
 
 
 def test_the_same_classes_of_another_data_set(trained, make_tree, tmp_path):
     root = make_tree("audiomnist", tmp_path, speakers=(1, 26))
-    found = teachers.evaluate(checkpoints.load(trained[0]), "audiomnist", "test", root)
+    found = embeddings.evaluate(checkpoints.load(trained[0]), "audiomnist", "test", root)
     assert found.clips == 10
 
 
@@ -179,7 +180,7 @@ def test_a_bundled_teacher_keeps_its_promise(name, real_data):
     card = teacher.card
     assert card.name == name
     assert not set(card.split["train"]) & set(card.split["test"])
-    found = teachers.evaluate(teacher, data_folder=real_data)
+    found = embeddings.evaluate(teacher, data_folder=real_data)
     assert found.clips == card.clips
     assert found.accuracy == pytest.approx(card.accuracy, abs=0.005)
     assert found.accuracy >= LEAST.get(card.dataset, 0)

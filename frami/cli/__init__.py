@@ -16,7 +16,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from frami import __version__
 from frami.cli import bench, data, distillation, diversity, export, runs, synthesis, teachers, vocoder
-from frami.cli.parts import Parser
+from frami.cli.arguments import Parser
 from frami.errors import FramiError
 
 STOPPED = 130

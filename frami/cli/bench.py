@@ -7,7 +7,7 @@ from itertools import pairwise, product
 from pathlib import Path
 
 from frami.cli import bench_distillation, vocoder
-from frami.cli.parts import (
+from frami.cli.arguments import (
     command,
     data_option,
     device_option,
@@ -16,7 +16,6 @@ from frami.cli.parts import (
     names,
     number,
     progress_bar,
-    save_picture,
     whole,
 )
 from frami.errors import FramiError
@@ -72,7 +71,8 @@ def _chosen(wanted: list[str] | None, ablations: bool) -> list:
 def _inversion(options) -> tuple[dict, list[str]]:
     import torch
 
-    from frami import bench, checkpoints
+    from frami import checkpoints
+    from frami.bench import inversion
     from frami.device import describe, pick
     from frami.inversion import RECIPES, arithmetic
 
@@ -80,13 +80,13 @@ def _inversion(options) -> tuple[dict, list[str]]:
     teacher = checkpoints.load(options.teacher, device)
     recipes = _chosen(options.recipes, ablations=False)
     with progress_bar("turn", "bench") as bar:
-        rows, ceilings = bench.speed(
+        rows, ceilings = inversion.speed(
             teacher, recipes, clips=options.batch, seconds=options.seconds, rounds=options.rounds, report=moved(bar)
         )
     steps = []
     if options.ladder:
         with progress_bar("turn", "ladder") as bar:
-            steps = bench.ladder(
+            steps = inversion.ladder(
                 teacher, RECIPES["frami"], clips=options.batch, seconds=options.seconds, rounds=options.rounds,
                 report=moved(bar),
             )  # fmt: skip
@@ -121,7 +121,7 @@ def _inversion(options) -> tuple[dict, list[str]]:
     if steps:
         lines += ["", "frami: clip-steps/s, ratio"]
     for row in steps:
-        what = "; ".join(bench.LADDER[name] for name in row["without"]) or "as it is"
+        what = "; ".join(inversion.LADDER[name] for name in row["without"]) or "as it is"
         lines.append(f"{row['clip_steps_per_second']:10.1f} {row['ratio']:6.2f}  {what}")
     return value, lines
 
@@ -130,14 +130,15 @@ _MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "as_aske
 
 
 def _diversity(options) -> tuple[dict, list[str]]:
-    from frami import bench, checkpoints
+    from frami import checkpoints
+    from frami.bench import inversion
     from frami.device import describe, pick
-    from frami.teachers import Embedded, embed, recordings
+    from frami.features.embeddings import Embedded, embed, recordings
 
     device = pick(options.device)
     recipes = _chosen(options.recipes, ablations=True)
     out = Path(options.out)
-    results = bench.Results(out.with_suffix(".json"))
+    results = inversion.Results(out.with_suffix(".json"))
     teachers = [
         checkpoints.load(name, device)
         for name in options.teachers or [card.name for card in checkpoints.bundled("teacher")]
@@ -154,7 +155,7 @@ def _diversity(options) -> tuple[dict, list[str]]:
                     clips = recordings(teacher, None, options.split, options.data, moved(bar))
                     real[name] = embed(teacher, clips, progress=moved(bar))
             with progress_bar("step", f"{name}: {row.name}, seed {seed}") as bar:
-                found = bench.richness(
+                found = inversion.richness(
                     teacher, row, real[name].pooled, real[name].labels,
                     samples=options.samples, batch=options.batch, seed=seed, report=moved(bar),
                 )  # fmt: skip
@@ -202,17 +203,17 @@ def _tables(teachers, recipes, results, options) -> dict:
 
 def _reference(teacher, real, results, options) -> None:
     """Measure real training clips, as many, in place of made ones: what real sound would get. Nothing without them."""
-    from frami import analysis
     from frami.data import DataError
-    from frami.teachers import embed, recordings
+    from frami.features import diversity
+    from frami.features.embeddings import embed, recordings
 
     try:
         clips = recordings(teacher, None, "train", options.data)
         real = real or embed(teacher, recordings(teacher, None, options.split, options.data))
     except DataError:
         return
-    own = embed(teacher, clips, analysis.in_turns(clips.labels, min(options.samples, len(clips)), 0).tolist())
-    found = analysis.measures(own.pooled, own.labels, own.heard, own.confidence, real.pooled)
+    own = embed(teacher, clips, diversity.in_turns(clips.labels, min(options.samples, len(clips)), 0).tolist())
+    found = diversity.measures(own.pooled, own.labels, own.heard, own.confidence, real.pooled)
     found.pop("intervals")
     results.put(_key(teacher, None, 0, options), found)
 
@@ -277,7 +278,8 @@ def _figure(measure: str, value: float | None, before: str = "") -> str:
 
 
 def _duration(options) -> tuple[dict, list[str]]:
-    from frami import bench, checkpoints
+    from frami import checkpoints
+    from frami.bench import inversion
     from frami.device import pick
     from frami.inversion import recipe
 
@@ -285,7 +287,7 @@ def _duration(options) -> tuple[dict, list[str]]:
         raise FramiError("--shortest must be below --longest")
     teacher = checkpoints.load(options.teacher, pick(options.device))
     with progress_bar("step", "duration") as bar:
-        found = bench.by_duration(
+        found = inversion.by_duration(
             teacher, recipe(options.recipe), samples=options.samples, batch=options.batch,
             shortest=options.shortest, longest=options.longest, seed=options.seed, report=moved(bar),
         )  # fmt: skip
@@ -334,5 +336,4 @@ def _draw(found: dict, rows: list[dict], title: str, path: Path) -> None:
     )  # fmt: skip
     axes.set(xlabel="duration in s", ylabel="teacher's confidence", ylim=(0, 1.02), title=title)
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    save_picture(figure, path)
+    axes.spines[["top", "right"]].set_visible(False), (figure, path)

@@ -4,9 +4,9 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
+from frami.bench.distillation_page import check, write
+from frami.cli.arguments import command, data_option, device_option, moved, names, number, progress_bar, whole
 from frami.cli.distillation import seconds
-from frami.cli.distillation_page import check, write
-from frami.cli.parts import command, data_option, device_option, moved, names, number, progress_bar, whole
 from frami.errors import FramiError
 
 #: Version of how a run shares its time between making and learning; what was measured under another is another row.
@@ -57,10 +57,10 @@ def _shares(text: str) -> list[float]:
 
 
 def _distillation(options) -> tuple[dict, list[str]]:
-    from frami import bench
+    from frami.bench import distillation as measure
+    from frami.bench import inversion
     from frami.device import describe, pick
     from frami.distill import Settings
-    from frami.distill import bench as measure
 
     device = pick(options.device)
     rows = measure.chosen(options.rows)
@@ -69,7 +69,7 @@ def _distillation(options) -> tuple[dict, list[str]]:
     base = Settings(student=options.student, budget=options.budget, clips=options.clips, batch=options.batch)
     out = Path(options.out)
     check(out)
-    results = bench.Results(out.with_suffix(".json"))
+    results = inversion.Results(out.with_suffix(".json"))
     before, whole = dict(results.cells), False
     try:
         if not options.page:
@@ -85,8 +85,8 @@ def _distillation(options) -> tuple[dict, list[str]]:
 def _teachers(options, device):
     """The teachers asked for, one by one; those of further folds are trained where they are not there yet."""
     from frami import checkpoints
-    from frami.home import home
-    from frami.teachers import train_teacher
+    from frami.features.embeddings import train_teacher
+    from frami.paths import home
 
     every = [IN_TURN] if options.folds else [card.name for card in checkpoints.bundled("teacher")]
     listed = options.teachers or every
@@ -119,8 +119,8 @@ def _teachers(options, device):
 
 def _fill(teacher, rows, base, results, options, device: str) -> None:
     from frami import train
-    from frami.distill import bench as measure
-    from frami.teachers import recordings
+    from frami.bench import distillation as measure
+    from frami.features.embeddings import recordings
 
     def is_open(seed, row) -> bool:
         """Whether it is still to be run. Without a clip in the time all seeds are alike: then once is enough."""
@@ -169,11 +169,11 @@ def key(teacher, row, base, seed: int, device: str) -> str:
 
 def _time(options) -> tuple[dict, list[str]]:
     from frami import checkpoints
+    from frami.bench import distillation as measure
     from frami.device import describe, pick
     from frami.distill import Settings
-    from frami.distill import bench as measure
+    from frami.features.embeddings import recordings
     from frami.inversion import recipe
-    from frami.teachers import recordings
 
     device = pick(options.device)
     teacher = checkpoints.load(options.teacher, device)

@@ -1,6 +1,6 @@
 """``frami data``: which recordings are here, and how to get them."""
 
-from frami.cli.parts import command, data_option, group, progress_bar
+from frami.cli.arguments import command, data_option, group, progress_bar
 from frami.errors import FramiError
 
 
@@ -14,8 +14,8 @@ def add(commands) -> None:
 
 def _data_list(options) -> tuple[list, list[str]]:
     from frami import data
-    from frami.catalogue import DATASETS
-    from frami.home import data_folder
+    from frami.data.catalogue import DATASETS
+    from frami.paths import data_folder
 
     rows = []
     for name, known in DATASETS.items():
@@ -52,8 +52,8 @@ def _data_list(options) -> tuple[list, list[str]]:
 
 def _data_download(options) -> tuple[dict, list[str]]:
     from frami.data import info
-    from frami.download import download
-    from frami.home import data_folder
+    from frami.data.download import download
+    from frami.paths import data_folder
 
     info(options.dataset)
     with progress_bar("B", options.dataset, scale=True) as bar:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frami.cli.parts import command, data_option, device_option, moved, number, progress_bar, whole
+from frami.cli.arguments import command, data_option, device_option, moved, number, progress_bar, whole
 from frami.errors import FramiError
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from frami.cli.parts import command, data_option, device_option, moved, progress_bar, whole
+from frami.cli.arguments import command, data_option, device_option, moved, progress_bar, whole
 from frami.errors import FramiError
 
 
@@ -21,9 +21,10 @@ def add(commands) -> None:
 
 
 def _diversity(options) -> tuple[dict, list[str]]:
-    from frami import analysis, checkpoints
+    from frami import checkpoints
     from frami.device import pick
-    from frami.teachers import embed
+    from frami.features import diversity
+    from frami.features.embeddings import embed
 
     banks = _banks(options.banks)
     count = _count(banks, options.samples)
@@ -49,7 +50,7 @@ def _diversity(options) -> tuple[dict, list[str]]:
         "split": options.split,
         "real_clips": len(clips) if clips else 0,
         "samples": count,
-        "k": analysis.K,
+        "k": diversity.K,
         "rows": rows,
         "reference": reference,
     }
@@ -102,8 +103,8 @@ def _check(banks: list, teacher) -> None:
 def _real(options, teacher, report) -> tuple:
     """Real clips to measure with and no remark, or None and how to get them where nobody asked for any."""
     from frami import data
-    from frami.catalogue import DATASETS
-    from frami.teachers import recordings
+    from frami.data.catalogue import DATASETS
+    from frami.features.embeddings import recordings
 
     dataset = options.dataset or teacher.card.dataset
     wanted = options.data or options.dataset or (os.environ.get("FRAMI_DATA") and dataset in DATASETS)
@@ -117,9 +118,9 @@ def _real(options, teacher, report) -> tuple:
 
 def _training(options, teacher, real, count: int, report):
     """As many clips of the teacher's training folds, classes in turn, none of them of ``real``; None if not here."""
-    from frami.analysis import in_turns
     from frami.data import DataError
-    from frami.teachers import embed, recordings
+    from frami.features.diversity import in_turns
+    from frami.features.embeddings import embed, recordings
 
     try:
         clips = recordings(teacher, None, "train", options.data, report)
@@ -135,7 +136,7 @@ def _training(options, teacher, real, count: int, report):
 
 def _measures(clips, asked, count: int, real, seed: int) -> dict:
     """Measures of the first ``count`` clips of a bank or of embedded real ones, as plain numbers."""
-    from frami.analysis import measures
+    from frami.features.diversity import measures
 
     beside = (real.pooled, real.labels) if real else ()
     return measures(
@@ -152,7 +153,7 @@ def _few_classes(banks: list, count: int, classes: tuple[str, ...]) -> list[str]
 
 def _lines(value: dict, notes: list[str]) -> list[str]:
     """A column for each bank and a line for each measure, intervals in brackets, and how to read them."""
-    from frami.analysis import READING
+    from frami.features.diversity import READING
 
     rows = list(value["rows"])
     names = [Path(row["bank"]).name for row in rows]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from frami.cli.parts import checkpoint_path, command
+from frami.cli.arguments import checkpoint_path, command
 from frami.errors import FramiError
 
 

@@ -2,7 +2,7 @@
 
 import time
 
-from frami.cli.parts import command, group
+from frami.cli.arguments import command, group
 from frami.errors import FramiError
 
 

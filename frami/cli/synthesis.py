@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from frami.cli.parts import (
+from frami.cli.arguments import (
     class_numbers,
     command,
     data_option,
@@ -167,8 +167,8 @@ def _run(writer, states, label: str) -> dict[str, None]:
 def _gallery(options) -> tuple[dict, list[str]]:
     from frami import checkpoints
     from frami.device import pick
-    from frami.gallery import make
-    from frami.home import ASSETS
+    from frami.features.gallery import make
+    from frami.paths import ASSETS
 
     if options.explore:
         return _explore(options)
@@ -213,8 +213,8 @@ def _sounds(out: Path, names: list[str], speaker: str | None) -> tuple[dict, lis
 def _explore(options) -> tuple[dict, list[str]]:
     from frami import checkpoints
     from frami.device import pick
-    from frami.gallery import EXPLORE_CLIPS, explore
-    from frami.home import ASSETS
+    from frami.features.gallery import EXPLORE_CLIPS, explore
+    from frami.paths import ASSETS
 
     out = Path(options.out) if options.out else ASSETS / "explore"
     rows = []

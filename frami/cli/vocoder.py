@@ -4,7 +4,7 @@ import json
 import platform
 from pathlib import Path
 
-from frami.cli.parts import command, data_option, device_option, moved, names, number, progress_bar, whole
+from frami.cli.arguments import command, data_option, device_option, moved, names, number, progress_bar, whole
 from frami.errors import FramiError
 
 
@@ -78,26 +78,26 @@ _MEASURES = {"mr_stft": (3, min), "log_mel": (3, min), "agreement": (2, max), "r
 
 def _bench(options) -> tuple[dict, list[str]]:
     from frami import banks
+    from frami.bench import vocoder
     from frami.device import threads
-    from frami.home import ASSETS
-    from frami.vocoder import bench
+    from frami.paths import ASSETS
 
     rows, made = [], []
-    speakers = {name: bench.speaker(name) for name in options.vocoders or bench.VOCODERS}
+    speakers = {name: vocoder.speaker(name) for name in options.vocoders or vocoder.VOCODERS}
     with threads(1):
-        for name in options.dataset or bench.DATASETS:
-            real = bench.read(name, options.split, options.clips, options.data, options.seconds)
+        for name in options.dataset or vocoder.DATASETS:
+            real = vocoder.read(name, options.split, options.clips, options.data, options.seconds)
             bank = None
             if options.made and (ASSETS / "gallery" / name / banks.MANIFEST).exists():
                 bank = banks.load(ASSETS / "gallery" / name)
             for title, speak in speakers.items():
                 speak(real.sounds[0].new_full((80, 8), -3.0))  # libraries come, weights are read
                 with progress_bar("clip", f"{name}: {title}") as bar:
-                    found = bench.copy_synthesis(speak, real, moved(bar))
+                    found = vocoder.copy_synthesis(speak, real, moved(bar))
                 head = {"dataset": name, "folds": list(real.folds), "clips": len(real.sounds), "vocoder": title}
                 rows.append(head | {key: round(found[key], 4) for key in _MEASURES})
                 if bank is not None:
-                    heard = bench.made_clips(speak, bank, real.teacher, options.made)
+                    heard = vocoder.made_clips(speak, bank, real.teacher, options.made)
                     made.append({"teacher": name, "vocoder": title} | heard)
     value = {"rows": rows, "made": made, "processor": platform.processor() or platform.machine()}
     lines = _page(value, _command(options))

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from frami.checkpoints import Teacher
 from frami.device import Replay, autocast
+from frami.distill.augment import NUMBERS, ReplayConfig, Store, draw_replay, texture
 from frami.distill.objectives import Objective, agreement, labelled_loss
-from frami.distill.replay import NUMBERS, ReplayConfig, Store, draw_replay, texture
 from frami.distill.student import learning, new_hint
-from frami.inversion.statistics import frozen
+from frami.inversion.bn_statistics import frozen
 from frami.inversion.step import quick
 from frami.models import Classifier, Features
 

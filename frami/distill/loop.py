@@ -10,9 +10,9 @@ import torch
 from frami.banks import Bank
 from frami.checkpoints import Teacher
 from frami.data import LogMels
+from frami.distill.augment import ReplayConfig, Store, noise_clips, split
 from frami.distill.learner import Learner, agreement_on, learn, learner_state, load_learner, new_learner
 from frami.distill.objectives import OBJECTIVES
-from frami.distill.replay import ReplayConfig, Store, noise_clips, split
 from frami.distill.student import new_student
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, durations, invert

@@ -22,8 +22,8 @@ from frami.data import LogMels
 from frami.distill.loop import Settings, State, distill
 from frami.errors import FramiError
 from frami.evaluation import latency
+from frami.features.embeddings import recordings
 from frami.runs import Runs
-from frami.teachers import recordings
 
 #: Seconds of work between two checkpoints, and between two rows of the curves.
 KEEP, TELL = 10.0, 2.0

@@ -1,8 +1,8 @@
 """Model inversion: spectrograms that a classifier recognises, made from its weights alone."""
 
 from frami.inversion.clips import Clips, Progress, Trajectory
+from frami.inversion.loop import arithmetic, durations, invert, make_clips
 from frami.inversion.recipes import RECIPES, TERMS, Recipe, recipe
-from frami.inversion.synthesize import arithmetic, durations, invert, make_clips
 
 __all__ = [
     "RECIPES",

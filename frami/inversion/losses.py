@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frami.inversion.statistics import NormInput
+from frami.inversion.bn_statistics import NormInput
 
 
 def class_loss(logits: Tensor, labels: Tensor, certainty: float = 1.0) -> Tensor:

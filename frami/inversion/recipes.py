@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field, fields, replace
 
 from frami.errors import FramiError
-from frami.inversion.views import ImageViewConfig, ViewConfig
+from frami.inversion.augment import ImageViewConfig, ViewConfig
 
 #: Terms of the loss, in the order of logs and plots, and what each asks for.
 TERMS: dict[str, str] = {

@@ -20,10 +20,10 @@ from frami.audio import MelSpec
 from frami.checkpoints import Teacher
 from frami.device import Replay, autocast, fast_bf16
 from frami.inversion import losses
+from frami.inversion.augment import NUMBERS, ImageViewConfig, draw_image_view, draw_view
+from frami.inversion.bn_statistics import Recording, recorded
 from frami.inversion.generator import Free, Generator
 from frami.inversion.recipes import Recipe
-from frami.inversion.statistics import Recording, recorded
-from frami.inversion.views import NUMBERS, ImageViewConfig, draw_image_view, draw_view
 
 #: Rows of the feature bank that a step contrasts with.
 NEGATIVES = 512

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from frami.home import ASSETS
+from frami.paths import ASSETS
 
 _MAGENTA = gr.themes.Color(
     name="magma",

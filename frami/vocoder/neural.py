@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from frami.audio import AudioError, MelSpec
-from frami.home import BUNDLED
+from frami.paths import BUNDLED
 from frami.vocoder.base import Vocoder, VocoderError
 from frami.vocoder.network import Network, NetworkConfig
 

@@ -1,0 +1,131 @@
+"""What the commands share: argument types, common options, progress bars."""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from frami.errors import FramiError
+
+
+class _Help(argparse.HelpFormatter):
+    """Breaks lines between words only: names have hyphens."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers bad arguments with one line and exit status 2."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **({"formatter_class": _Help} | settings))
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}. Try: {self.prog} --help\n")
+
+
+def command(commands, name: str, run: Callable, help: str) -> Parser:
+    """Add a command to a group of commands; ``run(options)`` returns the JSON value and the lines for people."""
+    sub = commands.add_parser(name, help=help, description=help)
+    sub.add_argument("--json", action="store_true", help="print one JSON value and nothing else")
+    sub.set_defaults(run=run)
+    return sub
+
+
+def group(commands, name: str, help: str, metavar: str = "ACTION"):
+    """Add a command that has commands of its own."""
+    return commands.add_parser(name, help=help, description=help).add_subparsers(
+        dest="action", required=True, metavar=metavar, parser_class=Parser
+    )
+
+
+def data_option(parser: Parser) -> None:
+    parser.add_argument("--data", help="folder that holds fsdd/, ESC-50/, … (default: FRAMI_DATA)")
+
+
+def device_option(parser: Parser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def names(text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("expected names with commas between them")
+    return names
+
+
+def whole(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is below {least}")
+        return value
+
+    return read
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
+        return value
+
+    return read
+
+
+def progress_bar(unit: str, label: str = "", scale: bool = False):
+    from tqdm import tqdm
+
+    return tqdm(unit=unit, desc=label or None, disable=None, leave=False, file=sys.stderr, unit_scale=scale)
+
+
+def moved(bar) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return report
+
+
+def class_numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
+    """Indices of classes given by name or number; FramiError lists the classes for another one."""
+    if names is None:
+        return None
+    numbers = []
+    for name in names:
+        if name in classes:
+            numbers.append(classes.index(name))
+        elif name.isdecimal() and int(name) < len(classes):
+            numbers.append(int(name))
+        else:
+            raise FramiError(f"no class '{name}'; choose 0 to {len(classes) - 1} or out of: {', '.join(classes)}")
+    return numbers
+
+
+def checkpoint_path(text: str) -> Path:
+    """Path (without ending) of a checkpoint given by name, by path, or as the run (id, its beginning or folder) whose
+    student it is. FramiError when there is none."""
+    from frami import checkpoints
+    from frami.runs import RunError, Runs
+
+    folder = Path(text)
+    try:
+        return checkpoints.resolve(text)
+    except checkpoints.CheckpointError as error:
+        if not checkpoints.exists(folder / "student"):
+            try:
+                folder = Runs().find(text).folder
+            except RunError as none:
+                raise FramiError(f"{error}. As a run: {none}") from None
+    if not checkpoints.exists(folder / "student"):
+        raise FramiError(f"run {text} has no student yet: {folder}/student.safetensors is not there")
+    return folder / "student"

@@ -1,0 +1,149 @@
+"""What a student looks at: clips kept on the device, replayed each time under another view."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from frami.audio import MelSpec
+from frami.inversion.augment import NUMBERS as VIEW_NUMBERS
+from frami.inversion.augment import ViewConfig, draw_view
+from frami.models import length_mask
+
+_CURVES = 4
+#: Random numbers that one replayed clip takes: its view, response, noise and partner.
+NUMBERS = VIEW_NUMBERS + _CURVES + 3 + 2
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Strengths of the views on replay, the same for every source of clips and every objective.
+
+    ``view`` : segment, tempo, level, masks (as of the inversion); ``colour`` : size of a random smooth frequency
+    response, as another microphone has; ``noise`` : chance of a random noise floor under the sound; ``mix`` : chance
+    that another clip sounds at the same time (mixup in magnitude, as sounds add).
+    """
+
+    view: ViewConfig = field(default_factory=ViewConfig)
+    colour: float = 0.5
+    noise: float = 0.1
+    mix: float = 0.2
+
+
+class Store:
+    """Clips on one device, in half precision; grows as clips are added.
+
+    ``frames`` : longest clip that ``take`` gives; of longer ones it gives a random segment.
+    """
+
+    def __init__(self, spec: MelSpec, frames: int, device: torch.device | str = "cpu"):
+        self.spec, self.frames, self.device = spec, frames, torch.device(device)
+        self._mels = torch.zeros(0, spec.n_mels, frames, dtype=torch.float16, device=self.device)
+        self._lengths = torch.zeros(0, dtype=torch.long, device=self.device)
+        self._labels = torch.zeros(0, dtype=torch.long, device=self.device)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, mels: Tensor, lengths: Tensor, labels: Tensor) -> None:
+        """mels : Tensor[B, 1, F, T], lengths : Tensor[B], labels : Tensor[B] of classes, on any device."""
+        count, longest = len(mels), mels.shape[-1]
+        if self._count + count > len(self._mels) or longest > self._mels.shape[-1]:
+            rows = max(2 * self._count, self._count + count, 256)
+            shape = (rows, self.spec.n_mels, max(longest, self._mels.shape[-1]))
+            grown = torch.full(shape, self.spec.floor, dtype=torch.float16, device=self.device)
+            grown[: self._count, :, : self._mels.shape[-1]] = self._mels[: self._count]
+            self._mels = grown
+            self._lengths, self._labels = (_grown(x, self._count, rows) for x in (self._lengths, self._labels))
+        place = slice(self._count, self._count + count)
+        self._mels[place, :, :longest] = mels[:, 0].to(self.device, torch.float16)
+        self._lengths[place] = lengths.to(self.device)
+        self._labels[place] = labels.to(self.device)
+        self._count += count
+
+    def lengths(self, rows: Tensor) -> Tensor:
+        """Frames that ``take`` would give of these rows, Tensor[N], on the CPU."""
+        return self._lengths[rows.to(self.device)].clamp(max=self.frames).cpu()
+
+    def take(self, rows: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Clips of these rows, Tensor[B], as log-Mels Tensor[B, 1, F, frames], lengths Tensor[B], labels Tensor[B].
+
+        ``places`` : Tensor[B] in 0 to 1, where in a longer clip the segment begins.
+        """
+        rows = rows.to(self.device)
+        mels, lengths = self._mels[rows], self._lengths[rows]
+        if mels.shape[-1] > self.frames:
+            begin = ((lengths - self.frames).clamp(min=0) * places.to(self.device)).floor().long()
+            at = (begin[:, None] + torch.arange(self.frames, device=self.device)).clamp(max=mels.shape[-1] - 1)
+            mels = mels.gather(2, at[:, None].expand(-1, mels.shape[1], -1))
+            lengths = lengths.clamp(max=self.frames)
+            inside = torch.arange(self.frames, device=self.device) < lengths[:, None]
+            mels = torch.where(inside[:, None], mels, self.spec.floor)
+        return mels[:, None].float(), lengths, self._labels[rows]
+
+
+def _grown(x: Tensor, count: int, rows: int) -> Tensor:
+    grown = x.new_zeros(rows)
+    grown[:count] = x[:count]
+    return grown
+
+
+def texture(spec: MelSpec, device: torch.device, frames: int = 4096) -> Tensor:
+    """White noise of unit spread, Tensor[F, frames], of which ``draw_replay`` takes segments."""
+    return torch.randn(spec.n_mels, frames, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def draw_replay(
+    mels: Tensor, lengths: Tensor, labels: Tensor, spec: MelSpec, config: ReplayConfig, numbers: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A random view of each clip, some of them mixed with their neighbour in the batch.
+
+    mels : Tensor[B, 1, F, T]; lengths, labels : Tensor[B]; numbers : Tensor[B, NUMBERS] uniform in 0 to 1; noise : as
+    of ``texture``. Returns log-Mels of the same shape, their lengths, the neighbours' labels, and the share of the
+    clip itself in each mixture, Tensor[B] (1 where nothing is mixed).
+    """
+    bands, frames = mels.shape[2:]
+    device = mels.device
+    x, lengths = draw_view(mels, lengths, spec.floor, config.view, numbers[:, :VIEW_NUMBERS])
+    u = iter(numbers[:, VIEW_NUMBERS:].T)
+
+    order = torch.arange(1, _CURVES + 1, device=device)
+    curves = torch.cos(math.pi * order[:, None] * (torch.arange(bands, device=device) + 0.5) / bands)
+    drawn = torch.stack([next(u) for _ in range(_CURVES)], 1)
+    sizes = config.colour * math.sqrt(12) * (drawn - 0.5) / order
+    x = x + (sizes @ curves)[:, None, :, None]
+
+    noisy, level, place = next(u) < config.noise, spec.floor + 2 + 6 * next(u), next(u)
+    at = (place * (noise.shape[1] - frames)).long()[:, None] + torch.arange(frames, device=device)
+    floor = level[:, None, None] + 0.5 * noise[:, at].transpose(0, 1)
+    x = torch.where(noisy[:, None, None, None], torch.logaddexp(x, floor[:, None]), x)
+
+    mixed, share = next(u) < config.mix, next(u)
+    share = torch.where(mixed, share, torch.ones_like(share))
+    weight = share[:, None, None, None]
+    both = torch.logaddexp(x + (weight + 1e-9).log(), x.roll(1, 0) + (1 - weight + 1e-9).log())
+    x = torch.where(mixed[:, None, None, None], both, x).clamp(min=spec.floor)
+    lengths = torch.where(mixed, torch.maximum(lengths, lengths.roll(1)), lengths)
+    x = torch.where(length_mask(lengths, frames).bool(), x, spec.floor)
+    return x, lengths, labels.roll(1), share
+
+
+def noise_clips(spec: MelSpec, clips: int, shortest: int, longest: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Spectrograms of uniform noise over the front-end's range, which know nothing of the teacher.
+
+    Returns log-Mels Tensor[clips, 1, F, longest] and lengths Tensor[clips], ``shortest`` to ``longest`` frames.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    mels = torch.empty(clips, 1, spec.n_mels, longest).uniform_(spec.floor, spec.ceiling, generator=rng)
+    return mels, torch.randint(shortest, longest + 1, (clips,), generator=rng)
+
+
+def split(count: int, first: int = 0, every: int = 8) -> tuple[list[int], list[int]]:
+    """Rows of ``count`` new clips to learn from, and those kept aside to measure agreement on unseen made clips.
+
+    ``first`` : clips before these; the place moves on from block to block, so that every class has its turn.
+    """
+    aside = [i for i in range(count) if (first + i + (first + i) // every) % every == every - 1]
+    return [i for i in range(count) if i not in aside], aside

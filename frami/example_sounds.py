@@ -1,0 +1,80 @@
+"""Sounds to try a network with that are nobody's recording: digits spoken by a machine.
+
+``python -m frami.example_sounds`` makes them anew in ``assets/samples`` (needs espeak-ng:
+``apt-get install espeak-ng``).
+"""
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+
+from frami import audio, audio_input
+from frami.checkpoints import read_card
+from frami.errors import FramiError
+from frami.paths import ASSETS, BUNDLED
+
+FOLDER = ASSETS / "samples"
+#: Voice of espeak-ng, its name for people, words a minute.
+VOICES = (("en-us", "a man's voice", 190), ("en-us+f3", "a woman's voice", 170))
+TEACHER = "fsdd"
+_RATE, _LEVEL = 22_050, 0.7
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A bundled sound: what is said in it, and by whom."""
+
+    path: Path
+    label: str
+    voice: str
+
+
+def listed(teacher: str, folder: Path = FOLDER) -> list[Sample]:
+    """Bundled sounds for a teacher; none where none are there."""
+    try:
+        rows = json.loads((folder / teacher / "samples.json").read_text(encoding="utf-8"))
+        return [Sample(folder / teacher / row["file"], row["label"], row["voice"]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def make(folder: Path = FOLDER) -> list[Sample]:
+    """Let espeak-ng speak each digit in each voice. Raises FramiError where it is not installed."""
+    folder = folder / TEACHER
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for voice, name, speed in VOICES:
+        for label in read_card(BUNDLED / TEACHER).classes:
+            path = folder / f"{label}-{voice.replace('+', '-')}.flac"
+            x, _ = audio_input.without_quiet_ends(_spoken(label, voice, speed), _RATE)
+            audio.save(path, x * (_LEVEL / x.abs().max()), _RATE)
+            rows.append(
+                {"file": path.name, "label": label, "voice": name, "source": f"espeak-ng -v {voice} -s {speed}"}
+            )
+    text = ",\n".join(f" {json.dumps(row, ensure_ascii=False)}" for row in rows)
+    (folder / "samples.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    return listed(TEACHER, folder.parent)
+
+
+def _spoken(text: str, voice: str, speed: int):
+    """Tensor[N] at ``_RATE``."""
+    try:
+        said = subprocess.run(
+            ["espeak-ng", "-v", voice, "-s", str(speed), "--stdout", text], capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise FramiError(f"espeak-ng does not speak ({error}); install it with: apt-get install espeak-ng") from error
+    samples, rate = soundfile.read(io.BytesIO(said.stdout), dtype="float32")
+    return audio.mono(samples, rate, _RATE)
+
+
+if __name__ == "__main__":
+    try:
+        print(f"{len(make())} sounds in {FOLDER}")
+    except FramiError as error:
+        sys.exit(str(error))

@@ -1,0 +1,165 @@
+"""What the studio has precomputed: a bank a teacher to listen to, and banks of several recipes with their map."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from frami import banks, vocoder
+from frami.checkpoints import Teacher
+from frami.data import DataError
+from frami.features import diversity, maps
+from frami.inversion import RECIPES, Clips, Progress, durations, invert, recipe
+
+#: Optimisation steps of a clip to listen to: more than a clip to learn from needs.
+STEPS = 300
+#: Longest clip of the gallery, in seconds.
+LONGEST = 2.0
+#: States of each clip that are kept: all of them together stay a few megabytes.
+SNAPSHOTS = 5
+#: Recipes on the map, and clips of each: so many that their figures say something, and few enough to be bundled.
+EXPLORE = ("frami", "cmi", "dafl")
+EXPLORE_CLIPS = 100
+_BATCH = 50
+
+
+def make(
+    teacher: Teacher,
+    folder: Path,
+    *,
+    each: int = 3,
+    steps: int | None = None,
+    recipe: str = "frami",
+    seed: int = 0,
+    speaker: str | None = None,
+    report: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Write a bank with ``each`` clips of every class of ``teacher`` to ``folder``, sounds as FLAC, with states
+    that each clip went through.
+
+    speaker : name of the vocoder (None: the usual one). An older gallery there is replaced. ``report(done,
+    total)`` counts steps.
+    """
+    settings = {
+        "teacher": teacher.card.name,
+        "recipe": recipe,
+        "samples": each * len(teacher.classes),
+        "steps": steps or STEPS,
+        "seconds": min(teacher.card.seconds, LONGEST),
+        "batch": 2 * len(teacher.classes),
+        "seed": seed,
+    }
+    finished: list[Progress] = []
+    run = {key: value for key, value in settings.items() if key not in ("teacher", "recipe")}
+    for state in invert(teacher, RECIPES[recipe], every=10, snapshots=SNAPSHOTS, **run):
+        if report:
+            report((state.batch - 1) * state.steps + state.step, state.batches * state.steps)
+        if state.finished:
+            finished.append(state)
+    writer = banks.create(
+        folder,
+        settings,
+        teacher.classes,
+        teacher.spec,
+        vocoder.get(speaker, teacher.spec),
+        ending="flac",
+        hear=banks.hearing(teacher.model),
+        overwrite=True,
+    )
+    for state in finished:
+        writer.append(state.clips, seconds=state.seconds, trajectory=state.trajectory)
+    writer.finish()
+    clips = Clips.join([state.clips for state in finished])
+    seconds = round(writer.seconds, 1)
+    return {"teacher": teacher.card.name, "clips": len(clips), "as_asked": clips.as_asked, "seconds": seconds}
+
+
+def explore(
+    teacher: Teacher,
+    folder: Path,
+    *,
+    recipes: Sequence[str] = EXPLORE,
+    samples: int = EXPLORE_CLIPS,
+    steps: int | None = None,
+    seed: int = 0,
+    data_folder: str | Path | None = None,
+    report: Callable[[str, int, int], None] | None = None,
+) -> dict:
+    """Write a bank without sounds for each recipe to ``folder``, and the map of them all with what was measured.
+
+    A bank of the same settings is kept, or finished where it was interrupted; one of other settings is replaced. Where
+    the teacher's held-out recordings are at hand, the banks are measured beside them; of the recordings only such
+    measures are written. ``report(what, done, total)`` says what is at work. Raises FramiError.
+    """
+    report = report or (lambda what, done, total: None)
+    layers = []
+    for name in recipes:
+        settings = {
+            "teacher": teacher.card.name,
+            "teacher_sha256": teacher.card.sha256,
+            "recipe": name,
+            "samples": samples,
+            "steps": steps or recipe(name).steps,
+            "seconds": durations(teacher, recipe(name), None),
+            "batch": min(_BATCH, samples),
+            "seed": seed,
+        }
+        bank = _bank(teacher, folder / name, settings, lambda done, total, name=name: report(name, done, total))
+        layers.append(maps.of_bank(name, name, bank))
+    measured = _measured(teacher, layers, data_folder, report)
+    report("map", 0, 1)
+    maps.save(folder, layers, measured)
+    return {
+        "teacher": teacher.card.name,
+        "clips": {layer.key: len(layer) for layer in layers},
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        "measures": measured,
+    }
+
+
+def _bank(teacher: Teacher, folder: Path, settings: dict, report: Callable[[int, int], None]) -> banks.Bank:
+    """The bank of these settings, made as far as it is not there yet."""
+    row = recipe(settings["recipe"])
+    run = {key: settings[key] for key in ("samples", "steps", "seconds", "batch", "seed")}
+    made = (folder, settings, teacher.classes, teacher.spec)
+    hear = banks.hearing(teacher.model)
+    try:
+        writer = banks.create(*made, hear=hear)
+    except banks.BankError:  # other settings, or an older format
+        writer = banks.create(*made, hear=hear, overwrite=True)
+    if not writer.complete:
+        for state in invert(teacher, row, every=10, **run, first=writer.batches, memory=writer.state):
+            report((state.batch - 1) * state.steps + state.step, state.batches * state.steps)
+            if state.finished:
+                writer.append(state.clips, seconds=state.seconds, state=state.memory())
+        writer.finish()
+    return banks.load(folder)
+
+
+def _measured(teacher: Teacher, layers: Sequence[maps.Layer], data_folder, report) -> dict:
+    """Rows of the measures, with what they were measured beside, and a row of as many real training clips."""
+    count = min(map(len, layers))
+
+    def recorded(split: str, most: int | None) -> maps.Layer | None:
+        """Real clips; None where they are not here, and what needs none is measured without."""
+        try:
+            progress = lambda done, total: report("real clips", done, total)  # noqa: E731
+            return maps.recorded(teacher, split=split, most=most, data_folder=data_folder, progress=progress).layer
+        except DataError:
+            return None
+
+    real = recorded("test", None)
+    training = recorded("train", count) if real is not None else None
+    rows = []
+    for done, layer in enumerate(layers):
+        report("measures", done, len(layers) + 1)
+        rows.append(maps.measures(layer, real, count=count))
+    enough = training is not None and len(training) >= count
+    reference = maps.measures(training, real, count=count) if enough else None
+    return {
+        "samples": count,
+        "k": diversity.K,
+        "dataset": teacher.card.dataset if real is not None else None,
+        "folds": list(teacher.card.split["test"]) if real is not None else [],
+        "real_clips": len(real) if real is not None else 0,
+        "rows": rows,
+        "reference": reference,
+    }

@@ -1,0 +1,239 @@
+"""Maps of a teacher's feature space: made and real clips as points, the nearest of each, and how rich each bank is.
+
+Features are the teacher's pooled hidden states. The precomputed part of a map (``map.json``) holds made clips only.
+"""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from frami.banks import Bank
+from frami.checkpoints import Teacher
+from frami.data import LogMels
+from frami.errors import FramiError
+from frami.features import diversity
+from frami.features.embeddings import embed, recordings
+from frami.paths import home
+
+FORMAT = 1
+FILE = "map.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Clips of one bank, or real ones, as points of a map.
+
+    pooled : Tensor[N, D]; asked, heard : Tensor[N] class indices (``asked`` is what a real clip is); confidence :
+    Tensor[N], the teacher's probability of that class.
+    """
+
+    key: str
+    title: str
+    pooled: Tensor
+    asked: Tensor
+    heard: Tensor
+    confidence: Tensor
+    real: bool = False
+
+    def __len__(self) -> int:
+        return len(self.asked)
+
+    @property
+    def digest(self) -> str:
+        """Checksum of the features."""
+        return f"{zlib.crc32(self.pooled.contiguous().numpy()):08x}"
+
+
+def of_bank(key: str, title: str, bank: Bank) -> Layer:
+    """A bank's clips as points."""
+    return Layer(key, title, bank.pooled.float(), bank.asked, bank.heard, bank.confidence)
+
+
+@dataclass(frozen=True)
+class Map:
+    """Where the clips lie, layer behind layer: pca, umap : Tensor[N, 2] (``umap`` None until it is computed); share :
+    part of the variance (0–1) that each axis of ``pca`` shows."""
+
+    pca: Tensor
+    share: tuple[float, float]
+    umap: Tensor | None = None
+
+
+def project(layers: Sequence[Layer]) -> Map:
+    """One PCA for all layers. Raises FramiError."""
+    features = _joined(layers)
+    found = diversity.pca(features)
+    return Map(found(features), tuple(found.share.tolist()))
+
+
+def umap(layers: Sequence[Layer], seed: int = 0) -> Tensor:
+    """One UMAP for all layers, Tensor[N, 2]. The first call of a process takes long: see ``diversity.umap_map``."""
+    return torch.from_numpy(diversity.umap_map(_joined(layers), seed)).float()
+
+
+def _joined(layers: Sequence[Layer]) -> Tensor:
+    if not sum(map(len, layers)):
+        raise FramiError("there is no clip to put on a map")
+    return torch.cat([layer.pooled for layer in layers])
+
+
+def nearest(
+    layers: Sequence[Layer], key: str, row: int, made: int = 3, real: int = 2
+) -> list[tuple[Layer, int, float]]:
+    """The nearest ``made`` and ``real`` clips to one, itself left out: layer, row and Euclidean distance, made first.
+
+    Where no layer is real, so many more made ones. Raises FramiError when there is no such clip.
+    """
+    own = next((layer for layer in layers if layer.key == key), None)
+    if own is None or not 0 <= row < len(own):
+        raise FramiError("no such clip")
+    if not any(layer.real for layer in layers):
+        made, real = made + real, 0
+    found = []
+    for wanted, count in ((False, made), (True, real)):
+        rows = [(layer, i) for layer in layers if layer.real == wanted for i in range(len(layer))]
+        if not rows or not count:
+            continue
+        distances = (_joined([layer for layer in layers if layer.real == wanted]) - own.pooled[row]).norm(dim=1)
+        order = distances.argsort()[: count + 1].tolist()
+        near = [(*rows[i], float(distances[i])) for i in order if rows[i] != (own, row)]
+        found += near[:count]
+    return found
+
+
+def measures(layer: Layer, real: Layer | None = None, *, count: int | None = None, seed: int = 0) -> dict:
+    """The measures of ``diversity.diversity`` of a layer's first ``count`` clips, as plain numbers; ``intervals`` too.
+
+    ``real`` : what to measure beside; left out where it has too few clips. Raises FramiError.
+    """
+    count = min(count or len(layer), len(layer))
+    beside = (real.pooled, real.asked) if real is not None and len(real) > diversity.K else ()
+    own = layer.pooled[:count], layer.asked[:count], layer.heard[:count], layer.confidence[:count]
+    return {"key": layer.key} | diversity.measures(*own, *beside, seed=seed)
+
+
+# --------------------------------------------------------------------------------------------- real clips
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Real clips on a map: their layer, the teacher's logits Tensor[N, K], and which of ``clips`` they are."""
+
+    layer: Layer
+    logits: Tensor
+    clips: LogMels
+    rows: list[int]
+
+
+def recorded(
+    teacher: Teacher,
+    *,
+    split: str = "test",
+    most: int | None = None,
+    data_folder: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Recorded:
+    """Real clips of the teacher's data set, classes in turn where there are more than ``most``.
+
+    What the teacher makes of them is kept in ``FRAMI_HOME``. ``progress(done, total)`` counts clips. Raises FramiError
+    (DataError where the recordings are not here).
+    """
+    clips = recordings(teacher, None, split, data_folder, progress)
+    rows = sorted(diversity.in_turns(clips.labels, min(most or len(clips), len(clips))).tolist())
+    name = json.dumps([FORMAT, teacher.card.sha256, teacher.spec.to_dict(), [str(clips.clips[i].stem) for i in rows]])
+    store = home() / "cache" / "features" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
+    tensors = _kept(store)
+    if tensors is None:
+        found = embed(teacher, clips, rows, progress=progress)
+        tensors = {"pooled": found.pooled, "logits": found.logits, "labels": found.labels}
+        _keep(store, tensors)
+    labels, logits = tensors["labels"], tensors["logits"]
+    sure = logits.softmax(1).gather(1, labels[:, None])[:, 0]
+    layer = Layer("real", "Recordings", tensors["pooled"], labels, logits.argmax(1), sure, real=True)
+    return Recorded(layer, logits, clips, rows)
+
+
+def _kept(store: Path) -> dict[str, Tensor] | None:
+    try:
+        return load_file(store)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _keep(store: Path, tensors: dict[str, Tensor]) -> None:
+    """Remember for the next start; a disk that refuses costs that start the time, no more."""
+    temporary = store.with_suffix(".tmp")
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        temporary.replace(store)
+    except (OSError, SafetensorError):
+        temporary.unlink(missing_ok=True)
+
+
+# --------------------------------------------------------------------------------------------- precomputed
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The precomputed part: checksum and number of clips of each bank by its key, their map, and what was measured.
+
+    ``measures`` : ``{"samples", "k", "dataset", "split", "folds", "real_clips", "rows", "reference"}``.
+    """
+
+    digests: dict[str, str]
+    map: Map
+    measures: dict
+
+    def fits(self, layers: Sequence[Layer]) -> bool:
+        """Whether it was computed from exactly these layers, in this order."""
+        return list(self.digests.items()) == [(layer.key, layer.digest) for layer in layers]
+
+
+def save(folder: Path, layers: Sequence[Layer], measured: dict) -> Stored:
+    """Compute the map of made clips and write it, with what was measured, to ``folder``.
+
+    Raises FramiError when a layer holds recordings: no coordinate of a real clip leaves the machine.
+    """
+    if any(layer.real for layer in layers):
+        raise FramiError("real clips are not written to a map")
+    here = project(layers)
+    stored = Stored({layer.key: layer.digest for layer in layers}, Map(here.pca, here.share, umap(layers)), measured)
+    value = {
+        "format": FORMAT,
+        "banks": [{"key": layer.key, "clips": len(layer), "digest": layer.digest} for layer in layers],
+        "share": [round(share, 4) for share in here.share],
+        "pca": _rounded(stored.map.pca),
+        "umap": _rounded(stored.map.umap),
+        "measures": measured,
+    }
+    temporary = folder / f".{FILE}.tmp"
+    temporary.write_text(json.dumps(value) + "\n", encoding="utf-8")
+    temporary.replace(folder / FILE)
+    return stored
+
+
+def load(folder: Path) -> Stored | None:
+    """The precomputed part; None where there is none, or none that can be read."""
+    try:
+        value = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if value["format"] != FORMAT:
+            return None
+        clips = sum(bank["clips"] for bank in value["banks"])
+        pca, points = (torch.tensor(value[name], dtype=torch.float32).reshape(clips, 2) for name in ("pca", "umap"))
+        digests = {bank["key"]: bank["digest"] for bank in value["banks"]}
+        return Stored(digests, Map(pca, tuple(value["share"]), points), value["measures"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return None
+
+
+def _rounded(points: Tensor) -> list[list[float]]:
+    return [[round(x, 3), round(y, 3)] for x, y in points.tolist()]

@@ -1,0 +1,400 @@
+"""What has been run: settings, curves, results and a folder of artefacts for each run, in one SQLite file.
+
+Several processes may read and write at once; each call is a short transaction of its own, so that a process killed at
+any moment leaves whole rows behind. A run whose process is gone is reported as stopped.
+"""
+
+import ctypes
+import json
+import math
+import os
+import secrets
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from frami.errors import FramiError
+from frami.paths import BUNDLED, home
+
+FORMAT = 1
+STATUSES = ("waiting", "running", "stopped", "finished", "failed")
+ENDED = "its process ended before it was finished"
+_WAIT = 30.0  # seconds that a call waits for the others' transactions
+
+_TABLES = (
+    f"""CREATE TABLE runs (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, settings TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN {STATUSES}), created REAL NOT NULL, updated REAL NOT NULL,
+        pid INTEGER, born TEXT, folder TEXT NOT NULL, result TEXT NOT NULL, error TEXT)""",
+    """CREATE TABLE metrics (
+        run TEXT NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL, seconds REAL NOT NULL, value REAL NOT NULL,
+        PRIMARY KEY (run, name, step)) WITHOUT ROWID""",
+)
+_COLUMNS = "id, kind, name, settings, status, created, updated, pid, born, folder, result, error"
+
+
+class RunError(FramiError):
+    """A run that is unknown or in use, or a run store that cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the store knows it.
+
+    ``status`` : one of ``STATUSES``; ``created``, ``updated`` : seconds since the epoch, ``updated`` by each call that
+    writes; ``pid`` : of the process that has it, None when there is none alive; ``error`` : why it failed or ended.
+    """
+
+    id: str
+    kind: str
+    name: str
+    settings: dict
+    status: str
+    created: float
+    updated: float
+    pid: int | None
+    folder: Path
+    result: dict
+    error: str | None
+
+    def to_dict(self) -> dict:
+        """All fields as values that JSON knows."""
+        return asdict(self) | {"folder": str(self.folder)}
+
+
+class Runs:
+    """The run store. ``path`` : its SQLite file (default ``runs/runs.sqlite`` in ``home()``), made when first written.
+
+    Every method raises ``RunError``: for an unknown run, a damaged or newer file, a folder that cannot be written.
+    """
+
+    def __init__(self, path: Path | None = None):
+        self.path = Path(path) if path else home() / "runs" / "runs.sqlite"
+
+    # ------------------------------------------------------------------------------------------ finding
+
+    def get(self, id: str) -> Run:
+        """The run with exactly this id."""
+        rows = self._read(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (id,))
+        if not rows:
+            raise RunError(f"no run '{id}'; see those that are here with: frami runs list")
+        return self._run(rows[0])
+
+    def find(self, text: str) -> Run:
+        """The run with this id, this folder (the newest of them), or the only one whose id begins so."""
+        text = str(text)
+        found = [run for run in self.list() if run.id == text]
+        if not found and text:
+            folder = Path(text).expanduser().resolve()
+            found = [run for run in self.list() if run.folder == folder][:1]
+            found = found or [run for run in self.list() if run.id.startswith(text.lower())]
+        if not found:
+            raise RunError(f"no run '{text}'; give an id, its beginning or the run's folder: frami runs list")
+        if len(found) > 1:
+            raise RunError(f"'{text}' begins the ids of several runs: {', '.join(run.id for run in found)}; give more")
+        return found[0]
+
+    def list(self, kind: str | None = None) -> list[Run]:
+        """All runs (of a kind), newest first."""
+        where, values = ("WHERE kind = ?", (kind,)) if kind else ("", ())
+        rows = self._read(f"SELECT {_COLUMNS} FROM runs {where} ORDER BY created DESC, rowid DESC", values)
+        return [self._run(row) for row in rows]
+
+    def metrics(self, id: str) -> dict[str, "list[tuple[int, float, float]]"]:
+        """Curves: of each name its (step, seconds, value), by step."""
+        self.get(id)
+        rows = self._read("SELECT name, step, seconds, value FROM metrics WHERE run = ? ORDER BY name, step", (id,))
+        curves: dict[str, list] = {}
+        for name, *point in rows:
+            curves.setdefault(name, []).append(tuple(point))
+        return curves
+
+    def compare(self, ids: Sequence[str]) -> dict:
+        """Runs beside each other: ``runs`` (list of ``Run``), ``differing`` (of each setting in which they differ the
+        values in their order, None where a run has it not) and ``results`` (of each name in any result likewise)."""
+        runs = [self.get(id) for id in ids]
+        settings = _beside([run.settings for run in runs])
+        return {
+            "runs": runs,
+            "differing": {name: values for name, values in settings.items() if any(v != values[0] for v in values)},
+            "results": _beside([run.result for run in runs]),
+        }
+
+    # ------------------------------------------------------------------------------------------ a run's life
+
+    def create(self, kind: str, name: str, settings: dict, folder: Path | None = None) -> Run:
+        """A new run, waiting, and its folder (default ``runs/ID`` in ``home()``)."""
+        id = secrets.token_hex(6)
+        folder = (Path(folder) if folder else home() / "runs" / id).expanduser().resolve()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{folder}: the run's folder cannot be made ({error.strerror}); choose another, or set FRAMI_HOME"
+            ) from error
+        now = time.time()
+        values = (id, kind, name, _json(settings), "waiting", now, now, None, None, str(folder), "{}", None)
+        with self._write() as base:
+            base.execute(f"INSERT INTO runs ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)
+        return self.get(id)
+
+    def start(self, id: str) -> None:
+        """This process has the run from now on. ``RunError`` when another one that is alive has it."""
+        with self._write() as base:
+            pid, born = self._owner(base, id)
+            if pid != os.getpid() and alive(pid, born):
+                raise RunError(f"run {id} is at work in process {pid}; stop it first, or wait until it ends")
+            self._change(base, id, status="running", pid=os.getpid(), born=mark(os.getpid()), error=None)
+
+    def log(self, id: str, step: int, seconds: float, values: Mapping[str, float]) -> None:
+        """Add a point to the curves (or replace the one of this step), also as a sign of life.
+
+        ``seconds`` : spent since the run's beginning. Values that are not finite are left out.
+        """
+        points = [(id, name, int(step), float(seconds), float(value)) for name, value in values.items()]
+        with self._write() as base:
+            self._change(base, id)
+            base.executemany(
+                "INSERT OR REPLACE INTO metrics (run, name, step, seconds, value) VALUES (?, ?, ?, ?, ?)",
+                [point for point in points if math.isfinite(point[-1])],
+            )
+
+    def cut(self, id: str, step: int) -> None:
+        """Drop the points behind this step: a run that goes on from there repeats them."""
+        with self._write() as base:
+            self._change(base, id)
+            base.execute("DELETE FROM metrics WHERE run = ? AND step > ?", (id, step))
+
+    def finish(self, id: str, result: dict) -> None:
+        """The run has come to its end, with this result."""
+        with self._write() as base:
+            self._change(base, id, status="finished", pid=None, born=None, result=_json(result), error=None)
+
+    def stop(self, id: str) -> None:
+        """The run was stopped and may go on later; one that has finished or failed stays so.
+
+        From another process than the run's own this only says so: the run's process ends by itself or is ended.
+        """
+        with self._write() as base:
+            pid, born = self._owner(base, id)
+            (status,) = base.execute("SELECT status FROM runs WHERE id = ?", (id,)).fetchone()
+            if status in ("waiting", "running"):
+                self._change(base, id, status="stopped", error=None)
+            if pid == os.getpid() or not alive(pid, born):
+                self._change(base, id, pid=None, born=None)
+
+    def fail(self, id: str, message: str) -> None:
+        """The run cannot go on, for this reason."""
+        with self._write() as base:
+            self._change(base, id, status="failed", pid=None, born=None, error=message)
+
+    def delete(self, id: str) -> None:
+        """Forget a run, and remove its folder where that lies below ``runs`` in ``home()`` and is nobody else's."""
+        doomed = None
+        with self._write() as base:
+            pid, born = self._owner(base, id)
+            if alive(pid, born):
+                raise RunError(f"run {id} is at work in process {pid}; stop it before it is deleted")
+            folder = Path(base.execute("SELECT folder FROM runs WHERE id = ?", (id,)).fetchone()[0])
+            base.execute("DELETE FROM metrics WHERE run = ?", (id,))
+            base.execute("DELETE FROM runs WHERE id = ?", (id,))
+            (others,) = base.execute("SELECT count(*) FROM runs WHERE folder = ?", (str(folder),)).fetchone()
+            if not others and (home() / "runs").resolve() in folder.parents and folder.is_dir():
+                doomed = folder.with_name(f".deleted-{id}")
+                try:
+                    folder.rename(doomed)  # at once; what is in it may take longer than others should wait
+                except OSError as error:
+                    raise RunError(f"{folder} cannot be removed ({error.strerror}); close what uses it") from error
+        if doomed:
+            shutil.rmtree(doomed, ignore_errors=True)
+
+    # ------------------------------------------------------------------------------------------ the file
+
+    def _read(self, query: str, values: tuple = ()) -> "list[tuple]":
+        if not self.path.exists():
+            return []
+        with self._trouble(), closing(self._open()) as base:
+            return base.execute(query, values).fetchall()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is written whole, or not at all when something goes wrong in it."""
+        with self._trouble():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._open()) as base, base:
+                base.execute("BEGIN IMMEDIATE")
+                yield base
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        """Errors of SQLite and of the file as a line that says what to do."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise RunError(f"{self.path}: the run store cannot be used now ({error}); {_advice(error)}") from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror}); set FRAMI_HOME elsewhere") from error
+
+    def _damaged(self, error: Exception) -> RunError:
+        return RunError(
+            f"{self.path}: the run store is damaged ({error}); move this file and those beside it whose names begin "
+            "like it away, and an empty one is made (the runs' folders stay)"
+        )
+
+    def _open(self) -> sqlite3.Connection:
+        base = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)
+        try:
+            base.execute("PRAGMA synchronous = NORMAL")
+            version = base.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._make(base)
+            elif version > FORMAT:
+                raise RunError(f"{self.path}: written by a newer frami (format {version}); update frami to read it")
+        except BaseException:
+            base.close()
+            raise
+        return base
+
+    @staticmethod
+    def _make(base: sqlite3.Connection) -> None:
+        """Make the tables, unless another process does so meanwhile (a change of the journal does not wait itself)."""
+        until = time.monotonic() + _WAIT
+        while True:
+            try:
+                base.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+        with base:
+            base.execute("BEGIN IMMEDIATE")
+            if base.execute("PRAGMA user_version").fetchone()[0] == 0:
+                for table in _TABLES:
+                    base.execute(table)
+                base.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _run(self, row: tuple) -> Run:
+        id, kind, name, settings, status, created, updated, pid, born, folder, result, error = row
+        if not alive(pid, born):
+            pid = None
+            status, error = ("stopped", ENDED) if status == "running" else (status, error)
+        try:
+            settings, result = json.loads(settings), json.loads(result)
+        except ValueError as trouble:
+            raise self._damaged(trouble) from trouble
+        return Run(id, kind, name, settings, status, created, updated, pid, Path(folder), result, error)
+
+    @staticmethod
+    def _owner(base: sqlite3.Connection, id: str) -> tuple[int | None, str | None]:
+        row = base.execute("SELECT pid, born FROM runs WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            raise RunError(f"no run '{id}'; see those that are here with: frami runs list")
+        return row
+
+    @staticmethod
+    def _change(base: sqlite3.Connection, id: str, **values) -> None:
+        values |= {"updated": time.time()}
+        done = base.execute(
+            f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE id = ?", (*values.values(), id)
+        )
+        if done.rowcount == 0:
+            raise RunError(f"no run '{id}'; see those that are here with: frami runs list")
+
+
+def bundled(name: str) -> tuple[Run, dict[str, "list[tuple[int, float, float]]"]] | None:
+    """The run that made a bundled student, and its curves; None for a name that is none of these."""
+    path = BUNDLED / "runs" / f"{Path(name).name}.json"
+    if Path(name).name != name or not path.is_file():
+        return None
+    values = json.loads(path.read_text(encoding="utf-8"))
+    curves = {of: [tuple(point) for point in points] for of, points in values.pop("metrics").items()}
+    return Run(**values, pid=None, folder=BUNDLED, error=None), curves
+
+
+def _advice(error: sqlite3.OperationalError) -> str:
+    if "locked" in str(error):
+        return f"another process has been writing for {_WAIT:.0f} s: look for one that hangs, or try again"
+    return "is its folder there, writable, and the disk not full? FRAMI_HOME chooses another"
+
+
+def _beside(tables: Sequence[dict]) -> dict[str, list]:
+    """Of each name in any of the tables its value in each of them."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {name: [table.get(name) for table in tables] for name in names}
+
+
+def _json(values: Mapping) -> str:
+    return json.dumps(_plain(values), ensure_ascii=False)
+
+
+def _plain(value):
+    """Values that JSON knows: paths as text, numbers that are not finite as null, scalars of arrays as numbers."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+# ---------------------------------------------------------------------------------------------- processes
+
+
+def alive(pid: int | None, born: str | None) -> bool:
+    """Whether the process of this number is at work and the same that ``mark`` saw."""
+    now = mark(pid) if pid else None
+    return now is not None and (now == born or not now or not born)
+
+
+def mark(pid: int) -> str | None:
+    """What tells a process from a later one with the same number: when it began (empty where the system does not say).
+
+    None when there is no such process, or only the remains of one that has ended.
+    """
+    if sys.platform == "win32":
+        return _mark_windows(pid)
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return None if fields[0] in "ZXx" else f"{boot} {fields[19]}"
+    except (OSError, IndexError):
+        pass  # not Linux, or no such process
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return ""
+    except (OSError, OverflowError):
+        return None
+    try:
+        said = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    state, _, began = said.stdout.strip().partition(" ")
+    return None if state.startswith("Z") else began.strip()
+
+
+def _mark_windows(pid: int) -> str | None:
+    kernel = ctypes.windll.kernel32
+    process = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+    if not process:
+        return "" if kernel.GetLastError() == 5 else None  # ERROR_ACCESS_DENIED: somebody else's
+    try:
+        code, times = ctypes.c_ulong(), [ctypes.c_ulonglong() for _ in range(4)]
+        if kernel.GetExitCodeProcess(process, ctypes.byref(code)) and code.value != 259:  # STILL_ACTIVE
+            return None
+        done = kernel.GetProcessTimes(process, *map(ctypes.byref, times))
+        return str(times[0].value) if done else ""
+    finally:
+        kernel.CloseHandle(process)

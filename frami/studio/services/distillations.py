@@ -1,0 +1,287 @@
+"""Distillations as plain values that the page draws, and their files to take away. No Gradio, no mathematics."""
+
+import copy
+import io
+import json
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from frami import checkpoints, evaluation, models
+from frami.checkpoints import Card, Teacher
+from frami.distill import OBJECTIVES, STUDENTS
+from frami.distill.student import frame_channels
+from frami.errors import FramiError
+from frami.inversion import RECIPES
+from frami.runs import Run
+from frami.runs.queue import Queue
+from frami.studio.services import methods, view
+
+#: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
+MOST = 40
+#: Colours of curves that the page has.
+COLOURS = 10
+#: What a run can be taken away as: name of the kind, its words on the page.
+FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"), ("onnx-mel", "ONNX, takes log-Mels"))
+#: Points of a curve that the page draws at most.
+POINTS = 240
+_KEPT = 64
+
+_OBJECTIVES = {
+    "frami": "FRAMI",
+    "logits": "Answers only",
+    "before": "Before pooling",
+    "after": "After pooling",
+    "simkd": "SimKD",
+    "fitnet": "FitNets",
+    "attention": "Attention maps",
+    "labels": "True classes",
+}
+_SOURCES = {"bank": "a finished bank", "real": "real clips", "noise": "noise"}
+#: Settings that the page names in words of its own; the others keep their names.
+SETTINGS = {"student": "Student", "objective": "Objective", "recipe": "Clips by", "budget": "Budget", "seed": "Seed"}
+
+
+def objective(name: str) -> str:
+    """An objective's name for people."""
+    return _OBJECTIVES.get(name, name)
+
+
+def objectives() -> list[tuple[str, str]]:
+    return [(objective(name), name) for name in OBJECTIVES]
+
+
+def recipes() -> list[tuple[str, str]]:
+    """Recipes to tick: the default first, no ablations."""
+    return [(title, name) for title, name in methods.choices() if not RECIPES[name].ablation]
+
+
+def students(teacher: Teacher) -> list[tuple[str, str]]:
+    """Sizes of students with their parameters."""
+    return [(f"{size} · {_thousands(_size(teacher, size))}", size) for size in STUDENTS]
+
+
+def _size(teacher: Teacher, size: str) -> int:
+    channels = frame_channels(teacher)
+    return models.parameters(models.build(size, len(teacher.classes), teacher.spec.n_mels, projected=channels))
+
+
+def _thousands(count: int) -> str:
+    return f"{count / 1000:.0f} k" if count < 1e6 else f"{count / 1e6:.2f} M"
+
+
+def title(settings: dict) -> str:
+    """A run in a few words."""
+    made = _SOURCES.get(settings.get("source")) or methods.title(settings.get("recipe", "?"))
+    return f"{settings.get('student', '?')} · {objective(settings.get('objective', '?'))} · {made}"
+
+
+@dataclass
+class Board:
+    """The distillations of the ``teachers`` (their names) as the page draws them, and their files."""
+
+    queue: Queue
+    load_teacher: Callable[[str], Teacher]
+    teachers: Sequence[str]
+    _curves: OrderedDict = field(default_factory=OrderedDict)
+    _measured: dict = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self):
+        self._exported = lru_cache(maxsize=8)(self._export)
+        self._exporting = threading.Lock()
+
+    def of(self, name: str) -> list[Run]:
+        """A teacher's runs, newest first."""
+        waiting = self.queue.waiting()
+        runs = [run for run in self.queue.all() if run.settings.get("teacher") == name]
+        over = ("finished", "failed", "stopped")
+        return [run for place, run in enumerate(runs) if place < MOST or self.queue.status(run, waiting) not in over]
+
+    def value(self, name: str, seen: dict | None = None) -> dict:
+        """All runs of a teacher; curves and results only of those that changed since ``seen`` ({id: stamp})."""
+        if name not in self.teachers:
+            raise FramiError("no such teacher")
+        teacher, seen = self.load_teacher(name), seen or {}
+        waiting = self.queue.waiting()
+        runs = self.of(name)
+        colours = self._colours(runs)
+        rows = [self._row(run, waiting, colours[run.id], seen) for run in runs]
+        done = any(run.status == "finished" for run in runs)
+        return {
+            "teacher": name,
+            "title": teacher.card.title,
+            "classes": [view.name(label) for label in teacher.classes],
+            "accuracy": teacher.card.accuracy,
+            "parameters": teacher.card.parameters,
+            "bytes": _bytes(name),
+            "runs": rows,
+        } | (self._costs(name) if done and (self.queue.busy is None or name in self._measured) else {})
+
+    def _costs(self, name: str) -> dict:
+        """Arithmetic and latency of a teacher, as they are measured of students; once, while no run is at work."""
+        if name not in self._measured:
+            teacher = self.load_teacher(name)
+            frames = teacher.spec.frames(teacher.card.seconds)
+            clip = torch.full((1, 1, teacher.spec.n_mels, frames), teacher.spec.floor)
+            model = copy.deepcopy(teacher.model).cpu()
+            self._measured[name] = {"macs": models.macs(model, clip), "latency_ms": evaluation.latency(model, clip)}
+        return self._measured[name]
+
+    def _row(self, run: Run, waiting: list[str], colour: int, seen: dict) -> dict:
+        status, stamp = self.queue.status(run, waiting), f"{run.updated:.3f} {run.status}"
+        curves = self._read(run, stamp)
+        latest = {name: points[-1][1] for name, points in curves.items() if points}
+        settings = {
+            SETTINGS.get(name, name.replace("_", " ")): _said(name, value)
+            for name, value in run.settings.items()
+            if name not in ("teacher", "data") and value is not None
+        }
+        row = {
+            "id": run.id,
+            "title": title(run.settings),
+            "colour": colour,
+            "status": status,
+            "ahead": waiting.index(run.id) + (self.queue.busy is not None) if status == "waiting" else 0,
+            "share": 1.0 if status == "finished" else latest.get("share", 0.0),
+            "left": latest.get("left"),
+            "error": run.error if status in ("failed", "stopped") else None,
+            "settings": settings,
+            "latest": {k: v for k, v in latest.items() if k not in ("share", "left")},
+            "created": run.created,
+            "stamp": stamp,
+            "usable": has_student(run),
+        }
+        if seen.get(run.id) != stamp:
+            row["curves"] = {k: v for k, v in curves.items() if k not in ("share", "left", "clips", "steps")}
+            row["result"] = {k: v for k, v in run.result.items() if isinstance(v, int | float | str | list)}
+        return row
+
+    def _read(self, run: Run, stamp: str) -> dict[str, list]:
+        """Thinned curves of a run: of each name its [seconds, value]."""
+        with self._lock:
+            if self._curves.get(run.id, (None,))[0] == stamp:
+                return self._curves[run.id][1]
+        curves = {
+            name: [[round(seconds, 2), round(value, 5)] for _, seconds, value in _thin(points)]
+            for name, points in self.queue.runs.metrics(run.id).items()
+        }
+        with self._lock:
+            self._curves[run.id] = (stamp, curves)
+            while len(self._curves) > _KEPT:
+                self._curves.popitem(last=False)
+        return curves
+
+    def _colours(self, runs: list[Run]) -> dict[str, int]:
+        """One colour a run, kept in its folder; a new run gets the one that the fewest others have."""
+        with self._lock:
+            found = {run.id: _colour(run) for run in runs}
+            for run in reversed(runs):
+                if found[run.id] is None:
+                    used = list(found.values())
+                    found[run.id] = min(range(COLOURS), key=used.count)
+                    _keep_colour(run, found[run.id])
+            return found
+
+    # ------------------------------------------------------------------------------------- files
+
+    def colour(self, id: str) -> int:
+        """The colour of a run's curve."""
+        run = self.queue.get(id)
+        kept = _colour(run)
+        return kept if kept is not None else self._colours(self.of(run.settings.get("teacher")))[id]
+
+    def student(self, id: str) -> Teacher:
+        """The student of a run, as far as it has learnt. FramiError where there is none."""
+        return checkpoints.load(self.queue.get(id).folder / "student")
+
+    def file(self, id: str, kind: str) -> tuple[str, bytes]:
+        """Name and content of a run's student as a file. FramiError for an unknown run or kind, or none yet."""
+        run = self.queue.get(id)
+        if kind not in dict(FILES) or not has_student(run):
+            raise FramiError("this run has no student to take away yet")
+        stem = f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
+        if kind == "safetensors":
+            return f"{stem}.zip", _zip(run.folder, stem)
+        with self._exporting:  # one process at a time, and none for what another click has asked for
+            content = self._exported(run.id, kind, checkpoints.read_card(run.folder / "student").sha256)
+        return f"{stem}{'-mel' if kind == 'onnx-mel' else ''}.onnx", content
+
+    def _export(self, id: str, kind: str, sha256: str) -> bytes:
+        from frami import export
+
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "student.onnx"
+            source = self.queue.get(id).folder / "student.safetensors"
+            export.onnx_apart(source, path, input="mel" if kind == "onnx-mel" else "waveform")
+            return path.read_bytes()
+
+
+def _said(name: str, value) -> str:
+    """A setting's value for people."""
+    if name == "objective":
+        return objective(value)
+    if name == "recipe":
+        return methods.title(value)
+    if name == "budget":
+        return f"{value:g} s"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _thin(points: list[tuple]) -> list[tuple]:
+    """At most ``POINTS`` of a curve, evenly spaced, the last one always among them."""
+    step = -(-len(points) // POINTS)
+    return points[::-1][:: step or 1][::-1]
+
+
+def _colour(run: Run) -> int | None:
+    try:
+        return int(json.loads((run.folder / "colour").read_text())) % COLOURS
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _keep_colour(run: Run, colour: int) -> None:
+    if run.folder.is_dir():
+        with suppress(OSError):
+            (run.folder / "colour").write_text(str(colour))
+
+
+def has_student(run: Run) -> bool:
+    """Whether a run has come to its first checkpoint."""
+    return checkpoints.exists(run.folder / "student")
+
+
+def _zip(folder: Path, stem: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as file:
+        for ending in ("safetensors", "json"):
+            file.write(folder / f"student.{ending}", f"{stem}/student.{ending}")
+    return out.getvalue()
+
+
+@lru_cache(maxsize=16)
+def _bytes(name: str) -> int | None:
+    try:
+        return checkpoints.resolve(name).with_suffix(".safetensors").stat().st_size
+    except (FramiError, OSError):
+        return None
+
+
+def bundled_students(name: str) -> list[tuple[str, Card]]:
+    """Names, as ``checkpoints.load`` takes them, and cards of the students that come with the studio for a teacher."""
+    return [(card.name, card) for card in checkpoints.bundled("student") if card.teacher == name and _loads(card.name)]
+
+
+def _loads(name: str) -> bool:
+    with suppress(FramiError):
+        return bool(checkpoints.resolve(name))
+    return False

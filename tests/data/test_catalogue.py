@@ -1,0 +1,77 @@
+"""The facts of the data sets hang together."""
+
+import csv
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from frami.data.catalogue import AUDIOMNIST_FOLDS, DATASETS
+
+CLASSES = {"fsdd": 10, "audiomnist": 10, "esc10": 10, "esc50": 50, "urbansound8k": 10}
+CLIPS = {"fsdd": 3000, "audiomnist": 30_000, "esc10": 400, "esc50": 2000, "urbansound8k": 8732}
+FOLDS = {"fsdd": 6, "audiomnist": 5, "esc10": 5, "esc50": 5, "urbansound8k": 10}
+
+
+def test_every_set_has_its_published_size():
+    assert {name: len(info.classes) for name, info in DATASETS.items()} == CLASSES
+    assert {name: len(info.folds) for name, info in DATASETS.items()} == FOLDS
+    assert {name: info.clips for name, info in DATASETS.items()} == CLIPS
+
+
+@pytest.mark.parametrize("info", DATASETS.values(), ids=DATASETS)
+def test_an_entry_is_whole(info):
+    assert DATASETS[info.name] is info
+    assert len(set(info.classes)) == len(info.classes)
+    assert len(set(info.folds)) == len(info.folds)
+    assert info.test_fold in info.folds
+    assert info.title and info.licence and info.citation and info.homepage.startswith("https://")
+
+
+@pytest.mark.parametrize("info", DATASETS.values(), ids=DATASETS)
+def test_archives_are_pinned(info):
+    assert info.archives
+    for archive in info.archives:
+        address = urlsplit(archive.url)
+        assert address.scheme == "https" and address.netloc in ("github.com", "zenodo.org")
+        assert not address.path.endswith(("master.zip", "main.zip"))
+        assert archive.file.endswith((".zip", ".tar.gz")) and "/" not in archive.file
+        assert archive.size > 0 and archive.unpacked >= 0
+        assert archive.checksum is None or re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", archive.checksum)
+
+
+def test_sets_in_one_folder_come_from_the_same_archives():
+    assert DATASETS["esc10"].folder == DATASETS["esc50"].folder
+    assert DATASETS["esc10"].archives == DATASETS["esc50"].archives
+    others = [info.folder for name, info in DATASETS.items() if name != "esc10"]
+    assert len(set(others)) == len(others)
+
+
+def test_esc10_keeps_the_order_of_esc50():
+    order = [DATASETS["esc50"].classes.index(name) for name in DATASETS["esc10"].classes]
+    assert order == sorted(order)
+
+
+def test_audiomnist_folds_partition_the_speakers():
+    assert tuple(AUDIOMNIST_FOLDS) == DATASETS["audiomnist"].folds
+    assert sorted(speaker for fold in AUDIOMNIST_FOLDS.values() for speaker in fold) == list(range(1, 61))
+    assert {len(fold) for fold in AUDIOMNIST_FOLDS.values()} == {12}
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "index", "label"),
+    [
+        ("esc50", "ESC-50/meta/esc50.csv", "target", "category"),
+        ("urbansound8k", "UrbanSound8K/metadata/UrbanSound8K.csv", "classID", "class"),
+    ],
+)
+def test_class_order_is_that_of_the_published_table(name, table, index, label):
+    path = Path(os.environ.get("FRAMI_DATA", "")) / table
+    if not os.environ.get("FRAMI_DATA") or not path.exists():
+        pytest.skip(f"needs real recordings: set FRAMI_DATA to a folder that has {table}")
+    with path.open(newline="") as file:
+        rows = {(int(row[index]), row[label], row["fold"]) for row in csv.DictReader(file)}
+    assert all(DATASETS[name].classes[target] == category for target, category, _ in rows)
+    assert {fold for *_, fold in rows} <= set(DATASETS[name].folds)

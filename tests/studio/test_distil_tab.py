@@ -1,0 +1,412 @@
+"""The Distil tab: its queue of processes, what the page is told, and a student that learns in a real browser."""
+
+import io
+import json
+import os
+import signal
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+from frami import checkpoints
+from frami.errors import FramiError
+from frami.inversion import invert, recipe
+from frami.runs import Runs
+from frami.runs.queue import Queue
+from frami.studio.services import distillations as board_module
+from frami.studio.services.distillations import Board
+from frami.studio.tabs import distil
+from tests.helpers.apps import app
+
+ROOT = Path(__file__).parents[2]
+ARTEFACTS = ROOT / "test-artefacts"
+SETTINGS = {"teacher": "fsdd", "student": "micro", "objective": "frami", "recipe": "frami-fast", "source": "made"}
+
+#: A run's process in little: what it does is in its settings.
+FAKE = """
+import signal, sys, time
+from frami.runs import Runs
+store = Runs()
+run = store.get(sys.argv[1])
+if run.settings.get("broken"):
+    sys.exit("it is broken")
+store.start(run.id)
+def stop(*_):
+    store.stop(run.id)
+    sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+for step in range(run.settings.get("ticks", 2)):
+    store.log(run.id, step, step, {"share": step / 100, "agreement": step / 10, "left": 9.0})
+    time.sleep(0.1)
+store.finish(run.id, {"agreement": 0.5})
+"""
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """A queue in a home of its own whose runs are short; not begun."""
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
+    fake = tmp_path / "fake.py"
+    fake.write_text(FAKE)
+    made = Queue(Runs(), (sys.executable, str(fake)))
+    yield made
+    made.close()
+
+
+def until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+def status(queue, run):
+    return queue.status(queue.get(run.id), queue.waiting())
+
+
+def test_runs_go_one_after_the_other_and_wait_through_a_restart(queue):
+    first, second, third = (queue.add(name, SETTINGS) for name in ("one", "two", "three"))
+    assert queue.waiting() == [first.id, second.id, third.id]
+    assert {status(queue, run) for run in (first, second, third)} == {"waiting"}
+    queue.stop(second.id)
+    assert status(queue, second) == "stopped"
+    later = Queue(Runs(), queue._command)
+    assert later.waiting() == [first.id, third.id], "another process finds what waits"
+    queue.begin()
+    until(lambda: status(queue, third) == "finished")
+    assert status(queue, first) == "finished" and queue.get(first.id).updated < queue.get(third.id).updated
+    assert status(queue, second) == "stopped", "what was taken out stays out"
+    queue.resume(second.id)
+    until(lambda: status(queue, second) == "finished")
+    with pytest.raises(FramiError, match="can go on"):
+        queue.resume(second.id)
+
+
+def test_stop_saves_and_resume_goes_on(queue):
+    run = queue.begin().add("long", SETTINGS | {"ticks": 300})
+    until(lambda: status(queue, run) == "running")
+    with pytest.raises(FramiError, match="stop"):
+        queue.delete(run.id)
+    queue.stop(run.id)
+    until(lambda: status(queue, run) == "stopped")
+    assert queue.get(run.id).error is None and queue.runs.metrics(run.id)["agreement"]
+    queue.resume(run.id)
+    until(lambda: status(queue, run) == "running")
+    os.kill(queue.get(run.id).pid, signal.SIGKILL)
+    until(lambda: status(queue, run) == "stopped")
+    queue.delete(run.id)
+    assert queue.all() == [] and not run.folder.exists()
+
+
+def test_a_run_that_cannot_begin_says_why_and_the_next_one_begins(queue):
+    bad, good = queue.add("bad", SETTINGS | {"broken": True}), queue.add("good", SETTINGS)
+    queue.begin()
+    until(lambda: status(queue, good) == "finished")
+    assert status(queue, bad) == "failed" and queue.get(bad.id).error == "it is broken"
+
+
+def test_a_run_of_another_kind_is_none(queue):
+    other = queue.runs.create("bench", "other", {})
+    for work in (queue.get, queue.stop, queue.resume, queue.delete):
+        with pytest.raises(FramiError, match="no such run"):
+            work(other.id)
+
+
+def test_the_page_is_told_what_changed_and_a_run_keeps_its_colour(queue):
+    board = Board(queue, checkpoints.load, ["fsdd"])
+    first, second = queue.add("a", SETTINGS), queue.add("b", SETTINGS | {"student": "nano"})
+    queue.runs.log(first.id, 1, 2.0, {"agreement": 0.25, "share": 0.5, "left": 3.0, "answer": 1.5})
+    value = board.value("fsdd")
+    colours = {row["id"]: row["colour"] for row in value["runs"]}
+    assert [row["id"] for row in value["runs"]] == [second.id, first.id] and len(set(colours.values())) == 2
+    row = value["runs"][1]
+    assert row["curves"] == {"agreement": [[2.0, 0.25]], "answer": [[2.0, 1.5]]} and row["share"] == 0.5
+    assert row["settings"]["Student"] == "micro" and row["settings"]["Objective"] == "FRAMI"
+    assert (row["ahead"], value["runs"][0]["ahead"]) == (0, 1)
+    again = board.value("fsdd", {row["id"]: row["stamp"]})
+    assert "curves" not in again["runs"][1] and "curves" in again["runs"][0]
+    queue.delete(second.id)
+    assert Board(queue, checkpoints.load, ["fsdd"]).value("fsdd")["runs"][0]["colour"] == colours[first.id]
+    json.dumps(value)
+    with pytest.raises(FramiError, match="no such teacher"):
+        board.value("../../etc")
+    for id, kind in ((first.id, "safetensors"), (first.id, "pickle"), ("../x", "onnx")):
+        with pytest.raises(FramiError):
+            board.file(id, kind)
+
+
+def test_runs_at_work_or_waiting_are_listed_however_many_are_newer(queue, monkeypatch):
+    monkeypatch.setattr(board_module, "MOST", 2)
+    old, *_, new = runs = [queue.add(str(k), SETTINGS) for k in range(5)]
+    board = Board(queue, checkpoints.load, ["fsdd"])
+    assert {row["id"] for row in board.value("fsdd")["runs"]} == {run.id for run in runs}, "all of them wait"
+    for run in runs[1:]:
+        queue.stop(run.id)
+    listed = [row["id"] for row in board.value("fsdd")["runs"]]
+    assert listed == [new.id, runs[3].id, old.id], "the newest two, and the one that waits"
+
+
+def test_long_curves_are_thinned_and_end_where_they_end(queue, monkeypatch):
+    monkeypatch.setattr(board_module, "POINTS", 10)
+    run = queue.add("a", SETTINGS)
+    for step in range(35):
+        queue.runs.log(run.id, step, step, {"agreement": step / 1000})
+    points = Board(queue, checkpoints.load, ["fsdd"]).value("fsdd")["runs"][0]["curves"]["agreement"]
+    assert 5 <= len(points) <= 10 and points[-1] == [34, 0.034]
+
+
+def test_ticks_become_runs():
+    runs = distil.asked("fsdd", ["nano", "micro"], ["frami", "logits"], ["cmi"], 30, 4)
+    assert [(run.settings.student, run.settings.objective) for run in runs] == [
+        ("micro", "frami"), ("micro", "logits"), ("nano", "frami"), ("nano", "logits"),
+    ]  # fmt: skip
+    assert {(run.teacher, run.settings.recipe, run.settings.budget, run.settings.seed) for run in runs} == {
+        ("fsdd", "cmi", 30.0, 4)
+    }
+    for sizes, budget, seed in (
+        (["giant"], 30, 0),
+        ([], 30, 0),
+        (["nano"], 0, 0),
+        (["nano"], 30, -1),
+        (["nano"], None, 0),
+    ):
+        with pytest.raises(FramiError):
+            distil.asked("fsdd", sizes, ["frami"], ["cmi"], budget, seed)
+    with pytest.raises(FramiError, match="42 runs"):
+        distil.asked("fsdd", list(distil.STUDENTS), list(distil.OBJECTIVES), ["cmi"], 30, 0)
+
+
+def test_the_default_ends_within_three_minutes():
+    assert distil.BUDGET + distil.EXTRA <= 180 and distil.BUDGET in dict(distil.PRESETS).values()
+    assert distil._button(1, distil.BUDGET) == "Distil a student: about 2 min"
+    assert "3 students" in distil._button(3, 30) and "about 2 min" in distil._button(3, 30)
+
+
+# --------------------------------------------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def studio(start_studio):
+    """A studio as on a fresh clone: no recordings."""
+    with start_studio() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def budget(teacher):
+    """Seconds that let a student learn for a while after its first clips on this machine, as busy as it is now."""
+    start = time.perf_counter()
+    for _ in invert(teacher, recipe("frami-fast"), samples=32, batch=32):
+        pass
+    return round(5 + 2 * (time.perf_counter() - start))
+
+
+def begin(page, budget, *students):
+    """Open the tab, tick these students only, and start."""
+    opened(page)
+    for size in ("tiny", *students):
+        page.locator("#distil-students label", has_text=size).click()
+    page.locator("#distil-seconds input").fill(str(budget))
+    page.locator("#distil-seconds input").press("Tab")
+    page.wait_for_selector(
+        f"#distil-start:has-text('{len(students)} students')" if len(students) > 1 else "#distil-start"
+    )
+    page.locator("#distil-start").click()
+    page.wait_for_function(f"() => document.querySelector('.frami-distil').dataset.runs >= {len(students)}")
+
+
+def opened(page):
+    page.get_by_role("tab", name="Distil").click()
+    page.wait_for_selector("#distil-start")
+    return page
+
+
+def row(page, text):
+    return page.locator(".frami-distil .run", has_text=text)
+
+
+def wait(page, text, status, seconds=60):
+    page.wait_for_selector(f".frami-distil .run[data-status={status}]:has-text('{text}')", timeout=1000 * seconds)
+
+
+def learning(page, text):
+    """Wait until a student is past its first clips and has learnt a little."""
+    page.wait_for_function(
+        "text => [...document.querySelectorAll('.frami-distil .run')].some(r => r.textContent.includes(text) "
+        "&& r.dataset.status === 'running' && r.closest('.frami-distil').curve(r.dataset.id, 'answer').length)",
+        arg=text,
+        timeout=60_000,
+    )
+
+
+def curve(page, text, name):
+    return page.evaluate(
+        "([t, n]) => document.querySelector('.frami-distil').curve(t, n)",
+        [row(page, text).get_attribute("data-id"), name],
+    )
+
+
+def saved(page, text, kind):
+    try:
+        with page.expect_download(timeout=120_000) as waiting:
+            row(page, text).locator("select").select_option(kind)
+    except PlaywrightTimeout as error:
+        raise AssertionError(f"no file; the page says: {page.locator('.frami-distil').inner_text()}") from error
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def shot(page, name):
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
+
+
+def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, budget):
+    page = open_page()
+    assert page.locator("#distil-start").count() == 0, "mounted when it is opened"
+    begin(page, budget, "micro", "nano")
+    assert row(page, "micro").count() == row(page, "nano").count() == 1
+    assert row(page, "nano").get_attribute("data-status") == "waiting"
+    learning(page, "micro")
+    shot(page, "distil-learning")
+    row(page, "micro").locator(".stop").click()
+    wait(page, "micro", "stopped")
+    assert "Resume goes on" in row(page, "micro").inner_text()
+    row(page, "micro").locator(".resume").click()
+    wait(page, "micro", "waiting")
+    wait(page, "nano", "running")
+    page.reload()
+    page.wait_for_selector("#gallery .frami-tile", timeout=60_000)
+    # Gradio itself reports the stream that the reload cut off.
+    cut = ("AbortError: signal is aborted", "Connection errored out")
+    open_page.trouble[:] = [text for text in open_page.trouble if not any(word in text for word in cut)]
+    opened(page)
+    wait(page, "nano", "running")
+    wait(page, "nano", "finished")
+    wait(page, "micro", "finished")
+    for name in ("micro", "nano"):
+        losses = [[value for _, value in curve(page, name, term)] for term in ("answer", "before", "after")]
+        assert any(min(values) < values[0] for values in losses), "it learns"
+        assert curve(page, name, "agreement")
+    assert page.locator(".frami-distil .segments label").first.inner_text() == "Agreement", "no recordings: no accuracy"
+    table = page.locator(".frami-distil table")
+    head = table.locator("thead").inner_text()
+    assert (
+        "Run" in head
+        and "Student" in head
+        and "Objective" not in head
+        and "Accuracy" not in head
+        and "unseen made clips" in head
+    )
+    assert "objective FRAMI" in page.locator(".frami-distil .beside .reading").inner_text()
+    assert "No recordings are at hand" in page.locator(".frami-distil .beside").inner_text()
+    assert table.locator("tbody tr").count() == 3 and " ms" in table.inner_text() and " kB" in table.inner_text()
+    assert page.locator(".frami-distil .matrices figure").count() == 2
+    colours = page.evaluate(
+        "[...document.querySelectorAll('.frami-distil .run')].map(r => r.style.getPropertyValue('--frami-run'))"
+    )
+    assert len(set(colours)) == 2
+    shot(page, "distil-done")
+
+    name, content = saved(page, "micro", "safetensors")
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        folder = Path(name).stem
+        assert sorted(Path(one).name for one in file.namelist()) == ["student.json", "student.safetensors"]
+        assert json.loads(file.read(f"{folder}/student.json"))["kind"] == "student"
+    name, content = saved(page, "micro", "onnx")
+    assert name.endswith(".onnx") and len(content) > 20_000
+    row(page, "nano").locator("label").click()
+    assert page.locator(".frami-distil .matrices figure").count() == 1 and table.locator("tbody tr").count() == 2
+    row(page, "nano").locator(".delete").click()
+    row(page, "nano").locator(".delete", has_text="Really").click()
+    page.wait_for_function("document.querySelector('.frami-distil').dataset.runs === '1'")
+
+
+def test_with_recordings_the_students_accuracy_is_told(start_studio, open_page, make_tree, tmp_path, budget):
+    make_tree("fsdd", tmp_path)
+    with start_studio(tmp_path) as address:
+        page = open_page(address=address)
+        begin(page, budget, "micro")
+        wait(page, "micro", "finished", 120)
+        shares = [value for _, value in curve(page, "micro", "accuracy")]
+        assert shares and all(0 <= value <= 1 and value * 10 == pytest.approx(round(value * 10)) for value in shares)
+        assert page.locator(".frami-distil .segments label").first.inner_text() == "Accuracy"
+        head = page.locator(".frami-distil table thead").inner_text()
+        assert "on held-out recordings" in head and "unseen made clips" in head
+        assert "No recordings" not in page.locator(".frami-distil .beside").inner_text()
+        shot(page, "distil-recordings")
+        page.close()
+
+
+@pytest.mark.parametrize("width, theme", [(390, "dark"), (1400, "light")])
+def test_an_empty_tab_invites_and_fits(open_page, width, theme):
+    page = opened(open_page(width, 844, theme))
+    page.locator("#teacher label", has_text="ESC-10").click()
+    page.wait_for_selector("#gallery .frami-group h3:has-text('dog')", state="attached")
+    assert "never hears a recording" in page.locator("#distil-intro").inner_text()
+    assert page.locator("#distil-start").inner_text() == "Distil a student: about 2 min"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("#distil-objectives label", has_text="SimKD").click()
+    page.wait_for_selector("#distil-start:has-text('2 students')")
+    page.wait_for_selector("#distil-about:has-text('CVPR 2022')")
+    page.locator("#distil-recipes label", has_text="FRAMI flash").click()
+    page.wait_for_selector("#distil-start:disabled")
+    shot(page, f"distil-empty-{width}-{theme}")
+
+
+def test_quick_ticks_all_count(open_page):
+    """Also those that come while the studio still answers the one before: here it takes half a second to."""
+    page = opened(open_page())
+    page.evaluate(
+        """() => {
+            const asked = window.fetch;
+            window.fetch = async (...what) => {
+                const reply = await asked(...what);
+                if (String(what[0]?.url ?? what[0]).includes("/run/")) await new Promise(done => setTimeout(done, 500));
+                return reply;
+            };
+        }"""
+    )
+    for wanted in ("7 students", "Distil a student"):
+        page.evaluate(
+            """async () => {
+                for (const box of [...document.querySelectorAll('#distil-objectives input')].slice(1)) {
+                    box.click();
+                    await new Promise(done => setTimeout(done, 60));
+                }
+            }"""
+        )
+        page.wait_for_selector(f"#distil-start:has-text('{wanted}')", timeout=10_000)
+
+
+def test_a_killed_studio_finds_its_run_again_and_resume_finishes_it(browser, tmp_path, budget):
+    def visit(address):
+        page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+        page.goto(address)
+        page.wait_for_selector("#gallery .frami-tile", timeout=60_000)
+        return page
+
+    store = Runs(tmp_path / "runs" / "runs.sqlite")
+    with app(tmp_path) as (process, address):
+        page = visit(address)
+        begin(page, budget, "micro")
+        learning(page, "micro")
+        run = store.list()[0]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        page.context.close()
+        until(lambda: store.get(run.id).pid is None)
+        assert store.get(run.id).status == "stopped", "its process saved what it had and ended"
+    with app(tmp_path) as (_, address):
+        page = opened(visit(address))
+        wait(page, "micro", "stopped")
+        before = len(curve(page, "micro", "answer"))
+        assert before
+        row(page, "micro").locator(".resume").click()
+        wait(page, "micro", "finished", 90)
+        assert len(curve(page, "micro", "answer")) > before
+        page.context.close()
+    assert store.get(run.id).result["clips"] > 0

@@ -1,0 +1,261 @@
+"""Runs of the studio without a page: queue, what is kept and found again, every recipe, states of a clip."""
+
+import io
+import shutil
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from frami import banks, checkpoints
+from frami.errors import FramiError
+from frami.features import gallery
+from frami.inversion import RECIPES, TERMS
+from frami.studio.services import jobs as studio_jobs
+from frami.studio.services import methods, view
+from frami.studio.services.clips import Reader
+from frami.studio.tabs import listen, synthesize
+
+ROOT = Path(__file__).parents[2]
+
+
+def reader(folder, gallery):
+    return Reader(studio_jobs.Jobs(folder), gallery, checkpoints.load)
+
+
+def finished(job, seconds=120):
+    deadline = time.time() + seconds
+    while not job.done and time.time() < deadline:
+        time.sleep(0.05)
+    assert job.done and not job.error, job.error
+    return job
+
+
+@pytest.mark.parametrize("name", ["fsdd", "esc10", "urbansound8k"])
+def test_gallery_has_every_class_of_every_teacher(name):
+    card = checkpoints.read_card(ROOT / "checkpoints" / name)
+    value = listen.gallery_view(ROOT / "assets" / "gallery" / name)
+    assert [group["title"] for group in value["groups"]] == [view.name(c) for c in card.classes]
+    assert all(len(group["clips"]) >= 2 for group in value["groups"])
+    bank = banks.load(ROOT / "assets" / "gallery" / name)
+    assert bank.as_asked >= 0.9 and bank.manifest["complete"] and not bank.damaged
+    assert bank.manifest["settings"]["teacher"] == name
+    teacher = checkpoints.load(name)
+    heard = banks.hearing(teacher.model)(*bank.batch(range(len(bank)))[:2])
+    assert (heard == bank.heard).float().mean() > 0.97, "the gallery belongs to this very teacher"
+
+
+def test_sounds_are_found_by_id_only(tmp_path):
+    read = reader(tmp_path, ROOT / "assets" / "gallery")
+    assert read("gallery/fsdd/0")[:4] == b"fLaC"
+    for id in (
+        "gallery/../0",
+        "gallery/fsdd/9999",
+        "gallery/fsdd/-1",
+        "run/../../etc/0",
+        "run/aaaaaaaaaaaa/0",
+        "run/aaaaaaaaaaaa/0@0",
+        "gallery/fsdd/0@99",
+        "gallery/fsdd/0@-1",
+        "",
+        None,
+        3,
+    ):
+        with pytest.raises(checkpoints.FramiError):
+            read(id)
+        with pytest.raises(checkpoints.FramiError):
+            read.states(id)
+
+
+def test_a_clip_without_its_sound_file_is_vocoded(tmp_path):
+    shutil.copytree(ROOT / "assets" / "gallery" / "fsdd", tmp_path / "gallery" / "fsdd")
+    (tmp_path / "gallery" / "fsdd" / "003_three.flac").unlink()
+    read = reader(tmp_path, tmp_path / "gallery")
+    assert read("gallery/fsdd/2")[:4] == b"fLaC"
+    samples, rate = soundfile.read(io.BytesIO(read("gallery/fsdd/3")))
+    bank = banks.load(tmp_path / "gallery" / "fsdd")
+    assert abs(len(samples) / rate - bank.manifest["clips"][3]["seconds"]) < 0.01
+
+
+def test_runs_are_found_again_after_a_restart_in_whatever_state(tmp_path):
+    teacher = checkpoints.load("fsdd")
+    settings = {
+        "teacher": "fsdd", "recipe": "frami", "samples": 4, "steps": 3, "seconds": 0.2,
+        "classes": [0, 1], "batch": 2, "seed": 0,
+    }  # fmt: skip
+    jobs = studio_jobs.Jobs(tmp_path)
+    one, two = jobs.start(teacher, settings), jobs.start(teacher, settings | {"steps": 600})
+    deadline = time.time() + 60
+    while two.latest is None and time.time() < deadline:
+        time.sleep(0.05)
+    jobs.close()
+    assert one.done and two.stopped
+    again = studio_jobs.Jobs(tmp_path)
+    assert len(again.bank(one.id)) == 4 and again.bank(one.id).manifest["complete"]
+    assert len(again.bank(two.id)) == 2 and not again.bank(two.id).manifest["complete"]
+    read = Reader(again, tmp_path, checkpoints.load)
+    assert read(f"run/{two.id}/1")[:4] == b"RIFF"
+    with zipfile.ZipFile(studio_jobs.archive(tmp_path / one.id)) as file:
+        names = {name.split("/", 1)[1] for name in file.namelist()}
+    assert {"manifest.json", "shards/shard-00000.safetensors", "shards/shard-00001.safetensors"} <= names
+    assert sum(name.endswith(".wav") for name in names) == 4 and len(names) == 7
+
+
+def test_two_runs_wait_for_each_other_and_a_failed_one_says_why(tmp_path, monkeypatch):
+    teacher = checkpoints.load("fsdd")
+    jobs = studio_jobs.Jobs(tmp_path)
+    settings = {
+        "teacher": "fsdd", "recipe": "frami", "samples": 2, "steps": 3, "seconds": 0.2,
+        "classes": [0, 1], "batch": 2, "seed": 0,
+    }  # fmt: skip
+    one, two = jobs.start(teacher, settings), jobs.start(teacher, settings | {"seed": 1})
+    deadline = time.time() + 60
+    while not two.done and time.time() < deadline:
+        time.sleep(0.05)
+    assert jobs.ahead(two) == 0
+    assert one.done and two.done and not one.error and not two.error
+    assert len(jobs.bank(one.id)) == 2
+    three, four = jobs.start(teacher, settings | {"steps": 600}), jobs.start(teacher, settings)
+    assert jobs.ahead(four) == 1
+    while three.latest is None and time.time() < deadline:
+        time.sleep(0.05)
+    four.stop()
+    assert four.done and jobs.ahead(four) == 1, "one that waits its turn is stopped at once"
+    three.stop()
+    while not three.done and time.time() < deadline:
+        time.sleep(0.05)
+    assert three.stopped and len(three.finished) == 2
+    assert four.stopped and four.finished is None, "stopped while it waited: nothing was begun"
+    monkeypatch.setattr(studio_jobs.banks, "create", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    five = jobs.start(teacher, settings)
+    while not five.done and time.time() < deadline:
+        time.sleep(0.05)
+    assert "disk full" in five.error
+    for wrong in ({"samples": 0}, {"weights": {"class": 0, "batch_norm": 0, "contrast": 0}}):
+        with pytest.raises(checkpoints.FramiError):
+            jobs.start(teacher, settings | wrong)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(checkpoints.FramiError, match="FRAMI_HOME"):
+        studio_jobs.Jobs(tmp_path / "file" / "studio").start(teacher, settings)
+    jobs.close()
+
+
+def test_zips_are_whole_when_two_pages_ask_at_once(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "000_one.wav").write_bytes(bytes(200_000))
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: studio_jobs.archive(tmp_path), range(24)))
+    with zipfile.ZipFile(paths[-1]) as file:
+        assert file.testzip() is None and len(file.namelist()) == 2
+
+
+@pytest.fixture(scope="module")
+def fsdd():
+    return checkpoints.load("fsdd")
+
+
+def asked(recipe, **others):
+    return {
+        "teacher": "fsdd", "recipe": recipe, "samples": 2, "steps": 2, "seconds": [0.2, 0.4], "classes": [4, 2],
+        "batch": 2, "seed": 0, "weights": methods.weights(RECIPES[recipe]),
+    } | others  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
+    recipe = replace(RECIPES[name], warmup=min(RECIPES[name].warmup, 1))
+    monkeypatch.setitem(RECIPES, name, recipe)
+    jobs = studio_jobs.Jobs(tmp_path)
+    own = {} if methods.asks(recipe) else {"classes": list(range(10))}
+    job = finished(jobs.start(fsdd, asked(name, **own)))
+    jobs.close()
+    value = synthesize.live_view(job)
+    assert value["state"] == "done" and value["share"] == pytest.approx(1, abs=0.02) and value["clips"] == []
+    used = {term for term, weight in methods.weights(recipe).items() if weight}
+    assert set(value["curves"]) == used | {"confidence"}
+    assert used <= set(value["hints"]) and value["recipe"] == methods.title(name)
+    rows = synthesize.finished_view(job)
+    assert len(rows) == 2
+    if methods.asks(recipe):
+        assert [row["asked"] for row in rows] == ["four", "two"]
+    else:
+        assert all(row["unasked"] and row["asked"] == row["heard"] == row["top"][0][0] for row in rows)
+    states = reader(tmp_path, tmp_path).states(rows[0]["id"])
+    assert [state["step"] for state in states] == [1, 2]
+    assert {state["frames"] for state in states} == {rows[0]["frames"]}
+
+
+def test_what_the_page_offers_suits_every_recipe(fsdd):
+    names = [name for _, name in methods.choices()]
+    assert set(names) == set(RECIPES) and names[0] == methods.DEFAULT
+    ablations = [RECIPES[name].ablation for name in names]
+    assert ablations == sorted(ablations), "ablations come last"
+    assert len({title for title, _ in methods.choices()}) == len(names)
+    assert set(methods.RANGES) == set(TERMS)
+    for name, recipe in RECIPES.items():
+        assert recipe.source.replace("'", "&#x27;") in methods.about(recipe)
+        assert 1 <= methods.steps(recipe) <= methods.MOST_STEPS
+        assert recipe.ablation or methods.title(name) != name, "a recipe has a name for people"
+        low, high = methods.seconds(fsdd, recipe)
+        assert methods.SHORTEST <= low <= high <= methods.LONGEST
+        for term, value in methods.weights(recipe).items():
+            top, step = methods.RANGES[term]
+            assert 0 <= value <= top and value / step == pytest.approx(round(value / step)), (name, term)
+    assert methods.steps(RECIPES["cmi"]) == RECIPES["cmi"].steps
+    assert "student learns along" in methods.about(RECIPES["dfq"]) and "asked" in methods.about(RECIPES["dafl"])
+
+
+def test_a_clip_sounds_with_the_vocoder_that_is_asked_for(tmp_path, fsdd):
+    jobs = studio_jobs.Jobs(tmp_path)
+    job = finished(jobs.start(fsdd, asked("frami-fast", vocoder="griffin-lim")))
+    usual = finished(jobs.start(fsdd, asked("frami-fast")))
+    jobs.close()
+    assert job.manifest["vocoder"] == "griffin-lim" and usual.manifest["vocoder"] == "frami"
+    read = reader(tmp_path, tmp_path)
+    id = f"run/{job.id}/1"
+    stored = job.folder / job.manifest["clips"][1]["file"]
+    assert read(id) == read(f"{id}~griffin-lim") == stored.read_bytes()
+    assert len(read(f"{id}~frami")) == len(read(id)) and read(f"{id}~frami") != read(id)
+    assert read(f"{id}@0~frami") != read(f"{id}@0~griffin-lim") and read(f"{id}@0~frami") == read(f"{id}@0")
+    for wrong in (f"{id}~bigvgan", f"{id}~", f"{id}~frami~frami", f"{id}~../x"):
+        with pytest.raises(FramiError, match="no such vocoder"):
+            read(wrong)
+
+
+def test_the_way_of_a_clip_can_be_seen_and_heard(tmp_path, fsdd):
+    jobs = studio_jobs.Jobs(tmp_path)
+    job = finished(jobs.start(fsdd, asked("frami-fast", steps=12)))
+    stopped = jobs.start(fsdd, asked("frami", steps=600))
+    while stopped.latest is None:
+        time.sleep(0.02)
+    jobs.close()
+    read = Reader(jobs, tmp_path, checkpoints.load)
+    row, states = synthesize.finished_view(job)[1], read.states(f"run/{job.id}/1")
+    steps = [state["step"] for state in states]
+    assert steps == sorted(set(steps)) and steps[-1] == 12 and 4 <= len(steps) <= studio_jobs.SNAPSHOTS
+    assert states[0]["mel"] != states[-1]["mel"] and len(states[0]["mel"]) == len(row["mel"])
+    assert states[-1]["heard"] == row["heard"]
+    assert states[-1]["confidence"] == pytest.approx(row["confidence"], abs=0.05)
+    sounds = [read(state["id"]) for state in states]
+    assert all(sound[:4] == b"RIFF" for sound in sounds) and sounds[0] != sounds[-1]
+    assert read(states[0]["id"]) is sounds[0], "vocoded once"
+    job.latest = replace(job.latest, notes=("this teacher lacks something",))
+    assert synthesize.live_view(job)["notes"] == ["this teacher lacks something"]
+    assert read.states(f"run/{stopped.id}/0") == [], "a clip that was not finished has no way"
+    with pytest.raises(checkpoints.FramiError):
+        read(f"run/{stopped.id}/0@0")
+    with pytest.raises(checkpoints.FramiError):
+        read(f"run/{job.id}/1@{len(states)}")
+
+
+def test_the_gallery_keeps_states_too(tmp_path, fsdd):
+    gallery.make(fsdd, tmp_path / "fsdd", each=1, steps=6, recipe="frami-fast")
+    states = reader(tmp_path, tmp_path).states("gallery/fsdd/3")
+    assert states[-1]["step"] == 6 and len(states) >= 3
+    bank = banks.load(tmp_path / "fsdd")
+    assert torch.equal(bank.asked, torch.arange(10)) and bank.manifest["complete"]

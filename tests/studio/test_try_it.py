@@ -1,0 +1,250 @@
+"""The Try it tab: sounds of every kind made ready, refused in words, and answered side by side in a real browser."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from frami import audio_input, checkpoints, example_sounds, models
+from frami.audio import MelSpec
+from frami.distill import OBJECTIVES, new_student
+from frami.errors import FramiError
+from frami.runs import Runs
+from frami.runs.queue import Queue
+from frami.studio.services.distillations import Board
+from frami.studio.tabs.try_it import Panel
+from tests.conftest import BROWSER_FLAGS, chromium
+from tests.helpers.apps import app
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "assets" / "samples" / "fsdd" / "four-en-us.flac"
+ARTEFACTS = ROOT / "test-artefacts"
+SPEC = MelSpec()
+
+
+def sound(path, seconds, rate=22_050, level=0.5, channels=1, lead=0.0, pitch=440):
+    """A file with a tone after ``lead`` seconds of nothing."""
+    time = np.arange(round(seconds * rate)) / rate
+    wave = np.concatenate([np.zeros(round(lead * rate)), level * np.sin(2 * np.pi * pitch * time)])
+    soundfile.write(path, np.stack([wave] * channels, 1) if channels > 1 else wave, rate)
+    return path
+
+
+# ---------------------------------------------------------------------------------------------- made ready, refused
+
+
+def test_what_is_done_to_a_sound_is_said(tmp_path):
+    plain = audio_input.read(sound(tmp_path / "a.wav", 0.5), SPEC)
+    assert plain.notes == () and abs(plain.seconds - 0.5) < 0.01
+    other = audio_input.read(sound(tmp_path / "b.flac", 0.5, rate=16_000, channels=2), SPEC)
+    assert other.notes == ("both channels were averaged", "resampled from 16,000 to 22,050 Hz")
+    assert abs(other.seconds - 0.5) < 0.02 and other.samples.ndim == 1
+    quiet = audio_input.read(sound(tmp_path / "c.wav", 0.5, level=0.01), SPEC)
+    assert "louder" in quiet.notes[0] and abs(float(quiet.samples.abs().max()) - audio_input.LOUD) < 1e-3
+    late = audio_input.read(sound(tmp_path / "d.wav", 0.5, lead=1.0), SPEC)
+    assert "0.9 s of quiet" in late.notes[0] and 0.5 < late.seconds < 0.65
+    long = audio_input.read(sound(tmp_path / "e.wav", 40), SPEC)
+    assert "first 30 s of 40 s" in long.notes[0] and abs(long.seconds - 30) < 0.1
+
+
+def test_noise_is_not_taken_for_quiet():
+    x = torch.randn(22_050, generator=torch.Generator().manual_seed(0)) * 0.1
+    assert audio_input.without_quiet_ends(x, 22_050)[1] == 0
+    word = torch.cat([0.003 * x, x, 0.003 * x])
+    kept, cut = audio_input.without_quiet_ends(word, 22_050)
+    assert abs(cut - 1.9) < 0.05 and abs(len(kept) / 22_050 - 1.1) < 0.05
+
+
+def test_what_cannot_be_answered_is_refused_in_words(tmp_path):
+    (tmp_path / "text.wav").write_text("this is no sound")
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 22_050)
+    soundfile.write(tmp_path / "still.wav", np.zeros(22_050), 22_050)
+    click = np.zeros(22_050)
+    click[9_000] = 0.5
+    soundfile.write(tmp_path / "click.wav", click, 22_050)
+    soundfile.write(tmp_path / "bad.wav", np.full(22_050, np.nan), 22_050, subtype="FLOAT")
+    sound(tmp_path / "short.wav", 0.03)
+    cases = {
+        "text": "cannot be read", "none": "empty", "still": "silence", "click": "click", "short": "0.03 s",
+        "missing": "cannot be read", "bad": "not numbers",
+    }  # fmt: skip
+    for name, words in cases.items():
+        with pytest.raises(audio_input.Unheard, match=words):
+            audio_input.read(tmp_path / f"{name}.wav", SPEC)
+
+
+def test_bundled_sounds_are_small_and_mostly_understood(teacher):
+    found = example_sounds.listed("fsdd")
+    assert {one.label for one in found} == set(teacher.classes) and len(found) == 20
+    assert sum(path.stat().st_size for path in example_sounds.FOLDER.rglob("*.*")) < 300_000
+    right = 0
+    for one in found:
+        ready = audio_input.read(one.path, teacher.spec)
+        shares = audio_input.answer(teacher, teacher.spec(ready.samples)).shares
+        right += teacher.classes[int(shares.argmax())] == one.label
+        assert not ready.notes and abs(float(shares.sum()) - 1) < 1e-4
+    assert right >= 16
+    assert example_sounds.listed("nobody") == []
+
+
+@pytest.fixture
+def panel(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
+    board = Board(Queue(Runs()), checkpoints.load, ["fsdd", "esc10"])
+    return Panel(board, checkpoints.load, ROOT / "assets" / "gallery")
+
+
+def finished_run(store, teacher, size="nano"):
+    """A run with a student, as it is at the end."""
+    run = store.create(
+        "distill", size, {"teacher": "fsdd", "student": size, "objective": "frami", "recipe": "frami-fast"}
+    )
+    student = new_student(teacher, size, OBJECTIVES["frami"])
+    card = teacher.card
+    fields = {field: getattr(card, field) for field in card.__dataclass_fields__}
+    fields |= {
+        "name": f"fsdd-{size}", "kind": "student", "model": student.config.to_dict(), "teacher": "fsdd",
+        "parameters": models.parameters(student), "accuracy": None, "sha256": "",
+    }  # fmt: skip
+    checkpoints.save(run.folder / "student", student, checkpoints.Card(**fields))
+    store.finish(run.id, {"agreement": 0.1})
+    return run
+
+
+def test_teacher_and_students_answer_from_the_same_picture(panel, teacher):
+    assert panel.students("fsdd") == [] or all(key.startswith("bundled:") for _, key in panel.students("fsdd"))
+    run = finished_run(panel.board.queue.runs, teacher)
+    key = f"run:{run.id}"
+    assert key in [k for _, k in panel.students("fsdd")] and key in panel.chosen("fsdd", None)
+    assert key not in [k for _, k in panel.students("esc10")]
+    path, label, origin = panel.sample("sample/fsdd/7")
+    assert (label, "espeak-ng" in origin) == ("seven", True)
+    value = panel.answers("fsdd", [key, "run:gone"], path, label, origin)
+    assert [one["title"] for one in value["networks"]] == ["The teacher", "nano · FRAMI · FRAMI fast"]
+    assert [len(one["top"]) for one in value["networks"]] == [5, 5] and value["networks"][0]["top"][0][0] == "seven"
+    assert all(one["milliseconds"] > 0 for one in value["networks"]) and value["networks"][1]["colour"] == 0
+    assert value["notes"] == ["one of the students is not there any more"] and value["clip"]["frames"] > 30
+    assert panel.answers("fsdd", [], ROOT / "README.md")["state"] == "refused"
+
+
+def test_only_bundled_sounds_are_given_away(panel):
+    groups = panel.samples("esc10")
+    assert len(groups) == 1 and len(groups[0]["sounds"]) == 10
+    assert [panel.sample(one["id"])[1].replace("_", " ") for one in groups[0]["sounds"]] == [
+        one["label"] for one in groups[0]["sounds"]
+    ]
+    for id in ("sample/fsdd/20", "sample/../0", "gallery/fsdd/29", "gallery/fsdd/../../x", "sample/fsdd/-1", None, "x"):
+        with pytest.raises(FramiError):
+            panel.sample(id)
+
+
+# --------------------------------------------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory, teacher):
+    """A studio that knows one student."""
+    home = tmp_path_factory.mktemp("studio-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRAMI_HOME", str(home))
+        finished_run(Runs(), teacher)
+    with app(home) as (_, address):
+        yield address
+    assert "Traceback" not in (home / "log").read_text()
+
+
+def opened(page):
+    page.get_by_role("tab", name="Try it").click()
+    page.wait_for_selector("#try-samples button")
+    return page
+
+
+def answered(page, state="answered"):
+    page.wait_for_selector(f".frami-try[data-state={state}]", timeout=20_000)
+    return page.locator(".frami-try")
+
+
+def upload(page, path):
+    if page.locator("#try-sound [aria-label=Clear]").count():
+        page.locator("#try-sound [aria-label=Clear]").click()
+        answered(page, "idle")
+    page.locator("#try-sound [aria-label='Upload file']").click()
+    page.locator("#try-sound input[type=file]").set_input_files(path)
+
+
+def shot(page, name):
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
+
+
+def test_a_sample_is_heard_and_answered_side_by_side(open_page):
+    page = opened(open_page())
+    page.locator("#try-samples button", has_text="four").first.click()
+    shown = answered(page)
+    page.wait_for_function("frami.player.dataset.clip === 'sample/fsdd/4' && frami.player.readyState > 0")
+    networks = shown.locator(".network")
+    students = page.locator("#try-students label").count()
+    assert students >= 2, "the bundled one and that of a run"
+    assert networks.count() == 1 + students and networks.first.get_attribute("data-heard") == "four"
+    assert networks.first.locator(".row").count() == networks.last.locator(".row").count() == 5
+    assert all(" ms" in networks.nth(i).inner_text() for i in (0, 1))
+    painted = page.evaluate(
+        "() => { const c = document.querySelector('.frami-try canvas');"
+        "return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size }"
+    )
+    assert painted > 50, "the spectrogram that they saw"
+    shot(page, "try-sample")
+    page.locator("#try-students label").first.click()
+    page.wait_for_function("n => document.querySelectorAll('.frami-try .network').length === n", arg=students)
+    page.locator("#teacher label", has_text="ESC-10").click()
+    page.wait_for_selector("#try-samples button:has-text('dog')")
+    answered(page, "idle")
+    page.locator("#try-samples button", has_text="dog").click()
+    assert answered(page).locator(".network").first.get_attribute("data-heard") == "dog"
+
+
+def test_own_sounds_are_answered_or_refused_in_words(open_page, tmp_path):
+    page = opened(open_page())
+    upload(page, sound(tmp_path / "stereo.wav", 0.6, rate=16_000, channels=2))
+    shown = answered(page)
+    assert "16,000" in shown.locator(".notes").inner_text() and "averaged" in shown.inner_text()
+    assert shown.locator(".network").count() == 1 + page.locator("#try-students label").count() > 1
+    soundfile.write(tmp_path / "still.wav", np.zeros(22_050), 22_050)
+    upload(page, tmp_path / "still.wav")
+    assert "silence" in answered(page, "refused").inner_text()
+    upload(page, sound(tmp_path / "short.wav", 0.04))
+    page.wait_for_selector(".frami-try:has-text('far too short')")
+    shot(page, "try-refused")
+
+
+def test_what_the_microphone_hears_is_answered(browser, open_page, tmp_path):
+    """Recorded in the page, from a device that the browser feigns: a digit said over and over."""
+    soundfile.write(tmp_path / "said.wav", np.tile(soundfile.read(SAMPLE)[0], 3), soundfile.info(SAMPLE).samplerate)
+    flags = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={tmp_path / 'said.wav'}",
+    ]
+    window = browser.browser_type.launch(executable_path=chromium(), args=[*BROWSER_FLAGS, *flags])
+    try:
+        page = opened(open_page(context=window.new_context(permissions=["microphone"])))
+        page.locator("#try-sound button.record-button").click()
+        page.wait_for_timeout(1500)
+        page.locator("#try-sound button.stop-button:visible").click()
+        shown = answered(page)
+        assert shown.locator(".network").count() == 1 + page.locator("#try-students label").count()
+        assert "Your sound" in shown.inner_text() and "Resampled" in shown.locator(".notes").inner_text()
+        shot(page, "try-microphone")
+    finally:
+        window.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_a_phone(open_page, theme):
+    page = opened(open_page(390, 844, theme))
+    page.locator("#try-samples button", has_text="eight").first.click()
+    answered(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    shot(page, f"try-phone-{theme}")
