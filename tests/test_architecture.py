@@ -167,7 +167,7 @@ def fresh_python(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("name", ["cli", "data,train,features.embeddings,checkpoints,vocoder,inversion"])
+@pytest.mark.parametrize("name", ["cli", "data,train,teachers,features.embeddings,checkpoints,vocoder,inversion"])
 def test_heavy_libraries_come_when_they_are_needed(name):
     names = ", ".join(f"frami.{part}" for part in name.split(","))
     assert fresh_python(f"import {names}, sys; print(*[m for m in {HEAVY!r} if m in sys.modules])") == ""

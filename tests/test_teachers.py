@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from frami import checkpoints, train
+from frami import checkpoints, teachers, train
 from frami.audio import AudioError
 from frami.data import DataError
 from frami.errors import FramiError
@@ -23,7 +23,7 @@ def trained(tree, tmp_path_factory):
     """A teacher of one epoch: its path, card, and what was reported on the way."""
     out = tmp_path_factory.mktemp("out") / "digits.v1"
     clips, epochs = [], []
-    card = embeddings.train_teacher(
+    card = teachers.train_teacher(
         "fsdd",
         out,
         data_folder=tree,
@@ -50,7 +50,7 @@ def test_the_card_says_how_it_was_made(trained):
     assert (card.dataset, card.kind, card.clips) == ("fsdd", "teacher", 20)
     assert card.classes[3] == "three" and card.model["classes"] == 10
     assert card.parameters == 20_310
-    assert card.training["epochs"] == 1 and card.training["crop"] == embeddings.TRAINING["fsdd"]["crop"]
+    assert card.training["epochs"] == 1 and card.training["crop"] == teachers.TRAINING["fsdd"]["crop"]
     assert card.training["size"] == "nano" and card.training["clips"] == 40
     assert card.data_licence == "CC BY-SA 4.0"
     assert 0.15 < card.seconds < 0.3
@@ -74,7 +74,7 @@ def test_splits_are_those_of_the_card(trained, tree):
 
 
 def test_chosen_folds(tree, tmp_path):
-    card = embeddings.train_teacher(
+    card = teachers.train_teacher(
         "fsdd", tmp_path / "it", data_folder=tree, size="nano", test_folds=("george",), train_folds=("theo",), epochs=1
     )
     assert card.split == {"train": ["theo"], "test": ["george"]}
@@ -82,7 +82,7 @@ def test_chosen_folds(tree, tmp_path):
     found = embeddings.evaluate(checkpoints.load(tmp_path / "it"), data_folder=tree)
     assert found.accuracy == pytest.approx(card.accuracy, abs=1e-4)
     assert embeddings.evaluate(checkpoints.load(tmp_path / "it"), split="train", data_folder=tree).clips == 20
-    other = embeddings.train_teacher(
+    other = teachers.train_teacher(
         "fsdd", tmp_path / "b", data_folder=tree, size="nano", test_folds=("george",), epochs=1
     )
     assert other.split["train"] == ["jackson", "theo"]
@@ -99,12 +99,12 @@ def test_a_teacher_trained_in_two_sittings(tree, tmp_path):
 
     settings = {"data_folder": tree, "size": "nano", "epochs": 2, "batch": 8}
     with pytest.raises(Cut):
-        embeddings.train_teacher("fsdd", tmp_path / "cut", on_epoch=cut, **settings)
+        teachers.train_teacher("fsdd", tmp_path / "cut", on_epoch=cut, **settings)
     assert [path.name for path in tmp_path.iterdir()] == ["cut.training"]
     epochs = []
-    embeddings.train_teacher("fsdd", tmp_path / "cut", on_epoch=epochs.append, **settings)
+    teachers.train_teacher("fsdd", tmp_path / "cut", on_epoch=epochs.append, **settings)
     assert [e.epoch for e in epochs] == [2]
-    embeddings.train_teacher("fsdd", tmp_path / "whole", **settings)
+    teachers.train_teacher("fsdd", tmp_path / "whole", **settings)
     one, other = (checkpoints.load(tmp_path / name).model.state_dict() for name in ("cut", "whole"))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     assert not [*tmp_path.glob("*.training")]
@@ -115,7 +115,7 @@ def test_a_teacher_trained_in_two_sittings(tree, tmp_path):
 
 def test_overlapping_folds_are_refused(tree, tmp_path):
     with pytest.raises(FramiError, match="jackson is named for training and for testing"):
-        embeddings.train_teacher(
+        teachers.train_teacher(
             "fsdd", tmp_path / "it", data_folder=tree, train_folds=("george", "jackson"), test_folds=("jackson",)
         )
     assert not [*tmp_path.iterdir()]
@@ -123,23 +123,23 @@ def test_overlapping_folds_are_refused(tree, tmp_path):
 
 def test_an_unknown_size_is_told_the_sizes(tree, tmp_path):
     with pytest.raises(FramiError, match=r"'enormous'.*nano.*huge"):
-        embeddings.train_teacher("fsdd", tmp_path / "it", data_folder=tree, size="enormous")
+        teachers.train_teacher("fsdd", tmp_path / "it", data_folder=tree, size="enormous")
 
 
 def test_unknown_data_and_folds(tree, tmp_path):
     with pytest.raises(DataError, match="fsdd"):
-        embeddings.train_teacher("speech", tmp_path / "it", data_folder=tree)
+        teachers.train_teacher("speech", tmp_path / "it", data_folder=tree)
     with pytest.raises(DataError, match="somebody"):
-        embeddings.train_teacher("fsdd", tmp_path / "it", data_folder=tree, test_folds=("somebody",), size="nano")
+        teachers.train_teacher("fsdd", tmp_path / "it", data_folder=tree, test_folds=("somebody",), size="nano")
     with pytest.raises(DataError):
-        embeddings.train_teacher("esc50", tmp_path / "it", data_folder=tree)
+        teachers.train_teacher("esc50", tmp_path / "it", data_folder=tree)
 
 
 def test_a_broken_clip_stops_before_training(make_tree, tmp_path):
     root = make_tree("fsdd", tmp_path / "data")
     (root / "fsdd" / "recordings" / "4_theo_0.wav").write_bytes(b"RIFF")
     with pytest.raises(AudioError, match="4_theo_0"):
-        embeddings.train_teacher("fsdd", tmp_path / "it", data_folder=root, size="nano")
+        teachers.train_teacher("fsdd", tmp_path / "it", data_folder=root, size="nano")
     assert not [*tmp_path.glob("it*")]
 
 

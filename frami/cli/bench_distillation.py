@@ -85,8 +85,8 @@ def _distillation(options) -> tuple[dict, list[str]]:
 def _teachers(options, device):
     """The teachers asked for, one by one; those of further folds are trained where they are not there yet."""
     from frami import checkpoints
-    from frami.features.embeddings import train_teacher
     from frami.paths import home
+    from frami.teachers import train_teacher
 
     every = [IN_TURN] if options.folds else [card.name for card in checkpoints.bundled("teacher")]
     listed = options.teachers or every

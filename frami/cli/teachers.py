@@ -80,7 +80,7 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
     from dataclasses import asdict
 
     from frami.device import pick
-    from frami.features.embeddings import train_teacher
+    from frami.teachers import train_teacher
 
     settings = {k: getattr(options, k) for k in ("epochs", "batch", "lr", "seed") if getattr(options, k) is not None}
     start = time.perf_counter()

@@ -1,95 +1,16 @@
-"""From a data set to a bundled checkpoint, back to the figure on its card, and real clips in a teacher's features."""
+"""Real recordings in a teacher's feature space."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from frami import checkpoints, data, models, train
-from frami.audio import MelSpec
-from frami.checkpoints import Card, Teacher
+from frami import data, train
+from frami.checkpoints import Teacher
 from frami.data import LogMels
 from frami.errors import FramiError
-
-#: Settings of each data set's training where they differ from ``TrainConfig``; chosen on training folds only.
-TRAINING: dict[str, dict] = {
-    "fsdd": {"epochs": 40, "crop": 1.2, "mixup": 0.25, "warp": 0.12, "stretch": 0.2},
-    "audiomnist": {"epochs": 12, "crop": 1.2, "mixup": 0.25, "warp": 0.12, "stretch": 0.2},
-    "esc10": {"epochs": 200},
-    "esc50": {"epochs": 120},
-    "urbansound8k": {"epochs": 60},
-}
-
-
-def train_teacher(
-    dataset: str,
-    out: str | Path,
-    *,
-    data_folder: str | Path | None = None,
-    size: str = "base",
-    train_folds: Sequence[str] | None = None,
-    test_folds: Sequence[str] | None = None,
-    device: torch.device | str = "cpu",
-    overwrite: bool = False,
-    on_clips: Callable[[int, int], None] | None = None,
-    on_epoch: Callable[[train.Epoch], None] | None = None,
-    **settings,
-) -> Card:
-    """Train a teacher, measure it on the held-out folds and write ``out.safetensors`` and ``out.json``.
-
-    By default all folds but the data set's test fold train. A training that was cut off goes on from its last epoch
-    (kept in ``out.training``); a finished one is replaced with ``overwrite`` only. ``settings`` replace fields of
-    ``TrainConfig``. Raises FramiError subclasses.
-    """
-    known = data.info(dataset)
-    out = checkpoints.stem(out)
-    if checkpoints.exists(out) and not overwrite:
-        raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
-    if size not in models.SIZES:
-        raise FramiError(f"no model size '{size}'; choose one of: {', '.join(models.SIZES)}")
-    here = {clip.fold for clip in data.index(dataset, data_folder)}
-    test_folds = tuple(test_folds or (known.test_fold,))
-    train_folds = tuple(train_folds or (fold for fold in known.folds if fold in here and fold not in test_folds))
-    both = set(train_folds) & set(test_folds)
-    if both:
-        raise FramiError(f"fold {', '.join(sorted(both))} is named for training and for testing; keep them apart")
-    if not train_folds:
-        raise FramiError(f"no fold is left to train on; {known.title} here has only: {', '.join(sorted(here))}")
-    spec = MelSpec()
-    training = data.load(dataset, ",".join(train_folds), data_folder, spec, progress=on_clips)
-    testing = data.load(dataset, ",".join(test_folds), data_folder, spec, progress=on_clips)
-    config = train.TrainConfig(**(TRAINING[dataset] | settings))
-    state = out.with_name(out.name + ".training")
-    torch.manual_seed(config.seed)
-    model = models.build(size, len(known.classes), spec.n_mels).to(device)
-    for epoch in train.train(model, training, config, state):
-        if on_epoch:
-            on_epoch(epoch)
-    measured = train.evaluate(model, testing)
-    lengths = sorted(len(frames) for frames in training.frames)
-    card = Card(
-        name=out.name,
-        kind="teacher",
-        dataset=dataset,
-        title=known.title,
-        classes=known.classes,
-        mel_spec=spec.to_dict(),
-        model=model.config.to_dict(),
-        parameters=models.parameters(model),
-        split={"train": list(train_folds), "test": list(test_folds)},
-        accuracy=round(measured.accuracy, 4),
-        clips=measured.clips,
-        licence="Apache-2.0",
-        data_licence=known.licence,
-        training=asdict(config) | {"size": size, "clips": len(training)},
-        evaluation=f"frami evaluate {out.name} --dataset {dataset} --split {','.join(test_folds)}",
-        seconds=round(spec.seconds(lengths[len(lengths) // 2]), 2),
-    )
-    checkpoints.save(out, model, card)
-    state.unlink(missing_ok=True)
-    return card
 
 
 def recordings(
