@@ -4,7 +4,7 @@ frami.explore = (element, props, server, watch) => {
   const { el, percent } = frami, root = element.querySelector(".frami-explore");
   const LIGHT = ["#3b62c9", "#c77700", "#d63f3f", "#148573", "#4a8a1f", "#c93e8f", "#7d46c4", "#1187bd", "#8a5a3b", "#6b7280"];
   const DARK = ["#86a5ff", "#f5b53d", "#ff7d70", "#4cd3b8", "#97d65c", "#ff8ac8", "#bd93fa", "#67c8f7", "#d2a37f", "#aab2bf"];
-  const kept = new Map(), asked = new Map(), sounds = new Map();
+  const kept = new Map(), pending = new Map(), sounds = new Map();
   const choice = { colour: "class", projection: "umap", view: "together" };
   const s = { points: [], value: { classes: [], layers: [] }, choice, chosen: null, hovered: null, kept };
   let isolated = null, moving = 0, poll = 0, began = 0, dwell = 0, walk = 0;
@@ -116,8 +116,8 @@ frami.explore = (element, props, server, watch) => {
   const voice = { wav: id => sounds.get(id) || bounded(sounds, id, server.wav(id).then(reply => { if (!reply || reply.error) sounds.delete(id); return reply; }, error => { sounds.delete(id); throw error; })) };
   async function look(id) {
     if (kept.has(id)) return kept.get(id);
-    if (!asked.has(id)) asked.set(id, server.clip(ask({ id })).finally(() => asked.delete(id)));
-    const keys = s.value.stamp, found = await asked.get(id);
+    if (!pending.has(id)) pending.set(id, server.clip(ask({ id })).finally(() => pending.delete(id)));
+    const keys = s.value.stamp, found = await pending.get(id);
     if (!found || found.error) throw new Error(found ? found.error : "no answer from the server");
     return keys === s.value.stamp ? bounded(kept, id, found) : found;
   }
@@ -147,16 +147,16 @@ frami.explore = (element, props, server, watch) => {
     began = 0;
   });
   const about = p => {
-    const name = s.value.classes[p.label], heard = s.value.classes[p.heard];
-    return p.label === p.heard ? `${name}, ${percent(p.sure)} sure` : `${name}, heard as ${heard}`;
+    const name = s.value.classes[p.label], predicted = s.value.classes[p.predicted];
+    return p.label === p.predicted ? `${name}, ${percent(p.sure)} sure` : `${name}, heard as ${predicted}`;
   };
   frami.additions.push((panel, selected) => {
     const found = kept.get(selected.clip.id);
     let box = panel.querySelector(".near");
     if (!selected.clip.id.startsWith("explore/") || !found) { box?.remove(); return; }
     if (selected.clip.real) {
-      const right = selected.clip.heard === selected.clip.asked;
-      panel.querySelector(".title span").textContent = right ? `recorded; the teacher is ${percent(selected.clip.confidence)} sure` : `recorded; the teacher hears ${selected.clip.heard}`;
+      const right = selected.clip.predicted === selected.clip.target;
+      panel.querySelector(".title span").textContent = right ? `recorded; the teacher is ${percent(selected.clip.confidence)} sure` : `recorded; the teacher hears ${selected.clip.predicted}`;
     }
     if (box?.dataset.id === selected.clip.id) return;
     box?.remove();
@@ -167,7 +167,7 @@ frami.explore = (element, props, server, watch) => {
       const button = el("button"), text = el("span"), layer = s.value.layers.find(l => l.key === near.layer);
       button.type = "button";
       button.append(el("canvas"), text);
-      text.append(el("b", "", near.asked), el("small", "", layer ? layer.title : near.layer));
+      text.append(el("b", "", near.target), el("small", "", layer ? layer.title : near.layer));
       button.title = `Distance ${near.distance}`;
       frami.paint(button.firstChild, near, s.value.axis);
       button.addEventListener("click", () => choose(near.id));
@@ -309,7 +309,7 @@ frami.explore = (element, props, server, watch) => {
     else kept.clear();
     s.points = s.value.layers.flatMap(layer => layer.labels.map((label, i) => {
       const id = `${layer.prefix}/${i}`, was = old.get(id) || {};
-      return { id, layer, label, heard: layer.heard[i], sure: layer.sure[i], x: was.x, y: was.y };
+      return { id, layer, label, predicted: layer.predicted[i], sure: layer.sure[i], x: was.x, y: was.y };
     }));
     root.dataset.points = s.points.length;
     root.dataset.teacher = s.value.teacher || "";

@@ -130,13 +130,13 @@ window.frami = (() => {
     button.clip = clip; button.axis = axis; button.longest = longest; button.forming = state === "forming";
     button.dataset.id = clip.id;
     button.dataset.state = state;
-    button.classList.toggle("missed", clip.heard !== clip.asked);
+    button.classList.toggle("missed", clip.predicted !== clip.target);
     if (!same) paint(button.firstChild, clip, axis);
-    button.querySelector(".name").textContent = clip.asked;
+    button.querySelector(".name").textContent = clip.target;
     button.querySelector(".share").textContent =
-      clip.heard === clip.asked ? percent(clip.confidence) : `heard as ${clip.heard}`;
-    button.title = clip.heard === clip.asked ? clip.asked : `${clip.asked}, heard as ${clip.heard}`;
-    button.setAttribute("aria-label", `${clip.unasked ? "" : `${clip.asked}, `}heard as ${clip.heard}, ${percent(clip.confidence)} sure. Play`);
+      clip.predicted === clip.target ? percent(clip.confidence) : `heard as ${clip.predicted}`;
+    button.title = clip.predicted === clip.target ? clip.target : `${clip.target}, heard as ${clip.predicted}`;
+    button.setAttribute("aria-label", `${clip.untargeted ? "" : `${clip.target}, `}heard as ${clip.predicted}, ${percent(clip.confidence)} sure. Play`);
     button.setAttribute("aria-pressed", String(!!selected && selected.clip.id === clip.id));
     button.firstChild.style.width = `${100 * width(button)}%`;
   }
@@ -241,10 +241,10 @@ window.frami = (() => {
     draw();
   }
   function words(value, finished) {
-    const good = finished.filter(c => c.heard === c.asked).length;
-    const classes = new Set(finished.map(c => c.heard)).size;
+    const good = finished.filter(c => c.predicted === c.target).length;
+    const classes = new Set(finished.map(c => c.predicted)).size;
     const kept = !finished.length ? "nothing was finished"
-      : value.unasked ? `${finished.length} clips of ${classes} class${classes > 1 ? "es" : ""}`
+      : value.untargeted ? `${finished.length} clips of ${classes} class${classes > 1 ? "es" : ""}`
       : `${finished.length} clips, ${good} heard as asked`;
     const who = value.teacher ? `${value.teacher} · ${value.recipe} · ` : "";
     switch (value.state) {
@@ -269,7 +269,7 @@ window.frami = (() => {
         figure.dataset.name = name;
         figure.append(el("figcaption"), el("canvas"));
         figure.firstChild.append(el("b", "", name.replace("_", " ")), el("span", "now"));
-        figure.title = name === "confidence" ? `the teacher's mean probability of the class ${value.unasked ? "that it hears" : "asked for"}` : (value.hints || {})[name] || "";
+        figure.title = name === "confidence" ? `the teacher's mean probability of the class ${value.untargeted ? "that it hears" : "asked for"}` : (value.hints || {})[name] || "";
         box.append(figure);
       }
       const points = curves[name], last = points[points.length - 1];
@@ -327,10 +327,10 @@ window.frami = (() => {
       const shown = selected.state || clip, picture = root.querySelector(".picture");
       picture.dataset.id = shown.id;
       paint(picture.querySelector("canvas"), shown, axis);
-      root.querySelector(".title b").textContent = clip.asked;
-      root.querySelector(".title span").textContent = selected.state ? `at step ${shown.step} heard as ${shown.heard}, ${percent(shown.top[0][1])} sure`
-        : clip.unasked ? `heard in it, ${percent(clip.confidence)} sure; no class was asked for`
-        : clip.heard === clip.asked ? `heard as asked, ${percent(clip.confidence)} sure` : `but heard as ${clip.heard}`;
+      root.querySelector(".title b").textContent = clip.target;
+      root.querySelector(".title span").textContent = selected.state ? `at step ${shown.step} heard as ${shown.predicted}, ${percent(shown.top[0][1])} sure`
+        : clip.untargeted ? `heard in it, ${percent(clip.confidence)} sure; no class was asked for`
+        : clip.predicted === clip.target ? `heard as asked, ${percent(clip.confidence)} sure` : `but heard as ${clip.predicted}`;
       bars(root.querySelector(".bars"), shown, clip);
       way(root.querySelector(".way"), selected);
       meta(root.querySelector(".meta"), selected);
@@ -408,14 +408,14 @@ window.frami = (() => {
     box.rewind();
     box.replaceChildren(label);
   }
-  function bars(box, clip, { asked } = clip) {
+  function bars(box, clip, { target } = clip) {
     box.replaceChildren(el("h4", "", clip.step ? `What the teacher hears at step ${clip.step}` : "What the teacher hears"));
     for (const [label, share] of clip.top) {
       const row = el("div", "row"), track = el("div", "track"), value = el("div");
       value.style.width = `${100 * share}%`;
       track.append(value);
       row.append(el("span", "label", label), track, el("span", "value", percent(share)));
-      if (label === asked) row.classList.add("asked");
+      if (label === target) row.classList.add("target");
       box.append(row);
     }
   }
@@ -430,7 +430,7 @@ window.frami = (() => {
       try {
         const file = document.createElement("a");
         file.href = await address(shown, server);
-        file.download = `frami-${clip.asked}-${shown.id.replace(/[/@]/g, "-")}`;
+        file.download = `frami-${clip.target}-${shown.id.replace(/[/@]/g, "-")}`;
         file.click();
       } catch (error) { note(error.message); }
     });

@@ -39,13 +39,13 @@ frami.tryIt = (element, props, watch) => {
     mark.style.background = one.colour === null ? "var(--body-text-color)" : `var(--frami-r${one.colour})`;
     head.append(mark, el("span", "", one.title));
     verdict.append(el("b", "", best), el("span", "", percent(share)));
-    card.dataset.heard = best;
+    card.dataset.predicted = best;
     for (const [name, p] of one.top) {
       const row = el("div", "row"), track = el("div", "track"), fill = el("div");
       fill.style.width = `${100 * p}%`;
       track.append(fill);
       row.append(el("span", "label", name), track, el("span", "value", percent(p)));
-      if (name === label) row.classList.add("asked");
+      if (name === label) row.classList.add("target");
       bars.append(row);
     }
     const facts = el("p", "facts", `${one.milliseconds.toFixed(one.milliseconds < 10 ? 1 : 0)} ms · ${count(one.parameters)} parameters`);

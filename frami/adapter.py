@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from frami.audio import MelSpec
-from frami.checkpoints import Card, Teacher
+from frami.checkpoints import Card, Checkpoint
 from frami.errors import FramiError
 from frami.models import Features, parameters
 
@@ -89,7 +89,7 @@ def adapt(
     name: str = "adapted",
     seconds: float = 1.0,
     channel: bool = True,
-) -> Teacher:
+) -> Checkpoint:
     """A teacher from a plain classifier, for ``frami.inversion.invert``. A copy is used: the module stays as it is.
 
     module : takes the log-Mels of ``spec``, Tensor[B, 1, F, T] (Tensor[B, F, T] with ``channel=False``), and returns
@@ -133,7 +133,7 @@ def adapt(
         data_licence="unknown",
         seconds=seconds,
     )
-    return Teacher(Adapted(module, frames, classifier, channel).eval(), card, spec)
+    return Checkpoint(Adapted(module, frames, classifier, channel).eval(), card, spec)
 
 
 def _calls(module: nn.Module, shape: tuple[int, ...], classes: int) -> list[tuple[str, type, tuple, tuple]]:

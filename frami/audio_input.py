@@ -13,7 +13,7 @@ from torch import Tensor
 
 from frami import audio
 from frami.audio import MelSpec
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 
 #: Seconds that are read of a sound at most, and that must be left of it at least.
@@ -27,7 +27,7 @@ UNLIKE = 5.0
 _PASSES = 7
 
 
-class Unheard(FramiError):
+class SoundError(FramiError):
     """A sound that no network can be asked about; the message is for its owner."""
 
 
@@ -64,13 +64,13 @@ def read(path: str | Path, spec: MelSpec) -> Sound:
         whole = about.frames / about.samplerate
         samples, rate = soundfile.read(path, int(LONGEST * about.samplerate), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, OSError, ZeroDivisionError) as error:
-        raise Unheard(
+        raise SoundError(
             "This file cannot be read as sound: it is damaged, or in another format. WAV, FLAC, OGG and MP3 are read."
         ) from error
     try:
         x = audio.mono(samples, rate, spec.sample_rate, "This sound")
     except audio.AudioError as error:
-        raise Unheard(f"{error}.") from error
+        raise SoundError(f"{error}.") from error
     if about.channels > 1:
         notes.append(
             "both channels were averaged" if about.channels == 2 else f"{about.channels} channels were averaged"
@@ -80,15 +80,17 @@ def read(path: str | Path, spec: MelSpec) -> Sound:
     if whole > LONGEST:
         notes.append(f"only the first {LONGEST:.0f} s of {whole:,.0f} s were used: it is far too long")
     if whole < SHORTEST:
-        raise Unheard(f"This sound lasts {whole:.2f} s only: far too short. The least is {SHORTEST:g} s.")
+        raise SoundError(f"This sound lasts {whole:.2f} s only: far too short. The least is {SHORTEST:g} s.")
     peak = float(x.abs().max())
     if peak < SILENT:
-        raise Unheard("This is silence: there is nothing in it to recognise. If you recorded it, is the microphone on?")
+        raise SoundError(
+            "This is silence: there is nothing in it to recognise. If you recorded it, is the microphone on?"
+        )
     x, cut = without_quiet_ends(x, spec.sample_rate)
     if cut >= 0.1:
         notes.append(f"{cut:.1f} s of quiet before and after it were cut off")
     if cut and len(x) < (2 * MARGIN + SHORTEST / 2) * spec.sample_rate:
-        raise Unheard("There is only a click in it: far too short. Record a whole word or sound.")
+        raise SoundError("There is only a click in it: far too short. Record a whole word or sound.")
     if peak < QUIET:
         x = x * (LOUD / peak)
         notes.append("it was quiet and has been made louder")
@@ -111,7 +113,7 @@ def without_quiet_ends(x: Tensor, rate: int) -> tuple[Tensor, float]:
 
 
 @torch.inference_mode()
-def answer(network: Teacher, mel: Tensor) -> Answer:
+def answer(network: Checkpoint, mel: Tensor) -> Answer:
     """What a network hears in a log-Mel-spectrogram, Tensor[F, T]."""
     device = next(network.model.parameters()).device
     x = mel[None, None].to(device)
@@ -123,7 +125,7 @@ def answer(network: Teacher, mel: Tensor) -> Answer:
     return Answer(shares, 1e3 * sorted(spent[1:])[len(spent[1:]) // 2])
 
 
-def unlike(sound: Sound, network: Teacher) -> str | None:
+def unlike(sound: Sound, network: Checkpoint) -> str | None:
     """A word on a duration that a network never learnt from, None where there is nothing to say."""
     usual = network.card.seconds
     if sound.seconds > UNLIKE * usual:

@@ -58,7 +58,7 @@ class Card:
 
 
 @dataclass
-class Teacher:
+class Checkpoint:
     """A trained classifier ready for use: frozen, in evaluation mode, with its card and front-end."""
 
     model: Classifier
@@ -74,7 +74,7 @@ class Teacher:
         """Duration of a made clip when none is asked for: that of usual training clips, at most a second."""
         return min(self.card.seconds, 1.0)
 
-    def to(self, device: str | torch.device) -> "Teacher":
+    def to(self, device: str | torch.device) -> "Checkpoint":
         self.model.to(device)
         return self
 
@@ -110,7 +110,7 @@ def read_card(path: str | Path) -> Card:
         raise CheckpointError(f"{beside}: not a checkpoint's card ({type(error).__name__}: {error})") from error
 
 
-def load(name: str | Path, device: str | torch.device = "cpu") -> Teacher:
+def load(name: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Load a bundled checkpoint by name, or any by path. ``CheckpointError`` says what is wrong with it."""
     path = resolve(name)
     card = read_card(path)
@@ -132,7 +132,7 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> Teacher:
         first = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(f"{weights}: the weights do not fit their card ({first})") from error
     model.eval().requires_grad_(False).to(device)
-    return Teacher(model, card, spec)
+    return Checkpoint(model, card, spec)
 
 
 def bundled(kind: str = "teacher") -> list[Card]:

@@ -112,7 +112,7 @@ class Threads:
         return [*(4**k for k in range(8) if 4**k < most), most]
 
 
-class Replay:
+class RecordedStep:
     """A function without arguments, to be called many times: on CUDA recorded as a graph at its fourth call and
     replayed from then on, on the CPU run on as many threads as pay."""
 

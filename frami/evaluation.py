@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from frami import checkpoints, data, models
-from frami.checkpoints import Card, Teacher
+from frami.checkpoints import Card, Checkpoint
 from frami.data import LogMels
 from frami.device import threads
 from frami.features import embeddings
@@ -84,13 +84,13 @@ def answers(logits: Tensor, labels: Tensor) -> dict:
     from torchmetrics.functional import classification as measures
 
     count, classes = logits.shape
-    heard = logits.argmax(1)
-    accuracy = measures.multiclass_accuracy(heard, labels, classes, average="micro")
+    predicted = logits.argmax(1)
+    accuracy = measures.multiclass_accuracy(predicted, labels, classes, average="micro")
     return {
         "accuracy": float(accuracy),
-        "interval": wilson(int((heard == labels).sum()), count),
+        "interval": wilson(int((predicted == labels).sum()), count),
         "clips": count,
-        "confusion": measures.multiclass_confusion_matrix(heard, labels, classes),
+        "confusion": measures.multiclass_confusion_matrix(predicted, labels, classes),
         "ece": float(measures.multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=BINS)),
     }
 
@@ -126,7 +126,7 @@ def latency(model: torch.nn.Module, clip: Tensor, passes: int = 50, most: float 
 
 
 def _agreement(
-    classifier: Teacher, logits: Tensor, clips: LogMels, dataset: str, data_folder: str | Path | None
+    classifier: Checkpoint, logits: Tensor, clips: LogMels, dataset: str, data_folder: str | Path | None
 ) -> float | None:
     """Share of the clips that a student hears as its teacher does; None without a teacher, or where that is not here
     any more."""
@@ -139,8 +139,8 @@ def _agreement(
     if teacher.spec != classifier.spec:
         folds = dict.fromkeys(clip.fold for clip in clips.clips)
         clips = data.load(dataset, ",".join(folds), data_folder, teacher.spec)
-    heard = embeddings.embed(teacher, clips).heard
-    return float((heard == logits.argmax(1)).float().mean())
+    predicted = embeddings.embed(teacher, clips).predicted
+    return float((predicted == logits.argmax(1)).float().mean())
 
 
 def teacher_of(card: Card) -> Path | None:

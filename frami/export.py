@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from frami import checkpoints
 from frami.audio import MelSpec
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.paths import child_environment
 
@@ -65,7 +65,7 @@ class LogMel(nn.Module):
 class _Exported(nn.Module):
     """From what the file takes to logits Tensor[B, K]: Tensor[B, 1, n_mels, T], or Tensor[B, N] through ``front``."""
 
-    def __init__(self, teacher: Teacher, input: str):
+    def __init__(self, teacher: Checkpoint, input: str):
         super().__init__()
         self.model = copy.deepcopy(teacher.model)
         self.front = LogMel(teacher.spec) if input == "waveform" else None
@@ -77,7 +77,7 @@ class _Exported(nn.Module):
         return self.model(x).logits
 
 
-def onnx(teacher: Teacher, path: Path, input: str = "mel") -> dict:
+def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
     """Write a checkpoint as an ONNX file that takes clips of any duration, any number at once, and returns ``logits``.
 
     ``input`` : ``mel``, float32 (B, 1, n_mels, T) as ``MelSpec`` makes it, or ``waveform``, float32 (B, N) at its
@@ -102,7 +102,7 @@ def onnx(teacher: Teacher, path: Path, input: str = "mel") -> dict:
     }
 
 
-def _onnx(teacher: Teacher, path: Path, input: str) -> float:
+def _onnx(teacher: Checkpoint, path: Path, input: str) -> float:
     module = _Exported(teacher, input)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -166,7 +166,7 @@ def _writable(path: Path) -> None:
         raise ExportError(f"{path.parent} cannot be written ({error.strerror}); choose another --out") from error
 
 
-def _write(module: _Exported, teacher: Teacher, input: str, path: Path) -> None:
+def _write(module: _Exported, teacher: Checkpoint, input: str, path: Path) -> None:
     from onnxscript import ir
 
     spec, card = teacher.spec, teacher.card

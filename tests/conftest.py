@@ -192,7 +192,7 @@ def plain_training() -> Callable[..., train.TrainConfig]:
 
 
 @pytest.fixture(scope="module")
-def teacher() -> checkpoints.Teacher:
+def teacher() -> checkpoints.Checkpoint:
     """The bundled teacher of digits."""
     return checkpoints.load("fsdd")
 

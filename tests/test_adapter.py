@@ -421,6 +421,6 @@ def test_a_trained_module_is_inverted(make_mels):
     teacher = adapt(module, data.spec, data.classes, seconds=0.4)
     assert (teacher.model(x).logits.argmax(1) == labels).float().mean() > 0.9
     clips = make_clips(teacher, samples=8, seconds=0.3, steps=40)
-    assert clips.as_asked >= 0.75
+    assert clips.target_accuracy >= 0.75
     spectra = [mels[:, 0].transpose(1, 2).flatten(0, 1).mean(0) for mels in (clips.mels, x)]
     assert torch.corrcoef(torch.stack(spectra))[0, 1] > 0.7, "a spectrum like that of the training data"

@@ -16,6 +16,7 @@ BELOW_STUDIO = [path for path in FILES if "studio" not in path.relative_to(PACKA
 #: What these modules may import of frami, at most; where a module does not exist (yet), nothing is asked.
 MAY_IMPORT = {
     "errors": set(),
+    "files": set(),
     "paths": set(),
     "data.catalogue": set(),
     "device": {"errors"},
@@ -57,6 +58,7 @@ MAY_IMPORT = {
     "inversion.generator": {"audio"},
     "adapter": {"errors", "audio", "models", "checkpoints"},
     "features.maps": {
+        "files",
         "errors",
         "paths",
         "audio",

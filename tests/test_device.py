@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from frami.device import Replay, Threads, describe, threads
+from frami.device import RecordedStep, Threads, describe, threads
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_an_error_leaves_the_threads_as_they_were(four):
 def test_one_thread_leaves_nothing_to_choose():
     torch.set_num_threads(1)
     seen = []
-    step = Replay(lambda: seen.append(torch.get_num_threads()), torch.device("cpu"))
+    step = RecordedStep(lambda: seen.append(torch.get_num_threads()), torch.device("cpu"))
     for _ in range(8):
         step(work=2.0)
     assert seen == [1] * 8

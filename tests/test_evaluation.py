@@ -53,9 +53,9 @@ def test_wilson(right, count, low, high):
 
 
 def test_answers_are_those_by_hand():
-    heard = torch.tensor([0, 0, 1, 2, 1, 0])
+    predicted = torch.tensor([0, 0, 1, 2, 1, 0])
     labels = torch.tensor([0, 1, 1, 2, 1, 2])
-    logits = torch.nn.functional.one_hot(heard, 4) * 50.0
+    logits = torch.nn.functional.one_hot(predicted, 4) * 50.0
     found = evaluation.answers(logits, labels)
     assert found["accuracy"] == pytest.approx(4 / 6) and found["clips"] == 6
     assert found["interval"] == evaluation.wilson(4, 6)
@@ -110,9 +110,11 @@ def test_a_student_and_its_teacher(make_checkpoint, tree):
     make_checkpoint("same", seed=1, kind="student", teacher="teach")
     make_checkpoint("other", seed=2, kind="student", teacher="teach")
     assert evaluation.evaluate("same", data_folder=tree).agreement == 1.0
-    heard = [embeddings.evaluate(checkpoints.load(name), data_folder=tree).predictions for name in (teacher, "other")]
+    predicted = [
+        embeddings.evaluate(checkpoints.load(name), data_folder=tree).predictions for name in (teacher, "other")
+    ]
     found = evaluation.evaluate("other", data_folder=tree).agreement
-    assert found == pytest.approx(float((heard[0] == heard[1]).float().mean()))
+    assert found == pytest.approx(float((predicted[0] == predicted[1]).float().mean()))
 
 
 def test_a_teacher_with_another_front_end(make_checkpoint, tree):

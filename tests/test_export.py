@@ -14,7 +14,7 @@ import torch
 
 from frami import audio, checkpoints, export, models
 from frami.audio import MelSpec
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.export import ExportError, LogMel
 from frami.models import MaskedBatchNorm2d
 from frami.runs import Runs
@@ -41,7 +41,7 @@ print(json.loads(about["classes"])[logits[0].argmax()])
 """
 
 
-def made(make_card, size: str, spec: MelSpec = SMALL, classes: int = 3, **fields) -> Teacher:
+def made(make_card, size: str, spec: MelSpec = SMALL, classes: int = 3, **fields) -> Checkpoint:
     """A classifier with statistics as after a training."""
     torch.manual_seed(7)
     model = models.build(size, classes, spec.n_mels, **fields).eval()
@@ -49,7 +49,7 @@ def made(make_card, size: str, spec: MelSpec = SMALL, classes: int = 3, **fields
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
     model.requires_grad_(False)
-    return Teacher(model, make_card(model, "made", mel_spec=spec.to_dict()), spec)
+    return Checkpoint(model, make_card(model, "made", mel_spec=spec.to_dict()), spec)
 
 
 def answers(path: Path, x: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,6 @@ finished and holds what the next batch needs to know of the earlier ones.
 from frami.banks.bank import Bank, load
 from frami.banks.folder import MANIFEST, BankError
 from frami.banks.sounds import renew_sounds
-from frami.banks.writer import Hear, Writer, create, hearing
+from frami.banks.writer import Predict, Writer, create, predictor
 
-__all__ = ["MANIFEST", "Bank", "BankError", "Hear", "Writer", "create", "hearing", "load", "renew_sounds"]
+__all__ = ["MANIFEST", "Bank", "BankError", "Predict", "Writer", "create", "load", "predictor", "renew_sounds"]

@@ -14,7 +14,7 @@ from frami.banks.folder import BankError, entries, read_manifest, read_shards, s
 from frami.banks.shards import Damaged
 from frami.inversion import Clips
 
-_TENSORS = ("frames", "lengths", "asked", "heard", "confidence", "logits", "pooled")
+_TENSORS = ("frames", "lengths", "target", "predicted", "confidence", "logits", "pooled")
 
 
 @dataclass
@@ -22,8 +22,9 @@ class Bank:
     """A bank in memory.
 
     frames : Tensor[sum of lengths, F], float16 where every shard is, else float32, one clip behind the other; offsets :
-    Tensor[N + 1], where each clip begins and the last ends; asked, heard, confidence, logits, pooled : as in ``Clips``;
-    damaged : shards that were left out, with the reason; parts : number of the first clip and file of each shard.
+    Tensor[N + 1], where each clip begins and the last ends; target, predicted, confidence, logits, pooled : as in
+    ``Clips``; damaged : shards that were left out, with the reason; parts : number of the first clip and file of each
+    shard.
     The manifest lists exactly the clips that are here, in their order.
     """
 
@@ -31,8 +32,8 @@ class Bank:
     manifest: dict
     frames: Tensor
     offsets: Tensor
-    asked: Tensor
-    heard: Tensor
+    target: Tensor
+    predicted: Tensor
     confidence: Tensor
     logits: Tensor
     pooled: Tensor
@@ -40,7 +41,7 @@ class Bank:
     parts: list[tuple[int, Path]]
 
     def __len__(self) -> int:
-        return len(self.asked)
+        return len(self.target)
 
     @property
     def spec(self) -> MelSpec:
@@ -57,9 +58,9 @@ class Bank:
         return self.manifest["seconds"]
 
     @property
-    def as_asked(self) -> float:
+    def target_accuracy(self) -> float:
         """Share that the teacher hears as the class asked for."""
-        return float((self.asked == self.heard).float().mean())
+        return float((self.target == self.predicted).float().mean())
 
     def sound(self, index: int) -> Path | None:
         """Sound file of a clip; None in a bank without sounds."""
@@ -69,14 +70,14 @@ class Bank:
     def batch(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-Mels Tensor[B, 1, F, T] in float32 (silence behind each end), lengths Tensor[B], asked Tensor[B]."""
         indices = indices if isinstance(indices, Tensor) else torch.tensor(list(indices), dtype=torch.long)
-        return *shards.padded(self.frames, self.offsets, indices, self.spec.floor), self.asked[indices]
+        return *shards.padded(self.frames, self.offsets, indices, self.spec.floor), self.target[indices]
 
     def clips(self, indices: Sequence[int] | Tensor | None = None) -> Clips:
         """These clips (None: all), padded to the longest of them."""
         indices = torch.arange(len(self)) if indices is None else torch.as_tensor(indices)
-        mels, lengths, asked = self.batch(indices)
-        rest = {name: getattr(self, name)[indices] for name in ("heard", "confidence", "logits", "pooled")}
-        return Clips(mels=mels, lengths=lengths, asked=asked, **rest)
+        mels, lengths, target = self.batch(indices)
+        rest = {name: getattr(self, name)[indices] for name in ("predicted", "confidence", "logits", "pooled")}
+        return Clips(mels=mels, lengths=lengths, target=target, **rest)
 
     def trajectory(self, index: int) -> tuple[list[int], Tensor] | None:
         """How a clip came to be, read from its shard: steps, and log-Mels Tensor[S, F, T]; None where it was not kept.
@@ -110,5 +111,5 @@ def load(folder: str | Path) -> Bank:
         parts.append((len(listed), shard_path(folder, number)))
         listed += entries(shard, shard.first, manifest)
     bank = Bank(folder, manifest, **tensors, offsets=offsets, damaged=list(damaged.values()), parts=parts)
-    bank.manifest = manifest | {"as_asked": round(bank.as_asked, 4), "clips": listed}
+    bank.manifest = manifest | {"target_accuracy": round(bank.target_accuracy, 4), "clips": listed}
     return bank

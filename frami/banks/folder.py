@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from frami import files
 from frami.audio import MelSpec
 from frami.banks import shards
 from frami.banks.shards import FORMAT, Damaged, Shard
@@ -62,18 +63,18 @@ def entries(clips: Clips | Shard, first: int, manifest: dict) -> list[dict]:
     ``first`` is the number of the first clip in the bank; the names of sound files begin with these numbers.
     """
     classes, ending, spec = manifest["classes"], manifest["ending"], MelSpec.from_dict(manifest["mel_spec"])
-    columns = (clips.asked.tolist(), clips.heard.tolist(), clips.confidence.tolist(), clips.lengths.tolist())
+    columns = (clips.target.tolist(), clips.predicted.tolist(), clips.confidence.tolist(), clips.lengths.tolist())
     return [
         {
-            "file": f"{i:03d}_{_plain(classes[asked])}.{ending}" if ending else None,
-            "asked": asked,
-            "asked_name": classes[asked],
-            "heard": heard,
-            "heard_name": classes[heard],
+            "file": f"{i:03d}_{_plain(classes[target])}.{ending}" if ending else None,
+            "target": target,
+            "target_name": classes[target],
+            "predicted": predicted,
+            "predicted_name": classes[predicted],
             "confidence": round(confidence, 4),
             "seconds": round(spec.seconds(length), 3),
         }
-        for i, (asked, heard, confidence, length) in enumerate(zip(*columns, strict=True), first)
+        for i, (target, predicted, confidence, length) in enumerate(zip(*columns, strict=True), first)
     ]
 
 
@@ -86,13 +87,13 @@ def read_manifest(folder: Path) -> dict:
     """The manifest as it was last written. Raises BankError when it is missing, damaged or of another format."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
+        manifest = files.read_json(path)
+        if manifest["format"] not in (2, FORMAT):
             age = "a newer" if manifest["format"] > FORMAT else "an older"
             raise BankError(f"{path}: written by {age} frami, which this one cannot read")
         if missing := _HEAD - set(manifest):
             raise KeyError(", ".join(sorted(missing)))
-        return manifest
+        return manifest | {"format": FORMAT}
     except FileNotFoundError:
         raise BankError(f"{folder} holds no bank ({MANIFEST} is missing)") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -104,7 +105,7 @@ def write_manifest(folder: Path, manifest: dict) -> None:
     lines = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in manifest["clips"])
     rest = {key: value for key, value in manifest.items() if key != "clips"}
     head = json.dumps(rest, indent=1, ensure_ascii=False).removesuffix("\n}")
-    shards.write(folder / MANIFEST, f'{head},\n "clips": [\n{lines}\n ]\n}}\n'.encode())
+    files.write(folder / MANIFEST, f'{head},\n "clips": [\n{lines}\n ]\n}}\n')
 
 
 def settle(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """One file of a bank: clips of a finished batch, stored without padding, that shows whether it is whole."""
 
 import math
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,11 @@ from torch import Tensor
 from frami.audio import MelSpec
 from frami.inversion import Clips, Trajectory
 
-FORMAT = 2
+FORMAT = 3
+#: Format 2 has the same content under other names.
+_FORMER = {"target": "asked", "predicted": "heard"}
 NAME = "shard-{:05d}.safetensors"
-_CLIPS = ("frames", "lengths", "asked", "heard", "confidence", "logits", "pooled")
+_CLIPS = ("frames", "lengths", "target", "predicted", "confidence", "logits", "pooled")
 _TRAJECTORY = ("trajectory", "trajectory_steps")
 _LEVELS = 255
 _SMALL = 2**20
@@ -31,20 +32,20 @@ class Shard:
     """Clips as a shard holds them.
 
     first : number of its first clip in the bank; frames : Tensor[sum of lengths, F], float16 or float32, one clip
-    behind the other; lengths, asked, heard, confidence, logits, pooled : as in ``Clips``.
+    behind the other; lengths, target, predicted, confidence, logits, pooled : as in ``Clips``.
     """
 
     first: int
     frames: Tensor
     lengths: Tensor
-    asked: Tensor
-    heard: Tensor
+    target: Tensor
+    predicted: Tensor
     confidence: Tensor
     logits: Tensor
     pooled: Tensor
 
     def __len__(self) -> int:
-        return len(self.asked)
+        return len(self.target)
 
 
 def flat(clips: Clips) -> Tensor:
@@ -117,33 +118,21 @@ def finite(tensor: Tensor) -> bool:
     return math.isfinite(least) and math.isfinite(most)
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there as a whole or not at all. OSError when the disk refuses."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _read(path: Path, names: tuple[str, ...], mark: str) -> tuple[int, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             first = int(metadata["first"])
-            tensors = {name: file.get_tensor(name) for name in names}
+            former = _FORMER if metadata.get("format") == "2" else {}
+            stored = {former.get(name, name): name for name in names}
+            tensors = {name: file.get_tensor(name) for name in stored}
     except KeyError as error:
         raise Damaged(f"it does not say its {error}") from error
     except (OSError, SafetensorError, ValueError) as error:
         raise Damaged(str(error)) from error
-    if metadata.get("format") != str(FORMAT) or metadata.get(mark) != _crc(tensors, first):
+    if metadata.get("format") not in ("2", str(FORMAT)) or metadata.get(mark) != _crc(tensors, first):
         raise Damaged("its checksum is another one")
-    return first, tensors
+    return first, {stored[name]: tensor for name, tensor in tensors.items()}
 
 
 def _crc(tensors: dict[str, Tensor], first: int) -> str:

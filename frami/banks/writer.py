@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from frami import audio
+from frami import audio, files
 from frami.audio import AudioError, MelSpec
 from frami.banks import shards
 from frami.banks.folder import (
@@ -33,18 +33,18 @@ from frami.vocoder import Vocoder
 OFTEN = 1000
 
 #: The teacher's answer: ``hear(mels Tensor[B, 1, F, T], lengths Tensor[B])`` gives the classes heard, Tensor[B].
-Hear = Callable[[Tensor, Tensor], Tensor]
+Predict = Callable[[Tensor, Tensor], Tensor]
 
 
-def hearing(model: nn.Module) -> Hear:
-    """The ``hear`` of a classifier, for ``create``."""
+def predictor(model: nn.Module) -> Predict:
+    """The ``predict`` of a classifier, for ``create``."""
     device = next(model.parameters()).device
 
     @torch.inference_mode()
-    def hear(mels: Tensor, lengths: Tensor) -> Tensor:
+    def predict(mels: Tensor, lengths: Tensor) -> Tensor:
         return model(mels.to(device), lengths.to(device)).logits.argmax(1).cpu()
 
-    return hear
+    return predict
 
 
 def create(
@@ -55,14 +55,14 @@ def create(
     vocoder: Vocoder | None = None,
     *,
     ending: str = "wav",
-    hear: Hear | None = None,
+    predict: Predict | None = None,
     overwrite: bool = False,
 ) -> "Writer":
     """A writer for the bank of these settings, which goes on where an interrupted run of the same settings stopped.
 
     A finished bank of the same settings is left as it is (``writer.complete``). Another one is kept unless
     ``overwrite``, and then stays until the first batch of the new one is saved. Without a vocoder no sounds are
-    written; ``ending`` chooses their format. With ``hear`` a shard is kept in float32 where float16 would change the
+    written; ``ending`` chooses their format. With ``predict`` a shard is kept in float32 where float16 would change the
     teacher's answer. Raises BankError.
     """
     folder = Path(folder)
@@ -78,7 +78,7 @@ def create(
     }
     if folder.exists() and not folder.is_dir():
         raise BankError(f"{folder} is a file; choose a folder for the bank")
-    writer = Writer(folder, head, vocoder, hear)
+    writer = Writer(folder, head, vocoder, predict)
     try:
         settle(folder)
         if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
@@ -102,13 +102,13 @@ class Writer:
     damaged : shards that are not whole any more, with the reason.
     """
 
-    def __init__(self, folder: Path, head: dict, vocoder: Vocoder | None, hear: Hear | None):
+    def __init__(self, folder: Path, head: dict, vocoder: Vocoder | None, predict: Predict | None):
         self.folder = folder
         self.made, self.batches, self.seconds = 0, 0, 0.0
         self.state: dict | None = None
         self.complete = False
         self.damaged: list[str] = []
-        self._head, self._vocoder, self._hear = head, vocoder, hear
+        self._head, self._vocoder, self._predict = head, vocoder, predict
         self._spec = MelSpec.from_dict(head["mel_spec"])
         self._entries: list[dict] = []
         self._at, self._before, self._noted = folder, 0.0, 0
@@ -116,10 +116,10 @@ class Writer:
     @property
     def manifest(self) -> dict:
         """The manifest as it would be written now."""
-        heard = sum(entry["asked"] == entry["heard"] for entry in self._entries)
+        predicted = sum(entry["target"] == entry["predicted"] for entry in self._entries)
         return self._head | {
             "seconds": round(self.seconds, 2),
-            "as_asked": round(heard / len(self._entries), 4) if self._entries else None,
+            "target_accuracy": round(predicted / len(self._entries), 4) if self._entries else None,
             "complete": self.complete,
             "shards": self.batches,
             "clips": list(self._entries),
@@ -148,11 +148,11 @@ class Writer:
             for entry, sound in zip(listed, sounds, strict=True):
                 if sound is not None:
                     audio.save(self._at / entry["file"], sound, self._spec.sample_rate)
-            shards.write(path, content)
+            files.write(path, content)
             if state is None:
                 resume.unlink(missing_ok=True)
             else:
-                shards.write(resume, _packed({"batches": self.batches + 1, "seconds": spent, "state": state}))
+                files.write(resume, _packed({"batches": self.batches + 1, "seconds": spent, "state": state}))
             self._entries += listed
             self.made, self.batches, self.state, self.seconds = self.made + len(clips), self.batches + 1, state, spent
             if self.made <= OFTEN or self.made >= 1.1 * self._noted:
@@ -214,15 +214,15 @@ class Writer:
         half = full.half()
         if not shards.finite(half):
             return full
-        if self._hear is None:
+        if self._predict is None:
             return half
         offsets = torch.cat([torch.zeros(1, dtype=torch.long), clips.lengths.cumsum(0)])
 
-        def heard(frames: Tensor) -> Tensor:
-            return self._hear(*shards.padded(frames, offsets, torch.arange(len(clips)), self._spec.floor))
+        def predicted(frames: Tensor) -> Tensor:
+            return self._predict(*shards.padded(frames, offsets, torch.arange(len(clips)), self._spec.floor))
 
-        answer = heard(half)
-        return half if torch.equal(answer, clips.heard) or torch.equal(answer, heard(full)) else full
+        answer = predicted(half)
+        return half if torch.equal(answer, clips.predicted) or torch.equal(answer, predicted(full)) else full
 
     def _note(self) -> None:
         write_manifest(self._at, self.manifest)

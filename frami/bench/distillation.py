@@ -11,7 +11,7 @@ import torch
 
 from frami import banks, train
 from frami.banks import Bank
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.distill.loop import BudgetError, Settings, distill
 from frami.features.gallery import EXPLORE
@@ -67,7 +67,7 @@ def _plain(name: str) -> str:
     return name.replace(",", "")
 
 
-def bank(teacher: Teacher, row: Row) -> Bank | None:
+def bank(teacher: Checkpoint, row: Row) -> Bank | None:
     """The ready bank that a row learns from; None where this teacher has none."""
     folder = READY / teacher.card.name / row.recipe
     found = banks.load(folder) if (folder / "manifest.json").exists() else None
@@ -80,7 +80,7 @@ def settings(row: Row, base: Settings, seed: int) -> Settings:
 
 
 def measure(
-    teacher: Teacher,
+    teacher: Checkpoint,
     wanted: Settings,
     clips: LogMels | Bank | None,
     test: LogMels,
@@ -109,14 +109,14 @@ def measure(
     }
 
 
-def clock(teacher: Teacher) -> Callable[[], float]:
+def clock(teacher: Checkpoint) -> Callable[[], float]:
     """What tells the seconds of a budget: on one thread of a CPU the processor's, so that other work on the machine
     shortens a run less; else the wall's."""
     alone = next(teacher.model.parameters()).device.type == "cpu" and torch.get_num_threads() == 1
     return time.process_time if alone else time.perf_counter
 
 
-def warm(teacher: Teacher, base: Settings) -> None:
+def warm(teacher: Checkpoint, base: Settings) -> None:
     """A short run whose result nobody wants: libraries load and choose their kernels outside the budget."""
     short = replace(base, budget=None, rounds=1, clips=base.clips, steps=6, recipe="frami-fast", source="made")
     for _ in distill(teacher, short, every=60):
@@ -126,7 +126,7 @@ def warm(teacher: Teacher, base: Settings) -> None:
 
 
 def time_to(
-    teacher: Teacher,
+    teacher: Checkpoint,
     wanted: Settings,
     test: LogMels,
     marks: Sequence[float],

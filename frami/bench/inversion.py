@@ -1,7 +1,6 @@
 """Measurements of inversion: speed beside the machine's own ceiling, diversity of recipes, confidence by duration."""
 
 import ctypes
-import json
 import os
 import threading
 import time
@@ -16,8 +15,9 @@ import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor, nn
 
-from frami.checkpoints import Teacher
-from frami.device import Replay, fast_bf16
+from frami import files
+from frami.checkpoints import Checkpoint
+from frami.device import RecordedStep, fast_bf16
 from frami.errors import FramiError
 from frami.features import diversity
 from frami.inversion import Clips, Recipe, invert
@@ -47,7 +47,7 @@ class Speed:
     peak_bytes: int
 
 
-def ceiling(teacher: Teacher, clips: int, frames: int, dtype: torch.dtype) -> float:
+def ceiling(teacher: Checkpoint, clips: int, frames: int, dtype: torch.dtype) -> float:
     """Operations per second that the teacher's own 3 × 3 convolutions reach in this precision, each alone, forward and
     gradient of the input, on as many clips as a step joins; the mean over them, weighted by their work."""
     device = next(teacher.model.parameters()).device
@@ -72,13 +72,13 @@ def ceiling(teacher: Teacher, clips: int, frames: int, dtype: torch.dtype) -> fl
             y = F.conv2d(x, weight, stride=module.stride, padding=module.padding)
             torch.autograd.grad(y, x, torch.ones_like(y))
 
-        spent += _fastest(Replay(both, device), device)
+        spent += _fastest(RecordedStep(both, device), device)
         out = F.conv2d(x[:1], weight, stride=module.stride, padding=module.padding)
         work += 2 * 2 * clips * out.shape[1] * out.shape[2] * out.shape[3] * weight[0].numel()
     return work / spent
 
 
-def _fastest(function: Replay, device: torch.device, repeats: int = 5) -> float:
+def _fastest(function: RecordedStep, device: torch.device, repeats: int = 5) -> float:
     """Seconds of one call: the best of some; on CUDA each of many in a row, since one is shorter than its launch."""
     row = 20 if device.type == "cuda" else 1
     for _ in range(_warm(device)):
@@ -119,7 +119,7 @@ def _wait(device: torch.device) -> None:
 
 
 def speed(
-    teacher: Teacher,
+    teacher: Checkpoint,
     recipes: Sequence[Recipe],
     *,
     clips: int = 64,
@@ -171,15 +171,15 @@ def speed(
     return rows, ceilings
 
 
-def _stepper(teacher: Teacher, recipe: Recipe, clips: int, frames: int, order: bool = True) -> Callable[[], None]:
+def _stepper(teacher: Checkpoint, recipe: Recipe, clips: int, frames: int, order: bool = True) -> Callable[[], None]:
     """One step of this recipe on a batch, the feature bank full."""
     weights = {name: value for name, value in recipe.weights.items() if name != "adversarial" or recipe.student_steps}
     work = new_work(teacher, recipe, weights, None, clips, frames, False, 0)
     if not order:
         work.model.to(memory_format=torch.contiguous_format)
     rng = torch.Generator().manual_seed(0)
-    asked = torch.arange(clips) % len(teacher.classes)
-    begin_batch(work, asked, 0.0, 0, rng)
+    target = torch.arange(clips) % len(teacher.classes)
+    begin_batch(work, target, 0.0, 0, rng)
     bank = FeatureBank(recipe.bank)
     if weights.get("contrast"):
         rows = torch.randn(recipe.bank, work.features, generator=rng)
@@ -203,7 +203,7 @@ LADDER = {
 
 
 def ladder(
-    teacher: Teacher, recipe: Recipe, *, clips: int = 64, seconds: float = 0.93, rounds: int = 3,
+    teacher: Checkpoint, recipe: Recipe, *, clips: int = 64, seconds: float = 0.93, rounds: int = 3,
     report: Callable[[int, int], None] | None = None,
 ) -> list[dict]:  # fmt: skip
     """What each measure against lost time is worth: clip-steps per second with all of them, without each one, and
@@ -309,7 +309,7 @@ def _give_back() -> None:
 
 
 def richness(
-    teacher: Teacher,
+    teacher: Checkpoint,
     recipe: Recipe,
     real: Tensor | None,
     real_labels: Tensor | None,
@@ -330,7 +330,7 @@ def richness(
             parts.append(state.clips)
     clips = Clips.join(parts)
     spent = time.perf_counter() - start
-    found = diversity.measures(clips.pooled, clips.asked, clips.heard, clips.confidence, real, real_labels)
+    found = diversity.measures(clips.pooled, clips.target, clips.predicted, clips.confidence, real, real_labels)
     found.pop("intervals")
     return found | {"seconds": spent}
 
@@ -345,7 +345,7 @@ class Results:
 
     def _read(self) -> dict[str, dict]:
         try:
-            found = json.loads(self.path.read_text()) if self.path.exists() else {}
+            found = files.read_json(self.path) if self.path.exists() else {}
             if not isinstance(found, dict) or not all(isinstance(cell, dict) for cell in found.values()):
                 raise ValueError("it holds something else")
             return found
@@ -366,9 +366,7 @@ class Results:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_name(f".{self.path.name}.lock")):
                 self.cells = self._read() | {key: value}
-                temporary = self.path.with_name(f".{self.path.name}.tmp")
-                temporary.write_text(json.dumps(dict(sorted(self.cells.items())), indent=1) + "\n")
-                temporary.replace(self.path)
+                files.write_json(self.path, dict(sorted(self.cells.items())))
         except OSError as error:
             raise FramiError(f"{self.path} cannot be written ({error.strerror})") from error
 
@@ -377,7 +375,7 @@ class Results:
 
 
 def by_duration(
-    teacher: Teacher,
+    teacher: Checkpoint,
     recipe: Recipe,
     *,
     samples: int,
@@ -388,7 +386,7 @@ def by_duration(
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, list]:
     """Clips of every duration from one run: ``{"seconds", "confidence", "as_asked"}``, a value a clip."""
-    rows: dict[str, list] = {"seconds": [], "confidence": [], "as_asked": []}
+    rows: dict[str, list] = {"seconds": [], "confidence": [], "target_accuracy": []}
     span = (shortest, longest)
     for state in invert(teacher, recipe, samples=samples, batch=batch, seconds=span, seed=seed, every=20):
         if report:
@@ -397,5 +395,5 @@ def by_duration(
             clips = state.clips
             rows["seconds"] += [round(teacher.spec.seconds(n), 3) for n in clips.lengths.tolist()]
             rows["confidence"] += [round(c, 4) for c in clips.confidence.tolist()]
-            rows["as_asked"] += (clips.asked == clips.heard).tolist()
+            rows["target_accuracy"] += (clips.target == clips.predicted).tolist()
     return rows

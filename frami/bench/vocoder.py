@@ -16,7 +16,7 @@ from torch import Tensor
 
 from frami import audio, banks, checkpoints, data
 from frami.audio import MelSpec
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.vocoder import GriffinLim, Neural, VocoderError, get, neural
 from frami.vocoder.losses import QUIET
 from frami.vocoder.recordings import folds
@@ -41,7 +41,7 @@ class Real:
     dataset: str
     folds: tuple[str, ...]
     sounds: list[Tensor]
-    teacher: Teacher
+    teacher: Checkpoint
 
 
 def read(dataset: str, split: str, clips: int, folder: str | Path | None = None, seconds: float = SECONDS) -> Real:
@@ -73,7 +73,7 @@ def copy_synthesis(speak: Speak, real: Real, report: Callable[[int, int], None] 
         made = speak(log_mel)
         spent += time.process_time() - begun
         again = spec(made)
-        same = heard(real.teacher, log_mel) == heard(real.teacher, again)
+        same = predicted(real.teacher, log_mel) == predicted(real.teacher, again)
         rows.append((stft_distance(made, sound), float((again - log_mel).abs().mean()), float(same)))
         if report:
             report(done, len(real.sounds))
@@ -82,16 +82,16 @@ def copy_synthesis(speak: Speak, real: Real, report: Callable[[int, int], None] 
     return {"mr_stft": mr_stft, "log_mel": log_mel, "agreement": agreement, "rtf": spent / seconds}
 
 
-def made_clips(speak: Speak, bank: banks.Bank, teacher: Teacher, clips: int) -> dict:
+def made_clips(speak: Speak, bank: banks.Bank, teacher: Checkpoint, clips: int) -> dict:
     """Of the first clips of a bank: share still heard as asked after mel → sound → mel, and the log-Mel distance."""
     spec, kept, far = bank.spec, 0, 0.0
     count = min(clips, len(bank))
     for i in range(count):
         mel = bank.batch([i])[0][0, 0]
         again = spec(speak(mel))
-        kept += heard(teacher, again) == int(bank.asked[i])
+        kept += predicted(teacher, again) == int(bank.target[i])
         far += float((again - mel.clamp(min=spec.floor)).abs().mean())
-    return {"clips": count, "as_asked": kept / count, "log_mel": far / count}
+    return {"clips": count, "target_accuracy": kept / count, "log_mel": far / count}
 
 
 def stft_distance(made: Tensor, real: Tensor) -> float:
@@ -110,7 +110,7 @@ def stft_distance(made: Tensor, real: Tensor) -> float:
 
 
 @torch.inference_mode()
-def heard(teacher: Teacher, log_mel: Tensor) -> int:
+def predicted(teacher: Checkpoint, log_mel: Tensor) -> int:
     """Class that a teacher hears in Tensor[F, T]."""
     return int(teacher.model(log_mel[None, None]).logits.argmax())
 

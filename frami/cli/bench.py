@@ -6,6 +6,7 @@ from dataclasses import asdict
 from itertools import pairwise, product
 from pathlib import Path
 
+from frami.bench.pages import save_picture
 from frami.cli import bench_distillation, vocoder
 from frami.cli.arguments import (
     command,
@@ -126,7 +127,7 @@ def _inversion(options) -> tuple[dict, list[str]]:
     return value, lines
 
 
-_MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "as_asked", "confidence", "seconds")
+_MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "target_accuracy", "confidence", "seconds")
 
 
 def _diversity(options) -> tuple[dict, list[str]]:
@@ -213,7 +214,7 @@ def _reference(teacher, real, results, options) -> None:
     except DataError:
         return
     own = embed(teacher, clips, diversity.in_turns(clips.labels, min(options.samples, len(clips)), 0).tolist())
-    found = diversity.measures(own.pooled, own.labels, own.heard, own.confidence, real.pooled)
+    found = diversity.measures(own.pooled, own.labels, own.predicted, own.confidence, real.pooled)
     found.pop("intervals")
     results.put(_key(teacher, None, 0, options), found)
 
@@ -273,7 +274,7 @@ classes."""
 
 
 def _figure(measure: str, value: float | None, before: str = "") -> str:
-    digits = {"coverage": 3, "density": 3, "as_asked": 3, "confidence": 3, "seconds": 1}.get(measure, 2)
+    digits = {"coverage": 3, "density": 3, "target_accuracy": 3, "confidence": 3, "seconds": 1}.get(measure, 2)
     return "" if value is None else f"{before}{value:.{digits}f}"
 
 
@@ -301,7 +302,7 @@ def _duration(options) -> tuple[dict, list[str]]:
                 "to": round(high, 2),
                 "clips": len(inside),
                 "confidence": statistics.fmean(found["confidence"][i] for i in inside) if inside else None,
-                "as_asked": statistics.fmean(found["as_asked"][i] for i in inside) if inside else None,
+                "target_accuracy": statistics.fmean(found["target_accuracy"][i] for i in inside) if inside else None,
             }
         )
     value = {"teacher": teacher.card.name, "recipe": options.recipe, "rows": rows, "clips": found}
@@ -309,7 +310,7 @@ def _duration(options) -> tuple[dict, list[str]]:
     lines += [
         f"  {row['from']:4.1f} to {row['to']:4.1f} s: "
         + (
-            f"confidence {row['confidence']:.1%}, as asked {row['as_asked']:.1%} of {row['clips']}"
+            f"confidence {row['confidence']:.1%}, as asked {row['target_accuracy']:.1%} of {row['clips']}"
             if row["clips"]
             else "-"
         )
@@ -336,4 +337,5 @@ def _draw(found: dict, rows: list[dict], title: str, path: Path) -> None:
     )  # fmt: skip
     axes.set(xlabel="duration in s", ylabel="teacher's confidence", ylim=(0, 1.02), title=title)
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False), (figure, path)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_picture(figure, path)

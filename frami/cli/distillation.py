@@ -106,18 +106,18 @@ def _which(options, store) -> str:
     from frami.distill import run as runs
 
     given = {name: getattr(options, name) for name in _CHOICES if getattr(options, name) is not None}
-    asked = options.noted or options.resume
+    target = options.noted or options.resume
     if options.resume == "" and not options.noted:
         if not options.out:
             raise FramiError("--resume needs the run: its id, its folder, or --out with its folder")
-        asked = options.out
-    if asked:
+        target = options.out
+    if target:
         rest = ("teacher", "bank", "budget", "rounds", "source")
         more = [f"--{name}" for name in given] + [f"--{name}" for name in rest if getattr(options, name)]
         if more:
             raise FramiError(f"a noted run has its settings already; leave out {', '.join(more)}")
-        found = store.find(asked)
-        wanted = runs.Asked.read(found.settings)
+        found = store.find(target)
+        wanted = runs.RunSettings.read(found.settings)
         data = options.data or wanted.data
         if data is not None and found.status != "finished":  # a wrong folder is told before the run is touched
             runs.held_out(checkpoints.load(wanted.teacher), data)
@@ -141,7 +141,7 @@ def _which(options, store) -> str:
     teacher = str(Path(options.teacher).resolve()) if by_path else options.teacher  # goes on from any folder
     bank = options.bank and str(Path(options.bank).resolve())
     data = options.data and str(Path(options.data).resolve())
-    wanted = runs.Asked(teacher, Settings(**given), bank, data)
+    wanted = runs.RunSettings(teacher, Settings(**given), bank, data)
     out = Path(options.out) if options.out else None
     if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         known = runs.unfinished(out, store)

@@ -38,7 +38,7 @@ def _diversity(options) -> tuple[dict, list[str]]:
     with progress_bar("bank", "diversity") as bar:
         for done, (name, bank) in enumerate(banks, 1):
             row = {"bank": name, "recipe": bank.manifest["settings"].get("recipe")}
-            rows.append(row | _measures(bank, bank.asked, count, real, options.seed))
+            rows.append(row | _measures(bank, bank.target, count, real, options.seed))
             moved(bar)(done, len(banks))
         reference = None
         if training:
@@ -134,19 +134,19 @@ def _training(options, teacher, real, count: int, report):
     return embed(teacher, clips, chosen, progress=report)
 
 
-def _measures(clips, asked, count: int, real, seed: int) -> dict:
+def _measures(clips, target, count: int, real, seed: int) -> dict:
     """Measures of the first ``count`` clips of a bank or of embedded real ones, as plain numbers."""
     from frami.features.diversity import measures
 
     beside = (real.pooled, real.labels) if real else ()
     return measures(
-        clips.pooled[:count], asked[:count], clips.heard[:count], clips.confidence[:count], *beside, seed=seed
+        clips.pooled[:count], target[:count], clips.predicted[:count], clips.confidence[:count], *beside, seed=seed
     )
 
 
 def _few_classes(banks: list, count: int, classes: tuple[str, ...]) -> list[str]:
     """A remark where banks do not ask for every class, which lowers their coverage."""
-    few = [(name, len(bank.asked[:count].unique())) for name, bank in banks]
+    few = [(name, len(bank.target[:count].unique())) for name, bank in banks]
     few = [f"{name} asks for {number}" for name, number in few if number < len(classes)]
     return [f"of {len(classes)} classes {', '.join(few)}: that alone lowers coverage and Vendi"] if few else []
 

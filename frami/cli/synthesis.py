@@ -113,7 +113,7 @@ def _synthesize(options) -> tuple[dict, list[str]]:
         teacher.classes,
         teacher.spec,
         speaker,
-        hear=banks.hearing(teacher.model),
+        predict=banks.predictor(teacher.model),
         overwrite=options.overwrite,
     )
     there, notes = writer.complete, {}
@@ -125,7 +125,7 @@ def _synthesize(options) -> tuple[dict, list[str]]:
         print(f"frami synthesize: left out: {name}", file=sys.stderr)
     value = {
         "clips": len(bank),
-        "as_asked": round(bank.as_asked, 4),
+        "target_accuracy": round(bank.target_accuracy, 4),
         "confidence": round(float(bank.confidence.mean()), 4),
         "seconds": bank.seconds,
         "bank": str(bank.folder / banks.MANIFEST),
@@ -136,7 +136,7 @@ def _synthesize(options) -> tuple[dict, list[str]]:
     cost = value["macs"]
     line = (
         f"{'already there: ' if there else ''}{value['clips']} clips in {value['seconds']:.1f} s, "
-        f"{value['as_asked']:.1%} heard as asked (mean confidence {value['confidence']:.1%}): {bank.folder}"
+        f"{value['target_accuracy']:.1%} heard as asked (mean confidence {value['confidence']:.1%}): {bank.folder}"
     )
     arithmetic_line = (
         f"forward pass of a clip, in million multiply-accumulates: teacher {cost['teacher'] / 1e6:.1f}, "
@@ -191,7 +191,7 @@ def _gallery(options) -> tuple[dict, list[str]]:
                     report=moved(bar),
                 )
             )
-    lines = [f"{row['teacher']:13} {row['clips']} clips, {row['as_asked']:.1%} heard as asked" for row in rows]
+    lines = [f"{row['teacher']:13} {row['clips']} clips, {row['target_accuracy']:.1%} heard as asked" for row in rows]
     return {"out": str(out), "teachers": rows}, lines
 
 

@@ -97,8 +97,8 @@ def _bench(options) -> tuple[dict, list[str]]:
                 head = {"dataset": name, "folds": list(real.folds), "clips": len(real.sounds), "vocoder": title}
                 rows.append(head | {key: round(found[key], 4) for key in _MEASURES})
                 if bank is not None:
-                    heard = vocoder.made_clips(speak, bank, real.teacher, options.made)
-                    made.append({"teacher": name, "vocoder": title} | heard)
+                    predicted = vocoder.made_clips(speak, bank, real.teacher, options.made)
+                    made.append({"teacher": name, "vocoder": title} | predicted)
     value = {"rows": rows, "made": made, "processor": platform.processor() or platform.machine()}
     lines = _page(value, _command(options))
     if options.out:
@@ -202,7 +202,7 @@ def _made(made: list[dict]) -> list[str]:
     lines += [f"| vocoder | {' | '.join(teachers)} |", "|---" * (len(teachers) + 1) + "|"]
     for vocoder in dict.fromkeys(row["vocoder"] for row in made):
         cells = [
-            f"{row['as_asked']:.0%}, {row['log_mel']:.3f}"
+            f"{row['target_accuracy']:.0%}, {row['log_mel']:.3f}"
             for teacher in teachers
             for row in made
             if (row["teacher"], row["vocoder"]) == (teacher, vocoder)

@@ -17,7 +17,7 @@ NUMBERS = VIEW_NUMBERS + _CURVES + 3 + 2
 
 
 @dataclass(frozen=True)
-class ReplayConfig:
+class AugmentConfig:
     """Strengths of the views on replay, the same for every source of clips and every objective.
 
     ``view`` : segment, tempo, level, masks (as of the inversion); ``colour`` : size of a random smooth frequency
@@ -31,7 +31,7 @@ class ReplayConfig:
     mix: float = 0.2
 
 
-class Store:
+class ReplayBuffer:
     """Clips on one device, in half precision; grows as clips are added.
 
     ``frames`` : longest clip that ``take`` gives; of longer ones it gives a random segment.
@@ -95,8 +95,8 @@ def texture(spec: MelSpec, device: torch.device, frames: int = 4096) -> Tensor:
     return torch.randn(spec.n_mels, frames, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def draw_replay(
-    mels: Tensor, lengths: Tensor, labels: Tensor, spec: MelSpec, config: ReplayConfig, numbers: Tensor, noise: Tensor
+def augment(
+    mels: Tensor, lengths: Tensor, labels: Tensor, spec: MelSpec, config: AugmentConfig, numbers: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A random view of each clip, some of them mixed with their neighbour in the batch.
 

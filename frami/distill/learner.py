@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from frami.checkpoints import Teacher
-from frami.device import Replay, autocast
-from frami.distill.augment import NUMBERS, ReplayConfig, Store, draw_replay, texture
+from frami.checkpoints import Checkpoint
+from frami.device import RecordedStep, autocast
+from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, texture
 from frami.distill.objectives import Objective, agreement, labelled_loss
 from frami.distill.student import learning, new_hint
 from frami.inversion.bn_statistics import frozen
@@ -27,11 +27,11 @@ class Learner:
     ``last`` : terms of the latest step by name.
     """
 
-    teacher: Teacher
+    teacher: Checkpoint
     listener: nn.Module
     student: Classifier
     objective: Objective | None
-    replay: ReplayConfig
+    replay: AugmentConfig
     hint: nn.Module | None
     optimiser: torch.optim.AdamW
     mels: Tensor
@@ -42,7 +42,7 @@ class Learner:
     rng: torch.Generator
     steps: int = 0
     last: dict[str, Tensor] = field(default_factory=dict)
-    step: Replay | None = None
+    step: RecordedStep | None = None
 
     @property
     def device(self) -> torch.device:
@@ -50,7 +50,7 @@ class Learner:
 
 
 def new_learner(
-    teacher: Teacher,
+    teacher: Checkpoint,
     student: Classifier,
     objective: Objective | None,
     *,
@@ -58,7 +58,7 @@ def new_learner(
     frames: int,
     lr: float,
     weight_decay: float,
-    replay: ReplayConfig,
+    replay: AugmentConfig,
     seed: int,
 ) -> Learner:
     """A student about to learn from batches of ``batch`` clips of at most ``frames`` frames."""
@@ -84,11 +84,11 @@ def new_learner(
         noise=texture(teacher.spec, device),
         rng=torch.Generator().manual_seed(seed),
     )  # fmt: skip
-    learner.step = Replay(lambda: _step(learner), device)
+    learner.step = RecordedStep(lambda: _step(learner), device)
     return learner
 
 
-def learn(learner: Learner, store: Store) -> None:
+def learn(learner: Learner, store: ReplayBuffer) -> None:
     """One training step on clips drawn from the store."""
     rows, frames = _drawn(learner, store)
     numbers = torch.rand(learner.numbers.shape, generator=learner.rng)
@@ -106,7 +106,7 @@ def learn(learner: Learner, store: Store) -> None:
     learner.steps += 1
 
 
-def _drawn(learner: Learner, store: Store) -> tuple[Tensor, int]:
+def _drawn(learner: Learner, store: ReplayBuffer) -> tuple[Tensor, int]:
     """Rows of the clips of a step, Tensor[B], and the frames that hold them.
 
     On a GPU any clips, in tensors that keep their shape; elsewhere clips of like length together, since padding costs
@@ -125,7 +125,7 @@ def _drawn(learner: Learner, store: Store) -> tuple[Tensor, int]:
 
 @torch.enable_grad()
 def _step(learner: Learner) -> None:
-    x, lengths, partners, share = draw_replay(
+    x, lengths, partners, share = augment(
         learner.mels,
         learner.lengths,
         learner.labels,
@@ -154,7 +154,7 @@ def _step(learner: Learner) -> None:
 
 
 @torch.no_grad()
-def agreement_on(learner: Learner, store: Store, most: int = 256, batch: int = 128) -> float:
+def agreement_on(learner: Learner, store: ReplayBuffer, most: int = 256, batch: int = 128) -> float:
     """Share of the newest ``most`` clips stored, as they are, to which student and teacher give the same answer; NaN
     without any."""
     same = 0.0

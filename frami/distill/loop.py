@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 import torch
 
 from frami.banks import Bank
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.data import LogMels
-from frami.distill.augment import ReplayConfig, Store, noise_clips, split
+from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split
 from frami.distill.learner import Learner, agreement_on, learn, learner_state, load_learner, new_learner
 from frami.distill.objectives import OBJECTIVES
 from frami.distill.student import new_student
@@ -100,11 +100,11 @@ class Clock:
 
 
 def distill(
-    teacher: Teacher,
+    teacher: Checkpoint,
     settings: Settings,
     clips: Bank | LogMels | None = None,
     *,
-    replay: ReplayConfig | None = None,
+    replay: AugmentConfig | None = None,
     every: float = 1.0,
     memory: dict | None = None,
     earlier: Clips | Bank | None = None,
@@ -123,10 +123,10 @@ def distill(
     _check(teacher, settings, clips)
     objective = None if settings.objective == "labels" else OBJECTIVES[settings.objective]
     student = new_student(teacher, settings.student, objective or OBJECTIVES["logits"], settings.seed)
-    return _run(teacher, settings, clips, objective, student, replay or ReplayConfig(), every, memory, earlier, now)
+    return _run(teacher, settings, clips, objective, student, replay or AugmentConfig(), every, memory, earlier, now)
 
 
-def _check(teacher: Teacher, settings: Settings, clips) -> None:
+def _check(teacher: Checkpoint, settings: Settings, clips) -> None:
     least = {"clips": 1, "rounds": 1, "steps": 1, "batch": 2}
     for name, bound in least.items():
         if getattr(settings, name) < bound:
@@ -166,7 +166,7 @@ def _run(teacher, settings, clips, objective, student, replay, every, memory, ea
         teacher, student, objective, batch=settings.batch, frames=frames, lr=settings.lr,
         weight_decay=settings.weight_decay, replay=replay, seed=settings.seed * 7919 + 1,
     )  # fmt: skip
-    store, aside = Store(teacher.spec, frames, device), Store(teacher.spec, frames, device)
+    store, aside = ReplayBuffer(teacher.spec, frames, device), ReplayBuffer(teacher.spec, frames, device)
     _fill(store, aside, teacher, settings, clips, earlier)
     pace = Pace(settings, clock)
     if memory:
@@ -201,7 +201,7 @@ def _run(teacher, settings, clips, objective, student, replay, every, memory, ea
     yield from course.told(None, finished=True)
 
 
-def _longest(teacher: Teacher, settings: Settings, clips) -> int:
+def _longest(teacher: Checkpoint, settings: Settings, clips) -> int:
     """Frames of the longest clip of a training step."""
     if isinstance(clips, Bank):
         return int(clips.lengths.max())
@@ -211,7 +211,7 @@ def _longest(teacher: Teacher, settings: Settings, clips) -> int:
     return teacher.spec.frames(durations(teacher, row(name), None)[1])
 
 
-def _fill(store: Store, aside: Store, teacher: Teacher, settings: Settings, clips, earlier) -> None:
+def _fill(store: ReplayBuffer, aside: ReplayBuffer, teacher: Checkpoint, settings: Settings, clips, earlier) -> None:
     """Put in what is there at the start."""
     if settings.source == "noise":
         low, high = (teacher.spec.frames(s) for s in durations(teacher, row("frami"), None))
@@ -227,17 +227,17 @@ def _fill(store: Store, aside: Store, teacher: Teacher, settings: Settings, clip
         found = earlier.clips() if isinstance(earlier, Bank) else earlier
         for start in range(0, len(found), settings.clips):
             end = start + settings.clips
-            _keep(store, aside, found.mels[start:end], found.lengths[start:end], found.asked[start:end])
+            _keep(store, aside, found.mels[start:end], found.lengths[start:end], found.target[start:end])
 
 
-def _keep(store: Store, aside: Store, mels, lengths, labels) -> None:
+def _keep(store: ReplayBuffer, aside: ReplayBuffer, mels, lengths, labels) -> None:
     use, unseen = split(len(mels), len(store) + len(aside))
     store.add(mels[use], lengths[use], labels[use])
     if unseen:
         aside.add(mels[unseen], lengths[unseen], labels[unseen])
 
 
-def _maker(teacher: Teacher, settings: Settings, student: Classifier, memory: dict | None) -> Iterator[Progress]:
+def _maker(teacher: Checkpoint, settings: Settings, student: Classifier, memory: dict | None) -> Iterator[Progress]:
     """Batches of clips without end; the adversarial term looks at the present student, or at the companion of a recipe
     that alternates with one at every step."""
     inner = memory["inversion"] if memory else None
@@ -264,7 +264,7 @@ def _make(course: "_Course", maker: Iterator[Progress], every: float):
         if course.clock.seconds - told >= every:
             yield from course.told(None)
             told = course.clock.seconds
-    _keep(course.store, course.aside, made.clips.mels, made.clips.lengths, made.clips.asked)
+    _keep(course.store, course.aside, made.clips.mels, made.clips.lengths, made.clips.target)
     course.inversion = made.memory
     course.notes = made.notes
     course.pace.made(course.clock.seconds - begin)
@@ -332,8 +332,8 @@ class _Course:
 
     settings: Settings
     learner: Learner
-    store: Store
-    aside: Store
+    store: ReplayBuffer
+    aside: ReplayBuffer
     clock: Clock
     pace: Pace
     inversion: Callable[[], dict] | dict | None

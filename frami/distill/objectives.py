@@ -19,7 +19,7 @@ TEMPERATURE = 4.0
 Terms = dict[str, Tensor]
 
 
-def answer_loss(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+def kd_loss(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Kullback-Leibler divergence of the softened answers, times the temperature's square (Hinton et al. 2015).
 
     teacher, student : logits Tensor[B, K]. Returns Tensor[].
@@ -73,7 +73,7 @@ def _aligned(teacher: Features, student: Features) -> tuple[Tensor, Tensor, Tens
 
 def logits(teacher: Features, student: Features, hint: Features | None) -> Terms:
     """The answer alone (Hinton et al. 2015)."""
-    return {"answer": answer_loss(teacher.logits, student.logits)}
+    return {"answer": kd_loss(teacher.logits, student.logits)}
 
 
 def before(teacher: Features, student: Features, hint: Features | None) -> Terms:

@@ -17,7 +17,7 @@ import torch
 from frami import banks, checkpoints, models, train
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
-from frami.checkpoints import Card, Teacher
+from frami.checkpoints import Card, Checkpoint
 from frami.data import LogMels
 from frami.distill.loop import Settings, State, distill
 from frami.errors import FramiError
@@ -31,7 +31,7 @@ STUDENT, STATE, RESULT, SETTINGS, BANK = "student", "state.pt", "result.json", "
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunSettings:
     """What a run's settings name beside those of the distillation itself: ``teacher`` by name or path, ``bank`` a
     folder of made clips, ``data`` the folder of recordings that was named, or None."""
 
@@ -41,7 +41,7 @@ class Asked:
     data: str | None = None
 
     @classmethod
-    def read(cls, values: dict) -> "Asked":
+    def read(cls, values: dict) -> "RunSettings":
         """From the settings of a stored run; fields that are not given keep their defaults. Raises FramiError."""
         known = {field.name for field in fields(Settings)}
         foreign = set(values) - known - {"teacher", "bank", "data"}
@@ -66,12 +66,12 @@ class Asked:
         return f"{Path(self.teacher).name} {s.student} {s.objective} {source}"
 
 
-def begin(asked: Asked, store: Runs, folder: Path | None = None) -> str:
+def begin(request: RunSettings, store: Runs, folder: Path | None = None) -> str:
     """Note a new run in the store, and its settings in its folder; returns its id. Raises FramiError."""
-    run = store.create("distill", asked.name, asked.to_dict(), None if folder is None else folder.resolve())
+    run = store.create("distill", request.name, request.to_dict(), None if folder is None else folder.resolve())
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
-        _write(run.folder / SETTINGS, json.dumps({"run": run.id} | asked.to_dict(), indent=1).encode())
+        _write(run.folder / SETTINGS, json.dumps({"run": run.id} | request.to_dict(), indent=1).encode())
     except OSError as error:
         store.fail(run.id, f"{run.folder} cannot be written ({error.strerror})")
         raise FramiError(f"{run.folder} cannot be written ({error.strerror}); choose another --out") from error
@@ -101,9 +101,9 @@ def work(
         store.finish(id, again.result)
         return again.result
     try:
-        asked = Asked.read(run.settings)
-        teacher = checkpoints.load(asked.teacher, device)
-        return _Run(id, store, run.folder, asked, teacher, data_folder or asked.data, report, keep).whole()
+        request = RunSettings.read(run.settings)
+        teacher = checkpoints.load(request.teacher, device)
+        return _Run(id, store, run.folder, request, teacher, data_folder or request.data, report, keep).whole()
     except KeyboardInterrupt:
         store.stop(id)
         raise
@@ -115,8 +115,10 @@ def work(
 class _Run:
     """The run at work."""
 
-    def __init__(self, id: str, store: Runs, folder: Path, asked: Asked, teacher: Teacher, data_folder, report, keep):
-        self.id, self.store, self.folder, self.asked, self.teacher = id, store, folder, asked, teacher
+    def __init__(
+        self, id: str, store: Runs, folder: Path, request: RunSettings, teacher: Checkpoint, data_folder, report, keep
+    ):
+        self.id, self.store, self.folder, self.request, self.teacher = id, store, folder, request, teacher
         self.data_folder, self.report = data_folder, report
         self.test = held_out(teacher, data_folder)
         self.saved = _saved(folder / STATE)
@@ -130,11 +132,11 @@ class _Run:
     def whole(self) -> dict:
         folder = self.folder
         folder.mkdir(parents=True, exist_ok=True)
-        clips = source(self.teacher, self.asked, self.data_folder)
+        clips = source(self.teacher, self.request, self.data_folder)
         if isinstance(clips, Bank):
             self.notes = tuple(f"left out of the bank: {damaged}" for damaged in clips.damaged)
         earlier = None
-        if self.asked.settings.source == "made":
+        if self.request.settings.source == "made":
             if self.saved is not None:  # made after the last checkpoint: the run makes these anew
                 for number in shard_numbers(folder / BANK):
                     if number >= self.saved["batches"]:
@@ -144,7 +146,7 @@ class _Run:
                 earlier = self._earlier()
         self.store.cut(self.id, self.saved["steps"] if self.saved is not None else -1)
         states = distill(
-            self.teacher, self.asked.settings, clips, every=0.5,
+            self.teacher, self.request.settings, clips, every=0.5,
             memory=self.saved and self.saved["memory"], earlier=earlier,
         )  # fmt: skip
         state = None
@@ -164,7 +166,7 @@ class _Run:
         return self._end(state)
 
     def _writer(self) -> banks.Writer:
-        teacher, s = self.teacher, self.asked.settings
+        teacher, s = self.teacher, self.request.settings
         settings = {
             "teacher": teacher.card.name, "teacher_sha256": teacher.card.sha256, "recipe": s.recipe, "run": self.id,
             "batch": s.clips, "seed": s.seed,
@@ -216,7 +218,7 @@ class _Run:
         return memory["inversion"]["batches"] if memory["inversion"] else 0
 
     def _card(self, state: State) -> Card:
-        card, s = self.teacher.card, self.asked.settings
+        card, s = self.teacher.card, self.request.settings
         known = not math.isnan(state.agreement)
         return Card(
             name=f"{card.name}-{s.student}",
@@ -232,7 +234,7 @@ class _Run:
             clips=0 if self.test is None else len(self.test),
             licence=card.licence,
             data_licence=card.data_licence,
-            training={name: value for name, value in self.asked.to_dict().items() if name != "data"}
+            training={name: value for name, value in self.request.to_dict().items() if name != "data"}
             | {"teacher_sha256": card.sha256, "run": self.id}
             | {"made_clips" if s.source in ("made", "bank") else "clips": state.clips, "steps_done": state.steps},
             evaluation=f"frami evaluate {self.id}",
@@ -259,7 +261,7 @@ class _Run:
         return result
 
 
-def held_out(teacher: Teacher, data_folder: str | Path | None) -> LogMels | None:
+def held_out(teacher: Checkpoint, data_folder: str | Path | None) -> LogMels | None:
     """Real clips that the teacher never heard in training; None for a teacher of no data set, and where no folder was
     named and none are at hand. Raises DataError for a named folder without them."""
     if not teacher.card.dataset:
@@ -272,16 +274,16 @@ def held_out(teacher: Teacher, data_folder: str | Path | None) -> LogMels | None
         return None
 
 
-def source(teacher: Teacher, asked: Asked, data_folder: str | Path | None) -> Bank | LogMels | None:
+def source(teacher: Checkpoint, request: RunSettings, data_folder: str | Path | None) -> Bank | LogMels | None:
     """The clips that a run learns from, where it does not make them itself. Raises FramiError."""
-    if asked.settings.source == "bank":
-        if not asked.bank:
+    if request.settings.source == "bank":
+        if not request.bank:
             raise FramiError("source 'bank' needs a bank; name its folder with --bank")
-        return banks.load(asked.bank)
-    return recordings(teacher, None, "train", data_folder) if asked.settings.source == "real" else None
+        return banks.load(request.bank)
+    return recordings(teacher, None, "train", data_folder) if request.settings.source == "real" else None
 
 
-def measured(teacher: Teacher, student: models.Classifier, folder: Path, test: LogMels | None) -> dict:
+def measured(teacher: Checkpoint, student: models.Classifier, folder: Path, test: LogMels | None) -> dict:
     """What a finished student is: size, arithmetic, latency, and its confusions on real clips or, where none are at
     hand, on clips of the run's own bank, against the teacher's answers."""
     spec, device = teacher.spec, next(student.parameters()).device
@@ -304,13 +306,13 @@ def measured(teacher: Teacher, student: models.Classifier, folder: Path, test: L
         bank = banks.load(folder / BANK)
         kinds = len(teacher.classes)
         with torch.no_grad():
-            heard = torch.cat([_heard(student, bank, rows) for rows in torch.arange(len(bank)).split(64)])
-        pairs = torch.bincount(bank.heard * kinds + heard, minlength=kinds**2).reshape(kinds, kinds)
+            predicted = torch.cat([_predicted(student, bank, rows) for rows in torch.arange(len(bank)).split(64)])
+        pairs = torch.bincount(bank.predicted * kinds + predicted, minlength=kinds**2).reshape(kinds, kinds)
         return value | {"confusion": pairs.tolist(), "confusion_of": "made"}
     return value
 
 
-def _heard(student: models.Classifier, bank: Bank, rows: torch.Tensor) -> torch.Tensor:
+def _predicted(student: models.Classifier, bank: Bank, rows: torch.Tensor) -> torch.Tensor:
     device = next(student.parameters()).device
     mels, lengths, _ = bank.batch(rows)
     return student(mels.to(device), lengths.to(device)).logits.argmax(1).cpu()

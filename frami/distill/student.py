@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from frami import models
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.distill.objectives import Objective
 from frami.errors import FramiError
 from frami.models import Classifier, Projector
@@ -14,7 +14,7 @@ from frami.models import Classifier, Projector
 STUDENTS = ("micro", "nano", "edge", "tiny", "mini", "small")
 
 
-def new_student(teacher: Teacher, size: str, objective: Objective, seed: int = 0) -> Classifier:
+def new_student(teacher: Checkpoint, size: str, objective: Objective, seed: int = 0) -> Classifier:
     """A student of this size for this teacher, on its device; the same seed gives the same weights.
 
     Where the objective reuses the teacher's pooling and classifier, they are copied into the student, which runs alone,
@@ -40,7 +40,7 @@ def new_student(teacher: Teacher, size: str, objective: Objective, seed: int = 0
     return student.to(next(teacher.model.parameters()).device)
 
 
-def new_hint(teacher: Teacher, student: Classifier, seed: int = 0) -> Projector:
+def new_hint(teacher: Checkpoint, student: Classifier, seed: int = 0) -> Projector:
     """The layer that takes a student's frames to the teacher's width while it learns (FitNets)."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
@@ -49,7 +49,7 @@ def new_hint(teacher: Teacher, student: Classifier, seed: int = 0) -> Projector:
 
 
 @torch.no_grad()
-def frame_channels(teacher: Teacher) -> int:
+def frame_channels(teacher: Checkpoint) -> int:
     """Channels of the teacher's frame-level features."""
     device = next(teacher.model.parameters()).device
     silence = torch.full((1, 1, teacher.spec.n_mels, teacher.spec.frames(teacher.seconds)), teacher.spec.floor)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from frami.errors import FramiError
 
-MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "as_asked")
+MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "target_accuracy")
 
 #: Neighbours that make a real clip's ball, for coverage and density, as in their paper.
 K = 5
@@ -27,7 +27,7 @@ READING = {
     "frechet": "distance between the means and spreads of made and real clips: 0 is best",
     "vendi": "how many wholly different clips these amount to: more is richer",
     "within_class": "mean distance between two clips of a class: more is richer",
-    "as_asked": "share that the teacher hears as the class asked for",
+    "target_accuracy": "share that the teacher hears as the class asked for",
     "confidence": "mean probability that the teacher gives to the class asked for",
 }
 
@@ -151,7 +151,7 @@ def _within_class(x: Tensor, labels: Tensor) -> tuple[float | None, float]:
 class Diversity:
     """The measures of a set of made clips, and a 95 % interval of each; None where a measure cannot be had.
 
-    ``as_asked`` : share heard as asked (0–1); ``within_class`` is in units of the features, ``frechet`` in their
+    ``target_accuracy`` : share heard as asked (0–1); ``within_class`` is in units of the features, ``frechet`` in their
     square; ``intervals`` : ``(low, high)`` by the measure's name.
     """
 
@@ -160,14 +160,14 @@ class Diversity:
     frechet: float | None
     vendi: float
     within_class: float | None
-    as_asked: float
+    target_accuracy: float
     intervals: dict[str, tuple[float, float] | None]
 
 
 def diversity(
     pooled: Tensor,
-    asked: Tensor,
-    heard: Tensor,
+    target: Tensor,
+    predicted: Tensor,
     real: Tensor | None = None,
     *,
     real_labels: Tensor | None = None,
@@ -190,22 +190,22 @@ def diversity(
       between classes, which is too wide rather than too narrow.
     - As asked: Wilson's interval (1927).
 
-    pooled : Tensor[N, D], N ≥ 2; asked, heard : Tensor[N] class indices; real : Tensor[M, D], M > k, or None, and its
-    classes Tensor[M] where they are known. The same seed gives the same intervals. Raises FramiError.
+    pooled : Tensor[N, D], N ≥ 2; target, predicted : Tensor[N] class indices; real : Tensor[M, D], M > k, or None, and
+    its classes Tensor[M] where they are known. The same seed gives the same intervals. Raises FramiError.
     """
     made = _points(pooled)
-    asked, heard = _labels(pooled, asked), _labels(pooled, heard)
+    target, predicted = _labels(pooled, target), _labels(pooled, predicted)
     if len(made) < 2:
         raise FramiError("diversity needs at least 2 clips")
     if resamples < 2:
         raise FramiError(f"intervals need at least 2 resamples, not {resamples}")
     values: dict[str, float | None] = dict.fromkeys(MEASURES)
     intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(MEASURES)
-    values["as_asked"] = float((asked == heard).double().mean())
-    intervals["as_asked"] = _wilson(values["as_asked"], len(made))
-    values["within_class"], error = _within_class(made, asked)
+    values["target_accuracy"] = float((target == predicted).double().mean())
+    intervals["target_accuracy"] = _wilson(values["target_accuracy"], len(made))
+    values["within_class"], error = _within_class(made, target)
     intervals["within_class"] = _around(values["within_class"], error)
-    sides = [(made, asked)]
+    sides = [(made, target)]
     if real is not None:
         real, _ = _enough(real, pooled, k)
         labels = torch.zeros(len(real)) if real_labels is None else _labels(real, real_labels)
@@ -222,8 +222,8 @@ def diversity(
 
 def measures(
     pooled: Tensor,
-    asked: Tensor,
-    heard: Tensor,
+    target: Tensor,
+    predicted: Tensor,
     confidence: Tensor,
     real: Tensor | None = None,
     real_labels: Tensor | None = None,
@@ -231,7 +231,7 @@ def measures(
     seed: int = 0,
 ) -> dict:
     """``diversity`` as plain numbers, with ``samples``, the mean ``confidence`` and ``intervals`` [low, high]."""
-    values = asdict(diversity(pooled, asked, heard, real, real_labels=real_labels, k=K, seed=seed))
+    values = asdict(diversity(pooled, target, predicted, real, real_labels=real_labels, k=K, seed=seed))
     intervals = {name: interval and list(interval) for name, interval in values.pop("intervals").items()}
     return {"samples": len(pooled)} | values | {"confidence": float(confidence.mean()), "intervals": intervals}
 

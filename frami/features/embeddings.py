@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from frami import data, train
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.errors import FramiError
 
 
 def recordings(
-    teacher: Teacher,
+    teacher: Checkpoint,
     dataset: str | None = None,
     split: str = "test",
     data_folder: str | Path | None = None,
@@ -34,7 +34,7 @@ def recordings(
 
 
 def evaluate(
-    teacher: Teacher,
+    teacher: Checkpoint,
     dataset: str | None = None,
     split: str = "test",
     data_folder: str | Path | None = None,
@@ -56,7 +56,7 @@ class Embedded:
     labels: Tensor
 
     @property
-    def heard(self) -> Tensor:
+    def predicted(self) -> Tensor:
         """Class that the teacher hears, Tensor[M]."""
         return self.logits.argmax(1)
 
@@ -68,7 +68,7 @@ class Embedded:
 
 @torch.inference_mode()
 def embed(
-    teacher: Teacher,
+    teacher: Checkpoint,
     clips: LogMels,
     chosen: Sequence[int] | None = None,
     *,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from frami import banks, vocoder
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.data import DataError
 from frami.features import diversity, maps
 from frami.inversion import RECIPES, Clips, Progress, durations, invert, recipe
@@ -22,7 +22,7 @@ _BATCH = 50
 
 
 def make(
-    teacher: Teacher,
+    teacher: Checkpoint,
     folder: Path,
     *,
     each: int = 3,
@@ -61,7 +61,7 @@ def make(
         teacher.spec,
         vocoder.get(speaker, teacher.spec),
         ending="flac",
-        hear=banks.hearing(teacher.model),
+        predict=banks.predictor(teacher.model),
         overwrite=True,
     )
     for state in finished:
@@ -69,11 +69,16 @@ def make(
     writer.finish()
     clips = Clips.join([state.clips for state in finished])
     seconds = round(writer.seconds, 1)
-    return {"teacher": teacher.card.name, "clips": len(clips), "as_asked": clips.as_asked, "seconds": seconds}
+    return {
+        "teacher": teacher.card.name,
+        "clips": len(clips),
+        "target_accuracy": clips.target_accuracy,
+        "seconds": seconds,
+    }
 
 
 def explore(
-    teacher: Teacher,
+    teacher: Checkpoint,
     folder: Path,
     *,
     recipes: Sequence[str] = EXPLORE,
@@ -115,16 +120,16 @@ def explore(
     }
 
 
-def _bank(teacher: Teacher, folder: Path, settings: dict, report: Callable[[int, int], None]) -> banks.Bank:
+def _bank(teacher: Checkpoint, folder: Path, settings: dict, report: Callable[[int, int], None]) -> banks.Bank:
     """The bank of these settings, made as far as it is not there yet."""
     row = recipe(settings["recipe"])
     run = {key: settings[key] for key in ("samples", "steps", "seconds", "batch", "seed")}
     made = (folder, settings, teacher.classes, teacher.spec)
-    hear = banks.hearing(teacher.model)
+    predict = banks.predictor(teacher.model)
     try:
-        writer = banks.create(*made, hear=hear)
+        writer = banks.create(*made, predict=predict)
     except banks.BankError:  # other settings, or an older format
-        writer = banks.create(*made, hear=hear, overwrite=True)
+        writer = banks.create(*made, predict=predict, overwrite=True)
     if not writer.complete:
         for state in invert(teacher, row, every=10, **run, first=writer.batches, memory=writer.state):
             report((state.batch - 1) * state.steps + state.step, state.batches * state.steps)
@@ -134,7 +139,7 @@ def _bank(teacher: Teacher, folder: Path, settings: dict, report: Callable[[int,
     return banks.load(folder)
 
 
-def _measured(teacher: Teacher, layers: Sequence[maps.Layer], data_folder, report) -> dict:
+def _measured(teacher: Checkpoint, layers: Sequence[maps.Layer], data_folder, report) -> dict:
     """Rows of the measures, with what they were measured beside, and a row of as many real training clips."""
     count = min(map(len, layers))
 

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from frami import files
 from frami.banks import Bank
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.errors import FramiError
 from frami.features import diversity
@@ -31,20 +32,20 @@ FILE = "map.json"
 class Layer:
     """Clips of one bank, or real ones, as points of a map.
 
-    pooled : Tensor[N, D]; asked, heard : Tensor[N] class indices (``asked`` is what a real clip is); confidence :
+    pooled : Tensor[N, D]; target, predicted : Tensor[N] class indices (``target`` is what a real clip is); confidence :
     Tensor[N], the teacher's probability of that class.
     """
 
     key: str
     title: str
     pooled: Tensor
-    asked: Tensor
-    heard: Tensor
+    target: Tensor
+    predicted: Tensor
     confidence: Tensor
     real: bool = False
 
     def __len__(self) -> int:
-        return len(self.asked)
+        return len(self.target)
 
     @property
     def digest(self) -> str:
@@ -54,7 +55,7 @@ class Layer:
 
 def of_bank(key: str, title: str, bank: Bank) -> Layer:
     """A bank's clips as points."""
-    return Layer(key, title, bank.pooled.float(), bank.asked, bank.heard, bank.confidence)
+    return Layer(key, title, bank.pooled.float(), bank.target, bank.predicted, bank.confidence)
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ def measures(layer: Layer, real: Layer | None = None, *, count: int | None = Non
     ``real`` : what to measure beside; left out where it has too few clips. Raises FramiError.
     """
     count = min(count or len(layer), len(layer))
-    beside = (real.pooled, real.asked) if real is not None and len(real) > diversity.K else ()
-    own = layer.pooled[:count], layer.asked[:count], layer.heard[:count], layer.confidence[:count]
+    beside = (real.pooled, real.target) if real is not None and len(real) > diversity.K else ()
+    own = layer.pooled[:count], layer.target[:count], layer.predicted[:count], layer.confidence[:count]
     return {"key": layer.key} | diversity.measures(*own, *beside, seed=seed)
 
 
@@ -134,7 +135,7 @@ class Recorded:
 
 
 def recorded(
-    teacher: Teacher,
+    teacher: Checkpoint,
     *,
     split: str = "test",
     most: int | None = None,
@@ -215,16 +216,14 @@ def save(folder: Path, layers: Sequence[Layer], measured: dict) -> Stored:
         "umap": _rounded(stored.map.umap),
         "measures": measured,
     }
-    temporary = folder / f".{FILE}.tmp"
-    temporary.write_text(json.dumps(value) + "\n", encoding="utf-8")
-    temporary.replace(folder / FILE)
+    files.write_json(folder / FILE, value, indent=None)
     return stored
 
 
 def load(folder: Path) -> Stored | None:
     """The precomputed part; None where there is none, or none that can be read."""
     try:
-        value = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        value = files.read_json(folder / FILE)
         if value["format"] != FORMAT:
             return None
         clips = sum(bank["clips"] for bank in value["banks"])

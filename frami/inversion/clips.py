@@ -12,15 +12,15 @@ from torch import Tensor
 class Clips:
     """Made clips, on the CPU.
 
-    mels : Tensor[N, 1, F, T] log-Mels; lengths : Tensor[N] frames; asked, heard : Tensor[N] class indices;
+    mels : Tensor[N, 1, F, T] log-Mels; lengths : Tensor[N] frames; target, predicted : Tensor[N] class indices;
     confidence : Tensor[N], the teacher's probability of the class asked for; logits : Tensor[N, K];
     pooled : Tensor[N, D], the teacher's hidden state after pooling.
     """
 
     mels: Tensor
     lengths: Tensor
-    asked: Tensor
-    heard: Tensor
+    target: Tensor
+    predicted: Tensor
     confidence: Tensor
     logits: Tensor
     pooled: Tensor
@@ -29,9 +29,9 @@ class Clips:
         return len(self.mels)
 
     @property
-    def as_asked(self) -> float:
+    def target_accuracy(self) -> float:
         """Share that the teacher hears as the class asked for."""
-        return float((self.asked == self.heard).float().mean())
+        return float((self.target == self.predicted).float().mean())
 
     @classmethod
     def join(cls, parts: Sequence["Clips"]) -> "Clips":

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion.bn_statistics import recorded
 from frami.inversion.clips import Clips, Progress, Trajectory
@@ -23,7 +23,7 @@ SHORTEST = 0.1
 
 
 def invert(
-    teacher: Teacher,
+    teacher: Checkpoint,
     recipe: Recipe = RECIPES["frami"],
     *,
     samples: int = 16,
@@ -96,7 +96,7 @@ def invert(
     return _run(teacher, recipe, weights, student, bank, memory, tuple(notes), **settings)
 
 
-def durations(teacher: Teacher, recipe: Recipe, seconds: float | tuple[float, float] | None) -> tuple[float, float]:
+def durations(teacher: Checkpoint, recipe: Recipe, seconds: float | tuple[float, float] | None) -> tuple[float, float]:
     """Shortest and longest clip in seconds, for what was asked (see ``invert``). Raises FramiError."""
     if seconds is None:
         low, high = (min(max(teacher.seconds * share, SHORTEST), LONGEST) for share in recipe.durations)
@@ -112,7 +112,7 @@ def durations(teacher: Teacher, recipe: Recipe, seconds: float | tuple[float, fl
     return low, high
 
 
-def arithmetic(teacher: Teacher, seconds: float) -> dict[str, int]:
+def arithmetic(teacher: Checkpoint, seconds: float) -> dict[str, int]:
     """Multiply-accumulates of one forward pass for one clip of this duration: ``{"teacher", "generator"}``."""
     frames = teacher.spec.frames(seconds)
     device = next(teacher.model.parameters()).device
@@ -122,7 +122,7 @@ def arithmetic(teacher: Teacher, seconds: float) -> dict[str, int]:
     return {"teacher": macs(teacher.model, silence), "generator": macs(generator, latents, frames)}
 
 
-def make_clips(teacher: Teacher, recipe: Recipe = RECIPES["frami"], **settings) -> Clips:
+def make_clips(teacher: Checkpoint, recipe: Recipe = RECIPES["frami"], **settings) -> Clips:
     """``invert`` to its end: all finished clips at once."""
     return Clips.join([p.clips for p in invert(teacher, recipe, every=10**9, **settings) if p.finished])
 
@@ -143,11 +143,11 @@ def _run(
         thrown = number < first
         rng = torch.Generator().manual_seed((seed * 1_000_003 + number + 100_000) % 2**63)
         begin = max(number, first) * batch
-        asked = torch.tensor([classes[i % len(classes)] for i in range(begin, min(begin + batch, samples))])
-        if work is None or len(work.labels) != len(asked):
+        target = torch.tensor([classes[i % len(classes)] for i in range(begin, min(begin + batch, samples))])
+        if work is None or len(work.labels) != len(target):
             older, work = (
                 work,
-                new_work(teacher, recipe, weights, student, len(asked), frames, shortest < longest, seed * 1009),
+                new_work(teacher, recipe, weights, student, len(target), frames, shortest < longest, seed * 1009),
             )
             if older is not None:
                 load(work, None, snapshot(older, None))
@@ -156,7 +156,7 @@ def _run(
         kept_rows = bank.rows()
         if kept_rows is not None and kept_rows.shape[1] != work.features:
             raise FramiError("this feature bank holds features of another teacher or recipe; give each its own")
-        begin_batch(work, asked, shortest, seed * 1009 + number, rng)
+        begin_batch(work, target, shortest, seed * 1009 + number, rng)
         kept = _marks(steps, snapshots)
         states: list[Tensor] = []
         for step in range(1, steps + 1):
@@ -171,12 +171,14 @@ def _run(
                 states.append(work.last["x"].half().cpu())
             if done % every == 0 and (step < steps or thrown):
                 last = work.last
-                yield _progress(work, last, asked, number, first, batches, step, steps, warm, done, total, start, notes)
+                yield _progress(
+                    work, last, target, number, first, batches, step, steps, warm, done, total, start, notes
+                )
         finish_batch(work)
         if thrown:
             continue
         x, out, rows = _result(work)
-        labels = asked if recipe.labels == "asked" else assigned(asked, out.logits.argmax(1).cpu())
+        labels = target if recipe.labels == "target" else assigned(target, out.logits.argmax(1).cpu())
         bank.push(rows, labels.to(rows.device))
         last = work.last | {"x": x, "logits": out.logits, "pooled": out.pooled}
         state = _progress(work, last, labels, number, first, batches, steps, steps, warm, done, total, start, notes)
@@ -190,15 +192,15 @@ def _marks(steps: int, snapshots: int) -> list[int]:
     return sorted(set(marks) - {steps})
 
 
-def begin_batch(work: Work, asked: Tensor, shortest: float, seed: int, rng: torch.Generator) -> None:
+def begin_batch(work: Work, target: Tensor, shortest: float, seed: int, rng: torch.Generator) -> None:
     """Set everything that a batch begins with, in place."""
     recipe, spec = work.recipe, work.teacher.spec
-    work.labels.copy_(asked)
+    work.labels.copy_(target)
     if work.ragged:
         least = spec.frames(shortest)
-        work.lengths.copy_(torch.randint(least, work.frames + 1, (len(asked),), generator=rng))
+        work.lengths.copy_(torch.randint(least, work.frames + 1, (len(target),), generator=rng))
     with torch.no_grad():
-        work.latents.copy_(work.generator.noise(len(asked), work.frames, rng))
+        work.latents.copy_(work.generator.noise(len(target), work.frames, rng))
         if recipe.keep in ("reset", "warm"):
             fresh = new_generator(work.teacher, work.anatomy.bands, recipe, seed).state_dict()
             for name, mine in work.generator.state_dict().items():
@@ -257,14 +259,14 @@ def _result(work: Work):
     return x, out, features(seen, out.pooled, work.recipe.feature)
 
 
-def assigned(asked: Tensor, heard: Tensor) -> Tensor:
+def assigned(target: Tensor, predicted: Tensor) -> Tensor:
     """Give the classes asked for, Tensor[B], to the clips, so that as many as possible are heard as asked.
 
     For methods that cannot be asked for a class; what is left over goes to the clips left over, in order.
     """
-    left = asked.tolist()
+    left = target.tolist()
     given = []
-    for label in heard.tolist():
+    for label in predicted.tolist():
         given.append(left.pop(left.index(label)) if label in left else None)
     rest = iter(left)
     return torch.tensor([next(rest) if label is None else label for label in given])
@@ -338,14 +340,14 @@ def _on_cpu(value):
     return [_on_cpu(v) for v in value] if isinstance(value, list) else value
 
 
-def _progress(work, last, asked, number, first, batches, step, steps, warm, done, total, start, notes) -> Progress:
+def _progress(work, last, target, number, first, batches, step, steps, warm, done, total, start, notes) -> Progress:
     logits = last["logits"].float().cpu()
     clips = Clips(
         mels=last["x"].float().cpu().contiguous(),
         lengths=work.lengths.cpu().clone(),
-        asked=asked,
-        heard=logits.argmax(1),
-        confidence=logits.softmax(1).gather(1, asked[:, None])[:, 0],
+        target=target,
+        predicted=logits.argmax(1),
+        confidence=logits.softmax(1).gather(1, target[:, None])[:, 0],
         logits=logits,
         pooled=last["pooled"].float().cpu(),
     )

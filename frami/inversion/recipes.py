@@ -30,7 +30,7 @@ class Recipe:
     ``start`` : it begins at the teacher's stored mean ``spectrum`` or in the ``middle`` of the range
     ``keep`` : between batches the generator is made anew (``reset``), goes on (``kept``), goes on but for its first
     layer, which is made anew (``warm``), or is the start that a first-order meta step improves (``meta``)
-    ``labels`` : the class loss pulls to the class ``asked`` or to the teacher's ``own`` answer; then classes cannot be
+    ``labels`` : the class loss pulls to the class ``target`` or to the teacher's ``own`` answer; then classes cannot be
     chosen, and what comes out is counted as asked as far as the classes asked for are among it
     ``certainty`` : probability at which the class loss lets go of a clip
     ``divergence`` : of the adversarial term (``losses.adversarial_loss``); ``student_steps`` : training steps of a
@@ -57,7 +57,7 @@ class Recipe:
     parameter: str = "generator"
     start: str = "middle"
     keep: str = "reset"
-    labels: str = "asked"
+    labels: str = "target"
     certainty: float = 1.0
     divergence: str = "agreeing"
     student_steps: int = 0

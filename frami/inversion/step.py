@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from frami import models
 from frami.audio import MelSpec
-from frami.checkpoints import Teacher
-from frami.device import Replay, autocast, fast_bf16
+from frami.checkpoints import Checkpoint
+from frami.device import RecordedStep, autocast, fast_bf16
 from frami.inversion import losses
 from frami.inversion.augment import NUMBERS, ImageViewConfig, draw_image_view, draw_view
 from frami.inversion.bn_statistics import Recording, recorded
@@ -115,7 +115,7 @@ class Work:
 
     recipe: Recipe
     weights: dict[str, float]
-    teacher: Teacher
+    teacher: Checkpoint
     exact: nn.Module
     model: nn.Module
     anatomy: Anatomy
@@ -142,8 +142,8 @@ class Work:
     best: Tensor | None = None
     best_loss: Tensor | None = None
     last: dict[str, Tensor] = field(default_factory=dict)
-    step: Replay | None = None
-    teach: Replay | None = None
+    step: RecordedStep | None = None
+    teach: RecordedStep | None = None
 
     @property
     def device(self) -> torch.device:
@@ -155,7 +155,7 @@ class Work:
         return self.negatives.shape[1]
 
 
-def new_generator(teacher: Teacher, bands: nn.Module | None, recipe: Recipe, seed: int) -> nn.Module:
+def new_generator(teacher: Checkpoint, bands: nn.Module | None, recipe: Recipe, seed: int) -> nn.Module:
     """Generator (or free spectrogram) of a recipe, on the CPU; the same seed gives the same weights."""
     start = {}
     if recipe.start == "spectrum" and bands is not None:
@@ -175,7 +175,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def new_work(
-    teacher: Teacher, recipe: Recipe, weights: dict[str, float], student: nn.Module | None, clips: int,
+    teacher: Checkpoint, recipe: Recipe, weights: dict[str, float], student: nn.Module | None, clips: int,
     frames: int, ragged: bool, seed: int,
 ) -> Work:  # fmt: skip
     """Everything that batches of this size need."""
@@ -213,7 +213,7 @@ def new_work(
             work.student = models.build(_COMPANION, len(teacher.classes), teacher.spec.n_mels).to(device).eval()
         work.companion = True
         work.student_optimiser = _adam([{"params": list(work.student.parameters()), "lr": 2e-3}], (0.9, 0.999), device)
-        work.teach = Replay(lambda: _teach(work), device)
+        work.teach = RecordedStep(lambda: _teach(work), device)
     if recipe.past and weights.get("batch_norm"):
         work.past = [torch.zeros(2, size, device=device) for size in parts.sizes]
         work.past_share = torch.zeros((), device=device)
@@ -223,7 +223,7 @@ def new_work(
     if recipe.best:
         work.best = torch.zeros(clips, 1, teacher.spec.n_mels, frames, device=device)
         work.best_loss = torch.full((), math.inf, device=device)
-    work.step = Replay(lambda: _step(work), device)
+    work.step = RecordedStep(lambda: _step(work), device)
     return work
 
 
@@ -277,7 +277,7 @@ def _step(work: Work) -> None:
     logits, pooled = out.logits[:count], out.pooled[:count]
     terms: dict[str, Tensor] = {}
     if weights.get("class"):
-        labels = work.labels if recipe.labels == "asked" else logits.argmax(1)
+        labels = work.labels if recipe.labels == "target" else logits.argmax(1)
         terms["class"] = losses.class_loss(logits, labels, recipe.certainty)
     if weights.get("batch_norm") and seen.inputs:
         terms["batch_norm"] = losses.batch_norm_loss(seen.inputs, work.past, work.past_share, recipe.first_norm)

@@ -96,8 +96,8 @@ def gate(silent: Tensor, spec: MelSpec) -> Tensor:
     silent : bool Tensor[B, T]. Returns Tensor[B, T * hop_length].
     """
     reach = -(-spec.n_fft // (2 * spec.hop_length))
-    heard = F.max_pool1d((~silent).float()[:, None], 2 * reach + 1, stride=1, padding=reach)
-    return F.interpolate(heard, size=silent.shape[-1] * spec.hop_length, mode="linear")[:, 0]
+    audible = F.max_pool1d((~silent).float()[:, None], 2 * reach + 1, stride=1, padding=reach)
+    return F.interpolate(audible, size=silent.shape[-1] * spec.hop_length, mode="linear")[:, 0]
 
 
 def centre(sound: Tensor, gain: Tensor) -> Tensor:

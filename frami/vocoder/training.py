@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
 from frami.audio import MelSpec
-from frami.device import Replay, autocast, describe, memory_format
+from frami.device import RecordedStep, autocast, describe, memory_format
 from frami.errors import FramiError
 from frami.vocoder import losses, neural
 from frami.vocoder.discriminators import Judges
@@ -129,7 +129,9 @@ def train(
     _resume(state, work)
     clock = begun - work.seconds
     torch.manual_seed(config.seed * 1_000_003 + work.step)
-    plain, judged = (Replay(lambda a=a: _step(work, a), device if graphs else torch.device("cpu")) for a in (0, 1))
+    plain, judged = (
+        RecordedStep(lambda a=a: _step(work, a), device if graphs else torch.device("cpu")) for a in (0, 1)
+    )
     kept = time.perf_counter()
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True

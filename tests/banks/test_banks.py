@@ -12,6 +12,7 @@ import soundfile
 import torch
 from safetensors import safe_open
 
+import frami.files
 from frami import banks
 from frami.audio import MelSpec
 from frami.banks import folder as bank_folder
@@ -26,14 +27,14 @@ SETTINGS = {"teacher": "made", "seconds": (0.2, 0.5), "seed": 0}
 def made(count=3, seed=0, shortest=4, longest=9, first=0):
     """Clips with random contents, of random durations; what lies behind an end is not to be kept."""
     rng = torch.Generator().manual_seed(seed)
-    asked = torch.arange(first, first + count) % len(CLASSES)
+    target = torch.arange(first, first + count) % len(CLASSES)
     logits = torch.randn(count, len(CLASSES), generator=rng)
     return Clips(
         mels=torch.rand(count, 1, SPEC.n_mels, longest, generator=rng) * 12 - 11,
         lengths=torch.randint(shortest, longest + 1, (count,), generator=rng),
-        asked=asked,
-        heard=logits.argmax(1),
-        confidence=logits.softmax(1).gather(1, asked[:, None])[:, 0],
+        target=target,
+        predicted=logits.argmax(1),
+        confidence=logits.softmax(1).gather(1, target[:, None])[:, 0],
         logits=logits,
         pooled=torch.randn(count, 5, generator=rng),
     )
@@ -67,7 +68,7 @@ def same(bank, parts):
     """Whether a bank holds these clips, up to half precision."""
     assert len(bank) == sum(map(len, parts))
     assert len(bank.manifest["clips"]) == len(bank)
-    for name in ("lengths", "asked", "heard", "confidence", "logits", "pooled"):
+    for name in ("lengths", "target", "predicted", "confidence", "logits", "pooled"):
         assert torch.equal(getattr(bank, name), torch.cat([getattr(part, name) for part in parts])), name
     one = iter(range(len(bank)))
     for part in parts:
@@ -100,13 +101,13 @@ def test_clips_of_mixed_durations_come_back(tmp_path):
     assert bank.frames.dtype == torch.float16 and len(bank.frames) == int(bank.lengths.sum()), "no padding is kept"
     assert bank.damaged == [] and bank.manifest["complete"] and bank.seconds == 4.0
     assert bank.manifest["settings"] == {"teacher": "made", "seconds": [0.2, 0.5], "seed": 0}
-    assert bank.as_asked == pytest.approx(float((bank.asked == bank.heard).float().mean()))
+    assert bank.target_accuracy == pytest.approx(float((bank.target == bank.predicted).float().mean()))
     clips = bank.clips()
     joined = Clips.join(parts)
     assert {f.name for f in fields(clips)} == {f.name for f in fields(joined)} and len(clips) == len(joined)
     assert torch.equal(clips.logits, joined.logits) and clips.mels.shape == joined.mels.shape
     entry = bank.manifest["clips"][1]
-    assert entry["asked_name"] == "two (2)" and entry["file"] is None and bank.sound(1) is None
+    assert entry["target_name"] == "two (2)" and entry["file"] is None and bank.sound(1) is None
     assert entry["seconds"] == round(SPEC.seconds(int(bank.lengths[1])), 3)
     assert bank.trajectory(0) is None
 
@@ -115,16 +116,18 @@ def test_a_batch_is_what_a_loop_would_make(tmp_path):
     fill(tmp_path / "bank")
     bank = banks.load(tmp_path / "bank")
     chosen = [7, 0, 3, 3, len(bank) - 1]
-    mels, lengths, asked = bank.batch(chosen)
+    mels, lengths, target = bank.batch(chosen)
     assert mels.dtype == torch.float32 and mels.is_contiguous()
     expected = torch.full((5, 1, SPEC.n_mels, int(lengths.max())), SPEC.floor)
     for row, i in enumerate(chosen):
         begin, end = bank.offsets[i], bank.offsets[i + 1]
         expected[row, 0, :, : end - begin] = bank.frames[begin:end].T.float()
-    assert torch.equal(mels, expected) and asked.tolist() == [bank.asked[i] for i in chosen]
+    assert torch.equal(mels, expected) and target.tolist() == [bank.target[i] for i in chosen]
     assert lengths.tolist() == [bank.lengths[i] for i in chosen]
     assert torch.equal(bank.batch(torch.tensor(chosen))[0], mels)
-    assert torch.equal(bank.clips(chosen).mels, mels) and torch.equal(bank.clips(chosen).heard, bank.heard[chosen])
+    assert torch.equal(bank.clips(chosen).mels, mels) and torch.equal(
+        bank.clips(chosen).predicted, bank.predicted[chosen]
+    )
     with pytest.raises(IndexError):
         bank.batch([len(bank)])
 
@@ -133,24 +136,24 @@ def test_half_precision_only_where_the_answer_stays(tmp_path):
     """A teacher that tells 2.00001 from 2 needs float32; another one does not, nor one that changes its mind anyway."""
     clips = made(4)
     clips.mels[2] = 2.0001
-    clips.heard = torch.tensor([0, 0, 1, 0])
+    clips.predicted = torch.tensor([0, 0, 1, 0])
 
     def sharp(mels, lengths):
         assert mels.dtype == torch.float32 and len(mels) == len(lengths)
         return (mels[:, 0, 0, 0] > 2).long()
 
-    for name, hear, kind in (
+    for name, predict, kind in (
         ("sharp", sharp, torch.float32),
         ("dull", lambda mels, lengths: (mels[:, 0, 0, 0] > 1).long(), torch.float16),
         ("moody", lambda mels, lengths: torch.ones(len(mels)).long(), torch.float16),
         ("none", None, torch.float16),
     ):
-        writer = start(tmp_path / name, hear=hear)
+        writer = start(tmp_path / name, predict=predict)
         writer.append(clips, seconds=1)
         bank = banks.load(tmp_path / name)
         assert bank.frames.dtype == kind, name
-        if hear is sharp:
-            assert torch.equal(sharp(*bank.batch(range(4))[:2]), clips.heard)
+        if predict is sharp:
+            assert torch.equal(sharp(*bank.batch(range(4))[:2]), clips.predicted)
             writer.append(made(2), seconds=2)
             assert banks.load(tmp_path / name).frames.dtype == torch.float32
             with safe_open(shard(tmp_path / name, 1), "pt") as file:
@@ -246,7 +249,7 @@ def test_every_byte_of_a_shard_is_watched(tmp_path):
         except shards.Damaged:
             continue
         assert read.first == 12 and torch.equal(read.frames, shards.flat(clips).half()), at
-        assert torch.equal(read.logits, clips.logits) and torch.equal(read.asked, clips.asked), at
+        assert torch.equal(read.logits, clips.logits) and torch.equal(read.target, clips.target), at
 
 
 def test_values_that_are_not_finite_are_damage(tmp_path):
@@ -417,7 +420,7 @@ def test_a_full_disk_is_said_and_loses_one_batch(tmp_path, monkeypatch, what):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path if what == "replace" else shards.os, what, full)
+        patch.setattr(Path if what == "replace" else frami.files.os, what, full)
         with pytest.raises(banks.BankError, match="No space left"):
             writer.append(made(2, seed=1), seconds=2, state={"batch": 1})
     assert not list((tmp_path / "bank").rglob(".*")), "the half-written file does not keep the disk full"
@@ -516,14 +519,14 @@ def test_a_long_run_writes_its_manifest_rarely(tmp_path, monkeypatch):
     on_disk = json.loads((tmp_path / "bank" / "manifest.json").read_text())
     assert 0.9 * 4000 <= len(on_disk["clips"]) < 4000
     bank = banks.load(tmp_path / "bank")
-    assert len(bank.manifest["clips"]) == 4000 and bank.manifest["clips"][3999]["asked"] == int(clips.asked[-1])
+    assert len(bank.manifest["clips"]) == 4000 and bank.manifest["clips"][3999]["target"] == int(clips.target[-1])
     assert start(tmp_path / "bank").made == 4000
     writer.finish()
     assert len(json.loads((tmp_path / "bank" / "manifest.json").read_text())["clips"]) == 4000
 
 
 def test_fifty_thousand_clips_fit_in_memory_and_load_in_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards.os, "fsync", lambda file: None)  # the disk of the test's machine is not the matter
+    monkeypatch.setattr(frami.files.os, "fsync", lambda file: None)  # the disk of the test's machine is not the matter
     clips = made(512, shortest=86, longest=86)
     clips.pooled = torch.randn(512, 256)
     writer = start(tmp_path / "bank")
@@ -534,9 +537,9 @@ def test_fifty_thousand_clips_fit_in_memory_and_load_in_seconds(tmp_path, monkey
     bank = banks.load(tmp_path / "bank")
     seconds = time.perf_counter() - begin
     print(f"{len(bank):,} clips loaded in {seconds:.2f} s")
-    held = (bank.frames, bank.offsets, bank.asked, bank.heard, bank.confidence, bank.logits, bank.pooled)
+    held = (bank.frames, bank.offsets, bank.target, bank.predicted, bank.confidence, bank.logits, bank.pooled)
     assert len(bank) >= 50_000 and bank.frames.dtype == torch.float16
     assert seconds < 20 and sum(tensor.nbytes for tensor in held) < 1e9
-    mels, lengths, asked = bank.batch([0, 49_999])
+    mels, lengths, target = bank.batch([0, 49_999])
     assert torch.equal(mels, clips.mels[[0, 49_999 % 512]].half().float()) and lengths.tolist() == [86, 86]
-    assert asked.tolist() == [int(clips.asked[0]), int(clips.asked[49_999 % 512])]
+    assert target.tolist() == [int(clips.target[0]), int(clips.target[49_999 % 512])]

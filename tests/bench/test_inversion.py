@@ -84,7 +84,7 @@ def test_diversity_fills_what_is_missing(capsys, tmp_path, make_tree, monkeypatc
     assert sorted(calls) == ["dafl", "dafl", "frami", "frami"]
     table = json.loads(text)["teachers"]["fsdd"]
     assert [row["recipe"] for row in table["rows"]] == ["frami", "dafl"] and table["rows"][0]["runs"] == 2
-    assert table["reference"]["as_asked"] <= 1
+    assert table["reference"]["target_accuracy"] <= 1
     page = out.read_text()
     assert "frami bench diversity --samples 20 --batch 10 --seeds 2" in page and "| `frami` |" in page
     kept = out.with_suffix(".json")

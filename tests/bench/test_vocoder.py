@@ -89,7 +89,7 @@ def test_the_command(recordings, tmp_path, capsys):
     value = json.loads(capsys.readouterr().out)
     assert [row["vocoder"] for row in value["rows"]] == ["frami:2", "griffin-lim:4"]
     assert {"dataset", "vocoder", "mr_stft", "log_mel", "agreement", "rtf"} <= set(value["rows"][0])
-    assert all(0 <= row["as_asked"] <= 1 and row["clips"] == 2 for row in value["made"])
+    assert all(0 <= row["target_accuracy"] <= 1 and row["clips"] == 2 for row in value["made"])
     page = out.read_text()
     assert " ".join(["frami bench vocoder", *arguments[:4]]) in page and "| `frami:2` |" in page
     assert json.loads(out.with_suffix(".json").read_text()) == value

@@ -34,16 +34,16 @@ def test_synthesize_writes_bank_sounds_and_manifest(capsys, tmp_path):
     status, text, err = run(capsys, *synthesize(out, "--classes", "3,seven", "--batch", 2, "--json"))
     assert status == 0, err
     value = json.loads(text)
-    assert {"clips", "as_asked", "seconds", "bank"} <= set(value)
-    assert value["clips"] == 3 and 0 <= value["as_asked"] <= 1 and Path(value["bank"]).is_file()
+    assert {"clips", "target_accuracy", "seconds", "bank"} <= set(value)
+    assert value["clips"] == 3 and 0 <= value["target_accuracy"] <= 1 and Path(value["bank"]).is_file()
 
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["settings"]["classes"] == [3, 7] and manifest["settings"]["seed"] == 0
-    assert [clip["asked_name"] for clip in manifest["clips"]] == ["three", "seven", "three"]
+    assert [clip["target_name"] for clip in manifest["clips"]] == ["three", "seven", "three"]
     for clip in manifest["clips"]:
         samples, rate = soundfile.read(out / clip["file"])
         assert rate == 22_050 and abs(len(samples) / rate - clip["seconds"]) < 1e-3
-        assert {"heard", "heard_name", "confidence"} <= set(clip)
+        assert {"predicted", "predicted_name", "confidence"} <= set(clip)
     assert Path(value["bank"]) == out / "manifest.json" and manifest["complete"]
     assert manifest["settings"]["teacher_sha256"] == checkpoints.read_card(ROOT / "checkpoints" / "fsdd").sha256
     assert sorted(path.name for path in (out / "shards").iterdir()) == [
@@ -53,8 +53,8 @@ def test_synthesize_writes_bank_sounds_and_manifest(capsys, tmp_path):
 
     bank = banks.load(out)
     assert len(bank) == 3 and bank.clips().mels.shape[:3] == (3, 1, 80)
-    again = banks.hearing(checkpoints.load("fsdd").model)(*bank.batch(range(3))[:2])
-    assert torch.equal(again, bank.heard), "half precision must not change the teacher's answer"
+    again = banks.predictor(checkpoints.load("fsdd").model)(*bank.batch(range(3))[:2])
+    assert torch.equal(again, bank.predicted), "half precision must not change the teacher's answer"
 
 
 def test_synthesize_without_sounds_for_a_range_of_durations(capsys, tmp_path):

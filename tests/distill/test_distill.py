@@ -19,7 +19,7 @@ from frami.bench import distillation as measure
 from frami.cli.distillation import seconds as read_seconds
 from frami.distill import OBJECTIVES, STUDENTS, Settings, distill, loop, new_student, objectives
 from frami.distill import run as runs
-from frami.distill.augment import NUMBERS, ReplayConfig, Store, draw_replay, noise_clips, split, texture
+from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, noise_clips, split, texture
 from frami.distill.loop import BudgetError, Clock, Pace
 from frami.errors import FramiError
 from frami.inversion.augment import ViewConfig
@@ -111,7 +111,7 @@ def test_the_scale_of_a_distance_is_the_mean_as_an_answer(tiny):
     mean = replace(wanted, pooled=wanted.pooled.mean(0).expand_as(wanted.pooled))
     assert float(objectives.pooled_loss(wanted.pooled, mean.pooled)) == pytest.approx(1, rel=1e-4)
     assert float(objectives.frames_loss(wanted, wanted)) == 0 == float(objectives.attention_loss(wanted, wanted))
-    assert float(objectives.answer_loss(wanted.logits, wanted.logits)) == pytest.approx(0, abs=1e-6)
+    assert float(objectives.kd_loss(wanted.logits, wanted.logits)) == pytest.approx(0, abs=1e-6)
 
 
 def test_what_lies_behind_a_clips_end_does_not_count(tiny):
@@ -182,7 +182,7 @@ def test_a_teacher_that_hides_its_pooling_teaches_by_its_answers():
 
 def test_a_store_grows_and_gives_back_what_it_got():
     spec = MelSpec()
-    store = Store(spec, 20)
+    store = ReplayBuffer(spec, 20)
     rng = torch.Generator().manual_seed(0)
     parts = [torch.empty(n, 1, 80, t).uniform_(-9, 0, generator=rng) for n, t in ((3, 12), (300, 20), (2, 50))]
     for part in parts:
@@ -197,11 +197,11 @@ def test_a_store_grows_and_gives_back_what_it_got():
 
 def test_replay_without_strength_changes_nothing_but_the_segment():
     spec = MelSpec()
-    still = ReplayConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=0)
+    still = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=0)
     x = torch.empty(4, 1, 80, 30).uniform_(-9, 0, generator=torch.Generator().manual_seed(0))
     lengths, labels = torch.tensor([30, 20, 30, 5]), torch.arange(4)
     numbers = torch.rand(4, NUMBERS, generator=torch.Generator().manual_seed(1))
-    y, kept, _, share = draw_replay(x, lengths, labels, spec, still, numbers, texture(spec, torch.device("cpu")))
+    y, kept, _, share = augment(x, lengths, labels, spec, still, numbers, texture(spec, torch.device("cpu")))
     assert torch.equal(kept, lengths) and (share == 1).all()
     for i, n in enumerate(lengths.tolist()):
         torch.testing.assert_close(y[i, ..., :n], x[i, ..., :n], rtol=0, atol=1e-5)
@@ -210,12 +210,12 @@ def test_replay_without_strength_changes_nothing_but_the_segment():
 
 def test_replay_mixes_sounds_and_says_so():
     spec = MelSpec()
-    both = ReplayConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=1)
+    both = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=1)
     x = torch.full((2, 1, 80, 8), spec.floor)
     x[0, :, 10] = -1
     x[1, :, 50] = -1
     numbers = torch.full((2, NUMBERS), 0.5)
-    y, lengths, partners, share = draw_replay(
+    y, lengths, partners, share = augment(
         x, torch.tensor([8, 4]), torch.tensor([0, 1]), spec, both, numbers, texture(spec, torch.device("cpu"))
     )
     assert partners.tolist() == [1, 0] and share.tolist() == [0.5, 0.5] and lengths.tolist() == [8, 8]
@@ -436,7 +436,7 @@ def test_a_killed_run_goes_on(tmp_path, fresh_home, tiny_teacher, kill):
 
 def test_a_wrong_folder_of_recordings_leaves_a_stopped_run_alone(capsys, tmp_path, fresh_home):
     store = Runs()
-    id = runs.begin(runs.Asked("fsdd", Settings(**QUICK)), store)
+    id = runs.begin(runs.RunSettings("fsdd", Settings(**QUICK)), store)
     status, _, err = run(capsys, "distill", "--resume", id, "--data", tmp_path / "nowhere")
     assert status == 2 and "nowhere" in err and len(err.strip().splitlines()) == 1
     assert store.get(id).status != "failed"
@@ -457,7 +457,7 @@ def test_a_run_keeps_the_folder_of_recordings_it_was_given(capsys, tmp_path, fre
 
 def test_the_folder_of_a_forgotten_run_is_not_resumed(capsys, tmp_path, fresh_home):
     store = Runs()
-    id = runs.begin(runs.Asked("fsdd", Settings(**QUICK)), store, tmp_path / "run")
+    id = runs.begin(runs.RunSettings("fsdd", Settings(**QUICK)), store, tmp_path / "run")
     again = ["distill", "--teacher", "fsdd", "--out", tmp_path / "run"]
     assert "--resume" in run(capsys, *again)[2]
     store.delete(id)
@@ -469,8 +469,8 @@ def test_the_folder_of_a_forgotten_run_is_not_resumed(capsys, tmp_path, fresh_ho
 def test_a_run_interrupted_where_it_hurts_goes_on(fresh_home, tiny_teacher, where, monkeypatch):
     """Before the first clips are finished, and between a batch of clips and its shard: nothing is lost or twice."""
     store = Runs()
-    asked = runs.Asked(str(tiny_teacher), Settings(**(QUICK | {"recipe": "dafl", "rounds": 3})))
-    id = runs.begin(asked, store)
+    request = runs.RunSettings(str(tiny_teacher), Settings(**(QUICK | {"recipe": "dafl", "rounds": 3})))
+    id = runs.begin(request, store)
     calls = []
     real = loop.agreement_on
 
@@ -492,7 +492,7 @@ def test_a_run_interrupted_where_it_hurts_goes_on(fresh_home, tiny_teacher, wher
     value = runs.work(id, store)
     bank = banks.load(store.get(id).folder / "bank")
     assert value["clips"] == len(bank) == 24 and value["steps"] == 9
-    assert sorted(bank.asked.tolist()) == sorted(i % 4 for i in range(24))
+    assert sorted(bank.target.tolist()) == sorted(i % 4 for i in range(24))
 
 
 @pytest.mark.parametrize("recipe", ["frami-flash", "dafl"])
@@ -503,7 +503,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(fresh_home, tiny_teach
 
     def student(stop_at: int | None) -> torch.Tensor:
         store = Runs()
-        id = runs.begin(runs.Asked(str(tiny_teacher), settings), store)
+        id = runs.begin(runs.RunSettings(str(tiny_teacher), settings), store)
 
         def report(state, _) -> None:
             if state.steps >= stop_at:
@@ -590,7 +590,7 @@ def test_a_student_learns_what_real_recordings_are_from_made_ones(real_data, fre
     """Of a speaker that the teacher never heard, after a few rounds."""
     settings = Settings(budget=None, rounds=6, clips=32, steps=40)
     store = Runs()
-    value = runs.work(runs.begin(runs.Asked("fsdd", settings), store), store, data_folder=real_data)
+    value = runs.work(runs.begin(runs.RunSettings("fsdd", settings), store), store, data_folder=real_data)
     assert value["accuracy"] > 0.5 and value["confusion_of"] == "real"
     assert sum(map(sum, value["confusion"])) == 500
 

@@ -79,7 +79,7 @@ def test_coverage_is_the_same_wherever_features_lie():
 def test_chunks_change_nothing_and_hold_little(monkeypatch):
     real, made, labels = normal(50, 4), normal(400, 4, seed=1), torch.arange(400) % 3
     before = coverage_density(real, made), within_class(made, labels)
-    sizes, squares = [], diversity._squares
+    sizes, squares = [], measures._squares
 
     def counted(a, b):
         sizes.append(len(a) * len(b))
@@ -211,40 +211,40 @@ def test_within_class_is_the_mean_over_classes():
 
 def clips(count, seed, spread=1.0, dims=12, classes=4):
     """Features of classes around centres that are the same for every seed, and the classes in turn."""
-    asked = torch.arange(count) % classes
+    target = torch.arange(count) % classes
     centres = 2 * normal(classes, dims, seed=99)
-    return centres[asked] + spread * normal(count, dims, seed=seed), asked
+    return centres[target] + spread * normal(count, dims, seed=seed), target
 
 
 def test_all_measures_at_once():
-    (made, asked), (real, labels) = clips(40, 0, 0.8), clips(80, 1)
+    (made, target), (real, labels) = clips(40, 0, 0.8), clips(80, 1)
     made = made + 0.5
-    heard = asked.clone()
-    heard[:6] = 9
-    found = diversity(made.float(), asked, heard, real.float(), real_labels=labels, resamples=40)
+    predicted = target.clone()
+    predicted[:6] = 9
+    found = diversity(made.float(), target, predicted, real.float(), real_labels=labels, resamples=40)
     coverage, density = coverage_density(real.float(), made.float())
     assert (found.coverage, found.density) == (coverage, density)
     assert found.frechet == pytest.approx(frechet(made, real), rel=1e-4)
     assert found.vendi == pytest.approx(vendi(made), rel=1e-5)
-    assert found.within_class == pytest.approx(within_class(made, asked), rel=1e-5)
-    assert found.as_asked == 0.85
-    assert set(found.intervals) == set(diversity.MEASURES)
+    assert found.within_class == pytest.approx(within_class(made, target), rel=1e-5)
+    assert found.target_accuracy == 0.85
+    assert set(found.intervals) == set(measures.MEASURES)
     for name, (low, high) in found.intervals.items():
         assert isinstance(low, float) and isinstance(high, float)
         assert 0 <= low < getattr(found, name) < high, name
     assert found.intervals["coverage"][1] <= 1
-    again = diversity(made.float(), asked, heard, real.float(), real_labels=labels, resamples=40)
-    other = diversity(made.float(), asked, heard, real.float(), real_labels=labels, resamples=40, seed=1)
+    again = diversity(made.float(), target, predicted, real.float(), real_labels=labels, resamples=40)
+    other = diversity(made.float(), target, predicted, real.float(), real_labels=labels, resamples=40, seed=1)
     assert again == found and other.intervals != found.intervals
 
 
 def test_without_real_clips_their_measures_are_none():
-    made, asked = clips(20, 0)
-    found = diversity(made, asked, asked, resamples=10)
+    made, target = clips(20, 0)
+    found = diversity(made, target, target, resamples=10)
     for name in ("coverage", "density", "frechet"):
         assert getattr(found, name) is None and found.intervals[name] is None
-    assert found.vendi > 1 and found.within_class > 0 and found.intervals["vendi"] and found.as_asked == 1
-    low, high = found.intervals["as_asked"]
+    assert found.vendi > 1 and found.within_class > 0 and found.intervals["vendi"] and found.target_accuracy == 1
+    low, high = found.intervals["target_accuracy"]
     assert (low, high) == (pytest.approx(20 / (20 + 1.959964**2)), 1), "Wilson's interval has a width also at 1"
 
 
@@ -254,9 +254,9 @@ def test_tiny_sets_have_fewer_intervals():
     assert found.within_class is None and found.coverage is not None
     for name in ("within_class", "coverage", "frechet", "vendi"):
         assert found.intervals[name] is None, name
-    assert found.intervals["as_asked"]
+    assert found.intervals["target_accuracy"]
     pairs = diversity(normal(4, 3), torch.tensor([0, 0, 1, 1]), torch.zeros(4), resamples=10)
-    assert pairs.intervals["within_class"] and pairs.as_asked == 0.5
+    assert pairs.intervals["within_class"] and pairs.target_accuracy == 0.5
     one = diversity(normal(2, 3), torch.tensor([3, 3]), torch.zeros(2), resamples=10)
     assert one.within_class > 0 and one.intervals["within_class"] is None
 
@@ -296,7 +296,7 @@ def test_classes_are_drawn_in_proportion():
     rng = np.random.default_rng(0)
     seen = torch.zeros(24)
     for _ in range(400):
-        rows = diversity._rows(labels, 18, rng)
+        rows = measures._rows(labels, 18, rng)
         assert len(set(rows.tolist())) == 18 and labels[rows].bincount().tolist() == [6, 6, 6]
         seen[rows] += 1
     assert seen.min() > 0.6 * 400 and seen.max() < 0.9 * 400
@@ -307,14 +307,14 @@ def test_intervals_hold_the_truth(made_count, real_count, spread):
     """Of 60 draws of made and real clips about 95 % of the intervals hold the measure's mean over all draws."""
     draws = [(*clips(made_count, 2 * i, spread), *clips(real_count, 2 * i + 1)) for i in range(200)]
     found = []
-    for made, asked, real, labels in draws[:60]:
-        found.append(diversity(made, asked, asked, real, real_labels=labels, resamples=60))
+    for made, target, real, labels in draws[:60]:
+        found.append(diversity(made, target, target, real, real_labels=labels, resamples=60))
     values = {
         "coverage": [coverage_density(real, made)[0] for made, _, real, _ in draws],
         "density": [coverage_density(real, made)[1] for made, _, real, _ in draws],
         "frechet": [frechet(made, real) for made, _, real, _ in draws],
         "vendi": [vendi(made) for made, *_ in draws],
-        "within_class": [within_class(made, asked) for made, asked, *_ in draws],
+        "within_class": [within_class(made, target) for made, target, *_ in draws],
     }
     for name, drawn in values.items():
         truth, ends = np.mean(drawn), np.array([one.intervals[name] for one in found])
@@ -326,11 +326,11 @@ def test_intervals_hold_the_truth(made_count, real_count, spread):
 
 def test_large_sets_are_measured_by_smaller_draws(monkeypatch):
     """Draws stay small, so that 50,000 clips take not much longer than 1,000."""
-    drawn, measure = [], diversity._resampled
+    drawn, measure = [], measures._resampled
 
     def counted(sides, k, spectra=True):
         drawn.append([len(side) for side in sides])
-        return measure(sides, k, spectra) if len(sides[0]) < 2000 else dict.fromkeys(diversity.MEASURES[:4], 1.0)
+        return measure(sides, k, spectra) if len(sides[0]) < 2000 else dict.fromkeys(measures.MEASURES[:4], 1.0)
 
     monkeypatch.setattr(measures, "_resampled", counted)
     diversity(normal(5000, 4), torch.arange(5000) % 10, torch.zeros(5000), normal(300, 4), resamples=3)
@@ -340,9 +340,9 @@ def test_large_sets_are_measured_by_smaller_draws(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ({"asked": torch.zeros(3)}, "4 clips"),
-        ({"heard": torch.zeros(4, 1)}, "4 clips"),
-        ({"pooled": torch.zeros(1, 2), "asked": torch.zeros(1), "heard": torch.zeros(1)}, "at least 2 clips"),
+        ({"target": torch.zeros(3)}, "4 clips"),
+        ({"predicted": torch.zeros(4, 1)}, "4 clips"),
+        ({"pooled": torch.zeros(1, 2), "target": torch.zeros(1), "predicted": torch.zeros(1)}, "at least 2 clips"),
         ({"resamples": 1}, "at least 2 resamples"),
         ({"real": torch.zeros(5, 2)}, "at least 6 real clips"),
         ({"real": torch.zeros(8, 3)}, "cannot be compared"),
@@ -351,7 +351,7 @@ def test_large_sets_are_measured_by_smaller_draws(monkeypatch):
     ],
 )
 def test_what_cannot_be_measured_is_named(arguments, word):
-    given = {"pooled": normal(4, 2), "asked": torch.zeros(4), "heard": torch.zeros(4)}
+    given = {"pooled": normal(4, 2), "target": torch.zeros(4), "predicted": torch.zeros(4)}
     with pytest.raises(FramiError, match=word):
         diversity(**(given | arguments))
 
@@ -418,6 +418,7 @@ def test_umap_of_few_clips(count):
 
 
 def test_umap_is_imported_when_it_is_needed():
-    code = "import frami.analysis, sys; print([name for name in ('umap', 'sklearn', 'numba') if name in sys.modules])"
+    names = ("umap", "sklearn", "numba")
+    code = f"import frami.features.diversity, sys; print([name for name in {names} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr

@@ -53,7 +53,7 @@ def test_measures_are_those_of_the_command():
     made, real = layer("one", 40), layer("real", 30, real=True, seed=1)
     row = maps.measures(made, real, count=20)
     expected = diversity.diversity(
-        made.pooled[:20], made.asked[:20], made.heard[:20], real.pooled, real_labels=real.asked, k=diversity.K
+        made.pooled[:20], made.target[:20], made.predicted[:20], real.pooled, real_labels=real.target, k=diversity.K
     )
     assert row["samples"] == 20 and row["coverage"] == expected.coverage and row["vendi"] == expected.vendi
     assert row["intervals"]["vendi"] == list(expected.intervals["vendi"])
@@ -94,7 +94,7 @@ def test_recordings_are_embedded_once(tmp_path, make_tree, monkeypatch):
     teacher = checkpoints.load("fsdd")
     first = maps.recorded(teacher, most=12, data_folder=root)
     assert len(first.layer) == 12 and first.layer.real
-    assert first.layer.asked.bincount(minlength=10).min() == 1, "classes take turns"
+    assert first.layer.target.bincount(minlength=10).min() == 1, "classes take turns"
     assert {first.clips.clips[row].fold for row in first.rows} == {"theo"}, "held out of the training"
     monkeypatch.setattr(maps, "embed", lambda *a, **k: pytest.fail("the features were kept"))
     again = maps.recorded(teacher, most=12, data_folder=root)
@@ -153,8 +153,8 @@ def test_the_bundled_map_belongs_to_the_bundled_banks_and_teacher(name):
     for bank in found.values():
         assert bank.manifest["complete"] and not bank.damaged
         assert bank.manifest["settings"]["teacher_sha256"] == teacher.card.sha256
-        heard = banks.hearing(teacher.model)(*bank.batch(range(20))[:2])
-        assert (heard == bank.heard[:20]).float().mean() > 0.9, "the bank belongs to this very teacher"
+        predicted = banks.predictor(teacher.model)(*bank.batch(range(20))[:2])
+        assert (predicted == bank.predicted[:20]).float().mean() > 0.9, "the bank belongs to this very teacher"
 
 
 def test_the_bundled_maps_are_small():

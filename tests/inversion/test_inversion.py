@@ -22,12 +22,12 @@ from tests.helpers.kinds import FRAMI, KINDS, finished, of_kind, rng, same
 def test_default_settings_are_heard_as_asked(teacher):
     """The promise of the default settings: at least 95 % are classified as asked."""
     made = make_clips(teacher, samples=10, batch=10, seconds=0.3)
-    assert made.asked.tolist() == [*range(10)]
+    assert made.target.tolist() == [*range(10)]
     with torch.inference_mode():
-        heard = teacher.model(made.mels, made.lengths).logits.argmax(1)
-    assert torch.equal(heard, made.heard)
-    assert made.as_asked == float((heard == made.asked).float().mean()) >= 0.95
-    assert torch.equal(made.confidence, made.logits.softmax(1)[torch.arange(10), made.asked])
+        predicted = teacher.model(made.mels, made.lengths).logits.argmax(1)
+    assert torch.equal(predicted, made.predicted)
+    assert made.target_accuracy == float((predicted == made.target).float().mean()) >= 0.95
+    assert torch.equal(made.confidence, made.logits.softmax(1)[torch.arange(10), made.target])
 
 
 def test_inversion_lowers_its_terms(teacher):
@@ -50,12 +50,12 @@ def test_classes_batches_and_stopping(teacher):
         (1, 3, True),
         (2, 1, False),
     ]
-    assert states[0].clips.asked.tolist() == [7, 3]
+    assert states[0].clips.target.tolist() == [7, 3]
     assert len(states[3].clips) == 2 and states[3].clips.mels.isfinite().all()
     run.close()
     rest = finished(invert(teacher, samples=5, batch=2, seconds=0.2, steps=2, classes=[7, 3]))
     assert [len(clips) for clips in rest] == [2, 2, 1], "the last batch is a smaller one"
-    assert Clips.join(rest).asked.tolist() == [7, 3, 7, 3, 7]
+    assert Clips.join(rest).target.tolist() == [7, 3, 7, 3, 7]
 
 
 @pytest.mark.parametrize("warmup", [0, 2])
@@ -74,22 +74,22 @@ def test_progress_counts_every_step(teacher, warmup):
 
 
 def test_assigned_classes_are_those_asked_for():
-    asked, heard = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 2, 0, 1])
-    assert assigned(asked, heard).tolist() == [2, 0, 0, 1]
-    assert assigned(asked, asked).tolist() == asked.tolist()
-    assert assigned(asked, torch.full((4,), 7)).tolist() == asked.tolist(), "what is left over is given in order"
+    target, predicted = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 2, 0, 1])
+    assert assigned(target, predicted).tolist() == [2, 0, 0, 1]
+    assert assigned(target, target).tolist() == target.tolist()
+    assert assigned(target, torch.full((4,), 7)).tolist() == target.tolist(), "what is left over is given in order"
     for seed in range(20):
-        asked, heard = torch.randint(4, (2, 12), generator=rng(seed))
-        given = assigned(asked, heard)
-        assert sorted(given.tolist()) == sorted(asked.tolist())
-        common = sum(min(int((asked == k).sum()), int((heard == k).sum())) for k in range(4))
-        assert int((given == heard).sum()) == common
+        target, predicted = torch.randint(4, (2, 12), generator=rng(seed))
+        given = assigned(target, predicted)
+        assert sorted(given.tolist()) == sorted(target.tolist())
+        common = sum(min(int((target == k).sum()), int((predicted == k).sum())) for k in range(4))
+        assert int((given == predicted).sum()) == common
 
 
 def test_a_recipe_that_cannot_be_asked_says_so(teacher):
     row = replace(RECIPES["dafl"], warmup=0)
     *_, last = invert(teacher, row, samples=4, seconds=0.2, steps=1, classes=[1, 2])
-    assert "cannot be asked" in last.notes[0] and sorted(last.clips.asked.tolist()) == [1, 1, 2, 2]
+    assert "cannot be asked" in last.notes[0] and sorted(last.clips.target.tolist()) == [1, 1, 2, 2]
     *_, last = invert(teacher, row, samples=4, seconds=0.2, steps=1)
     assert not last.notes
 

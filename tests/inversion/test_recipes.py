@@ -32,7 +32,7 @@ def test_a_row_is_complete(name):
     assert set(row.weights) <= set(TERMS) and any(row.weights.values())
     choices = {
         "parameter": {"generator", "clip"}, "start": {"spectrum", "middle"}, "keep": {"reset", "kept", "warm", "meta"},
-        "labels": {"asked", "own"}, "divergence": {"agreeing", "kl", "js"}, "feature": {"means", "pooled", "both"},
+        "labels": {"target", "own"}, "divergence": {"agreeing", "kl", "js"}, "feature": {"means", "pooled", "both"},
         "head": {"learned", "plain"}, "negatives": {"all", "same"},
     }  # fmt: skip
     assert all(getattr(row, what) in known for what, known in choices.items())
@@ -77,7 +77,7 @@ def test_a_recipe_runs_with_its_terms(teacher, name):
             alone = teacher.model(clips.mels, clips.lengths)
         torch.testing.assert_close(clips.logits, alone.logits, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(clips.pooled, alone.pooled, rtol=1e-3, atol=1e-3)
-        assert torch.equal(clips.heard, clips.logits.argmax(1))
+        assert torch.equal(clips.predicted, clips.logits.argmax(1))
     assert not torch.equal(first.mels, second.mels)
 
 
@@ -113,7 +113,7 @@ def test_a_recipe_is_heard_as_asked(teacher, name):
     choices = {"steps": LIGHTER.get(name, 25 if name == "deepinversion" else 10)}
     choices |= {"weights": {"batch_norm": 0.05}} if name in LIGHTER else {}
     clips = make_clips(teacher, short(name, warmup=2), samples=20, batch=20, seconds=0.3, **choices)
-    assert clips.as_asked >= 0.6
+    assert clips.target_accuracy >= 0.6
     assert clips.confidence.mean() > 0.5
 
 

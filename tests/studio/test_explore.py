@@ -113,7 +113,7 @@ def test_click_a_point_hear_and_see_the_right_clip(open_page):
         seconds = found[recipe].manifest["clips"][row]["seconds"]
         assert abs(page.evaluate("frami.player.duration") - seconds) < 0.05, "this very clip sounds"
         classes = found[recipe].manifest["classes"]
-        own = (found[recipe].heard if recipe == "dafl" else found[recipe].asked)[row]
+        own = (found[recipe].predicted if recipe == "dafl" else found[recipe].target)[row]
         assert page.locator(".frami-detail .title b").text_content() == classes[own]
         assert recipe.upper() in page.locator(".frami-detail .meta").inner_text()
         assert page.locator(".frami-explore .frami-spoken").text_content().startswith(classes[own])

@@ -40,7 +40,7 @@ def test_listen_plays_and_shows_the_right_clip(open_page):
     assert abs(playing(page, seven) - manifest["clips"][0]["seconds"]) < 0.1
     detail = page.locator(".frami-detail")
     assert detail.locator(".title b").text_content() == "seven"
-    assert detail.locator(".row.asked .label").inner_text() == "seven"
+    assert detail.locator(".row.target .label").inner_text() == "seven"
     for unit in ("kHz", "dB", "s"):
         assert detail.locator(".unit", has_text=unit).count() >= 1
     painted = page.evaluate(

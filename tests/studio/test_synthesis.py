@@ -43,11 +43,11 @@ def test_gallery_has_every_class_of_every_teacher(name):
     assert [group["title"] for group in value["groups"]] == [view.name(c) for c in card.classes]
     assert all(len(group["clips"]) >= 2 for group in value["groups"])
     bank = banks.load(ROOT / "assets" / "gallery" / name)
-    assert bank.as_asked >= 0.9 and bank.manifest["complete"] and not bank.damaged
+    assert bank.target_accuracy >= 0.9 and bank.manifest["complete"] and not bank.damaged
     assert bank.manifest["settings"]["teacher"] == name
     teacher = checkpoints.load(name)
-    heard = banks.hearing(teacher.model)(*bank.batch(range(len(bank)))[:2])
-    assert (heard == bank.heard).float().mean() > 0.97, "the gallery belongs to this very teacher"
+    predicted = banks.predictor(teacher.model)(*bank.batch(range(len(bank)))[:2])
+    assert (predicted == bank.predicted).float().mean() > 0.97, "the gallery belongs to this very teacher"
 
 
 def test_sounds_are_found_by_id_only(tmp_path):
@@ -159,7 +159,7 @@ def fsdd():
     return checkpoints.load("fsdd")
 
 
-def asked(recipe, **others):
+def settings_for(recipe, **others):
     return {
         "teacher": "fsdd", "recipe": recipe, "samples": 2, "steps": 2, "seconds": [0.2, 0.4], "classes": [4, 2],
         "batch": 2, "seed": 0, "weights": methods.weights(RECIPES[recipe]),
@@ -171,8 +171,8 @@ def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
     recipe = replace(RECIPES[name], warmup=min(RECIPES[name].warmup, 1))
     monkeypatch.setitem(RECIPES, name, recipe)
     jobs = studio_jobs.Jobs(tmp_path)
-    own = {} if methods.asks(recipe) else {"classes": list(range(10))}
-    job = finished(jobs.start(fsdd, asked(name, **own)))
+    own = {} if methods.targeted(recipe) else {"classes": list(range(10))}
+    job = finished(jobs.start(fsdd, settings_for(name, **own)))
     jobs.close()
     value = synthesize.live_view(job)
     assert value["state"] == "done" and value["share"] == pytest.approx(1, abs=0.02) and value["clips"] == []
@@ -181,10 +181,10 @@ def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
     assert used <= set(value["hints"]) and value["recipe"] == methods.title(name)
     rows = synthesize.finished_view(job)
     assert len(rows) == 2
-    if methods.asks(recipe):
-        assert [row["asked"] for row in rows] == ["four", "two"]
+    if methods.targeted(recipe):
+        assert [row["target"] for row in rows] == ["four", "two"]
     else:
-        assert all(row["unasked"] and row["asked"] == row["heard"] == row["top"][0][0] for row in rows)
+        assert all(row["untargeted"] and row["target"] == row["predicted"] == row["top"][0][0] for row in rows)
     states = reader(tmp_path, tmp_path).states(rows[0]["id"])
     assert [state["step"] for state in states] == [1, 2]
     assert {state["frames"] for state in states} == {rows[0]["frames"]}
@@ -207,13 +207,13 @@ def test_what_the_page_offers_suits_every_recipe(fsdd):
             top, step = methods.RANGES[term]
             assert 0 <= value <= top and value / step == pytest.approx(round(value / step)), (name, term)
     assert methods.steps(RECIPES["cmi"]) == RECIPES["cmi"].steps
-    assert "student learns along" in methods.about(RECIPES["dfq"]) and "asked" in methods.about(RECIPES["dafl"])
+    assert "student learns along" in methods.about(RECIPES["dfq"]) and "target" in methods.about(RECIPES["dafl"])
 
 
 def test_a_clip_sounds_with_the_vocoder_that_is_asked_for(tmp_path, fsdd):
     jobs = studio_jobs.Jobs(tmp_path)
-    job = finished(jobs.start(fsdd, asked("frami-fast", vocoder="griffin-lim")))
-    usual = finished(jobs.start(fsdd, asked("frami-fast")))
+    job = finished(jobs.start(fsdd, settings_for("frami-fast", vocoder="griffin-lim")))
+    usual = finished(jobs.start(fsdd, settings_for("frami-fast")))
     jobs.close()
     assert job.manifest["vocoder"] == "griffin-lim" and usual.manifest["vocoder"] == "frami"
     read = reader(tmp_path, tmp_path)
@@ -229,8 +229,8 @@ def test_a_clip_sounds_with_the_vocoder_that_is_asked_for(tmp_path, fsdd):
 
 def test_the_way_of_a_clip_can_be_seen_and_heard(tmp_path, fsdd):
     jobs = studio_jobs.Jobs(tmp_path)
-    job = finished(jobs.start(fsdd, asked("frami-fast", steps=12)))
-    stopped = jobs.start(fsdd, asked("frami", steps=600))
+    job = finished(jobs.start(fsdd, settings_for("frami-fast", steps=12)))
+    stopped = jobs.start(fsdd, settings_for("frami", steps=600))
     while stopped.latest is None:
         time.sleep(0.02)
     jobs.close()
@@ -239,7 +239,7 @@ def test_the_way_of_a_clip_can_be_seen_and_heard(tmp_path, fsdd):
     steps = [state["step"] for state in states]
     assert steps == sorted(set(steps)) and steps[-1] == 12 and 4 <= len(steps) <= studio_jobs.SNAPSHOTS
     assert states[0]["mel"] != states[-1]["mel"] and len(states[0]["mel"]) == len(row["mel"])
-    assert states[-1]["heard"] == row["heard"]
+    assert states[-1]["predicted"] == row["predicted"]
     assert states[-1]["confidence"] == pytest.approx(row["confidence"], abs=0.05)
     sounds = [read(state["id"]) for state in states]
     assert all(sound[:4] == b"RIFF" for sound in sounds) and sounds[0] != sounds[-1]
@@ -258,4 +258,4 @@ def test_the_gallery_keeps_states_too(tmp_path, fsdd):
     states = reader(tmp_path, tmp_path).states("gallery/fsdd/3")
     assert states[-1]["step"] == 6 and len(states) >= 3
     bank = banks.load(tmp_path / "fsdd")
-    assert torch.equal(bank.asked, torch.arange(10)) and bank.manifest["complete"]
+    assert torch.equal(bank.settings_for, torch.arange(10)) and bank.manifest["complete"]

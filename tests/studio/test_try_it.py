@@ -71,7 +71,7 @@ def test_what_cannot_be_answered_is_refused_in_words(tmp_path):
         "missing": "cannot be read", "bad": "not numbers",
     }  # fmt: skip
     for name, words in cases.items():
-        with pytest.raises(audio_input.Unheard, match=words):
+        with pytest.raises(audio_input.SoundError, match=words):
             audio_input.read(tmp_path / f"{name}.wav", SPEC)
 
 
@@ -187,7 +187,7 @@ def test_a_sample_is_heard_and_answered_side_by_side(open_page):
     networks = shown.locator(".network")
     students = page.locator("#try-students label").count()
     assert students >= 2, "the bundled one and that of a run"
-    assert networks.count() == 1 + students and networks.first.get_attribute("data-heard") == "four"
+    assert networks.count() == 1 + students and networks.first.get_attribute("data-predicted") == "four"
     assert networks.first.locator(".row").count() == networks.last.locator(".row").count() == 5
     assert all(" ms" in networks.nth(i).inner_text() for i in (0, 1))
     painted = page.evaluate(
@@ -202,7 +202,7 @@ def test_a_sample_is_heard_and_answered_side_by_side(open_page):
     page.wait_for_selector("#try-samples button:has-text('dog')")
     answered(page, "idle")
     page.locator("#try-samples button", has_text="dog").click()
-    assert answered(page).locator(".network").first.get_attribute("data-heard") == "dog"
+    assert answered(page).locator(".network").first.get_attribute("data-predicted") == "dog"
 
 
 def test_own_sounds_are_answered_or_refused_in_words(open_page, tmp_path):

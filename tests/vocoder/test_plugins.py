@@ -182,10 +182,10 @@ def test_vocos_refuses_ours_by_name_and_gets_its_own_bands(folders):
 def test_from_the_hub_only_when_asked_for(folders, monkeypatch):
     import huggingface_hub
 
-    asked = []
+    requested = []
 
     def fetch(repository, name, **settings):
-        asked.append((repository, name, settings.get("local_files_only", False)))
+        requested.append((repository, name, settings.get("local_files_only", False)))
         if settings:
             raise FileNotFoundError("not in the cache")
         return str(folders["bigvgan" if "bigvgan" in repository else "vocos"] / name)
@@ -193,12 +193,12 @@ def test_from_the_hub_only_when_asked_for(folders, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
     get("griffin-lim", SPEC)
     get("frami", SPEC)
-    assert not asked
+    assert not requested
     for name, spec in SPECS.items():
         get(name, spec)(mels(spec))
-        fetched = [(repository, file) for repository, file, local in asked if not local]
+        fetched = [(repository, file) for repository, file, local in requested if not local]
         assert fetched == [(PLUGINS[name].repository, file) for file in _FILES[name]]
-        asked.clear()
+        requested.clear()
 
 
 def test_without_a_network_it_says_so(packages, monkeypatch):

@@ -51,8 +51,8 @@ def energy_db(log_mel):
 
 def distance(log_mel, other, decibels=20):
     """Mean absolute log-Mel difference over the cells within this many dB of the loudest."""
-    heard = log_mel > log_mel.max() - decibels / 20 * math.log(10)
-    return float((log_mel - other)[heard].abs().mean())
+    audible = log_mel > log_mel.max() - decibels / 20 * math.log(10)
+    return float((log_mel - other)[audible].abs().mean())
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from torch import Tensor
 from frami import audio, banks, vocoder
 from frami.audio import MelSpec
 from frami.banks import Bank
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion import Clips
 from frami.studio.services import methods, view
@@ -39,7 +39,7 @@ class Reader:
 
     jobs: Jobs
     gallery: Path
-    load_teacher: Callable[[str], Teacher]
+    load_teacher: Callable[[str], Checkpoint]
     _state_sound: Callable[[str], bytes] = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -79,8 +79,10 @@ class Reader:
         teacher = self.load_teacher(bank.manifest["settings"]["teacher"])
         if list(teacher.classes) != bank.manifest["classes"]:
             return []
-        made = _heard(teacher, mels, int(bank.asked[index]))
-        rows = view.clips(made, "", teacher.classes, bank.spec, "", unasked=methods.unasked(bank.manifest["settings"]))
+        made = _predicted(teacher, mels, int(bank.target[index]))
+        rows = view.clips(
+            made, "", teacher.classes, bank.spec, "", untargeted=methods.untargeted(bank.manifest["settings"])
+        )
         return [row | {"id": f"{id}@{k}", "step": step} for k, (row, step) in enumerate(zip(rows, steps, strict=True))]
 
     def _vocoded_state(self, id: str) -> bytes:
@@ -124,17 +126,17 @@ def _parts(id: str) -> tuple[str, str, int, int | None]:
 
 
 @torch.inference_mode()
-def _heard(teacher: Teacher, mels: Tensor, asked: int) -> Clips:
+def _predicted(teacher: Checkpoint, mels: Tensor, target: int) -> Clips:
     """States of one clip, Tensor[S, 1, F, T], as clips."""
     device = next(teacher.model.parameters()).device
     out = teacher.model(mels.to(device))
-    logits, labels = out.logits.float().cpu(), torch.full((len(mels),), asked)
+    logits, labels = out.logits.float().cpu(), torch.full((len(mels),), target)
     return Clips(
         mels=mels,
         lengths=torch.full((len(mels),), mels.shape[-1]),
-        asked=labels,
-        heard=logits.argmax(1),
-        confidence=logits.softmax(1)[:, asked],
+        target=labels,
+        predicted=logits.argmax(1),
+        confidence=logits.softmax(1)[:, target],
         logits=logits,
         pooled=out.pooled.float().cpu(),
     )

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from frami import checkpoints, evaluation, models
-from frami.checkpoints import Card, Teacher
+from frami.checkpoints import Card, Checkpoint
 from frami.distill import OBJECTIVES, STUDENTS
 from frami.distill.student import frame_channels
 from frami.errors import FramiError
@@ -64,12 +64,12 @@ def recipes() -> list[tuple[str, str]]:
     return [(title, name) for title, name in methods.choices() if not RECIPES[name].ablation]
 
 
-def students(teacher: Teacher) -> list[tuple[str, str]]:
+def students(teacher: Checkpoint) -> list[tuple[str, str]]:
     """Sizes of students with their parameters."""
     return [(f"{size} · {_thousands(_size(teacher, size))}", size) for size in STUDENTS]
 
 
-def _size(teacher: Teacher, size: str) -> int:
+def _size(teacher: Checkpoint, size: str) -> int:
     channels = frame_channels(teacher)
     return models.parameters(models.build(size, len(teacher.classes), teacher.spec.n_mels, projected=channels))
 
@@ -89,7 +89,7 @@ class Board:
     """The distillations of the ``teachers`` (their names) as the page draws them, and their files."""
 
     queue: Queue
-    load_teacher: Callable[[str], Teacher]
+    load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
     _curves: OrderedDict = field(default_factory=OrderedDict)
     _measured: dict = field(default_factory=dict)
@@ -199,7 +199,7 @@ class Board:
         kept = _colour(run)
         return kept if kept is not None else self._colours(self.of(run.settings.get("teacher")))[id]
 
-    def student(self, id: str) -> Teacher:
+    def student(self, id: str) -> Checkpoint:
         """The student of a run, as far as it has learnt. FramiError where there is none."""
         return checkpoints.load(self.queue.get(id).folder / "student")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from frami import banks, data
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.features import maps
 from frami.features.gallery import EXPLORE
@@ -45,7 +45,7 @@ class Atlas:
 
     folder: Path
     jobs: Jobs
-    load_teacher: Callable[[str], Teacher]
+    load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "frami-map"))
     _tasks: OrderedDict = field(default_factory=OrderedDict)
@@ -135,17 +135,17 @@ class Atlas:
             raise FramiError("no such teacher")
         return name
 
-    def _sources(self, teacher: Teacher, keys: Sequence[str]) -> list[Source]:
+    def _sources(self, teacher: Checkpoint, keys: Sequence[str]) -> list[Source]:
         """Those of the layers asked for that are ready, in the order of the map."""
         bundled = [source for source in self._bundled(teacher.card.name)[0] if source.layer.key in keys]
         return bundled + self._extras(teacher, keys)
 
-    def _extras(self, teacher: Teacher, keys: Sequence[str]) -> list[Source]:
+    def _extras(self, teacher: Checkpoint, keys: Sequence[str]) -> list[Source]:
         runs = (self._of_run(teacher, key) for key in dict.fromkeys(keys))
         real = [self._done(("real", teacher.card.name))] if REAL in keys else []
         return [source for source in (*runs, *real) if source is not None]
 
-    def _layout(self, teacher: Teacher, keys: Sequence[str]) -> tuple[list[Source], maps.Map]:
+    def _layout(self, teacher: Checkpoint, keys: Sequence[str]) -> tuple[list[Source], maps.Map]:
         """All bundled banks, and what else is shown, on one projection: hiding a bundled bank moves nothing."""
         name = teacher.card.name
         bundled, stored = self._bundled(name)
@@ -165,7 +165,7 @@ class Atlas:
         teacher = self.load_teacher(name)
         return [source.layer for source in (*self._bundled(name)[0], *self._extras(teacher, extras))]
 
-    def _table(self, teacher: Teacher, shown: Sequence[Source]) -> dict:
+    def _table(self, teacher: Checkpoint, shown: Sequence[Source]) -> dict:
         """The measures: of bundled banks as they were stored, of others as far as they were computed."""
         _, stored = self._bundled(teacher.card.name)
         measured = stored.measures if stored else {}
@@ -181,7 +181,7 @@ class Atlas:
             rows.append({"title": "real training clips", "measures": reference, "reference": True})
         return {"rows": rows, "note": self._note(teacher, measured, [row["title"] for row in rows if row.get("own")])}
 
-    def _note(self, teacher: Teacher, measured: dict, runs: list[str]) -> list[str]:
+    def _note(self, teacher: Checkpoint, measured: dict, runs: list[str]) -> list[str]:
         """Where the figures of the table come from."""
         who = {"fsdd": "speaker"}.get(teacher.card.dataset, "fold")
         words, held = [], f"{teacher.card.title}, {who} {', '.join(measured.get('folds', []))}"
@@ -205,11 +205,11 @@ class Atlas:
 
     # ------------------------------------------------------------------------------------- what comes later
 
-    def _measuring(self, teacher: Teacher, key: str) -> tuple:
+    def _measuring(self, teacher: Checkpoint, key: str) -> tuple:
         real = self._done(("real", teacher.card.name))
         return "measures", teacher.card.name, key, real is not None
 
-    def _missing(self, teacher: Teacher, keys: Sequence[str]):
+    def _missing(self, teacher: Checkpoint, keys: Sequence[str]):
         """(task, what it does, what the page says of it), the most wanted first."""
         name = teacher.card.name
         if REAL in keys and not self._finished(("real", name)) and self.has_recordings(name):
@@ -324,7 +324,7 @@ class Atlas:
         stored = maps.load(folder)
         return found, stored if stored and stored.fits([source.layer for source in found]) else None
 
-    def _of_run(self, teacher: Teacher, key: str) -> Source | None:
+    def _of_run(self, teacher: Checkpoint, key: str) -> Source | None:
         """A visitor's run, once it has ended, if this teacher was its."""
         match = _RUN.fullmatch(key)
         job = self.jobs.get(match[1]) if match else None
@@ -338,7 +338,7 @@ class Atlas:
         title = f"Your run · {recipe}, seed {bank.manifest['settings']['seed']}"
         return of_bank(bank, teacher, key, title, f"explore/{name}/{key}")
 
-    def _read_recordings(self, teacher: Teacher, report) -> Source:
+    def _read_recordings(self, teacher: Checkpoint, report) -> Source:
         found = maps.recorded(teacher, most=MOST_REAL, progress=report)
         return of_recordings(found, teacher, f"explore/{teacher.card.name}/{REAL}")
 
@@ -352,7 +352,7 @@ def _columns(source: Source) -> dict:
         "real": layer.real,
         "prefix": source.prefix,
         "labels": source.labels.tolist(),
-        "heard": layer.heard.tolist(),
+        "predicted": layer.predicted.tolist(),
         "sure": [round(p, 3) for p in source.sure.tolist()],
     }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from frami import banks, vocoder
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, invert, recipe
 from frami.paths import home
@@ -31,10 +31,10 @@ class Job:
     """One run: what was asked, and where it stands. Written by the worker, read by the page."""
 
     id: str
-    teacher: Teacher
+    teacher: Checkpoint
     settings: dict
     folder: Path
-    asked_at: float = field(default_factory=time.time)
+    requested_at: float = field(default_factory=time.time)
     done: bool = False
     stopped: bool = False
     error: str | None = None
@@ -47,9 +47,9 @@ class Job:
     _turn: Future | None = None
 
     @property
-    def unasked(self) -> bool:
+    def untargeted(self) -> bool:
         """Whether its recipe takes the classes as they come."""
-        return methods.unasked(self.settings)
+        return methods.untargeted(self.settings)
 
     def stop(self) -> None:
         """End after the present step, keeping what was made so far; at once while it still waits its turn."""
@@ -71,7 +71,7 @@ class Jobs:
     def folder(self) -> Path:
         return self._folder or home() / "studio"
 
-    def start(self, teacher: Teacher, settings: dict) -> Job:
+    def start(self, teacher: Checkpoint, settings: dict) -> Job:
         """Queue a run of ``invert`` with these settings; ``FramiError`` at once when one is out of range."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ class Jobs:
 
     def ahead(self, job: Job) -> int:
         """Runs that must end before this one begins."""
-        return sum(not other.done and other.asked_at < job.asked_at for other in list(self._jobs.values()))
+        return sum(not other.done and other.requested_at < job.requested_at for other in list(self._jobs.values()))
 
     def bank(self, id: str | None) -> banks.Bank | None:
         """What a run left on disk, also from before a restart."""
@@ -117,7 +117,7 @@ class Jobs:
             for state in states:
                 # Without what only the writer or a later run wants: it would outlive the run.
                 job.latest = replace(state, trajectory=None, memory=None)
-                for name, value in (state.losses | {"confidence": view.sureness(state.clips, job.unasked)}).items():
+                for name, value in (state.losses | {"confidence": view.sureness(state.clips, job.untargeted)}).items():
                     job.curves.setdefault(name, []).append(value)
                 if job._stop.is_set():
                     job.stopped = state.step < state.steps or state.batch < state.batches
@@ -144,7 +144,7 @@ class Jobs:
                 teacher.classes,
                 teacher.spec,
                 vocoder.get(None if voice == "frami" else voice, teacher.spec),
-                hear=banks.hearing(teacher.model),
+                predict=banks.predictor(teacher.model),
             )
         job._writer.append(state.clips, seconds=state.seconds, trajectory=state.trajectory)
         job.manifest = job._writer.manifest

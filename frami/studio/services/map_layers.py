@@ -9,7 +9,7 @@ from torch import Tensor, tensor
 
 from frami import audio, data
 from frami.banks import Bank
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.features import maps
 from frami.inversion import Clips
 from frami.studio.services import clips, methods, view
@@ -32,30 +32,30 @@ class Source:
     sound: Callable[[int, str | None], bytes]
 
 
-def belongs(bank: Bank, teacher: Teacher) -> bool:
+def belongs(bank: Bank, teacher: Checkpoint) -> bool:
     """Whether a bank was made from these weights, as far as it says."""
     settings = bank.manifest["settings"]
     same = settings.get("teacher_sha256", teacher.card.sha256) == teacher.card.sha256
     return same and settings["teacher"] == teacher.card.name and list(teacher.classes) == bank.manifest["classes"]
 
 
-def of_bank(bank: Bank, teacher: Teacher, key: str, title: str, prefix: str) -> Source:
+def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str, prefix: str) -> Source:
     """A bank on a map. Where no class could be asked for, a clip goes by the one that is heard."""
-    unasked = methods.unasked(bank.manifest["settings"])
+    untargeted = methods.untargeted(bank.manifest["settings"])
     origin = methods.origin(bank.manifest["settings"])
 
     def show(i: int) -> dict:
-        return view.clips(bank.clips([i]), prefix, teacher.classes, bank.spec, origin, i, unasked)[0]
+        return view.clips(bank.clips([i]), prefix, teacher.classes, bank.spec, origin, i, untargeted)[0]
 
     def sound(i: int, voice: str | None) -> bytes:
         return clips.sound(bank, i, voice)
 
     layer = maps.of_bank(key, title, bank)
-    sure = bank.logits.softmax(1).amax(1) if unasked else bank.confidence
-    return Source(layer, prefix, bank.heard if unasked else bank.asked, sure, show, sound)
+    sure = bank.logits.softmax(1).amax(1) if untargeted else bank.confidence
+    return Source(layer, prefix, bank.predicted if untargeted else bank.target, sure, show, sound)
 
 
-def of_recordings(found: maps.Recorded, teacher: Teacher, prefix: str) -> Source:
+def of_recordings(found: maps.Recorded, teacher: Checkpoint, prefix: str) -> Source:
     """Real clips on a map; they sound as they were recorded."""
     layer, clips = found.layer, found.clips
 
@@ -63,7 +63,7 @@ def of_recordings(found: maps.Recorded, teacher: Teacher, prefix: str) -> Source
         mel = clips.clip(found.rows[i])[None, None]
         one = slice(i, i + 1)
         made = Clips(
-            mel, tensor([mel.shape[-1]]), layer.asked[one], layer.heard[one], layer.confidence[one],
+            mel, tensor([mel.shape[-1]]), layer.target[one], layer.predicted[one], layer.confidence[one],
             found.logits[one], layer.pooled[one],
         )  # fmt: skip
         who = "speaker" if teacher.card.dataset in ("fsdd", "audiomnist") else "fold"
@@ -76,4 +76,4 @@ def of_recordings(found: maps.Recorded, teacher: Teacher, prefix: str) -> Source
         soundfile.write(out, audio.to_int16(samples), rate, format="WAV", subtype="PCM_16")
         return out.getvalue()
 
-    return Source(layer, prefix, layer.asked, layer.confidence, show, sound)
+    return Source(layer, prefix, layer.target, layer.confidence, show, sound)

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.inversion import RECIPES, durations
 from frami.inversion.recipes import Recipe
 
@@ -69,22 +69,22 @@ def about(recipe: Recipe) -> str:
     ]
     if companion(recipe):
         said.append("A small student learns along, which is slow on a CPU.")
-    if not asks(recipe):
+    if not targeted(recipe):
         said.append("It cannot be asked for classes.")
     if recipe.warmup:
         said.append(f"Makes {recipe.warmup} batches to learn from before the first that is kept.")
     return f'<p class="frami-about">{escape(" ".join(said))} <span>{escape(recipe.source)}</span></p>'
 
 
-def asks(recipe: Recipe) -> bool:
+def targeted(recipe: Recipe) -> bool:
     """Whether clips of a class can be asked for."""
-    return recipe.labels == "asked"
+    return recipe.labels == "target"
 
 
-def unasked(settings: dict) -> bool:
+def untargeted(settings: dict) -> bool:
     """Whether a run's settings name a recipe that nobody can ask for classes."""
     recipe = RECIPES.get(settings["recipe"])
-    return recipe is not None and not asks(recipe)
+    return recipe is not None and not targeted(recipe)
 
 
 def companion(recipe: Recipe) -> bool:
@@ -103,7 +103,7 @@ def weights(recipe: Recipe) -> dict[str, float]:
     return offered if companion(recipe) else offered | {"adversarial": 0.0}
 
 
-def seconds(teacher: Teacher, recipe: Recipe) -> tuple[float, float]:
+def seconds(teacher: Checkpoint, recipe: Recipe) -> tuple[float, float]:
     """Shortest and longest clip that the page starts with."""
     low, high = (min(max(round(s, 1), SHORTEST), LONGEST) for s in durations(teacher, recipe, None))
     return low, high

@@ -43,13 +43,13 @@ def clips(
     spec: MelSpec,
     origin: str,
     first: int = 0,
-    unasked: bool = False,
+    untargeted: bool = False,
 ) -> list[dict]:
     """One dict a clip: id, classes asked for and heard, confidence, picture, the teacher's five likeliest classes.
 
-    ``unasked`` : no class could be asked for, so a clip goes by the name of the one that is heard.
+    ``untargeted`` : no class could be asked for, so a clip goes by the name of the one that is heard.
     """
-    made = as_heard(made) if unasked else made
+    made = as_predicted(made) if untargeted else made
     shares = made.logits.softmax(1)
     rows = []
     for i in range(len(made)):
@@ -58,8 +58,8 @@ def clips(
         rows.append(
             {
                 "id": f"{prefix}/{first + i}",
-                "asked": name(classes[int(made.asked[i])]),
-                "heard": name(classes[int(made.heard[i])]),
+                "target": name(classes[int(made.target[i])]),
+                "predicted": name(classes[int(made.predicted[i])]),
                 "confidence": round(float(made.confidence[i]), 3),
                 "frames": length,
                 "mel": picture(made.mels[i, 0, :, :length], spec),
@@ -68,20 +68,20 @@ def clips(
                     for k, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
                 ],
                 "origin": origin,
-                "unasked": unasked,
+                "untargeted": untargeted,
             }
         )
     return rows
 
 
-def as_heard(made: Clips) -> Clips:
+def as_predicted(made: Clips) -> Clips:
     """Clips as if the classes heard in them had been asked for."""
-    return replace(made, asked=made.heard, confidence=made.logits.softmax(1).amax(1))
+    return replace(made, target=made.predicted, confidence=made.logits.softmax(1).amax(1))
 
 
-def sureness(made: Clips, unasked: bool) -> float:
+def sureness(made: Clips, untargeted: bool) -> float:
     """How sure the teacher is on average, of the class asked for or of whichever it hears."""
-    return float((as_heard(made) if unasked else made).confidence.mean())
+    return float((as_predicted(made) if untargeted else made).confidence.mean())
 
 
 def name(label: str) -> str:

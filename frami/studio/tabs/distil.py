@@ -6,9 +6,9 @@ from itertools import product
 
 import gradio as gr
 
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.distill import OBJECTIVES, STUDENTS, Settings
-from frami.distill.run import Asked
+from frami.distill.run import RunSettings
 from frami.errors import FramiError
 from frami.inversion import RECIPES
 from frami.studio.services import distillations as boards
@@ -37,7 +37,7 @@ _QUEUE = (
 )
 
 
-def tab(board: Board, teacher: Teacher) -> dict:
+def tab(board: Board, teacher: Checkpoint) -> dict:
     """Build the tab; returns its components by name."""
     gr.Markdown(_INTRO, elem_id="distil-intro")
     sizes = gr.CheckboxGroup(
@@ -95,7 +95,7 @@ def connect(parts: dict, board: Board, teacher: gr.Radio) -> None:
         try:
             made = [
                 board.queue.add(one.name, one.to_dict())
-                for one in asked(name, sizes, objectives, recipes, budget, seed)
+                for one in requests(name, sizes, objectives, recipes, budget, seed)
             ]
         except FramiError as error:
             raise gr.Error(str(error), duration=None, print_exception=False) from error
@@ -106,7 +106,7 @@ def connect(parts: dict, board: Board, teacher: gr.Radio) -> None:
     )
 
 
-def asked(name: str, sizes, objectives, recipes, budget, seed) -> list[Asked]:
+def requests(name: str, sizes, objectives, recipes, budget, seed) -> list[RunSettings]:
     """Each run that was ticked. FramiError for what cannot be."""
     groups = (
         (sizes, STUDENTS, "student"),
@@ -123,14 +123,16 @@ def asked(name: str, sizes, objectives, recipes, budget, seed) -> list[Asked]:
         if not isinstance(value, int | float) or value != int(value) or not least <= value <= most:
             raise FramiError(f"{what} is a whole number from {least} to {most}")
     return [
-        Asked(name, Settings(student=size, objective=objective, recipe=recipe, budget=float(budget), seed=int(seed)))
+        RunSettings(
+            name, Settings(student=size, objective=objective, recipe=recipe, budget=float(budget), seed=int(seed))
+        )
         for size, objective, recipe in product(
             *([one for one in known if one in chosen] for chosen, known, _ in groups)
         )
     ]
 
 
-def renewed(board: Board, teacher: Teacher) -> tuple:
+def renewed(board: Board, teacher: Checkpoint) -> tuple:
     """Updates of ``sizes`` and ``show`` for another teacher."""
     return gr.update(choices=boards.students(teacher)), {"teacher": teacher.card.name}
 

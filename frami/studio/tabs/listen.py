@@ -27,9 +27,9 @@ def gallery_view(folder: Path) -> dict:
     except FramiError:
         return {"groups": [], "message": "No gallery for this teacher yet. Make one with: frami gallery"}
     settings = bank.manifest["settings"]
-    classes = tuple(dict.fromkeys(entry["asked_name"] for entry in bank.manifest["clips"]))
+    classes = tuple(dict.fromkeys(entry["target_name"] for entry in bank.manifest["clips"]))
     rows = view.clips(bank.clips(), f"gallery/{folder.name}", classes, bank.spec, methods.origin(settings))
-    groups = [{"title": view.name(c), "clips": [r for r in rows if r["asked"] == view.name(c)]} for c in classes]
+    groups = [{"title": view.name(c), "clips": [r for r in rows if r["target"] == view.name(c)]} for c in classes]
     return {"groups": groups, "axis": view.axis(bank.spec)}
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import gradio as gr
 
-from frami.checkpoints import Teacher
+from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion import RECIPES, TERMS, Clips, Recipe
 from frami.inversion import recipe as named
@@ -35,7 +35,7 @@ def live_view(job: Job) -> dict:
         "share": 0.0,
         "teacher": job.teacher.card.title,
         "recipe": methods.title(settings["recipe"]),
-        "unasked": job.unasked,
+        "untargeted": job.untargeted,
     }
     if state is None:
         return value | {"state": value["state"] if job.done else "waiting"}
@@ -66,10 +66,10 @@ def finished_view(job: Job) -> list[dict]:
 
 def _rows(job: Job, made: Clips, origin: str, first: int = 0) -> list[dict]:
     teacher = job.teacher
-    return view.clips(made, f"run/{job.id}", teacher.classes, teacher.spec, origin, first, job.unasked)
+    return view.clips(made, f"run/{job.id}", teacher.classes, teacher.spec, origin, first, job.untargeted)
 
 
-def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choice: gr.Radio, known) -> dict:
+def tab(teacher: Checkpoint, jobs: Jobs, reader: Reader, load_teacher, teacher_choice: gr.Radio, known) -> dict:
     """Build the tab.
 
     ``known`` is the browser's memory of its last run. Returns the function, with its outputs, that shows the remembered
@@ -152,7 +152,7 @@ def tab(teacher: Teacher, jobs: Jobs, reader: Reader, load_teacher, teacher_choi
                 "samples": _whole(samples, 1, 64, "clips"),
                 "steps": _whole(steps, 1, methods.MOST_STEPS, "steps"),
                 "seconds": _span(shortest, longest),
-                "classes": _chosen(classes if methods.asks(recipe) else [], teacher),
+                "classes": _chosen(classes if methods.targeted(recipe) else [], teacher),
                 "batch": BATCH,
                 "seed": _whole(seed, 0, 2**31, "the seed"),
                 "vocoder": _voice(voice),
@@ -245,14 +245,14 @@ def _zip(job: Job) -> str | None:
         return None
 
 
-def _class_choices(teacher: Teacher, recipe: Recipe) -> dict:
+def _class_choices(teacher: Checkpoint, recipe: Recipe) -> dict:
     """What the classes' control offers."""
-    asks = methods.asks(recipe)
+    targeted = methods.targeted(recipe)
     return {
         "choices": [(view.name(label), i) for i, label in enumerate(teacher.classes)],
         "value": [],
-        "interactive": asks,
-        "info": "none chosen: all in turn" if asks else "cannot be chosen with this recipe",
+        "interactive": targeted,
+        "info": "none chosen: all in turn" if targeted else "cannot be chosen with this recipe",
     }
 
 
@@ -264,7 +264,7 @@ def _hint(term: str, recipe: Recipe) -> str:
     return TERMS[term] + ("" if _usable(term, recipe) else _NO_STUDENT)
 
 
-def _chosen(classes, teacher: Teacher) -> list[int]:
+def _chosen(classes, teacher: Checkpoint) -> list[int]:
     chosen = [int(c) for c in classes or []]
     if any(not 0 <= c < len(teacher.classes) for c in chosen):
         raise FramiError("these classes belong to another teacher; choose again")

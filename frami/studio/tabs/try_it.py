@@ -10,7 +10,7 @@ import gradio as gr
 import torch
 
 from frami import audio_input, banks, checkpoints, example_sounds
-from frami.checkpoints import Card, Teacher
+from frami.checkpoints import Card, Checkpoint
 from frami.errors import FramiError
 from frami.studio.services import distillations as boards
 from frami.studio.services import view
@@ -30,7 +30,7 @@ class Panel:
     """What can be asked, and the answers as the page draws them. ``gallery`` : folder of the made clips."""
 
     board: Board
-    load_teacher: Callable[[str], Teacher]
+    load_teacher: Callable[[str], Checkpoint]
     gallery: Path
     _students: Callable = field(init=False, repr=False)
 
@@ -74,7 +74,7 @@ class Panel:
             return []
         first = {}
         for i, clip in enumerate(clips):
-            first.setdefault(clip["asked_name"], i)
+            first.setdefault(clip["target_name"], i)
         return [(i, label) for label, i in first.items()]
 
     def sample(self, id: str) -> tuple[Path, str, str]:
@@ -102,7 +102,7 @@ class Panel:
         teacher = self.load_teacher(name)
         try:
             sound = audio_input.read(path, teacher.spec)
-        except audio_input.Unheard as error:
+        except audio_input.SoundError as error:
             return {"state": "refused", "message": str(error)}
         mel = teacher.spec(sound.samples)
         known = label in teacher.classes
@@ -127,7 +127,7 @@ class Panel:
         }
 
     @staticmethod
-    def _answer(network: Teacher, mel: torch.Tensor, title: str, small: str, colour: int | None) -> dict:
+    def _answer(network: Checkpoint, mel: torch.Tensor, title: str, small: str, colour: int | None) -> dict:
         answer = audio_input.answer(network, mel)
         best = answer.shares.topk(min(_TOP, len(network.classes)))
         return {
@@ -142,7 +142,7 @@ class Panel:
             ],
         }
 
-    def _load(self, key: str, stamp: str) -> Teacher:
+    def _load(self, key: str, stamp: str) -> Checkpoint:
         kind, _, id = key.partition(":")
         student = self.board.student(id) if kind == "run" else checkpoints.load(id)
         device = next(self.load_teacher(student.card.teacher or self.board.teachers[0]).model.parameters()).device

@@ -1,0 +1,55 @@
+"""Files: written whole or not at all, and JSON whose keys had other names in earlier versions."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: What keys of JSON files were called before, and what they are called now.
+FORMER_KEYS = {
+    "asked": "target",
+    "asked_name": "target_name",
+    "heard": "predicted",
+    "heard_name": "predicted_name",
+    "as_asked": "target_accuracy",
+}
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; it takes its place when the block ends, and is removed when that fails.
+
+    The folder is made where it is missing. OSError when the disk refuses.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write(path: str | Path, content: bytes | str) -> None:
+    """Write a file (text as UTF-8) so that it is there as a whole or not at all. OSError when the disk refuses."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: str | Path, value, indent: int | None = 1) -> None:
+    """``write`` a value as JSON."""
+    write(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path):
+    """Value of a JSON file, its keys under their present names. OSError or ValueError where there is none."""
+    return json.loads(Path(path).read_text(encoding="utf-8"), object_hook=_renamed)
+
+
+def _renamed(value: dict) -> dict:
+    return {FORMER_KEYS.get(key, key): item for key, item in value.items()}
