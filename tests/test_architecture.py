@@ -1,8 +1,12 @@
 """Imports flow one way, heavy libraries come when they are needed, and files stay short."""
 
 import ast
+import os
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -13,79 +17,71 @@ PACKAGE = ROOT / "frami"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 BELOW_STUDIO = [path for path in FILES if "studio" not in path.relative_to(PACKAGE).parts]
 
-#: What these modules may import of frami, at most; where a module does not exist (yet), nothing is asked.
-MAY_IMPORT = {
-    "errors": set(),
-    "files": set(),
-    "paths": set(),
-    "data.catalogue": set(),
-    "device": {"errors"},
-    "audio": {"errors"},
-    "models": {"errors", "audio"},
-    "data.download": {"errors", "paths", "data.catalogue"},
-    "data.recordings": {"errors", "paths", "data.catalogue", "audio"},
-    "checkpoints": {"errors", "paths", "audio", "models"},
-    "train": {"errors", "device", "audio", "data", "models"},
-    "vocoder": {"audio", "vocoder.base", "vocoder.griffin_lim", "vocoder.neural", "vocoder.plugins"},
-    "vocoder.plugins": {"audio", "vocoder.base", "vocoder.griffin_lim"},
-    "vocoder.base": {"errors", "audio"},
-    "vocoder.griffin_lim": {"audio", "vocoder.base"},
-    "vocoder.network": {"audio"},
-    "vocoder.neural": {"paths", "audio", "vocoder.base", "vocoder.network"},
-    "vocoder.losses": {"audio"},
-    "vocoder.discriminators": set(),
-    "bench.vocoder": {
-        "audio",
-        "banks",
-        "checkpoints",
-        "data",
-        "vocoder",
-        "vocoder.neural",
-        "vocoder.losses",
-        "vocoder.recordings",
-    },
-    "distill.objectives": {"models"},
-    "distill.augment": {"audio", "models", "inversion.augment"},
-    "distill.student": {"errors", "checkpoints", "models", "distill.objectives"},
-    "audio_input": {"errors", "audio", "checkpoints"},
-    "runs.child": set(),
-    "inversion.bn_statistics": {"models"},
-    "inversion.losses": {"inversion.bn_statistics"},
-    "inversion.augment": {"models"},
-    "inversion.feature_bank": set(),
-    "inversion.recipes": {"inversion.augment", "errors"},
-    "inversion.clips": set(),
-    "inversion.generator": {"audio"},
-    "adapter": {"errors", "audio", "models", "checkpoints"},
-    "features.maps": {
-        "files",
-        "errors",
-        "paths",
-        "audio",
-        "features.diversity",
-        "banks",
-        "checkpoints",
-        "data",
-        "inversion",
-        "features.embeddings",
-    },
-    "features.diversity": {"errors"},
-    "runs.store": {"errors", "paths"},
-    "evaluation": {"checkpoints", "data", "device", "models", "features.embeddings"},
-    "export": {"errors", "paths", "audio", "checkpoints"},
-}
-
 #: Libraries that take seconds to import or belong to the interface or the tests.
 HEAVY = ("gradio", "librosa", "umap", "matplotlib")
 
+#: For each contract of pyproject.toml a file of frami and a line in it that breaks the contract.
+VIOLATIONS = {
+    "Imports flow one way": ("audio.py", "from frami import checkpoints"),
+    "Parts of a package have no circle": ("data/catalogue.py", "from . import recordings"),
+    "Inversion needs no recordings": ("inversion/generator.py", "from ..data import load"),
+    "Mathematics needs neither files nor devices": ("inversion/losses.py", "from frami import device"),
+    "Only the pages of the studio know Gradio": ("cli/teachers.py", "import gradio as gr"),
+    "Services of the studio know no page": ("studio/services/view.py", "from frami.studio.components import theme"),
+    "Reading a file runs no code": ("files.py", "from pickle import loads"),
+}
 
-def module(path: Path) -> str:
-    """Dotted name below ``frami``; the package itself is ``""``."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+def fresh_python(code: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
+    """Code run by a Python of its own, in a folder whose packages come first."""
+    environment = os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "200"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
-MODULES = {module(path): path for path in FILES}
+def check_contracts(folder: Path) -> tuple[str, dict[str, str]]:
+    """What import-linter reports, and KEPT or BROKEN for each contract of the pyproject.toml in this folder."""
+    done = fresh_python("from importlinter.cli import lint_imports; lint_imports(no_cache=True, no_logo=True)", folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, dict(re.findall(r"^(.+) (KEPT|BROKEN)\b", done.stdout, re.M))
+
+
+def test_the_contracts_of_imports_are_kept():
+    report, contracts = check_contracts(ROOT)
+    assert contracts == dict.fromkeys(VIOLATIONS, "KEPT"), report
+
+
+def test_each_contract_sees_a_violation(tmp_path):
+    """A contract that sees no import would be kept for ever; one within a function counts as well."""
+    shutil.copytree(PACKAGE, tmp_path / "frami", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for file, line in VIOLATIONS.values():
+        with (tmp_path / "frami" / file).open("a", encoding="utf-8") as source:
+            source.write(f"\n\ndef seeded():\n    {line}\n")
+    report, contracts = check_contracts(tmp_path)
+    assert contracts == dict.fromkeys(VIOLATIONS, "BROKEN"), report
+
+
+def test_each_contract_has_a_violation_to_see():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert [contract["name"] for contract in contracts] == list(VIOLATIONS)
+
+
+@pytest.mark.parametrize("name", ["cli", "data,train,teachers,features.embeddings,checkpoints,vocoder,inversion"])
+def test_heavy_libraries_come_when_they_are_needed(name):
+    names = ", ".join(f"frami.{part}" for part in name.split(","))
+    done = fresh_python(f"import {names}, sys; print(*[m for m in {HEAVY!r} if m in sys.modules])")
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_importing_the_package_does_nothing():
+    """Importing every part below the studio makes no folder, prints nothing and loads no interface."""
+    paths = [path.relative_to(ROOT).with_suffix("") for path in BELOW_STUDIO if path.stem != "__main__"]
+    names = [".".join(path.parts).removesuffix(".__init__") for path in paths]
+    done = fresh_python(
+        f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\nprint('gradio' in sys.modules)"
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
 
 
 @cache
@@ -95,108 +91,27 @@ def tree(path: Path) -> ast.Module:
 
 @cache
 def imported(path: Path) -> frozenset[str]:
-    """Dotted names that a file imports, anywhere in it (``from a import b`` is ``a.b``)."""
+    """Names that a file imports, anywhere in it (``from a import b`` is ``a.b``); relative ones begin with a dot."""
     names = set()
-    here = path.relative_to(ROOT).parent.parts
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(here[: len(here) + 1 - node.level]) if node.level else ""
-            base = ".".join(part for part in (base, node.module) if part)
-            names |= {f"{base}.{alias.name}" for alias in node.names}
+            names |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
     return frozenset(names)
 
 
-def imports(path: Path, name: str) -> bool:
-    """Whether a file imports this module or something of it."""
-    return any(f"{other}.".startswith(f"{name}.") for other in imported(path))
-
-
-def siblings(path: Path) -> set[str]:
-    """Modules of frami that a file imports: of each name the longest part that is a module."""
-    found = set()
-    for name in imported(path):
-        parts = name.split(".")
-        if parts[0] == "frami":
-            ends = (".".join(parts[1:end]) for end in range(len(parts), 1, -1))
-            found |= {next((end for end in ends if end in MODULES), "")}
-    return found - {""}
-
-
-def test_the_parser_sees_imports(tmp_path):
-    """A test that sees no import would pass for ever."""
-    assert {"errors"} == siblings(MODULES["audio"])
-    assert {"audio", "data.catalogue", "errors", "paths"} == siblings(MODULES["data.recordings"])
-    assert imports(MODULES["models"], "torch") and not imports(MODULES["models"], "tor")
-    assert imports(MODULES["models"], "torch.utils.flop_counter"), "imports within functions count"
-
-
-@pytest.mark.parametrize("name", [name for name in MAY_IMPORT if name in MODULES])
-def test_a_part_imports_only_what_it_needs(name):
-    assert siblings(MODULES[name]) <= MAY_IMPORT[name]
-
-
-def test_imports_have_no_circle():
-    open_, done = [], set()
-
-    def visit(name: str) -> None:
-        assert name not in open_, " -> ".join([*open_[open_.index(name) :], name])
-        if name not in done:
-            open_.append(name)
-            for other in sorted(siblings(MODULES[name])):
-                visit(other)
-            done.add(open_.pop())
-
-    for name in MODULES:
-        visit(name)
-
-
-def test_only_the_studio_imports_gradio():
-    for path in BELOW_STUDIO:
-        assert not imports(path, "gradio"), path
-        assert not imports(path, "frami.studio"), path
-
-
 def test_the_studio_does_no_mathematics():
+    """Of another library import-linter sees the name only, not which part of it comes."""
     for path in set(FILES) - set(BELOW_STUDIO):
-        assert not imports(path, "torch.nn") and not imports(path, "torch.optim"), path
+        assert not any(name.startswith(("torch.nn", "torch.optim")) for name in imported(path)), path
 
 
-def fresh_python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-@pytest.mark.parametrize("name", ["cli", "data,train,teachers,features.embeddings,checkpoints,vocoder,inversion"])
-def test_heavy_libraries_come_when_they_are_needed(name):
-    names = ", ".join(f"frami.{part}" for part in name.split(","))
-    assert fresh_python(f"import {names}, sys; print(*[m for m in {HEAVY!r} if m in sys.modules])") == ""
-
-
-def test_importing_the_package_does_nothing():
-    """Importing every part below the studio makes no folder, prints nothing and loads no interface."""
-    names = [f"frami.{name}" for name in MODULES if name and "studio" not in name and name != "__main__"]
-    code = (
-        f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\nprint('gradio' in sys.modules)"
-    )
-    assert fresh_python(code) == "False"
-
-
-def calls(path: Path):
-    """(dotted name of the function, call) of each call in a file."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
-
-
-def test_reading_a_file_runs_no_code():
-    """``torch.load`` takes weights only; nothing else that unpickles or evaluates is used."""
+def test_weights_are_read_without_running_code():
+    """``torch.load`` takes weights only; nothing else that unpickles or evaluates is called."""
     for path in FILES:
-        assert not any(imports(path, name) for name in ("pickle", "dill", "cloudpickle", "joblib", "shelve")), path
-        for name, call in calls(path):
-            given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        for call in (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)):
+            name, given = ast.unparse(call.func), {word.arg: ast.unparse(word.value) for word in call.keywords}
             if name == "torch.load":
                 assert given.get("weights_only") == "True", f"{path}:{call.lineno}"
             assert given.get("allow_pickle", "False") == "False", f"{path}:{call.lineno}"
