@@ -5,10 +5,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +20,9 @@ from frami.device import RecordedStep, fast_bf16
 from frami.errors import FramiError
 from frami.features import diversity
 from frami.inversion import Clips, Recipe, invert
-from frami.inversion import bn_statistics as inner
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.loop import begin_batch, draw
-from frami.inversion.step import new_work
+from frami.inversion.step import ALL, Speedups, new_work
 
 # ------------------------------------------------------------------------------------------------- speed
 
@@ -171,12 +169,12 @@ def speed(
     return rows, ceilings
 
 
-def _stepper(teacher: Checkpoint, recipe: Recipe, clips: int, frames: int, order: bool = True) -> Callable[[], None]:
+def _stepper(
+    teacher: Checkpoint, recipe: Recipe, clips: int, frames: int, speedups: Speedups = ALL
+) -> Callable[[], None]:
     """One step of this recipe on a batch, the feature bank full."""
     weights = {name: value for name, value in recipe.weights.items() if name != "adversarial" or recipe.student_steps}
-    work = new_work(teacher, recipe, weights, None, clips, frames, False, 0)
-    if not order:
-        work.model.to(memory_format=torch.contiguous_format)
+    work = new_work(teacher, recipe, weights, None, clips, frames, False, 0, speedups)
     rng = torch.Generator().manual_seed(0)
     target = torch.arange(clips) % len(teacher.classes)
     begin_batch(work, target, 0.0, 0, rng)
@@ -194,7 +192,7 @@ def _stepper(teacher: Checkpoint, recipe: Recipe, clips: int, frames: int, order
     return step
 
 
-#: What the ladder takes away, in this order, and what is left instead.
+#: What the ladder takes away, in the order of ``Speedups``, and what is left instead.
 LADDER = {
     "precision": "float32 instead of bfloat16",
     "order": "channels in planes instead of channels last",
@@ -215,9 +213,8 @@ def ladder(
     times: dict[tuple, list[float]] = {row: [] for row in rows}
     for turn in range(rounds):
         for done, row in enumerate(rows):
-            with _without(row):
-                step = _stepper(teacher, recipe, clips, frames, order="order" not in row)
-                times[row] += _timed(step, device)
+            speedups = Speedups(*(name not in row for name in LADDER))
+            times[row] += _timed(_stepper(teacher, recipe, clips, frames, speedups), device)
             if report:
                 report(turn * len(rows) + done + 1, rounds * len(rows))
     best = min(times[()])
@@ -229,29 +226,6 @@ def ladder(
         }
         for row in rows
     ]
-
-
-@contextmanager
-def _without(row: tuple[str, ...]) -> Iterator[None]:
-    with ExitStack() as stack:
-        if "precision" in row:
-            stack.enter_context(patch.dict(os.environ, FRAMI_PRECISION="float32"))
-        if "norms" in row:
-            stack.enter_context(patch.object(inner, "_Site", _Plain))
-        yield
-
-
-class _Plain:
-    """What ``statistics._Site`` computes, as autograd would have it."""
-
-    @staticmethod
-    def apply(x, mask, add, norm, relu, plain):
-        seen = x if mask is None else x * mask
-        y = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
-        y = y if add is None else y + add
-        y = F.relu(y) if relu else y
-        y = y if mask is None else y * mask
-        return y, seen.sum((2, 3), dtype=torch.float32), seen[:plain].float().square().sum((2, 3))
 
 
 def _operations(step: Callable[[], None]) -> int:

@@ -47,15 +47,19 @@ def norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 
 @contextmanager
-def recorded(model: nn.Module, plain: int | None = None, clips: int | None = None) -> Iterator[Recording]:
+def recorded(
+    model: nn.Module, plain: int | None = None, clips: int | None = None, *, fused: bool = True
+) -> Iterator[Recording]:
     """Record the inputs of every batch norm of ``model`` that keeps statistics, within the context only.
 
     Batch statistics are taken over the first ``plain`` clips (default: all); only valid frames count where a mask is
-    given. ``clips`` : how many clips the model gets, for one that hands a norm each frame as a row of its own. The
-    model is frozen and in evaluation mode: its batch norms get no gradients.
+    given. ``clips`` : how many clips the model gets, for one that hands a norm each frame as a row of its own.
+    ``fused`` : a batch norm, its statistics and what follows it are one autograd function (``_Site``) or, where False,
+    plain operations of the same result. The model is frozen and in evaluation mode: its batch norms get no gradients.
     """
     recording = Recording()
     masks: dict[tuple, tuple[Tensor, Tensor]] = {}
+    site = _Site.apply if fused else _plain_site
 
     def note(norm: nn.Module, sums: Tensor, squares: Tensor, mask: Tensor | None, rows: int, frames: int) -> None:
         count = (
@@ -70,7 +74,7 @@ def recorded(model: nn.Module, plain: int | None = None, clips: int | None = Non
 
     def tap(norm: MaskedBatchNorm2d, x: Tensor, mask: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
         wide = _widened(masks, mask, x)
-        y, sums, squares = _Site.apply(x, wide, add, norm, relu, plain)
+        y, sums, squares = site(x, wide, add, norm, relu, plain)
         note(norm, sums, squares, mask, x.shape[2], x.shape[3])
         return y
 
@@ -181,3 +185,13 @@ class _Site(torch.autograd.Function):
         plain = len(grad_squares)
         dx[:plain] += seen[:plain] * (2 * grad_squares).to(seen.dtype)[:, :, None, None]
         return dx, None, grad if ctx.added else None, None, None, None
+
+
+def _plain_site(x, mask, add, norm, relu, plain):
+    """What ``_Site`` computes, in operations that autograd differentiates one by one."""
+    seen = x if mask is None else x * mask
+    y = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+    y = y if add is None else y + add
+    y = F.relu(y) if relu else y
+    y = y if mask is None else y * mask
+    return y, seen.sum((2, 3), dtype=torch.float32), seen[:plain].float().square().sum((2, 3))

@@ -62,12 +62,29 @@ def private(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
-def quick(model: nn.Module, spec: MelSpec, frames: int) -> nn.Module:
+@dataclass(frozen=True)
+class Speedups:
+    """What makes a step fast; each is there to be left out where its worth is measured.
+
+    ``bf16`` : bfloat16 where the device has it; ``channels_last`` : order of the teacher's convolutions; ``fused`` :
+    batch norms as one autograd function (see ``recorded``).
+    """
+
+    bf16: bool = True
+    channels_last: bool = True
+    fused: bool = True
+
+
+ALL = Speedups()
+
+
+def quick(model: nn.Module, spec: MelSpec, frames: int, speedups: Speedups = ALL) -> nn.Module:
     """A frozen copy for the steps, convolutions in the device's fast precision and order (channels-last: twice as fast
     on a CPU for few channels) as far as the model takes them: a foreign one may ask for its own order (``view``) or
     precision (``float()`` without autocast)."""
     mels = _noise(spec, frames, next(model.parameters()).device)
-    fast, ordered = fast_bf16(mels.device), mels.device.type != "mps"
+    fast = speedups.bf16 and fast_bf16(mels.device)
+    ordered = speedups.channels_last and mels.device.type != "mps"
     for order, precision in dict.fromkeys([(ordered, fast), (ordered, False), (False, fast), (False, False)]):
         made = private(model)
         if order:
@@ -76,16 +93,16 @@ def quick(model: nn.Module, spec: MelSpec, frames: int) -> nn.Module:
             for module in made.modules():
                 if isinstance(module, nn.Conv1d | nn.Conv2d):
                     module.to(torch.bfloat16)
-        if _runs(made, mels):
+        if _runs(made, mels, fast):
             return made
     return _FullPrecision(private(model))
 
 
-def _runs(model: nn.Module, mels: Tensor) -> bool:
+def _runs(model: nn.Module, mels: Tensor, fast: bool) -> bool:
     """Whether a step gets through a model, there and back, with numbers at the end."""
     mels = mels.clone().requires_grad_()
     try:
-        with torch.enable_grad(), autocast(mels.device):
+        with torch.enable_grad(), autocast(mels.device, fast):
             model(mels).logits.float().sum().backward()
     except (RuntimeError, TypeError):
         return False
@@ -144,6 +161,7 @@ class Work:
     last: dict[str, Tensor] = field(default_factory=dict)
     step: RecordedStep | None = None
     teach: RecordedStep | None = None
+    speedups: Speedups = ALL
 
     @property
     def device(self) -> torch.device:
@@ -176,7 +194,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def new_work(
     teacher: Checkpoint, recipe: Recipe, weights: dict[str, float], student: nn.Module | None, clips: int,
-    frames: int, ragged: bool, seed: int,
+    frames: int, ragged: bool, seed: int, speedups: Speedups = ALL,
 ) -> Work:  # fmt: skip
     """Everything that batches of this size need."""
     device = next(teacher.model.parameters()).device
@@ -191,8 +209,9 @@ def new_work(
     features = {"means": means, "pooled": parts.pooled, "both": means + parts.pooled}[recipe.feature] or parts.pooled
     rows = NEGATIVES if device.type == "cuda" else 0
     work = Work(
-        recipe=recipe, weights=weights, teacher=teacher, exact=exact, model=quick(exact, teacher.spec, frames),
-        anatomy=parts, frames=frames, ragged=ragged, generator=generator, latents=latents,
+        recipe=recipe, weights=weights, teacher=teacher, exact=exact, speedups=speedups,
+        model=quick(exact, teacher.spec, frames, speedups), anatomy=parts, frames=frames, ragged=ragged,
+        generator=generator, latents=latents,
         labels=torch.zeros(clips, dtype=torch.long, device=device),
         lengths=torch.full((clips,), frames, device=device),
         numbers=torch.zeros(clips, NUMBERS, device=device),
@@ -256,8 +275,9 @@ def _step(work: Work) -> None:
     """Compute all terms, and improve what learns by one step."""
     recipe, weights, count = work.recipe, work.weights, len(work.labels)
     device, spec = work.device, work.teacher.spec
+    fast, fused = work.speedups.bf16, work.speedups.fused
     contrast = bool(weights.get("contrast"))
-    with autocast(device):
+    with autocast(device, fast):
         x = work.generator(work.latents, work.frames)
     if work.ragged:
         inside = torch.arange(work.frames, device=device) < work.lengths[:, None]
@@ -271,8 +291,8 @@ def _step(work: Work) -> None:
         if not work.ragged and isinstance(recipe.views, ImageViewConfig):
             lengths = None
     wanted = contrast or weights.get("batch_norm")
-    watched = recorded(work.model, count, len(inputs)) if wanted else nullcontext(Recording())
-    with watched as seen, autocast(device):
+    watched = recorded(work.model, count, len(inputs), fused=fused) if wanted else nullcontext(Recording())
+    with watched as seen, autocast(device, fast):
         out = work.model(inputs, lengths)
     logits, pooled = out.logits[:count], out.pooled[:count]
     terms: dict[str, Tensor] = {}
@@ -284,7 +304,7 @@ def _step(work: Work) -> None:
     if contrast:
         terms["contrast"] = _contrast(work, seen, out, count)
     if weights.get("adversarial") and work.student is not None:
-        with _evaluating(work.student), autocast(device):
+        with _evaluating(work.student), autocast(device, fast):
             answer = work.student(x, work.lengths if work.ragged else None).logits
         terms["adversarial"] = losses.adversarial_loss(logits, answer, recipe.divergence)
     if weights.get("balance"):
@@ -363,7 +383,7 @@ def _teach(work: Work) -> None:
     """One training step of the companion student on what the generator makes now."""
     device = work.device
     work.student.train()
-    with torch.no_grad(), autocast(device):
+    with torch.no_grad(), autocast(device, work.speedups.bf16):
         x = work.generator(work.latents, work.frames)
         target = work.model(x, work.lengths if work.ragged else None).logits
     answer = work.student(x, work.lengths if work.ragged else None).logits

@@ -98,7 +98,8 @@ def test_only_what_is_used_reaches_the_input(relu):
         torch.testing.assert_close(given.grad, exact.grad, rtol=1e-3, atol=1e-4)
 
 
-def test_a_recorded_model_answers_as_ever(teacher):
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_recorded_model_answers_as_ever(teacher, fused):
     """Output and gradient of a whole classifier are the same with taps and without."""
     lengths = torch.tensor([48, 30, 17, 3])
     for given in (None, lengths):
@@ -106,7 +107,7 @@ def test_a_recorded_model_answers_as_ever(teacher):
         for watched in (True, False):
             x = noise(frames=48).requires_grad_()
             if watched:
-                with recorded(teacher.model):
+                with recorded(teacher.model, fused=fused):
                     out = teacher.model(x, given)
             else:
                 out = teacher.model(x, given)
