@@ -15,7 +15,7 @@ from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.distill.loop import BudgetError, Settings, distill
 from frami.features.gallery import EXPLORE
-from frami.inversion.recipes import RECIPES, mark
+from frami.inversion.recipes import RECIPES, fingerprint
 from frami.paths import ASSETS
 
 #: Published and own recipes of the table.
@@ -42,7 +42,7 @@ class Row:
         if self.source == "bank":
             found = sorted(READY.glob(f"*/{self.recipe}/manifest.json"))
             return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()[:8]
-        return mark(RECIPES[self.recipe]) if self.source == "made" else ""
+        return fingerprint(RECIPES[self.recipe]) if self.source == "made" else ""
 
 
 ROWS: tuple[Row, ...] = (

@@ -174,10 +174,10 @@ def _diversity(options) -> tuple[dict, list[str]]:
 
 def _key(teacher, recipe, seed: int, options) -> str:
     """Name of a measurement: another teacher, other numbers in a recipe or other settings make another name."""
-    from frami.inversion.recipes import mark
+    from frami.inversion.recipes import fingerprint
 
     folds = ",".join(teacher.card.split.get(options.split, [options.split]))
-    what = f"{recipe.name} {mark(recipe)} {seed}" if recipe else "real"
+    what = f"{recipe.name} {fingerprint(recipe)} {seed}" if recipe else "real"
     return f"{teacher.card.name} {teacher.card.sha256[:8]} {folds} {options.samples}x{options.batch} {what}"
 
 

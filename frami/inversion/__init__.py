@@ -2,7 +2,7 @@
 
 from frami.inversion.clips import Clips, Progress, Trajectory
 from frami.inversion.loop import arithmetic, durations, invert, make_clips
-from frami.inversion.recipes import RECIPES, TERMS, Recipe, recipe
+from frami.inversion.recipes import RECIPES, TERMS, Recipe, Term, recipe
 
 __all__ = [
     "RECIPES",
@@ -10,6 +10,7 @@ __all__ = [
     "Clips",
     "Progress",
     "Recipe",
+    "Term",
     "Trajectory",
     "arithmetic",
     "durations",

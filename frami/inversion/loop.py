@@ -14,7 +14,7 @@ from frami.errors import FramiError
 from frami.inversion.bn_statistics import recorded
 from frami.inversion.clips import Clips, Progress, Trajectory
 from frami.inversion.feature_bank import FeatureBank
-from frami.inversion.recipes import RECIPES, TERMS, Recipe
+from frami.inversion.recipes import RECIPES, TERMS, Recipe, check_terms
 from frami.inversion.step import NEGATIVES, Work, anatomy, features, forget, new_generator, new_work, private, set_rate
 from frami.models import macs
 
@@ -57,9 +57,7 @@ def invert(
     """
     steps = recipe.steps if steps is None else steps
     classes = list(range(len(teacher.classes))) if classes is None else list(classes)
-    unknown = set(weights or {}) - set(TERMS)
-    if unknown:
-        raise FramiError(f"no loss term '{unknown.pop()}'; there are: {', '.join(TERMS)}")
+    check_terms(weights or ())
     weights = recipe.weights | (weights or {})
     counts = {"samples": samples, "steps": steps, "batch": batch, "every": every}
     for name, value in (counts | {"snapshots": snapshots, "first": first}).items():

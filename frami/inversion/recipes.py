@@ -1,50 +1,67 @@
 """Methods of inversion as rows of data. Adding one adds a row."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from frami.errors import FramiError
 from frami.inversion.augment import ImageViewConfig, ViewConfig
 
-#: Terms of the loss, in the order of logs and plots, and what each asks for.
-TERMS: dict[str, str] = {
-    "class": "the teacher recognises the class",
-    "batch_norm": "layer statistics match those of the training data",
-    "contrast": "each clip differs from all the others, whatever view is taken of it",
-    "adversarial": "a student that learns along disagrees with the teacher",
-    "balance": "all classes occur equally often",
-    "activation": "the sound excites the teacher's last layer",
-    "variation": "neighbouring points of the spectrogram are alike",
+
+@dataclass(frozen=True)
+class Term:
+    """A term of the loss. ``about`` : what it is low for; ``most``, ``step`` : largest weight that an interface offers,
+    and in which steps."""
+
+    about: str
+    most: float
+    step: float = 0.01
+
+
+#: Terms of the loss by name, in the order of logs and plots.
+TERMS: dict[str, Term] = {
+    "class": Term("the teacher recognises the class", 4),
+    "batch_norm": Term("layer statistics match those of the training data", 10),
+    "contrast": Term("each clip differs from all the others, whatever view is taken of it", 4),
+    "adversarial": Term("a student that learns along disagrees with the teacher", 2),
+    "balance": Term("all classes occur equally often", 20, 0.1),
+    "activation": Term("the sound excites the teacher's last layer", 1),
+    "variation": Term("neighbouring points of the spectrogram are alike", 0.1, 0.001),
 }
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Weights, steps and choices of one method.
+    """Weights, steps and choices of one method. FramiError for a choice or a term that there is not.
 
+    ``title`` : name for people; ``about`` : what is special, in a sentence; ``source`` : publication
     ``weights`` : factor of each term of the loss by its name in ``TERMS``
-    ``steps`` : optimisation steps of a batch of clips; ``warmup`` : batches made and thrown away before the first
+    ``steps`` : optimisation steps of a batch of clips; ``warmup`` : batches made and discarded before the first
     ``lr``, ``lr_latent``, ``lr_head`` : Adam's learning rates of generator, latents (0: fresh noise at each step
     instead) and projection head; ``cosine`` : the first two fall along a cosine within each batch
     ``parameter`` : what is optimised, a ``generator`` or the ``clip`` itself
     ``start`` : it begins at the teacher's stored mean ``spectrum`` or in the ``middle`` of the range
     ``keep`` : between batches the generator is made anew (``reset``), goes on (``kept``), goes on but for its first
     layer, which is made anew (``warm``), or is the start that a first-order meta step improves (``meta``)
-    ``labels`` : the class loss pulls to the class ``target`` or to the teacher's ``own`` answer; then classes cannot be
-    chosen, and what comes out is counted as asked as far as the classes asked for are among it
-    ``certainty`` : probability at which the class loss lets go of a clip
+    ``labels`` : the class loss pulls to the ``target`` class or to the teacher's ``own`` prediction; then classes
+    cannot be chosen, and target classes are assigned to the finished clips so that as many as possible agree
+    ``certainty`` : probability from which on the class loss of a clip is constant
     ``divergence`` : of the adversarial term (``losses.adversarial_loss``); ``student_steps`` : training steps of a
     companion student for each step, for a method that has nothing to learn without one
-    ``feature`` : what the contrastive term compares: the ``means`` of all batch norms' inputs, the ``pooled`` state, or
-    ``both``; ``head`` : through a projection that is ``learned``, or centred and ``plain``; ``negatives`` : clips of
-    ``all`` classes, or of the ``same`` one only; ``temperature`` ; ``views`` ; ``bank`` : rows of the feature bank
+    ``feature`` : what the contrastive term compares: the ``means`` of all batch norms' inputs, the ``pooled``
+    embedding, or ``both``; ``head`` : through a projection that is ``learned``, or centred and ``plain``;
+    ``negatives`` : clips of ``all`` classes, or of the ``same`` one only; ``temperature`` ; ``views`` ; ``bank`` : rows
+    of the feature bank
     ``past`` : share of earlier batches in the batch-norm statistics; ``first_norm`` : factor of the first batch norm
-    ``durations`` : shortest and longest clip when no duration is asked for, as shares of the teacher's usual one
-    ``best`` : keep the clips of the step with the lowest loss instead of the last ones
+    ``durations`` : shortest and longest clip where none are given, as shares of the teacher's usual one
+    ``best`` : the clips of the step with the lowest loss are taken, not the last ones
     ``ablation`` : a row that exists to show what one choice of another row is worth
     """
 
     name: str
+    title: str
+    about: str
     source: str
     weights: dict[str, float]
     steps: int
@@ -54,16 +71,16 @@ class Recipe:
     betas: tuple[float, float] = (0.5, 0.999)
     cosine: bool = False
     warmup: int = 0
-    parameter: str = "generator"
-    start: str = "middle"
-    keep: str = "reset"
-    labels: str = "target"
+    parameter: Literal["generator", "clip"] = "generator"
+    start: Literal["middle", "spectrum"] = "middle"
+    keep: Literal["reset", "kept", "warm", "meta"] = "reset"
+    labels: Literal["target", "own"] = "target"
     certainty: float = 1.0
-    divergence: str = "agreeing"
+    divergence: Literal["agreeing", "kl", "js"] = "agreeing"
     student_steps: int = 0
-    feature: str = "both"
-    head: str = "learned"
-    negatives: str = "all"
+    feature: Literal["means", "pooled", "both"] = "both"
+    head: Literal["learned", "plain"] = "learned"
+    negatives: Literal["all", "same"] = "all"
     temperature: float = 0.1
     views: ViewConfig | ImageViewConfig = field(default_factory=ViewConfig)
     bank: int = 2048
@@ -73,9 +90,26 @@ class Recipe:
     best: bool = False
     ablation: bool = False
 
+    def __post_init__(self):
+        for name, values in _CHOICES.items():
+            if getattr(self, name) not in values:
+                raise FramiError(f"'{name}' of a recipe is one of: {', '.join(values)}; not '{getattr(self, name)}'")
+        check_terms(self.weights)
+
+
+_CHOICES = {name: get_args(kind) for name, kind in get_type_hints(Recipe).items() if get_origin(kind) is Literal}
+
+
+def check_terms(names: Iterable[str]) -> None:
+    """Raise FramiError for a term of the loss that there is not."""
+    if unknown := [name for name in names if name not in TERMS]:
+        raise FramiError(f"no loss term '{unknown[0]}'; there are: {', '.join(TERMS)}")
+
 
 _FRAMI = Recipe(
     name="frami",
+    title="FRAMI",
+    about="Each clip has to differ from all others, and all start at the mean spectrum stored in the teacher.",
     source="Kang et al., ICASSP 2023 (arXiv 2303.07643); our formulation of what its abstract leaves open",
     weights={"class": 1.0, "batch_norm": 0.06, "contrast": 0.15, "adversarial": 0.5},
     steps=100,
@@ -90,7 +124,9 @@ _FRAMI = Recipe(
 _FAST = replace(
     _FRAMI,
     name="frami-fast",
-    source="frami, warm-started: the generator but its first layer is kept, few steps, no second view",
+    title="FRAMI fast",
+    about="FRAMI for little time: the generator is carried over from batch to batch, so that few steps suffice.",
+    source="frami, warm-started: the generator but its first layer is carried over, few steps, no second view",
     weights=_FRAMI.weights | {"contrast": 0.0},
     steps=28,
     lr=3e-3,
@@ -101,17 +137,27 @@ _FAST = replace(
 _FLASH = replace(
     _FAST,
     name="frami-flash",
-    source="frami-fast with half the steps: more clips, less sure ones, for a student that learns against the clock",
+    title="FRAMI flash",
+    about="FRAMI fast with half the steps: more clips of lower confidence, for students short of time.",
+    source="frami-fast with half the steps: more clips of lower confidence, for a student on a time budget",
     steps=14,
 )
 
 
-def _ablation(name: str, what: str, **choices) -> Recipe:
-    return replace(_FRAMI, name=f"frami-{name}", source=f"frami, but: {what}", ablation=True, **choices)
+def _ablation(of: Recipe, name: str, what: str, **choices) -> Recipe:
+    """A row that differs from another in one choice."""
+    texts = {
+        "title": f"Ablation: {what}",
+        "about": f"{of.title} with one choice undone, to see what it is worth.",
+        "source": f"{of.name}, but: {what}",
+    }
+    return replace(of, name=f"{of.name}-{name}", ablation=True, **texts, **choices)
 
 
 _DEEPINVERSION = Recipe(
     name="deepinversion",
+    title="DeepInversion",
+    about="No generator: each point of the spectrogram is optimised itself, a penalty keeps it smooth.",
     source="DeepInversion and Adaptive DeepInversion, Yin et al., CVPR 2020",
     weights={"class": 1.0, "batch_norm": 0.05, "variation": 1e-3, "adversarial": 1.0},
     first_norm=10.0,
@@ -130,6 +176,8 @@ _ROWS = (
     _FLASH,
     Recipe(
         name="cmi",
+        title="CMI",
+        about="What FRAMI grew out of: clips have to differ from each other, in views that were made for photographs.",
         source="Contrastive Model Inversion, Fang et al., IJCAI 2021",
         weights={"class": 0.5, "batch_norm": 1.0, "contrast": 0.8, "adversarial": 0.5},
         steps=200,
@@ -142,6 +190,8 @@ _ROWS = (
     _DEEPINVERSION,
     Recipe(
         name="dafl",
+        title="DAFL",
+        about="One generator learns to make sounds of high confidence, of every class equally often.",
         source="Data-Free Learning of Student Networks, Chen et al., ICCV 2019",
         weights={"class": 1.0, "balance": 5.0, "activation": 0.1},
         steps=20,
@@ -153,6 +203,8 @@ _ROWS = (
     ),
     Recipe(
         name="dfq",
+        title="DFQ",
+        about="One generator learns to match the training data's statistics where a student does not follow yet.",
         source="Data-Free Network Quantization with Adversarial Knowledge Distillation, Choi et al., CVPRW 2020",
         weights={"class": 1.0, "batch_norm": 1.0, "balance": 20.0, "adversarial": 1.0},
         steps=20,
@@ -166,6 +218,8 @@ _ROWS = (
     ),
     Recipe(
         name="zskt",
+        title="ZSKT",
+        about="Disagreement alone: whatever a student classifies otherwise than the teacher, like a sound or not.",
         source="Zero-shot Knowledge Transfer via Adversarial Belief Matching, Micaelli and Storkey, NeurIPS 2019",
         weights={"adversarial": 1.0},
         steps=20,
@@ -179,6 +233,8 @@ _ROWS = (
     ),
     Recipe(
         name="fast",
+        title="Fast-DataFree",
+        about="One generator learns a good start, so that each new clip takes a few steps only.",
         source="Up to 100x Faster Data-free Knowledge Distillation (Fast-DataFree), Fang et al., AAAI 2022",
         weights={"class": 0.5, "batch_norm": 10.0, "adversarial": 1.33},
         steps=10,
@@ -189,19 +245,18 @@ _ROWS = (
         past=0.9,
         best=True,
     ),
-    _ablation("no-contrast", "no contrastive term", weights=_FRAMI.weights | {"contrast": 0.0}),
-    _ablation("image-views", "CMI's views", views=ImageViewConfig()),
-    _ablation("pooled", "the pooled state alone is contrasted", feature="pooled"),
-    _ablation("means", "the layer means alone are contrasted", feature="means"),
-    _ablation("fixed", "one duration for all clips", durations=(1.0, 1.0)),
-    _ablation("batch", "statistics of each batch, not of the set", past=0.0),
-    replace(
+    _ablation(_FRAMI, "no-contrast", "no contrastive term", weights=_FRAMI.weights | {"contrast": 0.0}),
+    _ablation(_FRAMI, "image-views", "CMI's views", views=ImageViewConfig()),
+    _ablation(_FRAMI, "pooled", "the embeddings alone are contrasted", feature="pooled"),
+    _ablation(_FRAMI, "means", "the layer means alone are contrasted", feature="means"),
+    _ablation(_FRAMI, "fixed", "one duration for all clips", durations=(1.0, 1.0)),
+    _ablation(_FRAMI, "batch", "statistics of each batch, not of the set", past=0.0),
+    _ablation(
         _DEEPINVERSION,
-        name="deepinversion-cifar",
-        source="deepinversion, but: the weights of its small-picture script",
+        "cifar",
+        "the weights of its small-picture script",
         weights=_DEEPINVERSION.weights | {"batch_norm": 10.0},
         first_norm=1.0,
-        ablation=True,
     ),
 )
 
@@ -216,8 +271,9 @@ def recipe(name: str) -> Recipe:
         raise FramiError(f"no recipe '{name}'; choose one of: {', '.join(RECIPES)}") from None
 
 
-def mark(recipe: Recipe) -> str:
-    """Tells a recipe from itself with other numbers: of its settings, those that are not the usual ones."""
+def fingerprint(recipe: Recipe) -> str:
+    """Hash of all settings that differ from their defaults: under it measured results are stored."""
     usual = {field.name: field.default for field in fields(recipe)}
-    own = {n: v for n, v in vars(recipe).items() if n not in ("name", "source", "ablation", "views") and v != usual[n]}
+    texts = ("name", "title", "about", "source", "ablation", "views")
+    own = {name: value for name, value in vars(recipe).items() if name not in texts and value != usual[name]}
     return hashlib.sha256(repr([sorted(own.items()), recipe.views]).encode()).hexdigest()[:8]

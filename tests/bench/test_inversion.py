@@ -107,12 +107,12 @@ def test_diversity_fills_what_is_missing(capsys, tmp_path, make_tree, monkeypatc
 
 
 def test_other_numbers_are_another_measurement():
-    from frami.inversion.recipes import mark
+    from frami.inversion.recipes import fingerprint
 
     frami = RECIPES["frami"]
-    assert mark(frami) == mark(replace(frami, source="elsewhere"))
-    assert mark(frami) != mark(replace(frami, steps=99))
-    assert mark(frami) != mark(RECIPES["frami-image-views"])
+    assert fingerprint(frami) == fingerprint(replace(frami, source="elsewhere"))
+    assert fingerprint(frami) != fingerprint(replace(frami, steps=99))
+    assert fingerprint(frami) != fingerprint(RECIPES["frami-image-views"])
 
 
 def test_two_processes_fill_one_file(tmp_path):

@@ -209,9 +209,9 @@ def test_choosing_a_recipe_sets_what_belongs_to_it(open_page):
     page.wait_for_selector("#recipe-about:has-text('IJCAI 2021')")
     cmi = RECIPES["cmi"]
     page.wait_for_function("n => +document.querySelector('#steps input[type=number]').value === n", arg=cmi.steps)
-    for term, sentence in TERMS.items():
-        assert sentence in page.locator(f"#weight-{term}").inner_text()
-        assert value(page, f"weight-{term}") == (0 if term == "adversarial" else cmi.weights.get(term, 0))
+    for name, term in TERMS.items():
+        assert term.about in page.locator(f"#weight-{name}").inner_text()
+        assert value(page, f"weight-{name}") == (0 if name == "adversarial" else cmi.weights.get(name, 0))
     assert page.locator("#weight-adversarial input[type=number]").is_disabled(), "no student learns along"
     choose(page, "DFQ")
     page.wait_for_selector("#recipe-about:has-text('student learns along')")

@@ -196,7 +196,6 @@ def test_what_the_page_offers_suits_every_recipe(fsdd):
     ablations = [RECIPES[name].ablation for name in names]
     assert ablations == sorted(ablations), "ablations come last"
     assert len({title for title, _ in methods.choices()}) == len(names)
-    assert set(methods.RANGES) == set(TERMS)
     for name, recipe in RECIPES.items():
         assert recipe.source.replace("'", "&#x27;") in methods.about(recipe)
         assert 1 <= methods.steps(recipe) <= methods.MOST_STEPS
@@ -204,7 +203,7 @@ def test_what_the_page_offers_suits_every_recipe(fsdd):
         low, high = methods.seconds(fsdd, recipe)
         assert methods.SHORTEST <= low <= high <= methods.LONGEST
         for term, value in methods.weights(recipe).items():
-            top, step = methods.RANGES[term]
+            top, step = TERMS[term].most, TERMS[term].step
             assert 0 <= value <= top and value / step == pytest.approx(round(value / step)), (name, term)
     assert methods.steps(RECIPES["cmi"]) == RECIPES["cmi"].steps
     assert "student learns along" in methods.about(RECIPES["dfq"]) and "target" in methods.about(RECIPES["dafl"])
@@ -258,4 +257,4 @@ def test_the_gallery_keeps_states_too(tmp_path, fsdd):
     states = reader(tmp_path, tmp_path).states("gallery/fsdd/3")
     assert states[-1]["step"] == 6 and len(states) >= 3
     bank = banks.load(tmp_path / "fsdd")
-    assert torch.equal(bank.settings_for, torch.arange(10)) and bank.manifest["complete"]
+    assert torch.equal(bank.target, torch.arange(10)) and bank.manifest["complete"]

@@ -29,7 +29,7 @@ def live_view(job: Job) -> dict:
         "state": "running" if not job.done else "error" if job.error else "stopped" if job.stopped else "done",
         "message": job.error,
         "axis": view.axis(job.teacher.spec),
-        "hints": TERMS,
+        "hints": {name: term.about for name, term in TERMS.items()},
         "clips": [],
         "curves": {name: view.curve(list(values)) for name, values in list(job.curves.items())},
         "share": 0.0,
@@ -109,16 +109,16 @@ def tab(teacher: Checkpoint, jobs: Jobs, reader: Reader, load_teacher, teacher_c
         sliders = {
             name: gr.Slider(
                 0,
-                top,
+                term.most,
                 start_weights[name],
-                step=step,
+                step=term.step,
                 label=name.replace("_", " "),
                 info=_hint(name, recipe),
                 interactive=_usable(name, recipe),
                 elem_id=f"weight-{name}",
                 min_width=210,
             )
-            for name, (top, step) in methods.RANGES.items()
+            for name, term in TERMS.items()
         }
         seed = gr.Number(
             0,
@@ -261,7 +261,7 @@ def _usable(term: str, recipe: Recipe) -> bool:
 
 
 def _hint(term: str, recipe: Recipe) -> str:
-    return TERMS[term] + ("" if _usable(term, recipe) else _NO_STUDENT)
+    return TERMS[term].about + ("" if _usable(term, recipe) else _NO_STUDENT)
 
 
 def _chosen(classes, teacher: Checkpoint) -> list[int]:
