@@ -6,25 +6,18 @@ import json
 import shutil
 
 import pytest
-import torch
 
 from frami import banks, checkpoints
 from frami.cli import main
-from frami.data import DataError
-from frami.errors import FramiError
 from frami.features import diversity, embeddings
+from tests.helpers import cli
 
 MEASURES = [*diversity.MEASURES, "confidence"]
 BESIDE_REAL = ("coverage", "density", "frechet")
 
 
 def run(capsys, *arguments):
-    """Run in this process: status, standard output, standard error."""
-    try:
-        status = main(["diversity", *map(str, arguments)])
-    except SystemExit as error:
-        status = error.code
-    return status, *capsys.readouterr()
+    return cli.run(capsys, "diversity", *arguments)
 
 
 def value(capsys, *arguments):
@@ -249,43 +242,6 @@ def test_too_few_real_clips_are_named(capsys, made, tree, tmp_path):
         shutil.copy(tree / "fsdd" / "recordings" / f"{digit}_theo_0.wav", tmp_path / "fsdd" / "recordings")
     status, _, err = run(capsys, made / "ten", "--data", tmp_path)
     assert status == 2 and "at least 6 real clips" in err
-
-
-# --- real clips in a teacher's features ------------------------------------------------------------------------------
-
-
-def test_clips_are_embedded_in_their_order(tiny_teacher, make_mels):
-    teacher, clips = checkpoints.load(tiny_teacher), make_mels(seed=1)
-    counted = []
-    found = embeddings.embed(teacher, clips, batch=7, progress=lambda *at: counted.append(at))
-    assert found.pooled.dtype == torch.float32 and found.logits.shape == (48, 4)
-    assert torch.equal(found.labels, clips.labels) and not found.pooled.requires_grad
-    for i in (0, 17, 47):
-        alone = teacher.model(clips.clip(i)[None, None])
-        assert torch.allclose(found.pooled[i], alone.pooled[0], atol=1e-5), "neither padding nor order changes a clip"
-    assert counted[0] == (7, 48) and counted[-1] == (48, 48)
-    assert float((found.predicted == found.labels).float().mean()) == pytest.approx(teacher.card.accuracy)
-    probabilities = found.logits.softmax(1)
-    assert found.confidence[5] == probabilities[5, clips.labels[5]]
-
-
-def test_chosen_clips_only(tiny_teacher, make_mels):
-    teacher, clips = checkpoints.load(tiny_teacher), make_mels(seed=1)
-    every, some = embeddings.embed(teacher, clips), embeddings.embed(teacher, clips, [9, 2, 30])
-    assert torch.allclose(some.pooled, every.pooled[[9, 2, 30]], atol=1e-5)
-    assert some.labels.tolist() == clips.labels[[9, 2, 30]].tolist()
-    with pytest.raises(FramiError, match="no clip"):
-        embeddings.embed(teacher, clips, [])
-
-
-def test_recordings_are_those_that_evaluate_takes(tree, make_tree, tmp_path):
-    teacher = checkpoints.load("fsdd")
-    assert {clip.fold for clip in embeddings.recordings(teacher, data_folder=tree).clips} == {"theo"}
-    assert len(embeddings.recordings(teacher, split="train", data_folder=tree)) == 80
-    with pytest.raises(FramiError, match="other classes"):
-        embeddings.recordings(teacher, "esc10", data_folder=tree)
-    with pytest.raises(DataError):
-        embeddings.recordings(teacher, data_folder=tmp_path)
 
 
 # --- real recordings (FRAMI_DATA) ------------------------------------------------------------------------------------

@@ -8,21 +8,11 @@ import torch
 
 from frami import checkpoints
 from frami.bench import inversion
-from frami.cli import main
 from frami.errors import FramiError
 from frami.inversion import RECIPES
+from tests.helpers.cli import run
 
 SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
-
-
-def run(capsys, *arguments):
-    """Exit status, standard output and standard error of one command."""
-    try:
-        status = main([str(a) for a in arguments])
-    except SystemExit as stop:
-        status = stop.code
-    said = capsys.readouterr()
-    return status, said.out, said.err
 
 
 def test_speed_of_recipes_side_by_side(capsys):
