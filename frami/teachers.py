@@ -11,15 +11,6 @@ from frami.audio import MelSpec
 from frami.checkpoints import Card
 from frami.errors import FramiError
 
-#: Settings of each data set's training where they differ from ``TrainConfig``; chosen on training folds only.
-TRAINING: dict[str, dict] = {
-    "fsdd": {"epochs": 40, "crop": 1.2, "mixup": 0.25, "warp": 0.12, "stretch": 0.2},
-    "audiomnist": {"epochs": 12, "crop": 1.2, "mixup": 0.25, "warp": 0.12, "stretch": 0.2},
-    "esc10": {"epochs": 200},
-    "esc50": {"epochs": 120},
-    "urbansound8k": {"epochs": 60},
-}
-
 
 def train_teacher(
     dataset: str,
@@ -38,8 +29,8 @@ def train_teacher(
     """Train a teacher, measure it on the held-out folds and write ``out.safetensors`` and ``out.json``.
 
     By default all folds but the data set's test fold train. A training that was cut off goes on from its last epoch
-    (kept in ``out.training``); a finished one is replaced with ``overwrite`` only. ``settings`` replace fields of
-    ``TrainConfig``. Raises FramiError subclasses.
+    (``out.training``); a finished one is replaced with ``overwrite`` only. ``settings`` replace fields of
+    ``TrainConfig`` and the data set's own. Raises FramiError subclasses.
     """
     known = data.info(dataset)
     out = checkpoints.stem(out)
@@ -58,7 +49,7 @@ def train_teacher(
     spec = MelSpec()
     training = data.load(dataset, ",".join(train_folds), data_folder, spec, progress=on_clips)
     testing = data.load(dataset, ",".join(test_folds), data_folder, spec, progress=on_clips)
-    config = train.TrainConfig(**(TRAINING[dataset] | settings))
+    config = train.TrainConfig(**(dict(known.training) | settings))
     state = out.with_name(out.name + ".training")
     torch.manual_seed(config.seed)
     model = models.build(size, len(known.classes), spec.n_mels).to(device)

@@ -8,6 +8,7 @@ import torch
 from frami import checkpoints, teachers, train
 from frami.audio import AudioError
 from frami.data import DataError
+from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
 from frami.features import embeddings
 from frami.paths import BUNDLED
@@ -50,7 +51,7 @@ def test_the_card_says_how_it_was_made(trained):
     assert (card.dataset, card.kind, card.clips) == ("fsdd", "teacher", 20)
     assert card.classes[3] == "three" and card.model["classes"] == 10
     assert card.parameters == 20_310
-    assert card.training["epochs"] == 1 and card.training["crop"] == teachers.TRAINING["fsdd"]["crop"]
+    assert card.training["epochs"] == 1 and card.training["crop"] == DATASETS["fsdd"].training["crop"]
     assert card.training["size"] == "nano" and card.training["clips"] == 40
     assert card.data_licence == "CC BY-SA 4.0"
     assert 0.15 < card.seconds < 0.3

@@ -26,7 +26,6 @@ VOCODERS = (
     "frami:8", "frami:16", "frami:32", "matching:32", "griffin-lim:32", "griffin-lim:100",
     "librosa:32", "librosa:100", "torchaudio:32", "torchaudio:100",
 )  # fmt: skip
-DATASETS = ("fsdd", "esc10", "urbansound8k")
 SECONDS = 2.5  # longest stretch of a clip that is measured
 #: Window, hop and transform length of the STFTs compared: those of Yamamoto et al. (ICASSP 2020).
 RESOLUTIONS = ((240, 50, 512), (600, 120, 1024), (1200, 240, 2048))

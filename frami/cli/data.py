@@ -39,13 +39,10 @@ def _data_list(options) -> tuple[list, list[str]]:
         rows.append(row)
     lines = [f"looked in {data_folder(options.data)}", ""]
     for row in rows:
-        state = (
-            f"{row['here']:,} of {row['clips']:,} clips in {row['folder']}"
-            if row["here"]
-            else (
-                row["problem"] or f"not here; {row['download_bytes'] / 1e6:,.0f} MB: frami data download {row['name']}"
-            )
-        )
+        fetch = f"; {row['download_bytes'] / 1e6:,.0f} MB: frami data download {row['name']}"
+        state = row["problem"] or "not here" + fetch * bool(row["download_bytes"])
+        if row["here"]:
+            state = f"{row['here']:,} of {row['clips']:,} clips in {row['folder']}"
         lines.append(f"{row['name']:13} {row['title']:27} {row['classes']:3} classes  {row['licence']:13}  {state}")
     return rows, lines
 

@@ -81,11 +81,12 @@ def _bench(options) -> tuple[dict, list[str]]:
     from frami.bench import vocoder
     from frami.device import threads
     from frami.paths import ASSETS
+    from frami.vocoder.recordings import DATASETS
 
     rows, made = [], []
     speakers = {name: vocoder.speaker(name) for name in options.vocoders or vocoder.VOCODERS}
     with threads(1):
-        for name in options.dataset or vocoder.DATASETS:
+        for name in options.dataset or DATASETS:
             real = vocoder.read(name, options.split, options.clips, options.data, options.seconds)
             bank = None
             if options.made and (ASSETS / "gallery" / name / banks.MANIFEST).exists():

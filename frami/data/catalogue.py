@@ -1,47 +1,7 @@
-"""Facts of the data sets that the engine knows: layout, classes, folds, licence, where to get them."""
+"""The data sets that the engine knows, a row each: layout, classes, folds, licence, where to get them."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Archive:
-    """One file to download.
-
-    ``checksum`` is as pooch takes it (``md5:…`` or ``sha256:…``). Zenodo publishes one for its files; GitHub packs its
-    archives on demand and publishes none, so theirs is what other projects noted of the same pinned commit. ``None``
-    where nobody noted one: then every unpacked clip is counted and its header read. ``size`` and ``unpacked`` are
-    bytes, 0 when unknown. ``file`` is the name that a browser saves it under, and that a mirror keeps it by.
-    """
-
-    url: str
-    checksum: str | None
-    size: int
-    file: str = ""
-    unpacked: int = 0
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """A data set as it was published.
-
-    ``folds`` are its official folds (for the digits, its speakers or speaker-disjoint folds), ``test_fold`` the one
-    that is held out when nothing else is asked for, ``clips`` the number of clips of the whole set.
-    """
-
-    name: str
-    title: str
-    folder: str
-    classes: tuple[str, ...]
-    folds: tuple[str, ...]
-    test_fold: str
-    clips: int
-    licence: str
-    homepage: str
-    citation: str
-    archives: tuple[Archive, ...]
-    subject: str
-    note: str = ""
-
+from frami.data.dataset import Archive, DatasetInfo
+from frami.data.readers import digit_files, table
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -91,6 +51,14 @@ AUDIOMNIST_FOLDS: dict[str, frozenset[int]] = {
 Their own split of fold *k* validates on fold *k* − 1 (fold 1 on fold 5) and trains on the other three.
 """
 
+_AUDIOMNIST_FOLD = {f"{speaker:02d}": fold for fold, speakers in AUDIOMNIST_FOLDS.items() for speaker in speakers}
+
+_FSDD_SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+
+_DIGIT_TRAINING = {"crop": 1.2, "mixup": 0.25, "warp": 0.12, "stretch": 0.2}
+
+_ESC_CITATION = "K. J. Piczak, ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015"
+
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
@@ -99,10 +67,15 @@ DATASETS: dict[str, DatasetInfo] = {
             subject="spoken digits",
             title="Free Spoken Digit Dataset",
             folder="fsdd",
+            index_file="recordings",
+            reader=digit_files("recordings/*", {speaker: speaker for speaker in _FSDD_SPEAKERS}),
             classes=_DIGITS,
-            folds=("george", "jackson", "lucas", "nicolas", "theo", "yweweler"),
+            folds=_FSDD_SPEAKERS,
+            fold_kind="speaker",
             test_fold="theo",
             clips=3000,
+            training={"epochs": 40} | _DIGIT_TRAINING,
+            for_vocoder=True,
             licence="CC BY-SA 4.0",
             homepage="https://github.com/Jakobovski/free-spoken-digit-dataset",
             citation="Z. Jackson et al., Free Spoken Digit Dataset, v1.0.10, doi:10.5281/zenodo.1342401",
@@ -122,10 +95,14 @@ DATASETS: dict[str, DatasetInfo] = {
             subject="spoken digits",
             title="AudioMNIST",
             folder="AudioMNIST",
+            index_file="data",
+            reader=digit_files("data/*/*", _AUDIOMNIST_FOLD),
             classes=_DIGITS,
-            folds=("1", "2", "3", "4", "5"),
+            folds=tuple(AUDIOMNIST_FOLDS),
+            fold_kind="speaker fold",
             test_fold="1",
             clips=30_000,
+            training={"epochs": 12} | _DIGIT_TRAINING,
             licence="MIT",
             homepage="https://github.com/soerenab/AudioMNIST",
             citation="S. Becker et al., AudioMNIST: Exploring Explainable Artificial Intelligence for audio analysis "
@@ -145,13 +122,17 @@ DATASETS: dict[str, DatasetInfo] = {
             subject="everyday sounds",
             title="ESC-10",
             folder="ESC-50",
+            index_file="meta/esc50.csv",
+            reader=table("audio/{filename}", label="category", source="src_file", only="esc10"),
             classes=_ESC10,
             folds=("1", "2", "3", "4", "5"),
             test_fold="1",
             clips=400,
+            training={"epochs": 200},
+            for_vocoder=True,
             licence="CC BY 3.0",
             homepage="https://github.com/karolpiczak/ESC-50",
-            citation="K. J. Piczak, ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015",
+            citation=_ESC_CITATION,
             archives=_ESC_ARCHIVES,
         ),
         DatasetInfo(
@@ -159,13 +140,16 @@ DATASETS: dict[str, DatasetInfo] = {
             subject="everyday sounds",
             title="ESC-50",
             folder="ESC-50",
+            index_file="meta/esc50.csv",
+            reader=table("audio/{filename}", label="category", source="src_file"),
             classes=_ESC50,
             folds=("1", "2", "3", "4", "5"),
             test_fold="1",
             clips=2000,
+            training={"epochs": 120},
             licence="CC BY-NC 3.0",
             homepage="https://github.com/karolpiczak/ESC-50",
-            citation="K. J. Piczak, ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015",
+            citation=_ESC_CITATION,
             archives=_ESC_ARCHIVES,
         ),
         DatasetInfo(
@@ -173,10 +157,14 @@ DATASETS: dict[str, DatasetInfo] = {
             subject="the sounds of a city",
             title="UrbanSound8K",
             folder="UrbanSound8K",
+            index_file="metadata/UrbanSound8K.csv",
+            reader=table("audio/fold{fold}/{slice_file_name}", label="class", source="fsID"),
             classes=_URBAN,
             folds=tuple(str(k) for k in range(1, 11)),
             test_fold="10",
             clips=8732,
+            training={"epochs": 60},
+            for_vocoder=True,
             licence="CC BY-NC 3.0",
             homepage="https://urbansounddataset.weebly.com/urbansound8k.html",
             citation="J. Salamon, C. Jacoby, J. P. Bello, A Dataset and Taxonomy for Urban Sound Research, ACM MM 2014",
@@ -192,3 +180,8 @@ DATASETS: dict[str, DatasetInfo] = {
         ),
     )
 }
+
+
+def fold_kind(name: str) -> str:
+    """The word for a fold of this data set, ``fold`` for one that is not in the catalogue."""
+    return DATASETS[name].fold_kind if name in DATASETS else "fold"

@@ -16,7 +16,8 @@ import pooch
 import requests
 import soundfile
 
-from frami.data.catalogue import DATASETS, Archive, DatasetInfo
+from frami.data.catalogue import DATASETS
+from frami.data.dataset import Archive, DatasetInfo
 from frami.errors import FramiError
 
 WAITS = (1.0, 2.0, 4.0)  # seconds before each new try of a transfer that gets no further
@@ -78,6 +79,8 @@ def download(
         raise DownloadError(f"no data set named '{name}'; choose one of: {', '.join(DATASETS)}")
     info, watch, mirror = DATASETS[name], _Watch(progress, stop), mirror or os.environ.get("FRAMI_MIRROR")
     folder = Path(data).expanduser() / info.folder
+    if not info.archives:
+        raise DownloadError(f"{info.title} has no published archive here; put its files in {folder} {info.homepage}")
     unpacked = (work := folder.with_name(f".{info.folder}.download")) / "unpacked"
     if folder.is_dir() and any(folder.iterdir()):
         _Watch(progress, None)("already there", info.folder)

@@ -4,7 +4,6 @@ Clips are found by stem, with any ending that libsndfile reads. Spectrograms are
 one file a fold, so that an epoch decodes no sound.
 """
 
-import csv
 import hashlib
 import json
 import os
@@ -21,25 +20,9 @@ from torch import Tensor
 
 from frami import audio
 from frami.audio import MelSpec
-from frami.data.catalogue import AUDIOMNIST_FOLDS, DATASETS, DatasetInfo
-from frami.errors import FramiError
+from frami.data.catalogue import DATASETS
+from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo
 from frami.paths import data_folder, home
-
-_ENDINGS = (".wav", ".ogg", ".flac", ".mp3", ".aiff", ".aif", ".opus", ".au", ".w64", ".caf")
-
-
-class DataError(FramiError):
-    """A data set that is missing, incomplete or not in its published layout."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One recording: its file without the ending, class index, official fold, and source (speaker or recording)."""
-
-    stem: Path
-    label: int
-    fold: str
-    source: str
 
 
 def info(name: str) -> DatasetInfo:
@@ -51,22 +34,22 @@ def info(name: str) -> DatasetInfo:
 
 
 def locate(name: str, data: str | Path | None = None) -> Path:
-    """Folder of a data set inside ``data`` (or itself), by ``home.data_folder`` when not given."""
-    folder = info(name).folder
-    root = data_folder(data)
-    for candidate in (root / folder, root):
-        if (candidate / _INDEX_MARK[folder]).exists():
+    """Folder of a data set inside ``data`` (or itself), by ``paths.data_folder`` when not given."""
+    known, root = info(name), data_folder(data)
+    for candidate in (root / known.folder, root):
+        if (candidate / known.index_file).exists():
             return candidate
+    fetch = f", or run: frami data download {name}" if known.archives else ""
     raise DataError(
-        f"{info(name).title} is not in {root}: expected {root / folder / _INDEX_MARK[folder]}. "
-        f"Give the folder that holds {folder}/ with --data or FRAMI_DATA, or run: frami data download {name}"
+        f"{known.title} is not in {root}: expected {root / known.folder / known.index_file}. "
+        f"Give the folder that holds {known.folder}/ with --data or FRAMI_DATA{fetch}"
     )
 
 
 def index(name: str, data: str | Path | None = None) -> list[Clip]:
     """All clips that the data set lists, in a fixed order. ``DataError`` for a foreign folder or broken list."""
     root = locate(name, data)
-    clips = _READERS[name](root)
+    clips = info(name).reader(root, info(name))
     if not clips:
         raise DataError(f"{root} lists no clip of {info(name).title}; is it another data set's folder?")
     return clips
@@ -100,86 +83,6 @@ def select(clips: list[Clip], folds: Sequence[str], name: str) -> list[Clip]:
     return chosen
 
 
-# --------------------------------------------------------------------------------------------- published layouts
-
-_INDEX_MARK = {
-    "fsdd": "recordings",
-    "ESC-50": "meta/esc50.csv",
-    "UrbanSound8K": "metadata/UrbanSound8K.csv",
-    "AudioMNIST": "data",
-}
-
-
-def _read_fsdd(root: Path) -> list[Clip]:
-    clips = []
-    for path in sorted((root / "recordings").iterdir()):
-        parts = path.stem.split("_")
-        if path.suffix.lower() in _ENDINGS and len(parts) == 3 and parts[0].isdigit() and parts[2].isdigit():
-            digit, speaker, _ = parts
-            if int(digit) > 9 or speaker not in DATASETS["fsdd"].folds:
-                raise DataError(f"{path}: not a clip of FSDD (digit_speaker_index); remove it or check the folder")
-            clips.append(Clip(path.with_suffix(""), int(digit), speaker, speaker))
-    return list(dict.fromkeys(clips))
-
-
-def _read_audiomnist(root: Path) -> list[Clip]:
-    fold_of = {speaker: fold for fold, speakers in AUDIOMNIST_FOLDS.items() for speaker in speakers}
-    clips = []
-    for folder in sorted(p for p in (root / "data").iterdir() if p.is_dir() and p.name.isdigit()):
-        for path in sorted(folder.iterdir()):
-            parts = path.stem.split("_")
-            if path.suffix.lower() in _ENDINGS and len(parts) == 3 and parts[0].isdigit():
-                if int(folder.name) not in fold_of or int(parts[0]) > 9:
-                    raise DataError(f"{path}: not a clip of AudioMNIST (digit_speaker_index of speakers 1 to 60)")
-                clips.append(Clip(path.with_suffix(""), int(parts[0]), fold_of[int(folder.name)], folder.name))
-    return list(dict.fromkeys(clips))
-
-
-def _read_table(path: Path, columns: Sequence[str]) -> list[dict]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as a table ({error})") from error
-    if any(row.get(column) is None for row in rows for column in columns):
-        raise DataError(f"{path}: expected the columns {', '.join(columns)}; is it the published file, complete?")
-    return rows
-
-
-def _read_esc(root: Path, name: str) -> list[Clip]:
-    classes = info(name).classes
-    clips = []
-    for row in _read_table(root / "meta" / "esc50.csv", ("filename", "fold", "category", "esc10", "src_file")):
-        if name == "esc10" and row["esc10"] != "True":
-            continue
-        if row["category"] not in classes:
-            raise DataError(f"{root}/meta/esc50.csv: '{row['category']}' is not a class of {info(name).title}")
-        stem = (root / "audio" / row["filename"]).with_suffix("")
-        clips.append(Clip(stem, classes.index(row["category"]), row["fold"], row["src_file"]))
-    return clips
-
-
-def _read_urbansound(root: Path) -> list[Clip]:
-    classes = info("urbansound8k").classes
-    clips = []
-    path = root / "metadata" / "UrbanSound8K.csv"
-    for row in _read_table(path, ("slice_file_name", "fsID", "fold", "classID", "class")):
-        if row["class"] not in classes:
-            raise DataError(f"{path}: '{row['class']}' is not a class of UrbanSound8K")
-        stem = (root / "audio" / f"fold{row['fold']}" / row["slice_file_name"]).with_suffix("")
-        clips.append(Clip(stem, classes.index(row["class"]), row["fold"], row["fsID"]))
-    return clips
-
-
-_READERS: dict[str, Callable[[Path], list[Clip]]] = {
-    "fsdd": _read_fsdd,
-    "audiomnist": _read_audiomnist,
-    "esc10": lambda root: _read_esc(root, "esc10"),
-    "esc50": lambda root: _read_esc(root, "esc50"),
-    "urbansound8k": _read_urbansound,
-}
-
-
 def find(clips: Sequence[Clip]) -> list[Path]:
     """The sound file of each clip; one ``DataError`` names the first missing ones and their number."""
     listings: dict[Path, dict[str, Path]] = {}
@@ -188,7 +91,7 @@ def find(clips: Sequence[Clip]) -> list[Path]:
         folder = clip.stem.parent
         if folder not in listings:
             entries = folder.iterdir() if folder.is_dir() else ()
-            listings[folder] = {p.stem: p for p in entries if p.suffix.lower() in _ENDINGS}
+            listings[folder] = {p.stem: p for p in entries if p.suffix.lower() in ENDINGS}
         path = listings[folder].get(clip.stem.name)
         (found.append(path) if path else missing.append(clip.stem))
     if missing:

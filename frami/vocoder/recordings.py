@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frami import audio, data
-from frami.data import DataError
+from frami.data import DataError, catalogue
 
-DATASETS = ("fsdd", "esc10", "urbansound8k")
+DATASETS = tuple(name for name, known in catalogue.DATASETS.items() if known.for_vocoder)
 GAP = 0.1  # seconds of silence between two recordings
 FASTEST = 1.18  # largest factor (and inverse of the least) by which a crop is played faster
 

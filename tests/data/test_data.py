@@ -448,8 +448,19 @@ def test_real_urbansound8k(real_data):
         assert 1 < mel.shape[1] <= SPEC.frames(4.05) and mel.max() > -8
 
 
-def test_real_esc50_of_which_only_esc10_is_here(real_data):
-    """The labels are ESC-50's; the folder lacks the other forty classes, which is no error."""
-    loaded = data.load("esc50", "all", real_data)
-    assert len(loaded) == 400
-    assert {loaded.classes[k] for k in loaded.labels.tolist()} == set(DATASETS["esc10"].classes)
+def test_real_esc50(real_data):
+    """Four folds of all classes, and the fifth of ESC-10's; that the others are missing from it is no error."""
+    clips = data.index("esc50", real_data)
+    assert len(data.find(clips)) == 1680
+    assert Counter(c.fold for c in clips) == dict.fromkeys("1234", 400) | {"5": 80}
+    assert set(Counter(c.label for c in clips if c.fold != "5").values()) == {32}
+    assert {DATASETS["esc50"].classes[c.label] for c in clips if c.fold == "5"} == set(DATASETS["esc10"].classes)
+    assert len(data.load("esc50", "5", real_data)) == 80
+
+
+def test_real_audiomnist(real_data):
+    loaded = data.load("audiomnist", "all", real_data)
+    assert len(loaded) == 311
+    speakers = {"1": {"05"}, "2": {"01"}, "3": {"02"}, "4": {"03"}, "5": {"04", "12"}}
+    assert {fold: {c.source for c in loaded.clips if c.fold == fold} for fold in "12345"} == speakers
+    assert {c.label for c in loaded.clips if c.source == "01"} == set(range(10))

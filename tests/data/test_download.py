@@ -34,7 +34,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, ranges: bool):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.ranges, self.files, self.cuts, self.target, self.sent = ranges, {}, [], [], 0
+        self.ranges, self.files, self.cuts, self.requested, self.sent = ranges, {}, [], [], 0
         self.errors = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -42,7 +42,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server, wanted = self.server, self.headers.get("Range")
-        server.target.append(wanted)
+        server.requested.append(wanted)
         body = server.files.get(self.path.partition("?")[0].lstrip("/"))
         if server.errors or body is None:
             return self.send_error(server.errors.pop(0) if server.errors else 404)
@@ -152,7 +152,7 @@ def test_what_is_there_stays(server, monkeypatch, tmp_path):
     seen = []
     assert download("fsdd", tmp_path, progress=seen.append) == tmp_path / "fsdd"
     assert [step.stage for step in seen] == ["already there"]
-    assert files(tmp_path) == ["fsdd/mine.txt"] and not server.target
+    assert files(tmp_path) == ["fsdd/mine.txt"] and not server.requested
 
 
 def test_an_empty_folder_is_not_a_data_set(server, monkeypatch, tmp_path):
@@ -165,8 +165,8 @@ def test_a_cut_connection_is_resumed(server, monkeypatch, tmp_path):
     body = serve(monkeypatch, server)
     server.cuts = [100_000, 50_000]
     download("fsdd", tmp_path)
-    assert server.target[0] is None
-    starts = [int(target.removeprefix("bytes=").rstrip("-")) for target in server.target[1:]]
+    assert server.requested[0] is None
+    starts = [int(target.removeprefix("bytes=").rstrip("-")) for target in server.requested[1:]]
     assert len(starts) == 2 and 0 < starts[0] <= 100_000 and starts[0] < starts[1] <= 150_000
     assert len(body) <= server.sent <= len(body) + 2 * module._CHUNK
 
@@ -177,7 +177,7 @@ def test_a_crash_leaves_the_part_for_the_next_call(server, monkeypatch, tmp_path
     (work / "unpacked" / "half").mkdir(parents=True)
     (work / f"{DATASETS['fsdd'].archives[0].file}.part").write_bytes(body[:70_000])
     download("fsdd", tmp_path)
-    assert server.target == ["bytes=70000-"] and server.sent == len(body) - 70_000
+    assert server.requested == ["bytes=70000-"] and server.sent == len(body) - 70_000
     assert not work.exists() and not (tmp_path / "fsdd" / "half").exists()
 
 
@@ -185,7 +185,7 @@ def test_a_whole_part_is_not_fetched_again(server, monkeypatch, tmp_path):
     body = serve(monkeypatch, server)
     (tmp_path / ".fsdd.download").mkdir()
     (tmp_path / ".fsdd.download" / f"{DATASETS['fsdd'].archives[0].file}.part").write_bytes(body)
-    assert len(files(download("fsdd", tmp_path))) == 3 and not server.target
+    assert len(files(download("fsdd", tmp_path))) == 3 and not server.requested
 
 
 def test_a_part_longer_than_the_file_starts_over(server, monkeypatch, tmp_path):
@@ -193,7 +193,7 @@ def test_a_part_longer_than_the_file_starts_over(server, monkeypatch, tmp_path):
     (tmp_path / ".fsdd.download").mkdir()
     (tmp_path / ".fsdd.download" / f"{DATASETS['fsdd'].archives[0].file}.part").write_bytes(bytes(len(body) + 9))
     download("fsdd", tmp_path)
-    assert server.target == [f"bytes={len(body) + 9}-", None]
+    assert server.requested == [f"bytes={len(body) + 9}-", None]
 
 
 @without_ranges
@@ -202,7 +202,7 @@ def test_a_server_without_ranges_sends_it_all_again(server, monkeypatch, tmp_pat
     server.cuts = [100_000]
     seen = []
     assert len(files(download("fsdd", tmp_path, progress=seen.append))) == 3
-    assert server.target[0] is None and server.target[1].startswith("bytes=")
+    assert server.requested[0] is None and server.requested[1].startswith("bytes=")
     assert server.sent == 100_000 + len(body)
     assert max(step.done for step in seen if step.stage == "downloading") == len(body)
 
@@ -212,18 +212,18 @@ def test_a_connection_that_gets_nowhere_is_given_up(server, monkeypatch, tmp_pat
     server.cuts = [0] * 20
     with pytest.raises(DownloadError, match="FRAMI_MIRROR"):
         download("fsdd", tmp_path)
-    assert len(server.target) == 1 + len(module.WAITS)
+    assert len(server.requested) == 1 + len(module.WAITS)
 
 
 def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(server, monkeypatch, tmp_path):
     serve(monkeypatch, server)
     server.errors = [503, 429]
     download("fsdd", tmp_path / "busy")
-    assert len(server.target) == 3
+    assert len(server.requested) == 3
     server.errors = [404]
     with pytest.raises(DownloadError, match="404"):
         download("fsdd", tmp_path / "missing")
-    assert len(server.target) == 4
+    assert len(server.requested) == 4
 
 
 def test_stop_then_resume(server, monkeypatch, tmp_path):
@@ -235,7 +235,7 @@ def test_stop_then_resume(server, monkeypatch, tmp_path):
     kept = (tmp_path / ".fsdd.download" / f"{DATASETS['fsdd'].archives[0].file}.part").stat().st_size
     assert 60_000 < kept < len(body)
     download("fsdd", tmp_path)
-    assert server.target == [None, f"bytes={kept}-"]
+    assert server.requested == [None, f"bytes={kept}-"]
 
 
 def test_stop_while_unpacking_leaves_no_half_folder(server, monkeypatch, tmp_path):
@@ -244,7 +244,7 @@ def test_stop_while_unpacking_leaves_no_half_folder(server, monkeypatch, tmp_pat
     with pytest.raises(DownloadStopped):
         download("urbansound8k", tmp_path, progress=seen.append, stop=lambda: seen[-1].stage == "unpacking")
     assert files(tmp_path) == [".UrbanSound8K.download/UrbanSound8K.tar.gz"]
-    assert len(files(download("urbansound8k", tmp_path))) == 3 and len(server.target) == 1
+    assert len(files(download("urbansound8k", tmp_path))) == 3 and len(server.requested) == 1
 
 
 def test_a_wrong_checksum_removes_the_file(server, monkeypatch, tmp_path):
@@ -274,7 +274,7 @@ def test_a_folder_as_mirror(as_url, server, monkeypatch, tmp_path):
         download("fsdd", tmp_path / "data")
     (shelf / DATASETS["fsdd"].archives[0].file).write_bytes(body)
     assert len(files(download("fsdd", tmp_path / "data"))) == 3
-    assert len(files(shelf)) == 1 and not server.target
+    assert len(files(shelf)) == 1 and not server.requested
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
@@ -340,7 +340,7 @@ def test_too_little_space_is_said_before(server, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1000))
     with pytest.raises(DownloadError, match=r"needs .* GB .* free some space"):
         download("fsdd", tmp_path)
-    assert not server.target
+    assert not server.requested
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from frami import banks, data
 from frami.checkpoints import Checkpoint
+from frami.data.catalogue import fold_kind
 from frami.errors import FramiError
 from frami.features import maps
 from frami.features.gallery import EXPLORE
@@ -183,7 +184,7 @@ class Atlas:
 
     def _note(self, teacher: Checkpoint, measured: dict, runs: list[str]) -> list[str]:
         """Where the figures of the table come from."""
-        who = {"fsdd": "speaker"}.get(teacher.card.dataset, "fold")
+        who = fold_kind(teacher.card.dataset)
         words, held = [], f"{teacher.card.title}, {who} {', '.join(measured.get('folds', []))}"
         if measured.get("real_clips"):
             words.append(

@@ -10,6 +10,7 @@ from torch import Tensor, tensor
 from frami import audio, data
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
+from frami.data.catalogue import fold_kind
 from frami.features import maps
 from frami.inversion import Clips
 from frami.studio.services import clips, methods, view
@@ -66,8 +67,8 @@ def of_recordings(found: maps.Recorded, teacher: Checkpoint, prefix: str) -> Sou
             mel, tensor([mel.shape[-1]]), layer.target[one], layer.predicted[one], layer.confidence[one],
             found.logits[one], layer.pooled[one],
         )  # fmt: skip
-        who = "speaker" if teacher.card.dataset in ("fsdd", "audiomnist") else "fold"
-        origin = f"a recording, {teacher.card.title}, {who} {clips.clips[found.rows[i]].fold}"
+        kind = fold_kind(teacher.card.dataset)
+        origin = f"a recording, {teacher.card.title}, {kind} {clips.clips[found.rows[i]].fold}"
         return view.clips(made, prefix, teacher.classes, teacher.spec, origin, i)[0] | {"real": True}
 
     def sound(i: int, voice: str | None) -> bytes:

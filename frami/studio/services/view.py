@@ -11,6 +11,7 @@ from torch import Tensor
 
 from frami.audio import MelSpec
 from frami.checkpoints import Card
+from frami.data.catalogue import fold_kind
 from frami.inversion import Clips
 
 _DECIBELS = 20 / math.log(10)
@@ -91,12 +92,11 @@ def name(label: str) -> str:
 
 def facts(card: Card) -> list[list[str]]:
     """The teacher in a few pairs of words."""
-    held = {"fsdd": "speaker"}.get(card.dataset, "fold")
     accuracy = "not measured" if card.accuracy is None else f"{card.accuracy:.1%}"
     return [
         ["classes", str(len(card.classes))],
         ["parameters", f"{card.parameters / 1e6:.2f} M"],
-        [f"accuracy on {held} {', '.join(card.split['test'])}, never heard in training", accuracy],
+        [f"accuracy on {fold_kind(card.dataset)} {', '.join(card.split['test'])}, never heard in training", accuracy],
         ["data licence", card.data_licence],
     ]
 

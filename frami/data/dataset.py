@@ -1,0 +1,73 @@
+"""What a data set is: its row in the catalogue, the clips that it lists, the error for one that is not as published."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from frami.errors import FramiError
+
+#: Endings of the sound files that libsndfile reads.
+ENDINGS = (".wav", ".ogg", ".flac", ".mp3", ".aiff", ".aif", ".opus", ".au", ".w64", ".caf")
+
+
+class DataError(FramiError):
+    """A data set that is missing, incomplete or not in its published layout."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording: its file without the ending, class index, official fold, and source (speaker or recording)."""
+
+    stem: Path
+    label: int
+    fold: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file to download.
+
+    ``checksum`` is ``md5:…`` or ``sha256:…``. Zenodo publishes one for its files; GitHub packs its archives on demand
+    and publishes none, so theirs is what other projects noted of the same pinned commit. ``None`` where nobody noted
+    one: then every unpacked clip is counted and its header read. ``size`` and ``unpacked`` are bytes, 0 when unknown.
+    ``file`` is the name that a browser saves it under, and that a mirror offers it by.
+    """
+
+    url: str
+    checksum: str | None
+    size: int
+    file: str = ""
+    unpacked: int = 0
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A data set as it was published, and what is done with it here.
+
+    ``folds`` are its official folds, ``fold_kind`` the word for one of them, ``test_fold`` the one that is held out
+    unless another is named, ``clips`` the number of clips of the whole set. ``index_file`` is a file or folder below
+    ``folder`` by which the set is recognised; ``reader(root, info)`` lists the clips of the folder ``root``.
+    ``training`` holds the settings of a teacher's training where they differ from ``TrainConfig``, chosen on training
+    folds only; ``for_vocoder``: vocoders are trained and measured on it unless others are named. ``subject`` completes
+    the sentence "a network that knows …".
+    """
+
+    name: str
+    title: str
+    folder: str
+    index_file: str
+    reader: Callable[[Path, "DatasetInfo"], list[Clip]]
+    classes: tuple[str, ...]
+    folds: tuple[str, ...]
+    test_fold: str
+    clips: int
+    licence: str
+    subject: str
+    homepage: str = ""
+    citation: str = ""
+    archives: tuple[Archive, ...] = ()
+    fold_kind: str = "fold"
+    training: Mapping[str, float] = field(default_factory=dict)
+    for_vocoder: bool = False
+    note: str = ""

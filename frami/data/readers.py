@@ -1,0 +1,65 @@
+"""Readers of published layouts: each makes a function of a data set's folder and row, which lists its clips."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from string import Formatter
+
+from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo
+
+Reader = Callable[[Path, DatasetInfo], list[Clip]]
+
+
+def digit_files(pattern: str, fold_of: Mapping[str, str]) -> Reader:
+    """Sound files named ``CLASS_SPEAKER_NUMBER``, the class as a number.
+
+    ``pattern`` : of their paths below the data set's folder; ``fold_of`` : fold of each speaker.
+    """
+
+    def read(root: Path, info: DatasetInfo) -> list[Clip]:
+        clips = []
+        for path in sorted(root.glob(pattern)):
+            parts = path.stem.split("_")
+            if path.suffix.lower() in ENDINGS and len(parts) == 3 and parts[0].isdecimal() and parts[2].isdecimal():
+                label, speaker = int(parts[0]), parts[1]
+                if label >= len(info.classes) or speaker not in fold_of:
+                    raise DataError(
+                        f"{path}: not a clip of {info.title} (class_speaker_number); remove it or check the folder"
+                    )
+                clips.append(Clip(path.with_suffix(""), label, fold_of[speaker], speaker))
+        return list(dict.fromkeys(clips))
+
+    return read
+
+
+def table(stem: str, label: str, source: str, only: str | None = None) -> Reader:
+    """The rows of a CSV table, the data set's ``index_file``, which has a column ``fold``.
+
+    ``stem`` : path of a sound file below the data set's folder, with columns in braces; ``label``, ``source`` : columns
+    of the class name and of the source recording; ``only`` : column that says ``True`` for the rows to be taken.
+    """
+
+    def read(root: Path, info: DatasetInfo) -> list[Clip]:
+        path, clips = root / info.index_file, []
+        in_stem = [column for _, column, _, _ in Formatter().parse(stem) if column]
+        for row in _rows(path, [*in_stem, "fold", label, source, *([only] if only else [])]):
+            if only and row[only] != "True":
+                continue
+            if row[label] not in info.classes:
+                raise DataError(f"{path}: '{row[label]}' is not a class of {info.title}")
+            file = root / stem.format_map(row)
+            clips.append(Clip(file.with_suffix(""), info.classes.index(row[label]), row["fold"], row[source]))
+        return clips
+
+    return read
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not readable as a table ({error})") from error
+    if any(row.get(column) is None for row in rows for column in columns):
+        raise DataError(f"{path}: expected the columns {', '.join(columns)}; is it the published file, complete?")
+    return rows
