@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frami.cli.arguments import command, data_option, device_option, moved, number, progress_bar, whole
+from frami.cli.arguments import command, data_option, device_option, lazy_help, moved, number, progress_bar, whole
 from frami.errors import FramiError
 
 
 def add(commands) -> None:
     sub = command(commands, "distill", _distill, "Train a student from made clips alone; goes on where it was stopped.")
     sub.add_argument("--teacher", help="name of a bundled teacher, or path")
-    sub.add_argument("--student", help="micro, nano, edge, tiny (default), mini, small, …")
-    sub.add_argument(
-        "--objective", help="frami (default), logits, before, after, simkd, fitnet, attention; labels (real clips only)"
-    )
+    lazy_help(sub, sub.add_argument("--student"), lambda: f"{', '.join(_tables().STUDENTS)}, … (default: tiny)")
+    lazy_help(sub, sub.add_argument("--objective"), _objectives)
     sub.add_argument("--recipe", help="how clips are made (default: frami-flash); see frami synthesize --help")
     sub.add_argument("--bank", help="folder of a finished bank to learn from, instead of making clips")
     sub.add_argument(
@@ -41,6 +39,16 @@ def add(commands) -> None:
     sub.add_argument("--keep", type=number(0, 3600), help="seconds of work between checkpoints (default: 10)")
     data_option(sub)
     device_option(sub)
+
+
+def _tables():
+    from frami import distill
+
+    return distill
+
+
+def _objectives() -> str:
+    return f"{', '.join(_tables().OBJECTIVES)} (default: frami); labels (real clips only)"
 
 
 def seconds(text: str) -> float:

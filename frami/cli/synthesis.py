@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from frami.cli.arguments import (
@@ -10,6 +10,7 @@ from frami.cli.arguments import (
     command,
     data_option,
     device_option,
+    lazy_help,
     moved,
     names,
     number,
@@ -22,7 +23,7 @@ def add(commands) -> None:
     sub = command(commands, "synthesize", _synthesize, "Make clips from a teacher's weights alone.")
     sub.add_argument("--teacher", required=True, help="name of a bundled teacher, or path")
     recipe = sub.add_argument("--recipe", default="frami")
-    _help_when_asked(sub, recipe, lambda: f"{', '.join(_recipes())} (default: frami)")
+    lazy_help(sub, recipe, lambda: f"{', '.join(_recipes())} (default: frami)")
     sub.add_argument("--samples", type=whole(1), default=16)
     sub.add_argument("--steps", type=whole(1), help="optimisation steps a batch (default: the recipe's)")
     sub.add_argument(
@@ -76,17 +77,6 @@ def _recipes() -> Iterable[str]:
     from frami.inversion import RECIPES
 
     return RECIPES
-
-
-def _help_when_asked(parser, option, text: Callable[[], str]) -> None:
-    """Help of an option that takes seconds to find out, so only when somebody reads it."""
-    plain = parser.format_help
-
-    def format_help() -> str:
-        option.help = text()
-        return plain()
-
-    parser.format_help = format_help
 
 
 def _synthesize(options) -> tuple[dict, list[str]]:

@@ -7,6 +7,7 @@ from frami.cli.arguments import (
     command,
     data_option,
     device_option,
+    lazy_help,
     moved,
     names,
     number,
@@ -22,7 +23,7 @@ def add(commands) -> None:
     sub = command(commands, "train-teacher", _train_teacher, "Train a teacher; goes on where it was stopped.")
     sub.add_argument("--dataset", required=True, help="fsdd, audiomnist, esc10, esc50 or urbansound8k")
     sub.add_argument("--out", required=True, help="path of the checkpoint, without ending")
-    sub.add_argument("--size", default="base", help="nano, tiny, mini, small, base (default), large or huge")
+    lazy_help(sub, sub.add_argument("--size", default="base"), lambda: f"{', '.join(_sizes())} (default: base)")
     sub.add_argument("--overwrite", action="store_true", help="replace a finished checkpoint at --out")
     sub.add_argument("--train", type=names, help="folds to train on (default: all here but the test fold)")
     sub.add_argument("--test", type=names, help="folds to hold out (default: the data set's test fold)")
@@ -39,6 +40,12 @@ def add(commands) -> None:
     sub.add_argument("--split", default="test", help="test (what its card holds out), train, all, or a fold")
     data_option(sub)
     device_option(sub)
+
+
+def _sizes():
+    from frami.models import SIZES
+
+    return SIZES
 
 
 def _teachers(options) -> tuple[list, list[str]]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from frami.checkpoints import Checkpoint
 from frami.device import RecordedStep, autocast
 from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, texture
-from frami.distill.objectives import Objective, agreement, labelled_loss
+from frami.distill.objectives import Batch, Objective, agreement
 from frami.distill.student import learning, new_hint
 from frami.inversion.bn_statistics import frozen
 from frami.inversion.step import quick
@@ -23,14 +23,13 @@ class Learner:
     """Everything that a training step reads and writes. Shapes: mels Tensor[B, 1, F, T]; lengths, labels Tensor[B];
     numbers Tensor[B, NUMBERS].
 
-    ``objective`` : None where the student learns the true classes of labelled clips instead (from scratch);
     ``last`` : terms of the latest step by name.
     """
 
     teacher: Checkpoint
     listener: nn.Module
     student: Classifier
-    objective: Objective | None
+    objective: Objective
     replay: AugmentConfig
     hint: nn.Module | None
     optimiser: torch.optim.AdamW
@@ -52,7 +51,7 @@ class Learner:
 def new_learner(
     teacher: Checkpoint,
     student: Classifier,
-    objective: Objective | None,
+    objective: Objective,
     *,
     batch: int,
     frames: int,
@@ -63,7 +62,7 @@ def new_learner(
 ) -> Learner:
     """A student about to learn from batches of ``batch`` clips of at most ``frames`` frames."""
     device = next(teacher.model.parameters()).device
-    hint = new_hint(teacher, student, seed) if objective is not None and objective.hint else None
+    hint = new_hint(teacher, student, seed) if objective.hint else None
     cuda = device.type == "cuda"
     rate = torch.tensor(lr, device=device) if cuda else lr
     learner = Learner(
@@ -141,11 +140,7 @@ def _step(learner: Learner) -> None:
         hint = None
         if learner.hint is not None:
             hint = Features(learner.hint(made.frames, made.lengths), made.pooled, made.logits, made.lengths)
-    if learner.objective is None:
-        each = [labelled_loss(made.logits, classes) for classes in (learner.labels, partners)]
-        terms = {"labels": (share * each[0] + (1 - share) * each[1]).mean()}
-    else:
-        terms = learner.objective.terms(wanted, made, hint)
+    terms = learner.objective.terms(Batch(wanted, made, hint, learner.labels, partners, share))
     loss = torch.stack(list(terms.values())).sum()
     learner.optimiser.zero_grad(set_to_none=True)
     loss.backward()

@@ -12,7 +12,7 @@ from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split
 from frami.distill.learner import Learner, agreement_on, learn, learner_state, load_learner, new_learner
-from frami.distill.objectives import OBJECTIVES
+from frami.distill.objectives import LABELS, objective
 from frami.distill.student import new_student
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, durations, invert
@@ -121,9 +121,8 @@ def distill(
     was no time to learn.
     """
     _check(teacher, settings, clips)
-    objective = None if settings.objective == "labels" else OBJECTIVES[settings.objective]
-    student = new_student(teacher, settings.student, objective or OBJECTIVES["logits"], settings.seed)
-    return _run(teacher, settings, clips, objective, student, replay or AugmentConfig(), every, memory, earlier, now)
+    student = new_student(teacher, settings.student, objective(settings.objective), settings.seed)
+    return _run(teacher, settings, clips, student, replay or AugmentConfig(), every, memory, earlier, now)
 
 
 def _check(teacher: Checkpoint, settings: Settings, clips) -> None:
@@ -139,9 +138,7 @@ def _check(teacher: Checkpoint, settings: Settings, clips) -> None:
         raise FramiError(f"a learning rate lies above 0 and at most at 1, not at {settings.lr}")
     if not 0 <= settings.seed < 2**31:
         raise FramiError(f"a seed is a whole number from 0 to {2**31 - 1}, not {settings.seed}")
-    if settings.objective != "labels" and settings.objective not in OBJECTIVES:
-        raise FramiError(f"no objective '{settings.objective}'; choose one of: {', '.join(OBJECTIVES)}")
-    if settings.objective == "labels" and settings.source != "real":
+    if objective(settings.objective) is LABELS and settings.source != "real":
         raise FramiError("objective 'labels' learns the true classes of real clips: made ones have none")
     if settings.source not in ("made", "bank", "real", "noise"):
         raise FramiError(f"no source '{settings.source}'; choose made, bank, real or noise")
@@ -157,13 +154,13 @@ def _check(teacher: Checkpoint, settings: Settings, clips) -> None:
         durations(teacher, row(settings.recipe), None)
 
 
-def _run(teacher, settings, clips, objective, student, replay, every, memory, earlier, now) -> Iterator[State]:
+def _run(teacher, settings, clips, student, replay, every, memory, earlier, now) -> Iterator[State]:
     clock = Clock(memory["seconds"] if memory else 0.0, now)
     clock.start()
     device = next(teacher.model.parameters()).device
     frames = _longest(teacher, settings, clips)
     learner = new_learner(
-        teacher, student, objective, batch=settings.batch, frames=frames, lr=settings.lr,
+        teacher, student, objective(settings.objective), batch=settings.batch, frames=frames, lr=settings.lr,
         weight_decay=settings.weight_decay, replay=replay, seed=settings.seed * 7919 + 1,
     )  # fmt: skip
     store, aside = ReplayBuffer(teacher.spec, frames, device), ReplayBuffer(teacher.spec, frames, device)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from frami.errors import FramiError
 from frami.models import Features, length_mask
 
 #: Softening of both answers (Hinton et al. 2015); teachers trained with mixup are soft already.
@@ -67,80 +68,131 @@ def _aligned(teacher: Features, student: Features) -> tuple[Tensor, Tensor, Tens
     return wanted, made, length_mask(lengths, size[1])
 
 
-# Objectives: teacher's and student's features, and the student's frames at the teacher's width where a helper layer
-# takes them there (FitNets).
+@dataclass(frozen=True)
+class Batch:
+    """What an objective compares: the features of both networks for the same clips, and what the clips are.
+
+    ``hint`` : the student's features with frames at the teacher's width, where a helper layer takes them there;
+    ``labels``, ``partners`` : classes of each clip and of the one mixed into it, Tensor[B]; ``share`` : the clip's own
+    part of the mixture, Tensor[B].
+    """
+
+    teacher: Features
+    student: Features
+    hint: Features | None = None
+    labels: Tensor | None = None
+    partners: Tensor | None = None
+    share: Tensor | None = None
 
 
-def logits(teacher: Features, student: Features, hint: Features | None) -> Terms:
-    """The answer alone (Hinton et al. 2015)."""
-    return {"answer": kd_loss(teacher.logits, student.logits)}
+def logits(batch: Batch) -> Terms:
+    return {"answer": kd_loss(batch.teacher.logits, batch.student.logits)}
 
 
-def before(teacher: Features, student: Features, hint: Features | None) -> Terms:
-    """The answer, and the hidden state before the statistics pooling."""
-    return logits(teacher, student, hint) | {"before": frames_loss(teacher, student)}
+def simkd(batch: Batch) -> Terms:
+    return {"before": frames_loss(batch.teacher, batch.student)}
 
 
-def after(teacher: Features, student: Features, hint: Features | None) -> Terms:
-    """The answer, and the hidden state after the statistics pooling."""
-    return logits(teacher, student, hint) | {"after": pooled_loss(teacher.pooled, student.pooled)}
+def before(batch: Batch) -> Terms:
+    return logits(batch) | simkd(batch)
 
 
-def frami(teacher: Features, student: Features, hint: Features | None) -> Terms:
-    """The answer and both hidden states, through a projector into the teacher's own pooling and classifier (our
-    formulation of what the abstract of Kang et al., ICASSP 2023 says)."""
-    return before(teacher, student, hint) | after(teacher, student, hint)
+def after(batch: Batch) -> Terms:
+    return logits(batch) | {"after": pooled_loss(batch.teacher.pooled, batch.student.pooled)}
 
 
-def simkd(teacher: Features, student: Features, hint: Features | None) -> Terms:
-    """The hidden state before the pooling alone; the teacher's classifier is reused (SimKD, Chen et al., CVPR 2022)."""
-    return {"before": frames_loss(teacher, student)}
+def frami(batch: Batch) -> Terms:
+    return before(batch) | after(batch)
 
 
-def fitnet(teacher: Features, student: Features, hint: Features | None) -> Terms:
-    """The answer, and the last frame-level features through a helper layer that is thrown away (FitNets, Romero et al.,
-    ICLR 2015, in one stage)."""
-    return logits(teacher, student, hint) | {"before": frames_loss(teacher, hint)}
+def fitnet(batch: Batch) -> Terms:
+    return logits(batch) | {"before": frames_loss(batch.teacher, batch.hint)}
 
 
-def attention(teacher: Features, student: Features, hint: Features | None) -> Terms:
-    """The answer, and the attention map of the last frame-level features (Zagoruyko and Komodakis, ICLR 2017)."""
-    return logits(teacher, student, hint) | {"attention": attention_loss(teacher, student)}
+def attention(batch: Batch) -> Terms:
+    return logits(batch) | {"attention": attention_loss(batch.teacher, batch.student)}
+
+
+def labels(batch: Batch) -> Terms:
+    own, partner = (labelled_loss(batch.student.logits, classes) for classes in (batch.labels, batch.partners))
+    return {"labels": (batch.share * own + (1 - batch.share) * partner).mean()}
 
 
 @dataclass(frozen=True)
 class Objective:
     """How a student is built and what it learns.
 
-    ``terms`` : named losses, summed; ``reuse`` : a projector takes the student into the teacher's own pooling and
-    classifier, which stay as they are; ``bottleneck`` : that projector has three layers; ``hint`` : a layer beside the
-    student takes its frames to the teacher's width while it learns.
+    ``title``, ``about`` : its name for people, and what it is in a sentence; ``terms`` : named losses of a batch,
+    summed; ``reuse`` : a projector takes the student into the teacher's own pooling and classifier, which stay as they
+    are; ``bottleneck`` : that projector has three layers; ``hint`` : a layer beside the student takes its frames to the
+    teacher's width while it learns.
     """
 
     name: str
-    terms: Callable[[Features, Features, Features | None], Terms]
+    title: str
+    about: str
+    terms: Callable[[Batch], Terms]
     reuse: bool = False
     bottleneck: bool = False
     hint: bool = False
-
-    @property
-    def about(self) -> str:
-        """What it is, in a sentence."""
-        return " ".join((self.terms.__doc__ or "").split())
 
 
 OBJECTIVES: dict[str, Objective] = {
     row.name: row
     for row in (
-        Objective("frami", frami, reuse=True),
-        Objective("logits", logits),
-        Objective("before", before, reuse=True),
-        Objective("after", after, reuse=True),
-        Objective("simkd", simkd, reuse=True, bottleneck=True),
-        Objective("fitnet", fitnet, hint=True),
-        Objective("attention", attention),
+        Objective(
+            "frami", "FRAMI",
+            "KD loss, frame-level features and embedding, through a projector into the teacher's own pooling and "
+            "classifier (our formulation of what the abstract of Kang et al., ICASSP 2023 says).",
+            frami, reuse=True,
+        ),
+        Objective(
+            "logits", "Logits (KD)",
+            "The KD loss of the logits alone (Hinton et al. 2015).",
+            logits,
+        ),
+        Objective(
+            "before", "Frame-level features",
+            "KD loss and the frame-level features before the statistics pooling, into the teacher's pooling and "
+            "classifier.",
+            before, reuse=True,
+        ),
+        Objective(
+            "after", "Embedding",
+            "KD loss and the embedding after the statistics pooling, through the teacher's pooling and classifier.",
+            after, reuse=True,
+        ),
+        Objective(
+            "simkd", "SimKD",
+            "The frame-level features alone, through a deeper projector into the teacher's classifier (SimKD, Chen et "
+            "al., CVPR 2022).",
+            simkd, reuse=True, bottleneck=True,
+        ),
+        Objective(
+            "fitnet", "FitNets",
+            "KD loss and the last frame-level features through a helper layer that is thrown away (FitNets, Romero et "
+            "al., ICLR 2015, in one stage).",
+            fitnet, hint=True,
+        ),
+        Objective(
+            "attention", "Attention maps",
+            "KD loss and the attention map of the last frame-level features (Zagoruyko and Komodakis, ICLR 2017).",
+            attention,
+        ),
     )
-}
+}  # fmt: skip
+
+#: The reference: what a student learns from labelled real clips, without its teacher.
+LABELS = Objective("labels", "True classes", "Cross entropy with the true classes of real clips.", labels)
+
+
+def objective(name: str) -> Objective:
+    """A row of ``OBJECTIVES``, or ``LABELS``, by name. FramiError for an unknown one."""
+    if name == LABELS.name:
+        return LABELS
+    if name not in OBJECTIVES:
+        raise FramiError(f"no objective '{name}'; choose one of: {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]
 
 
 def labelled_loss(student: Tensor, labels: Tensor) -> Tensor:

@@ -9,10 +9,6 @@ from frami.distill.objectives import Objective
 from frami.errors import FramiError
 from frami.models import Classifier, Projector
 
-#: Sizes that are offered as students, the smallest first (parameters for ten classes, with a projector to 128 channels:
-#: 15, 27, 57, 88, 188 and 327 thousand); ``micro`` and ``edge`` have depthwise-separable convolutions.
-STUDENTS = ("micro", "nano", "edge", "tiny", "mini", "small")
-
 
 def new_student(teacher: Checkpoint, size: str, objective: Objective, seed: int = 0) -> Classifier:
     """A student of this size for this teacher, on its device; the same seed gives the same weights.

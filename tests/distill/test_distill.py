@@ -20,6 +20,7 @@ from frami.distill import OBJECTIVES, STUDENTS, Settings, distill, loop, new_stu
 from frami.distill import run as runs
 from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, noise_clips, split, texture
 from frami.distill.loop import BudgetError, Clock, Pace
+from frami.distill.objectives import Batch
 from frami.errors import FramiError
 from frami.inversion.augment import ViewConfig
 from frami.models import Features
@@ -64,7 +65,7 @@ def test_a_few_steps_lower_every_term(tiny, name):
     def terms():
         made = student(x, lengths)
         seen = hint and Features(hint(made.frames, made.lengths), made.pooled, made.logits, made.lengths)
-        return objective.terms(wanted, made, seen)
+        return objective.terms(Batch(wanted, made, seen))
 
     learning = [p for m in (student, hint) if m is not None for p in m.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(learning, 1e-2)
@@ -80,7 +81,7 @@ def test_a_few_steps_lower_every_term(tiny, name):
 def test_the_objectives_are_what_they_say(tiny):
     x, lengths, wanted = answered(tiny)
     made = new_student(tiny, "nano", OBJECTIVES["frami"]).eval()(x, lengths)
-    found = {name: set(row.terms(wanted, made, made)) for name, row in OBJECTIVES.items()}
+    found = {name: set(row.terms(Batch(wanted, made, made))) for name, row in OBJECTIVES.items()}
     assert found == {
         "frami": {"answer", "before", "after"},
         "logits": {"answer"},
@@ -90,7 +91,7 @@ def test_the_objectives_are_what_they_say(tiny):
         "fitnet": {"answer", "before"},
         "attention": {"answer", "attention"},
     }
-    assert all(row.about.endswith(".") for row in OBJECTIVES.values())
+    assert all(row.title and row.about.endswith(".") for row in OBJECTIVES.values())
 
 
 def test_hidden_states_are_compared_free_of_the_teachers_scale(tiny):

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from frami import checkpoints, evaluation, models
+from frami import checkpoints, distill, evaluation, models
 from frami.checkpoints import Card, Checkpoint
 from frami.distill import OBJECTIVES, STUDENTS
 from frami.distill.student import frame_channels
@@ -35,28 +35,20 @@ FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"
 POINTS = 240
 _KEPT = 64
 
-_OBJECTIVES = {
-    "frami": "FRAMI",
-    "logits": "Answers only",
-    "before": "Before pooling",
-    "after": "After pooling",
-    "simkd": "SimKD",
-    "fitnet": "FitNets",
-    "attention": "Attention maps",
-    "labels": "True classes",
-}
 _SOURCES = {"bank": "a finished bank", "real": "real clips", "noise": "noise"}
 #: Settings that the page names in words of its own; the others keep their names.
 SETTINGS = {"student": "Student", "objective": "Objective", "recipe": "Clips by", "budget": "Budget", "seed": "Seed"}
 
 
 def objective(name: str) -> str:
-    """An objective's name for people."""
-    return _OBJECTIVES.get(name, name)
+    """An objective's title; the name itself of one that is not known here."""
+    with suppress(FramiError):
+        name = distill.objective(name).title
+    return name
 
 
 def objectives() -> list[tuple[str, str]]:
-    return [(objective(name), name) for name in OBJECTIVES]
+    return [(row.title, name) for name, row in OBJECTIVES.items()]
 
 
 def recipes() -> list[tuple[str, str]]:
@@ -67,6 +59,11 @@ def recipes() -> list[tuple[str, str]]:
 def students(teacher: Checkpoint) -> list[tuple[str, str]]:
     """Sizes of students with their parameters."""
     return [(f"{size} · {_thousands(_size(teacher, size))}", size) for size in STUDENTS]
+
+
+def remarks() -> str:
+    """What sizes of students are for, as far as their rows say."""
+    return "; ".join(f"{name} {models.SIZES[name].about}" for name in STUDENTS if models.SIZES[name].about)
 
 
 def _size(teacher: Checkpoint, size: str) -> int:

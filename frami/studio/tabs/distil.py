@@ -44,7 +44,7 @@ def tab(board: Board, teacher: Checkpoint) -> dict:
         boards.students(teacher),
         value=["tiny"],
         label="Students",
-        info="and their parameters; micro and edge are built for small devices",
+        info=f"and their parameters; {boards.remarks()}",
         elem_id="distil-students",
     )
     objectives = gr.CheckboxGroup(
@@ -164,8 +164,8 @@ def _time(seconds: float) -> str:
 def _about(names: list[str]) -> str:
     """What the ticked objectives are, as HTML."""
     rows = "".join(
-        f"<div><dt>{escape(boards.objective(name))}</dt><dd>{escape(OBJECTIVES[name].about)}</dd></div>"
-        for name in OBJECTIVES
+        f"<div><dt>{escape(row.title)}</dt><dd>{escape(row.about)}</dd></div>"
+        for name, row in OBJECTIVES.items()
         if name in names
     )
     return f'<dl class="frami-objectives">{rows}</dl>'
