@@ -160,7 +160,7 @@ def test_long_curves_are_thinned_and_end_where_they_end(queue, monkeypatch):
 
 
 def test_ticks_become_runs():
-    runs = distil.target("fsdd", ["nano", "micro"], ["frami", "logits"], ["cmi"], 30, 4)
+    runs = distil.requests("fsdd", ["nano", "micro"], ["frami", "logits"], ["cmi"], 30, 4)
     assert [(run.settings.student, run.settings.objective) for run in runs] == [
         ("micro", "frami"), ("micro", "logits"), ("nano", "frami"), ("nano", "logits"),
     ]  # fmt: skip
@@ -175,9 +175,9 @@ def test_ticks_become_runs():
         (["nano"], None, 0),
     ):
         with pytest.raises(FramiError):
-            distil.target("fsdd", sizes, ["frami"], ["cmi"], budget, seed)
+            distil.requests("fsdd", sizes, ["frami"], ["cmi"], budget, seed)
     with pytest.raises(FramiError, match="42 runs"):
-        distil.target("fsdd", list(distil.STUDENTS), list(distil.OBJECTIVES), ["cmi"], 30, 0)
+        distil.requests("fsdd", list(distil.STUDENTS), list(distil.OBJECTIVES), ["cmi"], 30, 0)
 
 
 def test_the_default_ends_within_three_minutes():
