@@ -27,7 +27,10 @@ VIOLATIONS = {
     "Inversion needs no recordings": ("inversion/generator.py", "from ..data import load"),
     "Mathematics needs neither files nor devices": ("inversion/losses.py", "from frami import device"),
     "Only the pages of the studio know Gradio": ("cli/teachers.py", "import gradio as gr"),
-    "Services of the studio know no page": ("studio/services/view.py", "from frami.studio.components import theme"),
+    "Services of the studio know no page": (
+        "studio/services/page_values.py",
+        "from frami.studio.components import theme",
+    ),
     "Reading a file runs no code": ("files.py", "from pickle import loads"),
 }
 

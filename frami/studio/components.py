@@ -1,4 +1,4 @@
-"""Pieces that several tabs share. Each is a ``gr.HTML`` whose script lives in ``assets/studio.js``."""
+"""Pieces that several tabs share. Each is a ``gr.HTML`` whose script lives in ``assets/page``."""
 
 import base64
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import gradio as gr
 
 from frami.device import describe
 from frami.errors import FramiError
-from frami.studio.services import view
+from frami.studio.services import page_values
 from frami.studio.services.clips import Reader
 
 
@@ -24,7 +24,7 @@ def header(device) -> gr.HTML:
 
 def teacher_facts(card) -> str:
     """The teacher bar's facts as HTML (all values come from a checked card; escaped nevertheless)."""
-    pairs = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in view.facts(card))
+    pairs = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in page_values.facts(card))
     return f'<dl class="frami-facts">{pairs}</dl>'
 
 

@@ -56,7 +56,7 @@ def theme() -> gr.themes.Base:
 def launch_options() -> dict:
     """Arguments of ``demo.launch`` that belong to the looks and to the safety of the page."""
     scripts, sheets = (
-        "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
+        "\n".join((ASSETS / "page" / name).read_text(encoding="utf-8") for name in names)
         for names in (
             ("studio.js", "map.js", "explore.js", "distil.js", "tryit.js"),
             ("studio.css", "explore.css", "distil.css", "tryit.css"),

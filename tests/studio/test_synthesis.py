@@ -17,7 +17,7 @@ from frami.errors import FramiError
 from frami.features import gallery
 from frami.inversion import RECIPES, TERMS
 from frami.studio.services import jobs as studio_jobs
-from frami.studio.services import methods, view
+from frami.studio.services import offers, page_values
 from frami.studio.services.clips import Reader
 from frami.studio.tabs import listen, synthesize
 
@@ -40,7 +40,7 @@ def finished(job, seconds=120):
 def test_gallery_has_every_class_of_every_teacher(name):
     card = checkpoints.read_card(ROOT / "checkpoints" / name)
     value = listen.gallery_view(ROOT / "assets" / "gallery" / name)
-    assert [group["title"] for group in value["groups"]] == [view.name(c) for c in card.classes]
+    assert [group["title"] for group in value["groups"]] == [page_values.name(c) for c in card.classes]
     assert all(len(group["clips"]) >= 2 for group in value["groups"])
     bank = banks.load(ROOT / "assets" / "gallery" / name)
     assert bank.target_accuracy >= 0.9 and bank.manifest["complete"] and not bank.damaged
@@ -162,7 +162,7 @@ def fsdd():
 def settings_for(recipe, **others):
     return {
         "teacher": "fsdd", "recipe": recipe, "samples": 2, "steps": 2, "seconds": [0.2, 0.4], "classes": [4, 2],
-        "batch": 2, "seed": 0, "weights": methods.weights(RECIPES[recipe]),
+        "batch": 2, "seed": 0, "weights": offers.weights(RECIPES[recipe]),
     } | others  # fmt: skip
 
 
@@ -171,17 +171,17 @@ def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
     recipe = replace(RECIPES[name], warmup=min(RECIPES[name].warmup, 1))
     monkeypatch.setitem(RECIPES, name, recipe)
     jobs = studio_jobs.Jobs(tmp_path)
-    own = {} if methods.targeted(recipe) else {"classes": list(range(10))}
+    own = {} if offers.targeted(recipe) else {"classes": list(range(10))}
     job = finished(jobs.start(fsdd, settings_for(name, **own)))
     jobs.close()
     value = synthesize.live_view(job)
     assert value["state"] == "done" and value["share"] == pytest.approx(1, abs=0.02) and value["clips"] == []
-    used = {term for term, weight in methods.weights(recipe).items() if weight}
+    used = {term for term, weight in offers.weights(recipe).items() if weight}
     assert set(value["curves"]) == used | {"confidence"}
-    assert used <= set(value["hints"]) and value["recipe"] == methods.title(name)
+    assert used <= set(value["hints"]) and value["recipe"] == offers.title(name)
     rows = synthesize.finished_view(job)
     assert len(rows) == 2
-    if methods.targeted(recipe):
+    if offers.targeted(recipe):
         assert [row["target"] for row in rows] == ["four", "two"]
     else:
         assert all(row["untargeted"] and row["target"] == row["predicted"] == row["top"][0][0] for row in rows)
@@ -191,22 +191,22 @@ def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
 
 
 def test_what_the_page_offers_suits_every_recipe(fsdd):
-    names = [name for _, name in methods.choices()]
-    assert set(names) == set(RECIPES) and names[0] == methods.DEFAULT
+    names = [name for _, name in offers.choices()]
+    assert set(names) == set(RECIPES) and names[0] == offers.DEFAULT
     ablations = [RECIPES[name].ablation for name in names]
     assert ablations == sorted(ablations), "ablations come last"
-    assert len({title for title, _ in methods.choices()}) == len(names)
+    assert len({title for title, _ in offers.choices()}) == len(names)
     for name, recipe in RECIPES.items():
-        assert recipe.source.replace("'", "&#x27;") in methods.about(recipe)
-        assert 1 <= methods.steps(recipe) <= methods.MOST_STEPS
-        assert recipe.ablation or methods.title(name) != name, "a recipe has a name for people"
-        low, high = methods.seconds(fsdd, recipe)
-        assert methods.SHORTEST <= low <= high <= methods.LONGEST
-        for term, value in methods.weights(recipe).items():
+        assert recipe.source.replace("'", "&#x27;") in offers.about(recipe)
+        assert 1 <= offers.steps(recipe) <= offers.MOST_STEPS
+        assert recipe.ablation or offers.title(name) != name, "a recipe has a name for people"
+        low, high = offers.seconds(fsdd, recipe)
+        assert offers.SHORTEST <= low <= high <= offers.LONGEST
+        for term, value in offers.weights(recipe).items():
             top, step = TERMS[term].most, TERMS[term].step
             assert 0 <= value <= top and value / step == pytest.approx(round(value / step)), (name, term)
-    assert methods.steps(RECIPES["cmi"]) == RECIPES["cmi"].steps
-    assert "student learns along" in methods.about(RECIPES["dfq"]) and "target" in methods.about(RECIPES["dafl"])
+    assert offers.steps(RECIPES["cmi"]) == RECIPES["cmi"].steps
+    assert "student learns along" in offers.about(RECIPES["dfq"]) and "target" in offers.about(RECIPES["dafl"])
 
 
 def test_a_clip_sounds_with_the_vocoder_that_is_asked_for(tmp_path, fsdd):

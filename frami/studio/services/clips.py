@@ -20,7 +20,7 @@ from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion import Clips
-from frami.studio.services import methods, view
+from frami.studio.services import offers, page_values
 from frami.studio.services.jobs import Jobs
 
 #: Vocoders that the page may ask for, by their names for people.
@@ -80,8 +80,8 @@ class Reader:
         if list(teacher.classes) != bank.manifest["classes"]:
             return []
         made = _predicted(teacher, mels, int(bank.target[index]))
-        rows = view.clips(
-            made, "", teacher.classes, bank.spec, "", untargeted=methods.untargeted(bank.manifest["settings"])
+        rows = page_values.clips(
+            made, "", teacher.classes, bank.spec, "", untargeted=offers.untargeted(bank.manifest["settings"])
         )
         return [row | {"id": f"{id}@{k}", "step": step} for k, (row, step) in enumerate(zip(rows, steps, strict=True))]
 

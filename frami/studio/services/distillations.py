@@ -20,10 +20,9 @@ from frami.checkpoints import Card, Checkpoint
 from frami.distill import OBJECTIVES, STUDENTS
 from frami.distill.student import frame_channels
 from frami.errors import FramiError
-from frami.inversion import RECIPES
 from frami.runs import Run
 from frami.runs.queue import Queue
-from frami.studio.services import methods, view
+from frami.studio.services import offers, page_values
 
 #: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
 MOST = 40
@@ -51,11 +50,6 @@ def objectives() -> list[tuple[str, str]]:
     return [(row.title, name) for name, row in OBJECTIVES.items()]
 
 
-def recipes() -> list[tuple[str, str]]:
-    """Recipes to tick: the default first, no ablations."""
-    return [(title, name) for title, name in methods.choices() if not RECIPES[name].ablation]
-
-
 def students(teacher: Checkpoint) -> list[tuple[str, str]]:
     """Sizes of students with their parameters."""
     return [(f"{size} · {_thousands(_size(teacher, size))}", size) for size in STUDENTS]
@@ -77,7 +71,7 @@ def _thousands(count: int) -> str:
 
 def title(settings: dict) -> str:
     """A run in a few words."""
-    made = _SOURCES.get(settings.get("source")) or methods.title(settings.get("recipe", "?"))
+    made = _SOURCES.get(settings.get("source")) or offers.title(settings.get("recipe", "?"))
     return f"{settings.get('student', '?')} · {objective(settings.get('objective', '?'))} · {made}"
 
 
@@ -116,7 +110,7 @@ class Board:
         return {
             "teacher": name,
             "title": teacher.card.title,
-            "classes": [view.name(label) for label in teacher.classes],
+            "classes": [page_values.name(label) for label in teacher.classes],
             "accuracy": teacher.card.accuracy,
             "parameters": teacher.card.parameters,
             "bytes": _bytes(name),
@@ -227,7 +221,7 @@ def _said(name: str, value) -> str:
     if name == "objective":
         return objective(value)
     if name == "recipe":
-        return methods.title(value)
+        return offers.title(value)
     if name == "budget":
         return f"{value:g} s"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ from frami.data.catalogue import fold_kind
 from frami.errors import FramiError
 from frami.features import maps
 from frami.features.gallery import EXPLORE
-from frami.studio.services import methods, view
+from frami.studio.services import offers, page_values
 from frami.studio.services.clips import voiced
 from frami.studio.services.jobs import Jobs
 from frami.studio.services.map_layers import Source, belongs, of_bank, of_recordings
@@ -109,8 +109,8 @@ class Atlas:
             "title": teacher.card.title,
             "keys": list(keys),
             "stamp": self._stamp(name, keys),
-            "classes": [view.name(label) for label in teacher.classes],
-            "axis": view.axis(teacher.spec),
+            "classes": [page_values.name(label) for label in teacher.classes],
+            "axis": page_values.axis(teacher.spec),
             "pending": pending,
             "trouble": self._trouble(("real", name)) if REAL in keys else None,
             "layers": [],
@@ -321,7 +321,7 @@ class Atlas:
             except FramiError:
                 continue
             if belongs(bank, teacher):
-                found.append(of_bank(bank, teacher, key, methods.title(key), f"explore/{name}/{key}"))
+                found.append(of_bank(bank, teacher, key, offers.title(key), f"explore/{name}/{key}"))
         stored = maps.load(folder)
         return found, stored if stored and stored.fits([source.layer for source in found]) else None
 
@@ -335,7 +335,7 @@ class Atlas:
         bank, teacher = self.jobs.bank(id), self.load_teacher(name)
         if bank is None or not belongs(bank, teacher):
             return None
-        recipe, key = methods.title(bank.manifest["settings"]["recipe"]), f"run-{id}"
+        recipe, key = offers.title(bank.manifest["settings"]["recipe"]), f"run-{id}"
         title = f"Your run · {recipe}, seed {bank.manifest['settings']['seed']}"
         return of_bank(bank, teacher, key, title, f"explore/{name}/{key}")
 

@@ -18,7 +18,7 @@ from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, invert, recipe
 from frami.paths import home
-from frami.studio.services import methods, view
+from frami.studio.services import offers, page_values
 
 _ID = re.compile(r"[0-9a-f]{12}")
 _KEPT = 50
@@ -49,7 +49,7 @@ class Job:
     @property
     def untargeted(self) -> bool:
         """Whether its recipe takes the classes as they come."""
-        return methods.untargeted(self.settings)
+        return offers.untargeted(self.settings)
 
     def stop(self) -> None:
         """End after the present step, keeping what was made so far; at once while it still waits its turn."""
@@ -117,7 +117,9 @@ class Jobs:
             for state in states:
                 # Without what only the writer or a later run wants: it would outlive the run.
                 job.latest = replace(state, trajectory=None, memory=None)
-                for name, value in (state.losses | {"confidence": view.sureness(state.clips, job.untargeted)}).items():
+                for name, value in (
+                    state.losses | {"confidence": page_values.sureness(state.clips, job.untargeted)}
+                ).items():
                     job.curves.setdefault(name, []).append(value)
                 if job._stop.is_set():
                     job.stopped = state.step < state.steps or state.batch < state.batches

@@ -13,7 +13,7 @@ from frami.checkpoints import Checkpoint
 from frami.data.catalogue import fold_kind
 from frami.features import maps
 from frami.inversion import Clips
-from frami.studio.services import clips, methods, view
+from frami.studio.services import clips, offers, page_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +42,11 @@ def belongs(bank: Bank, teacher: Checkpoint) -> bool:
 
 def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str, prefix: str) -> Source:
     """A bank on a map. Where no class could be asked for, a clip goes by the one that is heard."""
-    untargeted = methods.untargeted(bank.manifest["settings"])
-    origin = methods.origin(bank.manifest["settings"])
+    untargeted = offers.untargeted(bank.manifest["settings"])
+    origin = offers.origin(bank.manifest["settings"])
 
     def show(i: int) -> dict:
-        return view.clips(bank.clips([i]), prefix, teacher.classes, bank.spec, origin, i, untargeted)[0]
+        return page_values.clips(bank.clips([i]), prefix, teacher.classes, bank.spec, origin, i, untargeted)[0]
 
     def sound(i: int, voice: str | None) -> bytes:
         return clips.sound(bank, i, voice)
@@ -69,7 +69,7 @@ def of_recordings(found: maps.Recorded, teacher: Checkpoint, prefix: str) -> Sou
         )  # fmt: skip
         kind = fold_kind(teacher.card.dataset)
         origin = f"a recording, {teacher.card.title}, {kind} {clips.clips[found.rows[i]].fold}"
-        return view.clips(made, prefix, teacher.classes, teacher.spec, origin, i)[0] | {"real": True}
+        return page_values.clips(made, prefix, teacher.classes, teacher.spec, origin, i)[0] | {"real": True}
 
     def sound(i: int, voice: str | None) -> bytes:
         rate, out = teacher.spec.sample_rate, io.BytesIO()

@@ -12,6 +12,7 @@ from frami.distill.run import RunSettings
 from frami.errors import FramiError
 from frami.inversion import RECIPES
 from frami.studio.services import distillations as boards
+from frami.studio.services import offers
 from frami.studio.services.distillations import Board
 
 #: Name of a preset, and its seconds of making clips and learning; the default ends within three minutes on two cores.
@@ -51,7 +52,7 @@ def tab(board: Board, teacher: Checkpoint) -> dict:
         boards.objectives(), value=["frami"], label="Objectives", info="what they learn", elem_id="distil-objectives"
     )
     recipes = gr.CheckboxGroup(
-        boards.recipes(),
+        offers.choices(ablations=False),
         value=["frami-flash"],
         label="Recipes",
         info="how the clips are made that they learn from",

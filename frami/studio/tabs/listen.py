@@ -9,7 +9,7 @@ from frami import banks
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
 from frami.studio import components
-from frami.studio.services import methods, view
+from frami.studio.services import offers, page_values
 from frami.studio.services.clips import Reader
 
 _INTRO = """
@@ -28,9 +28,12 @@ def gallery_view(folder: Path) -> dict:
         return {"groups": [], "message": "No gallery for this teacher yet. Make one with: frami gallery"}
     settings = bank.manifest["settings"]
     classes = tuple(dict.fromkeys(entry["target_name"] for entry in bank.manifest["clips"]))
-    rows = view.clips(bank.clips(), f"gallery/{folder.name}", classes, bank.spec, methods.origin(settings))
-    groups = [{"title": view.name(c), "clips": [r for r in rows if r["target"] == view.name(c)]} for c in classes]
-    return {"groups": groups, "axis": view.axis(bank.spec)}
+    rows = page_values.clips(bank.clips(), f"gallery/{folder.name}", classes, bank.spec, offers.origin(settings))
+    groups = [
+        {"title": page_values.name(c), "clips": [r for r in rows if r["target"] == page_values.name(c)]}
+        for c in classes
+    ]
+    return {"groups": groups, "axis": page_values.axis(bank.spec)}
 
 
 def introduction(card) -> str:

@@ -11,7 +11,7 @@ from frami.errors import FramiError
 from frami.inversion import RECIPES, TERMS, Clips, Recipe
 from frami.inversion import recipe as named
 from frami.studio import components
-from frami.studio.services import methods, view
+from frami.studio.services import offers, page_values
 from frami.studio.services.clips import VOICES, Reader
 from frami.studio.services.jobs import Job, Jobs, archive
 
@@ -28,13 +28,13 @@ def live_view(job: Job) -> dict:
         "run": job.id,
         "state": "running" if not job.done else "error" if job.error else "stopped" if job.stopped else "done",
         "message": job.error,
-        "axis": view.axis(job.teacher.spec),
+        "axis": page_values.axis(job.teacher.spec),
         "hints": {name: term.about for name, term in TERMS.items()},
         "clips": [],
-        "curves": {name: view.curve(list(values)) for name, values in list(job.curves.items())},
+        "curves": {name: page_values.curve(list(values)) for name, values in list(job.curves.items())},
         "share": 0.0,
         "teacher": job.teacher.card.title,
-        "recipe": methods.title(settings["recipe"]),
+        "recipe": offers.title(settings["recipe"]),
         "untargeted": job.untargeted,
     }
     if state is None:
@@ -61,12 +61,12 @@ def finished_view(job: Job) -> list[dict]:
     """The clips of a run that are done and written."""
     if job.manifest is None:
         return []
-    return _rows(job, job.finished, methods.origin(job.settings))[: len(job.manifest["clips"])]
+    return _rows(job, job.finished, offers.origin(job.settings))[: len(job.manifest["clips"])]
 
 
 def _rows(job: Job, made: Clips, origin: str, first: int = 0) -> list[dict]:
     teacher = job.teacher
-    return view.clips(made, f"run/{job.id}", teacher.classes, teacher.spec, origin, first, job.untargeted)
+    return page_values.clips(made, f"run/{job.id}", teacher.classes, teacher.spec, origin, first, job.untargeted)
 
 
 def tab(teacher: Checkpoint, jobs: Jobs, reader: Reader, load_teacher, teacher_choice: gr.Radio, known) -> dict:
@@ -75,11 +75,11 @@ def tab(teacher: Checkpoint, jobs: Jobs, reader: Reader, load_teacher, teacher_c
     ``known`` is the browser's memory of its last run. Returns the function, with its outputs, that shows the remembered
     run again.
     """
-    recipe = RECIPES[methods.DEFAULT]
-    low, high = methods.seconds(teacher, recipe)
+    recipe = RECIPES[offers.DEFAULT]
+    low, high = offers.seconds(teacher, recipe)
     with gr.Row(elem_id="choices", equal_height=True):
         method = gr.Dropdown(
-            methods.choices(),
+            offers.choices(),
             value=recipe.name,
             label="Recipe",
             info="how the clips are made",
@@ -95,17 +95,23 @@ def tab(teacher: Checkpoint, jobs: Jobs, reader: Reader, load_teacher, teacher_c
             scale=3,
             min_width=260,
         )
-    about = gr.HTML(methods.about(recipe), elem_id="recipe-about", apply_default_css=False)
+    about = gr.HTML(offers.about(recipe), elem_id="recipe-about", apply_default_css=False)
     with gr.Row(elem_id="controls", equal_height=True):
-        span = {"minimum": methods.SHORTEST, "maximum": methods.LONGEST, "step": 0.1, "min_width": 190}
+        span = {"minimum": offers.SHORTEST, "maximum": offers.LONGEST, "step": 0.1, "min_width": 190}
         samples = gr.Slider(1, 64, CLIPS, step=1, label="Clips", elem_id="samples", min_width=190)
         shortest = gr.Slider(value=low, label="Shortest (s)", elem_id="shortest", **span)
         longest = gr.Slider(value=high, label="Longest (s)", elem_id="longest", **span)
         steps = gr.Slider(
-            1, methods.MOST_STEPS, methods.steps(recipe), step=1, label="Steps", elem_id="steps", min_width=190
+            1,
+            offers.MOST_STEPS,
+            offers.steps(recipe),
+            step=1,
+            label="Steps",
+            elem_id="steps",
+            min_width=190,
         )
     with gr.Accordion("Advanced: loss weights, seed, vocoder", open=False, elem_id="advanced"), gr.Row():
-        start_weights = methods.weights(recipe)
+        start_weights = offers.weights(recipe)
         sliders = {
             name: gr.Slider(
                 0,
@@ -150,9 +156,9 @@ def tab(teacher: Checkpoint, jobs: Jobs, reader: Reader, load_teacher, teacher_c
                 "teacher": teacher.card.name,
                 "recipe": recipe.name,
                 "samples": _whole(samples, 1, 64, "clips"),
-                "steps": _whole(steps, 1, methods.MOST_STEPS, "steps"),
+                "steps": _whole(steps, 1, offers.MOST_STEPS, "steps"),
                 "seconds": _span(shortest, longest),
-                "classes": _chosen(classes if methods.targeted(recipe) else [], teacher),
+                "classes": _chosen(classes if offers.targeted(recipe) else [], teacher),
                 "batch": BATCH,
                 "seed": _whole(seed, 0, 2**31, "the seed"),
                 "vocoder": _voice(voice),
@@ -208,15 +214,15 @@ def tab(teacher: Checkpoint, jobs: Jobs, reader: Reader, load_teacher, teacher_c
 
     def suit_teacher(name: str, method: str) -> list:
         teacher, recipe = load_teacher(name), named(method)
-        return [gr.update(**_class_choices(teacher, recipe)), *methods.seconds(teacher, recipe)]
+        return [gr.update(**_class_choices(teacher, recipe)), *offers.seconds(teacher, recipe)]
 
     def suit_recipe(name: str, method: str) -> list:
         recipe = named(method)
         weights = [
             gr.update(value=value, info=_hint(term, recipe), interactive=_usable(term, recipe))
-            for term, value in methods.weights(recipe).items()
+            for term, value in offers.weights(recipe).items()
         ]
-        return [methods.about(recipe), methods.steps(recipe), *weights, *suit_teacher(name, method)]
+        return [offers.about(recipe), offers.steps(recipe), *weights, *suit_teacher(name, method)]
 
     event = {"api_visibility": "private"}
     suited = [classes, shortest, longest]
@@ -247,9 +253,9 @@ def _zip(job: Job) -> str | None:
 
 def _class_choices(teacher: Checkpoint, recipe: Recipe) -> dict:
     """What the classes' control offers."""
-    targeted = methods.targeted(recipe)
+    targeted = offers.targeted(recipe)
     return {
-        "choices": [(view.name(label), i) for i, label in enumerate(teacher.classes)],
+        "choices": [(page_values.name(label), i) for i, label in enumerate(teacher.classes)],
         "value": [],
         "interactive": targeted,
         "info": "none chosen: all in turn" if targeted else "cannot be chosen with this recipe",
@@ -257,7 +263,7 @@ def _class_choices(teacher: Checkpoint, recipe: Recipe) -> dict:
 
 
 def _usable(term: str, recipe: Recipe) -> bool:
-    return term != "adversarial" or methods.companion(recipe)
+    return term != "adversarial" or offers.companion(recipe)
 
 
 def _hint(term: str, recipe: Recipe) -> str:
@@ -286,8 +292,8 @@ def _whole(value, least: int, most: int, name: str) -> int:
 def _span(shortest, longest) -> list[float]:
     """Shortest and longest clip in seconds, or FramiError."""
     for value, name in ((shortest, "shortest"), (longest, "longest")):
-        if not isinstance(value, int | float) or not methods.SHORTEST <= value <= methods.LONGEST:
-            raise FramiError(f"the {name} clip lasts from {methods.SHORTEST:g} to {methods.LONGEST:g} seconds")
+        if not isinstance(value, int | float) or not offers.SHORTEST <= value <= offers.LONGEST:
+            raise FramiError(f"the {name} clip lasts from {offers.SHORTEST:g} to {offers.LONGEST:g} seconds")
     if shortest > longest:
         raise FramiError(f"the shortest clip ({shortest:g} s) cannot be longer than the longest ({longest:g} s)")
     return [shortest, longest]

@@ -13,7 +13,7 @@ from frami import audio_input, banks, checkpoints, example_sounds
 from frami.checkpoints import Card, Checkpoint
 from frami.errors import FramiError
 from frami.studio.services import distillations as boards
-from frami.studio.services import view
+from frami.studio.services import page_values
 from frami.studio.services.distillations import Board
 
 _INTRO = """
@@ -60,8 +60,8 @@ class Panel:
         groups: dict[str, list] = {}
         for i, sample in enumerate(example_sounds.listed(name)):
             group = groups.setdefault(f"Spoken by a machine, {sample.voice}", [])
-            group.append({"id": f"sample/{name}/{i}", "label": view.name(sample.label)})
-        made = [{"id": f"gallery/{name}/{i}", "label": view.name(label)} for i, label in self._made(name)]
+            group.append({"id": f"sample/{name}/{i}", "label": page_values.name(sample.label)})
+        made = [{"id": f"gallery/{name}/{i}", "label": page_values.name(label)} for i, label in self._made(name)]
         if made:
             groups["Made up by the teacher"] = made
         return [{"title": title, "sounds": sounds} for title, sounds in groups.items()]
@@ -118,11 +118,11 @@ class Panel:
                 notes.append("one of the students is not there any more")
         return {
             "state": "answered",
-            "label": view.name(label) if known else "",
+            "label": page_values.name(label) if known else "",
             "what": origin,
             "notes": notes,
-            "axis": view.axis(teacher.spec),
-            "clip": {"id": "try", "mel": view.picture(mel, teacher.spec), "frames": mel.shape[-1]},
+            "axis": page_values.axis(teacher.spec),
+            "clip": {"id": "try", "mel": page_values.picture(mel, teacher.spec), "frames": mel.shape[-1]},
             "networks": networks,
         }
 
@@ -137,7 +137,7 @@ class Panel:
             "parameters": network.card.parameters,
             "milliseconds": round(answer.milliseconds, 2),
             "top": [
-                [view.name(network.classes[k]), round(p, 4)]
+                [page_values.name(network.classes[k]), round(p, 4)]
                 for k, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ],
         }

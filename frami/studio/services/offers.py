@@ -18,9 +18,10 @@ def title(name: str) -> str:
     return RECIPES[name].title if name in RECIPES else name
 
 
-def choices() -> list[tuple[str, str]]:
-    """All recipes, the default first and the ablations last."""
-    names = sorted(RECIPES, key=lambda name: (name != DEFAULT, RECIPES[name].ablation))
+def choices(ablations: bool = True) -> list[tuple[str, str]]:
+    """(title, name) of the recipes, the default first and the ablations last."""
+    names = [name for name in RECIPES if ablations or not RECIPES[name].ablation]
+    names.sort(key=lambda name: (name != DEFAULT, RECIPES[name].ablation))
     return [(title(name), name) for name in names]
 
 
