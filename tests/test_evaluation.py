@@ -186,12 +186,12 @@ def test_students_are_listed_as_teachers_are(make_checkpoint, capsys):
 
 @pytest.mark.parametrize("name", [card.name for card in checkpoints.bundled("student")])
 def test_a_bundled_student_keeps_its_promise(name, real_data):
-    """The card's accuracy, to half a percent, and what README says of its agreement with its teacher."""
+    """The card's accuracy, to half a percent, and what docs/results.md says of its agreement with its teacher."""
     found = evaluation.evaluate(name, data_folder=real_data)
     card = checkpoints.load(name).card
     assert found.clips == card.clips and found.accuracy == pytest.approx(card.accuracy, abs=0.005)
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    row = next(line for line in readme.splitlines() if line.startswith(f"| `{name}`"))
+    page = (Path(__file__).parents[1] / "docs" / "results.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
     assert found.agreement == pytest.approx(float(row.strip("| ").split("|")[-1].strip(" %")) / 100, abs=0.005)
 
 

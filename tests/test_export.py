@@ -23,7 +23,7 @@ from tests.helpers.cli import run
 ROOT = Path(__file__).parents[1]
 SMALL = MelSpec(8_000, 400, 160, 40, 50.0, 3_800.0)
 
-#: Uses an exported student without frami; where README shows such code, it is this.
+#: Uses an exported student without frami; docs/command-line.md shows it.
 SNIPPET = """\
 import json
 
@@ -194,9 +194,8 @@ def test_the_snippet_hears_what_frami_hears(rate, exported, tiny_teacher, tmp_pa
     assert len(lines) <= 10 and "frami." not in SNIPPET
 
 
-def test_readme_shows_this_snippet():
-    readme = (ROOT / "README.md").read_text()
-    assert "onnxruntime.InferenceSession" not in readme or SNIPPET in readme
+def test_the_docs_show_this_snippet():
+    assert f"```python\n{SNIPPET}```" in (ROOT / "docs" / "command-line.md").read_text()
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -152,16 +152,16 @@ def test_what_hidden_states_are_worth_is_said_of_students_that_have_learnt(tmp_p
     assert "| *ready bank of `cmi`* | – | 50.0 ± 0.0 |" in some
 
 
-def test_page_and_readme_show_what_was_measured(tmp_path):
-    """The page is what the figures beside it make, and README's tables of distillations are the page's."""
+def test_pages_show_what_was_measured(tmp_path):
+    """The page is what the figures beside it make, and docs/results.md shows tables of the page."""
     folder = ROOT / "docs" / "results"
     lines = page(cells_of(json.loads((folder / "distillation.json").read_text())), tmp_path / "distillation.md")
     assert (folder / "distillation.md").read_text() == "\n".join(lines) + "\n"
     assert all((folder / picture.name).exists() for picture in tmp_path.glob("*.png"))
-    readme = (ROOT / "README.md").read_text().splitlines()
+    shown = (ROOT / "docs" / "results.md").read_text().splitlines()
     heads = ("| clips by | esc10, answer |", "| objective | esc10 |", "| row | 1 | 2 |")
-    starts = [k for k, line in enumerate(readme) if line.startswith(heads)]
-    assert {head for head in heads if any(readme[k].startswith(head) for k in starts)} == set(heads)
+    starts = [k for k, line in enumerate(shown) if line.startswith(heads)]
+    assert {head for head in heads if any(shown[k].startswith(head) for k in starts)} == set(heads)
     for start in starts:
-        table = "\n".join(readme[start : readme.index("", start)])
+        table = "\n".join(shown[start : shown.index("", start)])
         assert f"{table}\n\n" in "\n".join(lines), table

@@ -1,0 +1,231 @@
+"""The pages of docs say what the program does: commands exist, links lead somewhere, tables are those of the code, and
+figures those of the measurements."""
+
+import argparse
+import functools
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from torch import nn
+
+import frami
+from frami import checkpoints, distill, inversion
+from frami.cli import _parser
+from frami.data.catalogue import DATASETS
+from frami.distill import OBJECTIVES
+from frami.inversion import RECIPES, TERMS
+from frami.vocoder import VOCODERS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [page for page in PAGES if page.exists()] + sorted((ROOT / "docs").glob("*.md"))
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def text_of(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip().strip("|").split("|")]
+
+
+def table(text: str, head: str) -> dict[str, list[str]]:
+    """Rows of the table that begins with this line, by their first cell without its marks."""
+    lines = text[text.index(head) :].splitlines()
+    end = next((k for k, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    return {row[0].strip("*`"): row[1:] for row in map(cells, lines[2:end])}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def leaves(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> list[str]:
+    """All commands, as ``runs list``."""
+    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not groups:
+        return [" ".join(path)]
+    return [leaf for name, sub in groups[0].choices.items() for leaf in leaves(sub, (*path, name))]
+
+
+COMMANDS = leaves(_parser())
+
+
+@each_page
+def test_every_command_exists(page):
+    text = page.read_text()
+    lines = re.findall(r"^frami (.+)$", "\n".join(blocks(text, "bash")), re.MULTILINE)
+    lines += [line for line in re.findall(r"`frami ([^`]+)`", text) if " --" in line]
+    for line in lines:
+        if "--help" not in line:
+            _parser().parse_args(shlex.split(line, comments=True))
+    for name in re.findall(r"`frami ([a-z -]+)`", text):
+        assert any(f"{one} ".startswith(f"{two} ") for c in COMMANDS for one, two in ((c, name), (name, c))), name
+
+
+def test_every_command_has_an_example():
+    shown = "\n".join(blocks(text_of("command-line.md"), "bash"))
+    for name in COMMANDS:
+        assert re.search(rf"^frami {name}( |$)", shown, re.MULTILINE), name
+
+
+# --- links and code --------------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@each_page
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@each_page
+def test_python_code_compiles(page):
+    for code in re.findall(r"^```python[^\n]*\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        compile(code, page.name, "exec")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/command-line.md", "docs/teachers.md"])
+def test_python_examples_run(page, monkeypatch):
+    """As they stand but for the numbers of clips and steps."""
+    few = {"samples": 2, "steps": 2, "every": 1}
+    monkeypatch.setattr(inversion, "invert", quick(inversion.invert, few))
+    monkeypatch.setattr(distill, "distill", quick(distill.distill, {}))
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+    names = {"my_network": network}
+    codes = [code for code in blocks((ROOT / page).read_text(), "python") if "onnxruntime" not in code]
+    assert codes
+    for code in codes:
+        exec(code, names)
+    assert len(names["state"].clips.mels) == 2 if page != "docs/teachers.md" else names["state"].finished
+
+
+def quick(work, few: dict):
+    """``invert`` or ``distill`` with less to do."""
+
+    @functools.wraps(work)
+    def less(teacher, *args, **given):
+        args = [
+            replace(arg, budget=None, rounds=1, clips=4, steps=2, batch=2) if isinstance(arg, distill.Settings) else arg
+            for arg in args
+        ]
+        return work(teacher, *args, **(given | few))
+
+    return less
+
+
+# --- tables of the code ----------------------------------------------------------------------------------------------
+
+
+def test_method_lists_every_recipe():
+    text = text_of("method.md")
+    rows = table(text, "| recipe | from | steps | weights |")
+    assert list(rows) == [name for name, row in RECIPES.items() if not row.ablation]
+    for name, (_, steps, weights) in rows.items():
+        shown = {term: float(value) for term, value in (pair.split() for pair in weights.split(", "))}
+        assert (int(steps.replace(",", "")), shown) == (RECIPES[name].steps, RECIPES[name].weights), name
+    assert all(f"`{name}`" in text for name in RECIPES)
+    assert list(table(text, "| term | what it asks for |")) == list(TERMS)
+
+
+def test_method_lists_every_objective():
+    rows = table(text_of("method.md"), "| objective | KD loss")
+    assert sorted(rows) == sorted(OBJECTIVES)
+    for name, row in OBJECTIVES.items():
+        assert ("reused" in rows[name][-1]) == row.reuse, name
+
+
+def test_data_sets_and_vocoders_are_those_of_the_code():
+    rows = table(text_of("teachers.md"), "| data set | title |")
+    assert {name: (row[0], row[2]) for name, row in rows.items()} == {
+        name: (info.title, info.licence) for name, info in DATASETS.items()
+    }
+    assert set(VOCODERS) == {name.split("`")[0] for name in table(text_of("vocoder.md"), "| `--vocoder` |")} - {
+        "a path of "
+    }
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_teachers_table_is_that_of_the_cards():
+    rows = table(text_of("results.md"), "| name | data |")
+    assert set(rows) == {card.name for card in checkpoints.bundled("teacher")}
+    for card in checkpoints.bundled("teacher"):
+        assert rows[card.name] == [
+            card.title,
+            f"{card.parameters / 1e6:.2f} M",
+            ", ".join(card.split["train"]),
+            ", ".join(card.split["test"]),
+            f"{card.accuracy:.1%} of {card.clips}",
+        ]
+
+
+def test_the_students_table_is_that_of_the_cards():
+    """Each is there, made without data, and about as good as its teacher."""
+    rows = table(text_of("results.md"), "| student | made clips |")
+    cards = {card.name: card for card in checkpoints.bundled("student")}
+    teachers = {card.name: card for card in checkpoints.bundled("teacher")}
+    assert {card.teacher for card in cards.values()} == set(teachers) and set(rows) == set(cards)
+    for name, card in cards.items():
+        own = teachers[card.teacher]
+        assert card.training["source"] == "made" and card.parameters * 7 < own.parameters
+        shown = [f"{card.training['made_clips']:,}", f"{card.accuracy:.1%} of {card.clips}", f"{own.accuracy:.1%}"]
+        assert rows[name][:3] == shown and card.accuracy > own.accuracy - 0.05
+
+
+def test_the_table_of_diversity_is_that_of_the_page():
+    page, own = text_of("results/diversity.md"), table(text_of("results.md"), "| recipe | digits: coverage")
+    assert len(own) == 11
+    for place, name in enumerate(("fsdd", "esc10", "urbansound8k")):
+        measured = table(page[page.index(f"## {name}") :], "| recipe | coverage")
+        for row, shown in own.items():
+            values = measured[row.removeprefix("as many ")]
+            assert shown[place] == f"{values[0].split()[0]}, {values[3].split()[0]}", (name, row)
+
+
+def test_the_table_of_vocoders_is_that_of_the_page():
+    page, own = text_of("results/vocoder.md"), table(text_of("results.md"), "| vocoder | digits")
+    measured = [
+        table(page[page.index(f"## {name}") :], "| vocoder | STFT") for name in ("fsdd", "esc10", "urbansound8k")
+    ]
+    assert len(own) == 5
+    for row, shown in own.items():
+        kind, rounds = re.match(r"([\w-]+)\D*(\d*)", row).groups()
+        values = [rows[f"{kind}:{rounds or 32}"] for rows in measured]
+        assert [cell.replace("*", "") for cell in shown[:3]] == [f"{v[0]}, {v[1]}".replace("*", "") for v in values], (
+            row
+        )
+        times = sorted({f"{float(v[3].strip('*')):.2f}" for v in values})
+        assert shown[3] == "–".join(dict.fromkeys((times[0], times[-1]))) + " s", row
+
+
+# --- citation --------------------------------------------------------------------------------------------------------
+
+
+def test_citation_is_of_this_version():
+    """``cffconvert --validate`` holds the rest."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(cited) and cited["version"] == frami.__version__
+    paper = cited["references"][0]
+    names = " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"])
+    readme = (ROOT / "README.md").read_text()
+    assert names in readme and paper["title"] in readme and cited["license"] == "Apache-2.0"
