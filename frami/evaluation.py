@@ -1,7 +1,6 @@
 """What a classifier is worth on real recordings, and what it costs: for a teacher or a student."""
 
 import copy
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from frami.checkpoints import Card, Checkpoint
 from frami.data import LogMels
 from frami.device import threads
 from frami.features import embeddings
+from frami.intervals import wilson
 
 #: Bins of the calibration error (Guo et al., ICML 2017).
 BINS = 15
@@ -93,17 +93,6 @@ def answers(logits: Tensor, labels: Tensor) -> dict:
         "confusion": measures.multiclass_confusion_matrix(predicted, labels, classes),
         "ece": float(measures.multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=BINS)),
     }
-
-
-def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share ``right / count``: lowest and highest, within 0–1.
-
-    ``z`` : quantile of the normal distribution, by default that of 95 %.
-    """
-    share = right / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def latency(model: torch.nn.Module, clip: Tensor, passes: int = 50, most: float = 3.0) -> float:

@@ -294,7 +294,7 @@ def richness(
     report: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Make ``samples`` clips by a recipe and measure how rich they are, beside real ones (pooled states Tensor[M, D])
-    where there are any. Returns plain numbers: those of ``diversity.diversity``, the mean confidence, seconds spent."""
+    where there are any. Returns plain numbers: those of ``diversity.summary``, the mean confidence, seconds spent."""
     start = time.perf_counter()
     parts = []
     for state in invert(teacher, recipe, samples=samples, batch=batch, seconds=None, seed=seed, every=20):
@@ -304,7 +304,7 @@ def richness(
             parts.append(state.clips)
     clips = Clips.join(parts)
     spent = time.perf_counter() - start
-    found = diversity.measures(clips.pooled, clips.target, clips.predicted, clips.confidence, real, real_labels)
+    found = diversity.summary(clips.pooled, clips.target, clips.predicted, clips.confidence, real, real_labels)
     found.pop("intervals")
     return found | {"seconds": spent}
 

@@ -214,7 +214,7 @@ def _reference(teacher, real, results, options) -> None:
     except DataError:
         return
     own = embed(teacher, clips, diversity.in_turns(clips.labels, min(options.samples, len(clips)), 0).tolist())
-    found = diversity.measures(own.pooled, own.labels, own.predicted, own.confidence, real.pooled)
+    found = diversity.summary(own.pooled, own.labels, own.predicted, own.confidence, real.pooled)
     found.pop("intervals")
     results.put(_key(teacher, None, 0, options), found)
 

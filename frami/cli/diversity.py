@@ -136,10 +136,10 @@ def _training(options, teacher, real, count: int, report):
 
 def _measures(clips, target, count: int, real, seed: int) -> dict:
     """Measures of the first ``count`` clips of a bank or of embedded real ones, as plain numbers."""
-    from frami.features.diversity import measures
+    from frami.features.diversity import summary
 
     beside = (real.pooled, real.labels) if real else ()
-    return measures(
+    return summary(
         clips.pooled[:count], target[:count], clips.predicted[:count], clips.confidence[:count], *beside, seed=seed
     )
 

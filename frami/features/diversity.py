@@ -1,11 +1,10 @@
-"""How rich made clips are: measures of fidelity and diversity on features, with intervals; maps for pictures.
+"""How rich made clips are: measures of fidelity and diversity on features, with intervals.
 
-Features are a teacher's pooled hidden states, Tensor[N, D]; everything is computed on the CPU in double precision.
+Features are a teacher's embeddings of clips, Tensor[N, D]; everything is computed on the CPU in double precision.
 Coverage, density, Fréchet distance and Vendi score depend on the number of clips: compare equal numbers only.
 """
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from frami.errors import FramiError
+from frami.intervals import wilson
 
 MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "target_accuracy")
 
@@ -27,8 +27,8 @@ READING = {
     "frechet": "distance between the means and spreads of made and real clips: 0 is best",
     "vendi": "how many wholly different clips these amount to: more is richer",
     "within_class": "mean distance between two clips of a class: more is richer",
-    "target_accuracy": "share that the teacher hears as the class asked for",
-    "confidence": "mean probability that the teacher gives to the class asked for",
+    "target_accuracy": "share that the teacher classifies as the target class",
+    "confidence": "mean probability that the teacher gives to the target class",
 }
 
 _SPECTRA = 50  # draws that Fréchet distance and Vendi score are taken in
@@ -38,7 +38,7 @@ _NORMAL = 1.959964  # 97.5 % quantile of the normal distribution
 # --------------------------------------------------------------------------------------------- measures
 
 
-def coverage_density(real: Tensor, made: Tensor, k: int = 5) -> tuple[float, float]:
+def coverage_density(real: Tensor, made: Tensor, k: int = K) -> tuple[float, float]:
     """Coverage (0–1) and density of made clips among real ones (Naeem et al., ICML 2020).
 
     A real clip's ball reaches to its ``k``-th nearest other real clip. Coverage is the share of balls with a made clip
@@ -51,7 +51,7 @@ def coverage_density(real: Tensor, made: Tensor, k: int = 5) -> tuple[float, flo
 
 
 def _enough(real: Tensor, made: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    real, made = _matched(real, made)
+    real, made = matched(real, made)
     if not 1 <= k < len(real):
         raise FramiError(f"coverage with k = {k} needs at least {max(k, 1) + 1} real clips, not {len(real)}")
     return real, made
@@ -79,7 +79,7 @@ def frechet(a: Tensor, b: Tensor) -> float:
 
     a : Tensor[N, D], b : Tensor[M, D], at least two clips each. Raises FramiError.
     """
-    a, b = _matched(a, b)
+    a, b = matched(a, b)
     if min(len(a), len(b)) < 2:
         raise FramiError("a Fréchet distance needs at least 2 clips on each side")
     return _frechet(a, b)
@@ -105,7 +105,7 @@ def vendi(features: Tensor) -> float:
 
     features : Tensor[N, D]. Raises FramiError.
     """
-    return _vendi(_points(features))
+    return _vendi(points(features))
 
 
 def _vendi(x: Tensor) -> float:
@@ -120,11 +120,11 @@ def within_class(features: Tensor, labels: Tensor) -> float | None:
 
     features : Tensor[N, D]; labels : Tensor[N]. None when no class has two. Raises FramiError.
     """
-    return _within_class(_points(features), _labels(features, labels))[0]
+    return _within_class(points(features), _labels(features, labels))[0]
 
 
 def _within_class(x: Tensor, labels: Tensor) -> tuple[float | None, float]:
-    """The mean distance (None without a pair) and its standard error (nan where unknown); see ``diversity``."""
+    """The mean distance (None without a pair) and its standard error (nan where unknown); see ``measure``."""
     means, variances = [], []
     for label in labels.unique():
         own = x[labels == label]
@@ -151,8 +151,8 @@ def _within_class(x: Tensor, labels: Tensor) -> tuple[float | None, float]:
 class Diversity:
     """The measures of a set of made clips, and a 95 % interval of each; None where a measure cannot be had.
 
-    ``target_accuracy`` : share heard as asked (0–1); ``within_class`` is in units of the features, ``frechet`` in their
-    square; ``intervals`` : ``(low, high)`` by the measure's name.
+    ``target_accuracy`` : share classified as their target (0–1); ``within_class`` is in units of the features,
+    ``frechet`` in their square; ``intervals`` : ``(low, high)`` by the measure's name.
     """
 
     coverage: float | None
@@ -164,14 +164,14 @@ class Diversity:
     intervals: dict[str, tuple[float, float] | None]
 
 
-def diversity(
+def measure(
     pooled: Tensor,
     target: Tensor,
     predicted: Tensor,
     real: Tensor | None = None,
     *,
     real_labels: Tensor | None = None,
-    k: int = 5,
+    k: int = K,
     resamples: int = 200,
     seed: int = 0,
 ) -> Diversity:
@@ -188,12 +188,12 @@ def diversity(
       clips.
     - Within a class: the jackknife that leaves out one clip (Arvesen 1969); with classes of two clips, the spread
       between classes, which is too wide rather than too narrow.
-    - As asked: Wilson's interval (1927).
+    - Target accuracy: Wilson's interval (1927).
 
     pooled : Tensor[N, D], N ≥ 2; target, predicted : Tensor[N] class indices; real : Tensor[M, D], M > k, or None, and
     its classes Tensor[M] where they are known. The same seed gives the same intervals. Raises FramiError.
     """
-    made = _points(pooled)
+    made = points(pooled)
     target, predicted = _labels(pooled, target), _labels(pooled, predicted)
     if len(made) < 2:
         raise FramiError("diversity needs at least 2 clips")
@@ -201,8 +201,8 @@ def diversity(
         raise FramiError(f"intervals need at least 2 resamples, not {resamples}")
     values: dict[str, float | None] = dict.fromkeys(MEASURES)
     intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(MEASURES)
-    values["target_accuracy"] = float((target == predicted).double().mean())
-    intervals["target_accuracy"] = _wilson(values["target_accuracy"], len(made))
+    right = int((target == predicted).sum())
+    values["target_accuracy"], intervals["target_accuracy"] = right / len(made), wilson(right, len(made))
     values["within_class"], error = _within_class(made, target)
     intervals["within_class"] = _around(values["within_class"], error)
     sides = [(made, target)]
@@ -215,12 +215,12 @@ def diversity(
     if intervals["vendi"]:
         intervals["vendi"] = max(1.0, intervals["vendi"][0]), min(float(len(made)), intervals["vendi"][1])
     if intervals["coverage"]:
-        both = intervals["coverage"], _wilson(values["coverage"], len(real))
+        both = intervals["coverage"], wilson(round(values["coverage"] * len(real)), len(real))
         intervals["coverage"] = min(low for low, _ in both), min(1.0, max(high for _, high in both))
     return Diversity(**values, intervals=intervals)
 
 
-def measures(
+def summary(
     pooled: Tensor,
     target: Tensor,
     predicted: Tensor,
@@ -230,8 +230,8 @@ def measures(
     *,
     seed: int = 0,
 ) -> dict:
-    """``diversity`` as plain numbers, with ``samples``, the mean ``confidence`` and ``intervals`` [low, high]."""
-    values = asdict(diversity(pooled, target, predicted, real, real_labels=real_labels, k=K, seed=seed))
+    """``measure`` as plain numbers, with ``samples``, the mean ``confidence`` and ``intervals`` [low, high]."""
+    values = asdict(measure(pooled, target, predicted, real, real_labels=real_labels, seed=seed))
     intervals = {name: interval and list(interval) for name, interval in values.pop("intervals").items()}
     return {"samples": len(pooled)} | values | {"confidence": float(confidence.mean()), "intervals": intervals}
 
@@ -252,7 +252,7 @@ def _resampled(sides: list[Tensor], k: int, spectra: bool = True) -> dict[str, f
 def _delete_some(
     values: dict[str, float | None], sides: list[tuple[Tensor, Tensor]], k: int, resamples: int, seed: int
 ) -> dict[str, tuple[float, float] | None]:
-    """Intervals around ``values`` from draws without replacement; see ``diversity``."""
+    """Intervals around ``values`` from draws without replacement; see ``measure``."""
     sizes = [len(side) for side, _ in sides]
     share = min(0.75, max(768 / sum(sizes), 64 / min(sizes)))
     parts = [int(share * size) for size in sizes]
@@ -285,13 +285,6 @@ def _around(value: float | None, error: float) -> tuple[float, float] | None:
     return None if math.isnan(error) else (max(0.0, value - _NORMAL * error), value + _NORMAL * error)
 
 
-def _wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share of ``count``; it has a width also at 0 and 1."""
-    z = _NORMAL**2 / count
-    centre, half = share + z / 2, math.sqrt(z * share * (1 - share) + z**2 / 4)
-    return max(0.0, min(share, (centre - half) / (1 + z))), min(1.0, max(share, (centre + half) / (1 + z)))
-
-
 def in_turns(labels: Tensor, count: int, seed: int = 0) -> Tensor:
     """``count`` clips chosen at random such that classes take turns, as in made banks: indices, Tensor[count].
 
@@ -311,7 +304,7 @@ def in_turns(labels: Tensor, count: int, seed: int = 0) -> Tensor:
 # --------------------------------------------------------------------------------------------- points and distances
 
 
-def _points(x: Tensor) -> Tensor:
+def points(x: Tensor) -> Tensor:
     """Features on the CPU in double precision; FramiError when they are none."""
     if x.ndim != 2 or not x.numel():
         raise FramiError(f"features are Tensor[N, D] of at least one clip, not of shape {tuple(x.shape)}")
@@ -320,8 +313,8 @@ def _points(x: Tensor) -> Tensor:
     return x.detach().cpu().double()
 
 
-def _matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    a, b = _points(a), _points(b)
+def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = points(a), points(b)
     if a.shape[1] != b.shape[1]:
         raise FramiError(f"features of {a.shape[1]} and of {b.shape[1]} numbers cannot be compared")
     return a, b
@@ -353,57 +346,3 @@ def _to_others(x: Tensor) -> Iterator[Tensor]:
         squares.diagonal(start).fill_(torch.inf)
         start += len(rows)
         yield squares
-
-
-# --------------------------------------------------------------------------------------------- maps
-
-
-@dataclass(frozen=True)
-class Projection:
-    """A linear map to few dimensions. mean : Tensor[D]; axes : Tensor[D, dims]; share : Tensor[dims], each axis's part
-    of the variance (0–1)."""
-
-    mean: Tensor
-    axes: Tensor
-    share: Tensor
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Tensor[N, D] → Tensor[N, dims]. Raises FramiError."""
-        points, mean = _matched(features, self.mean[None])
-        return (points - mean).float() @ self.axes
-
-
-def pca(features: Tensor, dims: int = 2) -> Projection:
-    """Principal axes of Tensor[N, D], longest first; the largest component of each is positive.
-
-    Where the clips span fewer than ``dims`` dimensions, the last axes are zero. Raises FramiError.
-    """
-    x = _points(features)
-    mean = x.mean(0)
-    _, spread, axes = torch.linalg.svd(x - mean, full_matrices=False)
-    count = min(dims, int((spread > 1e-10 * spread[0].clamp(min=1e-300)).sum()))
-    kept = axes[:count].T
-    found, share = x.new_zeros(x.shape[1], dims), x.new_zeros(dims)
-    found[:, :count] = kept * kept.gather(0, kept.abs().argmax(0)[None]).sign()
-    share[:count] = spread[:count].square() / spread.square().sum().clamp(min=1e-300)
-    return Projection(mean.float(), found.float(), share.float())
-
-
-def umap_map(features: Tensor, seed: int = 0) -> np.ndarray:
-    """Map of the clips for a picture (UMAP, McInnes et al. 2018): Tensor[N, D] → array (N, 2), the same for a seed.
-
-    It starts from ``pca``, and fewer than 4 clips, which have no neighbourhoods to keep, stay there. The first call
-    takes half a minute or more, as UMAP is compiled then. Raises FramiError.
-    """
-    x = _points(features)
-    start = pca(features)(features).numpy()
-    if len(x) < 4:
-        return start
-    import umap
-
-    start = 10 * start / max(float(np.abs(start).max()), 1e-9)
-    start += 1e-3 * np.random.default_rng(seed).standard_normal(start.shape, dtype=np.float32)  # no two at one place
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mapper = umap.UMAP(n_neighbors=min(15, len(x) - 1), init=start, random_state=seed, n_jobs=1)
-        return np.asarray(mapper.fit_transform(x.numpy()), dtype=np.float32)

@@ -20,7 +20,7 @@ from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.errors import FramiError
-from frami.features import diversity
+from frami.features import diversity, projection
 from frami.features.embeddings import embed, recordings
 from frami.paths import home
 
@@ -71,13 +71,13 @@ class Map:
 def project(layers: Sequence[Layer]) -> Map:
     """One PCA for all layers. Raises FramiError."""
     features = _joined(layers)
-    found = diversity.pca(features)
+    found = projection.pca(features)
     return Map(found(features), tuple(found.share.tolist()))
 
 
 def umap(layers: Sequence[Layer], seed: int = 0) -> Tensor:
-    """One UMAP for all layers, Tensor[N, 2]. The first call of a process takes long: see ``diversity.umap_map``."""
-    return torch.from_numpy(diversity.umap_map(_joined(layers), seed)).float()
+    """One UMAP for all layers, Tensor[N, 2]. The first call of a process takes long: see ``projection.umap_map``."""
+    return torch.from_numpy(projection.umap_map(_joined(layers), seed)).float()
 
 
 def _joined(layers: Sequence[Layer]) -> Tensor:
@@ -111,14 +111,14 @@ def nearest(
 
 
 def measures(layer: Layer, real: Layer | None = None, *, count: int | None = None, seed: int = 0) -> dict:
-    """The measures of ``diversity.diversity`` of a layer's first ``count`` clips, as plain numbers; ``intervals`` too.
+    """``diversity.summary`` of a layer's first ``count`` clips, as plain numbers; ``intervals`` too.
 
     ``real`` : what to measure beside; left out where it has too few clips. Raises FramiError.
     """
     count = min(count or len(layer), len(layer))
     beside = (real.pooled, real.target) if real is not None and len(real) > diversity.K else ()
     own = layer.pooled[:count], layer.target[:count], layer.predicted[:count], layer.confidence[:count]
-    return {"key": layer.key} | diversity.measures(*own, *beside, seed=seed)
+    return {"key": layer.key} | diversity.summary(*own, *beside, seed=seed)
 
 
 # --------------------------------------------------------------------------------------------- real clips

@@ -1,8 +1,6 @@
-"""Measures against brute force and closed forms; intervals against a simulation; maps."""
+"""Measures against brute force and closed forms; intervals against a simulation."""
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,16 +8,8 @@ import torch
 
 from frami.errors import FramiError
 from frami.features import diversity as measures
-from frami.features.diversity import coverage_density, diversity, frechet, in_turns, pca, umap_map, vendi, within_class
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def rotation(dims, seed=0):
-    return torch.linalg.qr(normal(dims, dims, seed=seed)).Q
-
+from frami.features.diversity import coverage_density, frechet, in_turns, measure, vendi, within_class
+from tests.helpers.features import clips, normal, rotation
 
 # --- coverage and density --------------------------------------------------------------------------------------------
 
@@ -209,19 +199,12 @@ def test_within_class_is_the_mean_over_classes():
 # --- all with intervals ----------------------------------------------------------------------------------------------
 
 
-def clips(count, seed, spread=1.0, dims=12, classes=4):
-    """Features of classes around centres that are the same for every seed, and the classes in turn."""
-    target = torch.arange(count) % classes
-    centres = 2 * normal(classes, dims, seed=99)
-    return centres[target] + spread * normal(count, dims, seed=seed), target
-
-
 def test_all_measures_at_once():
     (made, target), (real, labels) = clips(40, 0, 0.8), clips(80, 1)
     made = made + 0.5
     predicted = target.clone()
     predicted[:6] = 9
-    found = diversity(made.float(), target, predicted, real.float(), real_labels=labels, resamples=40)
+    found = measure(made.float(), target, predicted, real.float(), real_labels=labels, resamples=40)
     coverage, density = coverage_density(real.float(), made.float())
     assert (found.coverage, found.density) == (coverage, density)
     assert found.frechet == pytest.approx(frechet(made, real), rel=1e-4)
@@ -233,14 +216,14 @@ def test_all_measures_at_once():
         assert isinstance(low, float) and isinstance(high, float)
         assert 0 <= low < getattr(found, name) < high, name
     assert found.intervals["coverage"][1] <= 1
-    again = diversity(made.float(), target, predicted, real.float(), real_labels=labels, resamples=40)
-    other = diversity(made.float(), target, predicted, real.float(), real_labels=labels, resamples=40, seed=1)
+    again = measure(made.float(), target, predicted, real.float(), real_labels=labels, resamples=40)
+    other = measure(made.float(), target, predicted, real.float(), real_labels=labels, resamples=40, seed=1)
     assert again == found and other.intervals != found.intervals
 
 
 def test_without_real_clips_their_measures_are_none():
     made, target = clips(20, 0)
-    found = diversity(made, target, target, resamples=10)
+    found = measure(made, target, target, resamples=10)
     for name in ("coverage", "density", "frechet"):
         assert getattr(found, name) is None and found.intervals[name] is None
     assert found.vendi > 1 and found.within_class > 0 and found.intervals["vendi"] and found.target_accuracy == 1
@@ -250,26 +233,26 @@ def test_without_real_clips_their_measures_are_none():
 
 def test_tiny_sets_have_fewer_intervals():
     real = normal(6, 3, seed=5)
-    found = diversity(normal(2, 3), torch.tensor([0, 1]), torch.tensor([0, 1]), real, resamples=10)
+    found = measure(normal(2, 3), torch.tensor([0, 1]), torch.tensor([0, 1]), real, resamples=10)
     assert found.within_class is None and found.coverage is not None
     for name in ("within_class", "coverage", "frechet", "vendi"):
         assert found.intervals[name] is None, name
     assert found.intervals["target_accuracy"]
-    pairs = diversity(normal(4, 3), torch.tensor([0, 0, 1, 1]), torch.zeros(4), resamples=10)
+    pairs = measure(normal(4, 3), torch.tensor([0, 0, 1, 1]), torch.zeros(4), resamples=10)
     assert pairs.intervals["within_class"] and pairs.target_accuracy == 0.5
-    one = diversity(normal(2, 3), torch.tensor([3, 3]), torch.zeros(2), resamples=10)
+    one = measure(normal(2, 3), torch.tensor([3, 3]), torch.zeros(2), resamples=10)
     assert one.within_class > 0 and one.intervals["within_class"] is None
 
 
 def test_copies_and_far_away_sets_have_sound_intervals():
     real = normal(40, 5)
     copies = normal(1, 5).expand(30, 5)
-    found = diversity(copies, torch.zeros(30), torch.zeros(30), real + 100, resamples=20)
+    found = measure(copies, torch.zeros(30), torch.zeros(30), real + 100, resamples=20)
     assert found.coverage == found.density == 0 and found.vendi == pytest.approx(1)
     assert found.intervals["coverage"][0] == 0 < found.intervals["coverage"][1] < 0.1
     values = [end for ends in found.intervals.values() if ends for end in ends]
     assert all(math.isfinite(value) for value in values)
-    same = diversity(real, torch.zeros(40), torch.zeros(40), real, resamples=20)
+    same = measure(real, torch.zeros(40), torch.zeros(40), real, resamples=20)
     assert same.frechet == pytest.approx(0, abs=1e-9) and same.intervals["frechet"][1] < 1e-6
 
 
@@ -285,7 +268,7 @@ def test_within_class_interval_is_the_jackknifes():
         variance += (len(own) - 1) / len(own) * float(np.square(np.array(left) - np.mean(left)).sum())
     value = within_class(x, labels)
     half = 1.959964 * math.sqrt(variance) / 3
-    assert diversity(x, labels, labels, resamples=4).intervals["within_class"] == pytest.approx(
+    assert measure(x, labels, labels, resamples=4).intervals["within_class"] == pytest.approx(
         (value - half, value + half)
     )
 
@@ -308,7 +291,7 @@ def test_intervals_hold_the_truth(made_count, real_count, spread):
     draws = [(*clips(made_count, 2 * i, spread), *clips(real_count, 2 * i + 1)) for i in range(200)]
     found = []
     for made, target, real, labels in draws[:60]:
-        found.append(diversity(made, target, target, real, real_labels=labels, resamples=60))
+        found.append(measure(made, target, target, real, real_labels=labels, resamples=60))
     values = {
         "coverage": [coverage_density(real, made)[0] for made, _, real, _ in draws],
         "density": [coverage_density(real, made)[1] for made, _, real, _ in draws],
@@ -326,14 +309,14 @@ def test_intervals_hold_the_truth(made_count, real_count, spread):
 
 def test_large_sets_are_measured_by_smaller_draws(monkeypatch):
     """Draws stay small, so that 50,000 clips take not much longer than 1,000."""
-    drawn, measure = [], measures._resampled
+    drawn, resampled = [], measures._resampled
 
     def counted(sides, k, spectra=True):
         drawn.append([len(side) for side in sides])
-        return measure(sides, k, spectra) if len(sides[0]) < 2000 else dict.fromkeys(measures.MEASURES[:4], 1.0)
+        return resampled(sides, k, spectra) if len(sides[0]) < 2000 else dict.fromkeys(measures.MEASURES[:4], 1.0)
 
     monkeypatch.setattr(measures, "_resampled", counted)
-    diversity(normal(5000, 4), torch.arange(5000) % 10, torch.zeros(5000), normal(300, 4), resamples=3)
+    measure(normal(5000, 4), torch.arange(5000) % 10, torch.zeros(5000), normal(300, 4), resamples=3)
     assert drawn == [[5000, 300], *[[1066, 64]] * 3]
 
 
@@ -353,7 +336,7 @@ def test_large_sets_are_measured_by_smaller_draws(monkeypatch):
 def test_what_cannot_be_measured_is_named(arguments, word):
     given = {"pooled": normal(4, 2), "target": torch.zeros(4), "predicted": torch.zeros(4)}
     with pytest.raises(FramiError, match=word):
-        diversity(**(given | arguments))
+        measure(**(given | arguments))
 
 
 def test_classes_take_turns():
@@ -365,60 +348,3 @@ def test_classes_take_turns():
     assert sorted(every.tolist()) == list(range(19)) and labels[every][-4:].tolist() == [0] * 4
     with pytest.raises(FramiError, match="20 of 19"):
         in_turns(labels, 20)
-
-
-# --- maps ------------------------------------------------------------------------------------------------------------
-
-
-def test_pca_finds_the_axes():
-    turned = rotation(5)
-    x = normal(400, 5) * torch.tensor([5.0, 3, 1, 0.1, 0.1]) @ turned + 7
-    found = pca(x, 3)
-    assert found.axes.shape == (5, 3) and torch.allclose(found.mean, x.mean(0).float(), atol=1e-5)
-    assert torch.allclose((found.axes.T @ turned.T.float()).abs()[:, :3], torch.eye(3), atol=0.05)
-    variances = torch.linalg.eigvalsh(torch.cov(x.T)).flip(0)
-    assert torch.allclose(found.share, (variances[:3] / variances.sum()).float(), atol=1e-5)
-    assert bool((found.axes.gather(0, found.axes.abs().argmax(0)[None]) > 0).all())
-    points = found(x)
-    assert points.shape == (400, 3) and torch.allclose(points.mean(0), torch.zeros(3), atol=1e-4)
-    assert torch.allclose(found(x[:2]), points[:2]), "new clips are laid on the same axes"
-    assert torch.allclose(pca(-x, 3).axes, found.axes, atol=1e-4), "the sign does not hang on the clips' signs"
-    with pytest.raises(FramiError, match="cannot be compared"):
-        found(x[:, :3])
-
-
-def test_pca_of_few_clips():
-    assert pca(normal(1, 4))(normal(1, 4)).tolist() == [[0, 0]]
-    two = pca(normal(2, 4))
-    assert two.share.tolist() == pytest.approx([1, 0]) and two.axes[:, 1].tolist() == [0] * 4
-    assert pca(normal(5, 1)).axes.tolist() == [[1, 0]]
-    wide = pca(normal(5, 300), 2)
-    assert torch.allclose(wide.axes.T @ wide.axes, torch.eye(2), atol=1e-5)
-
-
-def test_umap_keeps_clusters_apart_and_repeats_itself():
-    x, labels = clips(60, 0, 0.2, classes=2)
-    before = np.random.get_state()[1].copy()
-    found = umap_map(x, seed=3)
-    assert found.shape == (60, 2) and found.dtype == np.float32 and np.isfinite(found).all()
-    assert np.array_equal(found, umap_map(x, seed=3)) and not np.array_equal(found, umap_map(x, seed=4))
-    assert np.array_equal(before, np.random.get_state()[1]), "the global random numbers are left alone"
-    own, other = found[labels == 0], found[labels == 1]
-    assert np.linalg.norm(own.mean(0) - other.mean(0)) > 2 * own.std()
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16])
-def test_umap_of_few_clips(count):
-    found = umap_map(normal(count, 6))
-    assert found.shape == (count, 2) and np.isfinite(found).all()
-    if count < 4:
-        assert np.allclose(found, pca(normal(count, 6))(normal(count, 6)).numpy())
-    assert np.isfinite(umap_map(torch.ones(count, 6))).all(), "copies are laid out too"
-    assert np.isfinite(umap_map(normal(count, 1))).all()
-
-
-def test_umap_is_imported_when_it_is_needed():
-    names = ("umap", "sklearn", "numba")
-    code = f"import frami.features.diversity, sys; print([name for name in {names} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip() == "[]", done.stderr

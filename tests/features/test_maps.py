@@ -8,7 +8,7 @@ import torch
 
 from frami import banks, checkpoints, data
 from frami.errors import FramiError
-from frami.features import diversity, gallery, maps
+from frami.features import diversity, gallery, maps, projection
 
 SPEAKERS = ("george", "jackson", "nicolas", "yweweler", "theo")
 
@@ -25,7 +25,7 @@ def test_layers_share_one_projection():
     here = maps.project([one, two])
     assert here.pca.shape == (24, 2) and here.umap is None
     assert 0 < here.share[1] <= here.share[0] < 1
-    expected = diversity.pca(torch.cat([one.pooled, two.pooled]))
+    expected = projection.pca(torch.cat([one.pooled, two.pooled]))
     assert torch.allclose(here.pca[12:], expected(two.pooled), atol=1e-4)
     assert (here.pca[:12, 0].mean() - here.pca[12:, 0].mean()).abs() > 5, "the first axis tells them apart"
     with pytest.raises(FramiError):
@@ -52,7 +52,7 @@ def test_nearest_finds_made_and_real_ones_and_never_the_clip_itself():
 def test_measures_are_those_of_the_command():
     made, real = layer("one", 40), layer("real", 30, real=True, seed=1)
     row = maps.measures(made, real, count=20)
-    expected = diversity.diversity(
+    expected = diversity.measure(
         made.pooled[:20], made.target[:20], made.predicted[:20], real.pooled, real_labels=real.target, k=diversity.K
     )
     assert row["samples"] == 20 and row["coverage"] == expected.coverage and row["vendi"] == expected.vendi
@@ -63,7 +63,7 @@ def test_measures_are_those_of_the_command():
 
 
 def test_what_is_stored_is_found_again_and_belongs_to_its_banks(tmp_path, monkeypatch):
-    monkeypatch.setattr(diversity, "umap_map", lambda features, seed=0: features[:, :2].numpy())
+    monkeypatch.setattr(projection, "umap_map", lambda features, seed=0: features[:, :2].numpy())
     layers = [layer("one"), layer("two", seed=1)]
     saved = maps.save(tmp_path, layers, {"rows": []})
     again = maps.load(tmp_path)
@@ -106,7 +106,7 @@ def test_recordings_are_embedded_once(tmp_path, make_tree, monkeypatch):
 
 
 def test_the_gallery_makes_banks_with_their_map_and_goes_on(tmp_path, make_tree, monkeypatch):
-    monkeypatch.setattr(diversity, "umap_map", lambda features, seed=0: features[:, :2].numpy())
+    monkeypatch.setattr(projection, "umap_map", lambda features, seed=0: features[:, :2].numpy())
     monkeypatch.setattr(gallery, "_BATCH", 4)
     teacher = checkpoints.load("fsdd")
     root = make_tree("fsdd", tmp_path / "data", speakers=SPEAKERS)
