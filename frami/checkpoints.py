@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 
+from frami import files
 from frami.audio import AudioError, MelSpec
 from frami.errors import FramiError
 from frami.models import Classifier, ModelConfig
@@ -81,17 +82,8 @@ class Checkpoint:
 
 def save(path: str | Path, model: Classifier, card: Card) -> Path:
     """Write ``path.safetensors`` and ``path.json`` (each whole or not at all); returns the weights' path."""
-    weights, beside = _paths(Path(path))
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    temporary = weights.with_name(f".{weights.name}.{os.getpid()}.tmp")
-    save_file({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, temporary)
-    values = asdict(card) | {"sha256": hashlib.sha256(temporary.read_bytes()).hexdigest()}
-    note = beside.with_name(f".{beside.name}.{os.getpid()}.tmp")
-    note.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.chmod(note.stat().st_mode)
-    temporary.replace(weights)
-    note.replace(beside)
-    return weights
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    return files.write_weights(stem(path), save_tensors(tensors), asdict(card))
 
 
 def read_card(path: str | Path) -> Card:

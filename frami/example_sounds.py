@@ -13,7 +13,7 @@ from pathlib import Path
 
 import soundfile
 
-from frami import audio, audio_input
+from frami import audio, audio_input, files
 from frami.checkpoints import read_card
 from frami.errors import FramiError
 from frami.paths import ASSETS, BUNDLED
@@ -57,7 +57,7 @@ def make(folder: Path = FOLDER) -> list[Sample]:
                 {"file": path.name, "label": label, "voice": name, "source": f"espeak-ng -v {voice} -s {speed}"}
             )
     text = ",\n".join(f" {json.dumps(row, ensure_ascii=False)}" for row in rows)
-    (folder / "samples.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    files.write(folder / "samples.json", f"[\n{text}\n]\n")
     return listed(TEACHER, folder.parent)
 
 

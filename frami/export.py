@@ -6,7 +6,6 @@ An ONNX file is compared with PyTorch in onnxruntime, over several durations, be
 import copy
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frami import checkpoints
+from frami import checkpoints, files
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
@@ -104,8 +103,7 @@ def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
 
 def _onnx(teacher: Checkpoint, path: Path, input: str) -> float:
     module = _Exported(teacher, input)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with files.replacing(path) as temporary:
         _write(module, teacher, input, temporary)
         difference = _compare(module, teacher.spec, input, temporary)
         if not difference <= TOLERANCE:
@@ -113,9 +111,6 @@ def _onnx(teacher: Checkpoint, path: Path, input: str) -> float:
                 f"{path} was not written: in onnxruntime its answers differ by {difference:.1e} from PyTorch's, more "
                 f"than {TOLERANCE:.0e}; export with --format safetensors instead, and report this"
             )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 
@@ -146,13 +141,8 @@ def safetensors(source: str | Path, path: str | Path) -> dict:
     origin = checkpoints.stem(checkpoints.resolve(source))
     _writable(weights)
     for ending in (".safetensors", ".json"):
-        there = Path(f"{checkpoints.stem(path)}{ending}")
-        temporary = there.with_name(f".{there.name}.{os.getpid()}.tmp")
-        try:
+        with files.replacing(f"{checkpoints.stem(path)}{ending}") as temporary:
             shutil.copyfile(f"{origin}{ending}", temporary)
-            temporary.replace(there)
-        finally:
-            temporary.unlink(missing_ok=True)
     return {"path": str(weights), "bytes": weights.stat().st_size}
 
 

@@ -1,7 +1,9 @@
 """Files: written whole or not at all, and JSON whose keys had other names in earlier versions."""
 
+import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +20,14 @@ FORMER_KEYS = {
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; it takes its place when the block ends, and is removed when that fails.
+    """A path beside ``path``, of the same ending and its own at each call, to write to.
 
-    The folder is made where it is missing. OSError when the disk refuses.
+    It takes the place of ``path`` when the block ends, once its content is on the disk, and is removed when the block
+    fails. The folder is made where it is missing. OSError when the disk refuses.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -44,6 +47,17 @@ def write(path: str | Path, content: bytes | str) -> None:
 def write_json(path: str | Path, value, indent: int | None = 1) -> None:
     """``write`` a value as JSON."""
     write(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def write_weights(path: str | Path, content: bytes, card: dict) -> Path:
+    """Write ``path.safetensors`` and ``path.json``, a card to which the weights' ``sha256`` is added; both are written
+    before either takes its place. Returns the weights' path. OSError when the disk refuses."""
+    weights = Path(f"{path}.safetensors")
+    text = json.dumps(card | {"sha256": hashlib.sha256(content).hexdigest()}, indent=2, ensure_ascii=False) + "\n"
+    with replacing(f"{path}.json") as beside, replacing(weights) as temporary:
+        temporary.write_bytes(content)
+        beside.write_text(text, encoding="utf-8")
+    return weights
 
 
 def read_json(path: str | Path):

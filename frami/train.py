@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frami import files
 from frami.data import LogMels, pad
 from frami.device import autocast, memory_format
 from frami.errors import FramiError
@@ -124,20 +125,16 @@ def _batches(data: LogMels, size: int, rng: np.random.Generator) -> list[np.ndar
 
 
 def _keep(state: Path, settings: dict, model, optimiser, schedule, epoch: int, seconds: float) -> None:
-    state.parent.mkdir(parents=True, exist_ok=True)
-    temporary = state.with_suffix(".tmp")
-    torch.save(
-        {
-            "settings": settings,
-            "model": model.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "schedule": schedule.state_dict(),
-            "epoch": epoch,
-            "seconds": seconds,
-        },
-        temporary,
-    )
-    temporary.replace(state)
+    values = {
+        "settings": settings,
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+        "epoch": epoch,
+        "seconds": seconds,
+    }
+    with files.replacing(state) as temporary, temporary.open("wb") as file:
+        torch.save(values, file)
 
 
 def _resume(state: Path | None, settings: dict, model, optimiser, schedule) -> tuple[int, float]:

@@ -12,13 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from frami import audio
+from frami import audio, files
 from frami.audio import MelSpec
 from frami.data.catalogue import DATASETS
 from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo
@@ -187,12 +186,13 @@ def _cached(
     stamp = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
     key = hashlib.sha256(json.dumps([1, spec.to_dict(), stamp]).encode()).hexdigest()[:16]
     store = home() / "cache" / "log-mels" / f"{name}-{fold}-{key}"
-    if not all(store.with_suffix(ending).exists() for ending in (".json", ".npy")):
+    array, ends = Path(f"{store}.npy"), Path(f"{store}.json")
+    if not (array.exists() and ends.exists()):
         _compute(paths, spec, store, report)
-    offsets = json.loads(store.with_suffix(".json").read_text())
+    offsets = json.loads(ends.read_text())
     if report:
         report(len(paths))
-    frames = np.load(store.with_suffix(".npy"), mmap_mode="r")
+    frames = np.load(array, mmap_mode="r")
     return [frames[a:b] for a, b in pairwise(offsets)]
 
 
@@ -217,10 +217,7 @@ def _compute(paths: list[Path], spec: MelSpec, store: Path, report: Callable[[in
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    # The list of offsets is written last and atomically: it says that the array beside it is whole.
-    with TemporaryDirectory(dir=store.parent) as temporary:
-        frames, mark = Path(temporary) / "frames.npy", Path(temporary) / "offsets.json"
-        np.save(frames, np.concatenate(parts))
-        mark.write_text(json.dumps(offsets))
-        frames.replace(store.with_suffix(".npy"))
-        mark.replace(store.with_suffix(".json"))
+    # The list of offsets is written last: it says that the array beside it is whole.
+    with files.replacing(f"{store}.npy") as temporary:
+        np.save(temporary, np.concatenate(parts))
+    files.write_json(f"{store}.json", offsets, indent=None)

@@ -4,8 +4,6 @@ The folder holds ``settings.json``; ``state.pt``, what the run needs to go on; `
 ``student.safetensors`` beside its card, the student as it is; and at the end ``result.json``.
 """
 
-import io
-import json
 import math
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from frami import banks, checkpoints, models, train
+from frami import banks, checkpoints, files, models, train
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Checkpoint
@@ -71,7 +69,7 @@ def begin(request: RunSettings, store: Runs, folder: Path | None = None) -> str:
     run = store.create("distill", request.name, request.to_dict(), None if folder is None else folder.resolve())
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
-        _write(run.folder / SETTINGS, json.dumps({"run": run.id} | request.to_dict(), indent=1).encode())
+        files.write_json(run.folder / SETTINGS, {"run": run.id} | request.to_dict())
     except OSError as error:
         store.fail(run.id, f"{run.folder} cannot be written ({error.strerror})")
         raise FramiError(f"{run.folder} cannot be written ({error.strerror}); choose another --out") from error
@@ -208,10 +206,9 @@ class _Run:
             return  # cut off between a batch and its shard: the checkpoint before stands
         self.kept = state.seconds
         checkpoints.save(self.folder / STUDENT, state.student, self._card(state))
-        file = io.BytesIO()
         values = {"memory": memory, "clips": memory["clips"], "steps": memory["learner"]["steps"]}
-        torch.save(values | {"seconds": memory["seconds"], "batches": self._batches(memory)}, file)
-        _write(self.folder / STATE, file.getvalue())
+        with files.replacing(self.folder / STATE) as temporary, temporary.open("wb") as file:
+            torch.save(values | {"seconds": memory["seconds"], "batches": self._batches(memory)}, file)
 
     @staticmethod
     def _batches(memory: dict) -> int:
@@ -255,7 +252,7 @@ class _Run:
             "steps": state.steps,
             "notes": [*self.notes, *state.notes],
         } | measured(self.teacher, state.student, self.folder, self.test)
-        _write(self.folder / RESULT, json.dumps(result, indent=1).encode())
+        files.write_json(self.folder / RESULT, result)
         self.store.finish(self.id, result)
         (self.folder / STATE).unlink(missing_ok=True)
         return result
@@ -324,12 +321,6 @@ def _saved(path: Path) -> dict | None:
         return torch.load(path, weights_only=True)
     except Exception:  # a damaged file may raise anything; the run then begins anew
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def unfinished(folder: Path, store: Runs) -> bool:

@@ -6,7 +6,6 @@ no code, and waits until a sound is asked for.
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from frami import files
 from frami.audio import AudioError, MelSpec
 from frami.paths import BUNDLED
 from frami.vocoder.base import Vocoder, VocoderError
@@ -116,17 +116,8 @@ def _load(weights: Path, stamp: int, sha256: str, device: str) -> Network:
 
 def save(path: str | Path, network: Network, card: VocoderCard) -> Path:
     """Write ``path.safetensors`` in half precision and ``path.json``, each whole or not at all; the weights' path."""
-    path = stem(path)
-    weights, beside = Path(f"{path}.safetensors"), Path(f"{path}.json")
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    first, second = (p.with_name(f".{p.name}.{os.getpid()}.tmp") for p in (weights, beside))
-    save_file({name: tensor.detach().half().cpu().contiguous() for name, tensor in network.state_dict().items()}, first)
-    values = asdict(card) | {"sha256": hashlib.sha256(first.read_bytes()).hexdigest()}
-    second.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    first.chmod(second.stat().st_mode)
-    first.replace(weights)
-    second.replace(beside)
-    return weights
+    tensors = {name: tensor.detach().half().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return files.write_weights(stem(path), save_tensors(tensors), asdict(card))
 
 
 def read_card(path: str | Path) -> VocoderCard:

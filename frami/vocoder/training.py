@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
+from frami import files
 from frami.audio import MelSpec
 from frami.device import RecordedStep, autocast, describe, memory_format
 from frami.errors import FramiError
@@ -301,23 +302,20 @@ def _card(name: str, work: Work, spec: MelSpec) -> VocoderCard:
 
 def _keep(state: Path, work: Work) -> None:
     """Write all that is needed to go on, whole or not at all."""
-    temporary = state.with_name(state.name + ".tmp")
-    torch.save(
-        {
-            "settings": _settings(work),
-            "network": work.network.state_dict(),
-            "judges": work.judges.state_dict(),
-            "optimiser": work.optimiser.state_dict()["state"],
-            "judges_optimiser": work.judges_optimiser.state_dict()["state"],
-            "sizes": work.balance.sizes,
-            "mean": work.mean,
-            "step": work.step,
-            "seconds": work.seconds,
-            "history": work.history,
-        },
-        temporary,
-    )
-    temporary.replace(state)
+    values = {
+        "settings": _settings(work),
+        "network": work.network.state_dict(),
+        "judges": work.judges.state_dict(),
+        "optimiser": work.optimiser.state_dict()["state"],
+        "judges_optimiser": work.judges_optimiser.state_dict()["state"],
+        "sizes": work.balance.sizes,
+        "mean": work.mean,
+        "step": work.step,
+        "seconds": work.seconds,
+        "history": work.history,
+    }
+    with files.replacing(state) as temporary, temporary.open("wb") as file:
+        torch.save(values, file)
 
 
 def _resume(state: Path, work: Work) -> None:

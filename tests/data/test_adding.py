@@ -12,7 +12,7 @@ from frami.data.dataset import DatasetInfo
 from frami.data.download import DownloadError, download
 from frami.data.readers import table
 from frami.features import embeddings
-from frami.studio.services import view
+from frami.studio.services import page_values
 from tests.conftest import RATE, tone
 
 BELLS = DatasetInfo(
@@ -56,7 +56,7 @@ def test_one_row_goes_the_whole_way(bells, tmp_path, capsys):
     assert card.training["crop"] == 2.5, "without settings of its own it takes the usual ones"
     measured = embeddings.evaluate(checkpoints.load(tmp_path / "it"), data_folder=bells)
     assert measured.accuracy == pytest.approx(card.accuracy, abs=1e-4)
-    assert any("accuracy on room 2" in title for title, _ in view.facts(card))
+    assert any("accuracy on room 2" in title for title, _ in page_values.facts(card))
     assert cli.main(["data", "list", "--json", "--data", str(bells)]) == 0
     (row,) = [row for row in json.loads(capsys.readouterr().out) if row["name"] == "bells"]
     assert row["here"] == 8

@@ -242,14 +242,14 @@ def test_a_stopped_computation_leaves_no_broken_cache(stop, make_tree, tmp_path,
 
 def test_stopped_while_the_cache_is_written(make_tree, tmp_path, cache, monkeypatch):
     root = make_tree("fsdd", tmp_path, speakers=("theo",))
-    write = Path.write_text
+    write = Path.write_bytes
 
-    def half(path, text, *args, **kwargs):
-        write(path, text[: len(text) // 2], *args, **kwargs)
+    def half(path, content):
+        write(path, content[: len(content) // 2])
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", half)
+        patch.setattr(Path, "write_bytes", half)
         with pytest.raises(Stop):
             data.load("fsdd", "theo", root)
     assert len(data.load("fsdd", "theo", root)) == 10

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
-from frami import banks, vocoder
+from frami import banks, files, vocoder
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, invert, recipe
@@ -177,9 +177,8 @@ def _zips() -> Path:
 def archive(folder: Path) -> Path:
     """A zip of a run's sounds, spectrograms and settings."""
     path = _zips() / f"frami-{folder.name}.zip"
-    unfinished = path.with_suffix(f".{uuid4().hex}.tmp")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as file:
+    with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
         for entry in sorted(folder.rglob("*")):
             if entry.suffix in (".wav", ".json", ".safetensors"):
                 file.write(entry, f"frami-{folder.name}/{entry.relative_to(folder)}")
-    return unfinished.replace(path)
+    return path

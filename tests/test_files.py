@@ -1,0 +1,78 @@
+"""Files are written whole or not at all, with usual permissions, by any number of writers at once."""
+
+import hashlib
+import json
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from frami import files
+
+
+def test_a_file_is_replaced_and_its_folder_made(tmp_path):
+    path = tmp_path / "new" / "it.json"
+    files.write_json(path, {"é": 1})
+    files.write_json(path, {"é": [2]}, indent=None)
+    assert path.read_text(encoding="utf-8") == '{"é": [2]}\n'
+    assert os.listdir(path.parent) == ["it.json"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o002])
+def test_permissions_are_those_of_any_new_file(mask, tmp_path):
+    before = os.umask(mask)
+    try:
+        files.write(tmp_path / "it", b"x")
+        files.write_weights(tmp_path / "weights", b"x", {})
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o666 & ~mask}
+
+
+@pytest.mark.parametrize("what", ["write_bytes", "replace", "fsync", "interrupt"])
+def test_what_fails_leaves_the_old_file_and_no_other(what, tmp_path, monkeypatch):
+    path = tmp_path / "it"
+    files.write(path, "old")
+
+    def full(*args):
+        raise KeyboardInterrupt if what == "interrupt" else OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os if what == "fsync" else Path, "write_bytes" if what == "interrupt" else what, full)
+    with pytest.raises((OSError, KeyboardInterrupt)):
+        files.write(path, "new")
+    assert os.listdir(tmp_path) == ["it"] and path.read_text() == "old"
+
+
+def test_writers_at_once_have_a_file_each(tmp_path):
+    with files.replacing(tmp_path / "it.wav") as first, files.replacing(tmp_path / "it.wav") as second:
+        assert first != second and first.suffix == second.suffix == ".wav"
+        first.write_text("first")
+        second.write_text("second")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: files.write(tmp_path / "it.wav", str(i) * 1000), range(9)))
+    assert len(set((tmp_path / "it.wav").read_text())) == 1
+    assert os.listdir(tmp_path) == ["it.wav"]
+
+
+def test_weights_and_their_card_fail_together(tmp_path, monkeypatch):
+    weights = files.write_weights(tmp_path / "it.v1", b"one", {"name": "it"})
+    assert weights == tmp_path / "it.v1.safetensors"
+    card = {"name": "it", "sha256": hashlib.sha256(b"one").hexdigest()}
+    assert files.read_json(tmp_path / "it.v1.json") == card
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_weights(tmp_path / "it.v1", b"two", {"name": "it"})
+    assert weights.read_bytes() == b"one" and files.read_json(tmp_path / "it.v1.json") == card
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_former_keys_are_read_under_their_present_names(tmp_path):
+    (tmp_path / "it.json").write_text(json.dumps({"clips": [{"asked": 1, "heard_name": "dog"}], "as_asked": 0.5}))
+    expected = {"clips": [{"target": 1, "predicted_name": "dog"}], "target_accuracy": 0.5}
+    assert files.read_json(tmp_path / "it.json") == expected
