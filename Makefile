@@ -1,6 +1,8 @@
 # `make demo` runs the studio, `make test` passes the tests; both set up everything they need in .venv first.
+# Some of the tests: make test ARGS="-m 'not slow'"; more of them at once: make test JOBS=4.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -12,7 +14,7 @@ demo: .venv/app.stamp
 test: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

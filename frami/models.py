@@ -261,7 +261,7 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """x : Tensor[B, 1, F, T], lengths : Tensor[B] or None (all T). Returns Tensor[B, C, F', T'], Tensor[B]."""
         if lengths is None:
-            lengths = torch.full((len(x),), x.shape[-1], device=x.device)
+            lengths = torch.full((x.shape[0],), x.shape[-1], device=x.device)
             ragged = False
         else:
             ragged = True

@@ -20,7 +20,7 @@ from frami.runs.queue import Queue
 from frami.studio.services import distillations as board_module
 from frami.studio.services.distillations import Board
 from frami.studio.tabs import distil
-from tests.helpers.apps import app
+from tests.helpers.studio import running_studio
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "test-artefacts"
@@ -190,13 +190,6 @@ def test_the_default_ends_within_three_minutes():
 
 
 @pytest.fixture(scope="module")
-def studio(start_studio):
-    """A studio as on a fresh clone: no recordings."""
-    with start_studio() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def budget(teacher):
     """Seconds that let a student learn for a while after its first clips on this machine, as busy as it is now."""
     start = time.perf_counter()
@@ -327,8 +320,8 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
 
 def test_with_recordings_the_students_accuracy_is_told(start_studio, open_page, make_tree, tmp_path, budget):
     make_tree("fsdd", tmp_path)
-    with start_studio(tmp_path) as address:
-        page = open_page(address=address)
+    with start_studio(tmp_path) as studio:
+        page = open_page(address=studio.address)
         begin(page, budget, "micro")
         wait(page, "micro", "finished", 120)
         shares = [value for _, value in curve(page, "micro", "accuracy")]
@@ -390,18 +383,18 @@ def test_a_killed_studio_finds_its_run_again_and_resume_finishes_it(browser, tmp
         return page
 
     store = Runs(tmp_path / "runs" / "runs.sqlite")
-    with app(tmp_path) as (process, address):
-        page = visit(address)
+    with running_studio(tmp_path) as studio:
+        page = visit(studio.address)
         begin(page, budget, "micro")
         learning(page, "micro")
         run = store.list()[0]
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        studio.process.kill()
+        studio.process.wait()
         page.context.close()
         until(lambda: store.get(run.id).pid is None)
         assert store.get(run.id).status == "stopped", "its process saved what it had and ended"
-    with app(tmp_path) as (_, address):
-        page = opened(visit(address))
+    with running_studio(tmp_path) as studio:
+        page = opened(visit(studio.address))
         wait(page, "micro", "stopped")
         before = len(curve(page, "micro", "answer"))
         assert before

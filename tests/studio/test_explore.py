@@ -23,13 +23,6 @@ SPEAKERS = ("george", "jackson", "nicolas", "yweweler", "theo")
 MAP = "document.querySelector('.frami-explore')"
 
 
-@pytest.fixture(scope="module")
-def studio(start_studio):
-    """A studio as on a fresh clone: no recordings."""
-    with start_studio() as address:
-        yield address
-
-
 def banks_of(name):
     return {key: banks.load(ASSETS / name / key) for key in EXPLORE}
 
@@ -269,8 +262,8 @@ def test_a_run_of_the_visitor_comes_to_the_map(open_page):
 
 def test_recordings_join_when_they_are_at_hand(open_page, start_studio, make_tree, tmp_path):
     make_tree("fsdd", tmp_path, speakers=SPEAKERS, takes=2)
-    with start_studio(tmp_path) as address:
-        page = opened(open_page(address=address))
+    with start_studio(tmp_path) as studio:
+        page = opened(open_page(address=studio.address))
         made = sum(map(len, banks_of("fsdd").values()))
         page.wait_for_selector(f".frami-explore[data-points='{made + 20}']", timeout=60_000)
         assert "Recordings" in page.locator("#explore-banks").inner_text()

@@ -1,6 +1,7 @@
 """The studio in a real browser: open, listen, choose a teacher, generate, stop, reload; no noise, no other host."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +13,13 @@ from frami.inversion import RECIPES, TERMS
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "test-artefacts"
+
+
+@pytest.fixture(scope="module")
+def studio(start_studio):
+    """A studio with the real recordings where there are any."""
+    with start_studio(os.environ.get("FRAMI_DATA")) as started:
+        yield started
 
 
 def playing(page, tile):

@@ -15,8 +15,7 @@ from frami.runs import Runs
 from frami.runs.queue import Queue
 from frami.studio.services.distillations import Board
 from frami.studio.tabs.try_it import Panel
-from tests.conftest import BROWSER_FLAGS, chromium
-from tests.helpers.apps import app
+from tests.helpers.studio import BROWSER_FLAGS, chromium, running_studio
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "assets" / "samples" / "fsdd" / "four-en-us.flac"
@@ -150,9 +149,8 @@ def studio(tmp_path_factory, teacher):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRAMI_HOME", str(home))
         finished_run(Runs(), teacher)
-    with app(home) as (_, address):
-        yield address
-    assert "Traceback" not in (home / "log").read_text()
+    with running_studio(home) as started:
+        yield started
 
 
 def opened(page):

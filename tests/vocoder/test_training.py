@@ -12,7 +12,7 @@ from frami.vocoder import Neural, losses, training
 from frami.vocoder.discriminators import Judges
 from frami.vocoder.recordings import FASTEST, disturb, read
 from frami.vocoder.training import VocoderConfig, VocoderTrainingError, train
-from tests.conftest import make_esc50, make_fsdd, make_urbansound8k
+from tests.helpers.recordings import make_esc50, make_fsdd, make_urbansound8k
 
 SPEC = MelSpec()
 TINY = {"batch": 4, "frames": 16, "dim": 16, "layers": 2, "hidden": 24, "lr": 5e-3, "warm_up": 5}

@@ -1,0 +1,82 @@
+"""A studio started as a user starts it, and the browser that visits it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+def chromium() -> str:
+    """Path of the browser. Without one a test is skipped, or fails where FRAMI_DATA says that all must run."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        if os.environ.get("FRAMI_DATA"):
+            pytest.fail("no Chromium here, and FRAMI_DATA says that browser tests must run: apt-get install chromium")
+        pytest.skip("no Chromium here: apt-get install chromium")
+    return found
+
+
+@dataclass
+class Studio:
+    """A studio at work.
+
+    home : folder of all that it writes (FRAMI_HOME)
+    """
+
+    process: subprocess.Popen
+    address: str
+    home: Path
+
+
+@contextmanager
+def running_studio(home: Path, data: str | Path | None = None) -> Iterator[Studio]:
+    """A studio with recordings in ``data`` or none, which a test may kill. AssertionError if it logs a traceback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log, address = home / "log", f"http://127.0.0.1:{port}/"
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "FRAMI_HOME": str(home), "FRAMI_DATA": str(data or "")}
+    with log.open("a") as file:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + 120
+        while not _answers(address):
+            assert process.poll() is None and time.monotonic() < deadline, f"no studio: {log.read_text()}"
+            time.sleep(0.1)
+        yield Studio(process, address, home)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=2).close()
+    except OSError:
+        return False
+    return True
