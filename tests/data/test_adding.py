@@ -14,7 +14,7 @@ from frami.data.readers import table
 from frami.features import embeddings
 <<<<<<< Updated upstream
 from frami.studio.services import page_values
-from tests.conftest import RATE, tone
+from tests.helpers.recordings import RATE, tone
 =======
 from frami.studio.services import view
 from tests.helpers.recordings import RATE, tone
