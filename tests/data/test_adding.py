@@ -12,13 +12,8 @@ from frami.data.dataset import DatasetInfo
 from frami.data.download import DownloadError, download
 from frami.data.readers import table
 from frami.features import embeddings
-<<<<<<< Updated upstream
 from frami.studio.services import page_values
 from tests.helpers.recordings import RATE, tone
-=======
-from frami.studio.services import view
-from tests.helpers.recordings import RATE, tone
->>>>>>> Stashed changes
 
 BELLS = DatasetInfo(
     name="bells",
