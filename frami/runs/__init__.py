@@ -1,4 +1,4 @@
-"""What has been run, on disk; a queue of runs; the process that does the work of one."""
+"""Runs: their store on disk, a queue of them, the process that executes one."""
 
 from frami.runs.store import Run, RunError, Runs, bundled
 

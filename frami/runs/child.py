@@ -1,7 +1,7 @@
-"""Runs the command line in a process that does not outlive the one that started it.
+"""The command line in a process that does not outlive the one that started it.
 
-``python -m frami.runs.child COMMAND …`` is ``python -m frami COMMAND …`` with standard input held open by its parent.
-When the parent is gone, however it ended, the pipe closes, and this process gets the signal to save and stop.
+``python -m frami.runs.child COMMAND …`` is ``python -m frami COMMAND …`` with a pipe from its parent as standard input.
+When the parent ends, however it does, the pipe closes, and this process gets the signal to save its state and stop.
 """
 
 import os
@@ -11,12 +11,12 @@ import sys
 import threading
 from contextlib import suppress
 
-#: Steps behind the programs that somebody waits for: the page stays quick while a student learns.
+#: Lower priority, so that interactive programs stay responsive.
 NICENESS = 5
 
 
 def main() -> None:
-    """Watch the parent, and be the command line."""
+    """Run the command line while the parent lives."""
     with suppress(OSError, AttributeError):
         os.nice(NICENESS)
     threading.Thread(target=_watch, name="frami-child", daemon=True).start()

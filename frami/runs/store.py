@@ -1,23 +1,22 @@
-"""What has been run: settings, curves, results and a folder of artefacts for each run, in one SQLite file.
+"""Runs on disk: settings, curves, results and a folder of artefacts for each, in one SQLite file.
 
 Several processes may read and write at once; each call is a short transaction of its own, so that a process killed at
-any moment leaves whole rows behind. A run whose process is gone is reported as stopped.
+any moment leaves whole rows behind. A run whose process has ended without a word is reported as stopped.
 """
 
-import ctypes
 import json
 import math
 import os
 import secrets
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import psutil
 
 from frami.errors import FramiError
 from frami.paths import BUNDLED, home
@@ -26,7 +25,9 @@ FORMAT = 1
 STATUSES = ("waiting", "running", "stopped", "finished", "failed")
 ENDED = "its process ended before it was finished"
 _WAIT = 30.0  # seconds that a call waits for the others' transactions
+_CLOCK = 2.0  # seconds by which the system's figure of a process's start may be off
 
+#: ``born`` is not used: earlier versions noted there when the process began.
 _TABLES = (
     f"""CREATE TABLE runs (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, settings TEXT NOT NULL,
@@ -36,7 +37,7 @@ _TABLES = (
         run TEXT NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL, seconds REAL NOT NULL, value REAL NOT NULL,
         PRIMARY KEY (run, name, step)) WITHOUT ROWID""",
 )
-_COLUMNS = "id, kind, name, settings, status, created, updated, pid, born, folder, result, error"
+_COLUMNS = "id, kind, name, settings, status, created, updated, pid, folder, result, error"
 
 
 class RunError(FramiError):
@@ -48,7 +49,7 @@ class Run:
     """A run as the store knows it.
 
     ``status`` : one of ``STATUSES``; ``created``, ``updated`` : seconds since the epoch, ``updated`` by each call that
-    writes; ``pid`` : of the process that has it, None when there is none alive; ``error`` : why it failed or ended.
+    writes; ``pid`` : of the process that runs it, None when there is none alive; ``error`` : why it failed or ended.
     """
 
     id: str
@@ -116,14 +117,14 @@ class Runs:
         return curves
 
     def compare(self, ids: Sequence[str]) -> dict:
-        """Runs beside each other: ``runs`` (list of ``Run``), ``differing`` (of each setting in which they differ the
-        values in their order, None where a run has it not) and ``results`` (of each name in any result likewise)."""
+        """Runs side by side: ``runs`` (list of ``Run``), ``differing`` (for each setting in which they differ its
+        values, None for a run without it) and ``results`` (for each figure of any result its values, likewise)."""
         runs = [self.get(id) for id in ids]
-        settings = _beside([run.settings for run in runs])
+        settings = _columns_of([run.settings for run in runs])
         return {
             "runs": runs,
             "differing": {name: values for name, values in settings.items() if any(v != values[0] for v in values)},
-            "results": _beside([run.result for run in runs]),
+            "results": _columns_of([run.result for run in runs]),
         }
 
     # ------------------------------------------------------------------------------------------ a run's life
@@ -139,21 +140,21 @@ class Runs:
                 f"{folder}: the run's folder cannot be made ({error.strerror}); choose another, or set FRAMI_HOME"
             ) from error
         now = time.time()
-        values = (id, kind, name, _json(settings), "waiting", now, now, None, None, str(folder), "{}", None)
+        values = (id, kind, name, _json(settings), "waiting", now, now, None, str(folder), "{}", None)
         with self._write() as base:
             base.execute(f"INSERT INTO runs ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)
         return self.get(id)
 
     def start(self, id: str) -> None:
-        """This process has the run from now on. ``RunError`` when another one that is alive has it."""
+        """This process runs it from now on. ``RunError`` when another process does."""
         with self._write() as base:
-            pid, born = self._owner(base, id)
-            if pid != os.getpid() and alive(pid, born):
-                raise RunError(f"run {id} is at work in process {pid}; stop it first, or wait until it ends")
-            self._change(base, id, status="running", pid=os.getpid(), born=mark(os.getpid()), error=None)
+            owner = self._owner(base, id)
+            if owner not in (None, os.getpid()):
+                raise RunError(f"run {id} runs in process {owner}; stop it first, or wait until it ends")
+            self._change(base, id, status="running", pid=os.getpid(), born=None, error=None)
 
     def log(self, id: str, step: int, seconds: float, values: Mapping[str, float]) -> None:
-        """Add a point to the curves (or replace the one of this step), also as a sign of life.
+        """Add a point to the curves, or replace the one of this step.
 
         ``seconds`` : spent since the run's beginning. Values that are not finite are left out.
         """
@@ -166,41 +167,41 @@ class Runs:
             )
 
     def cut(self, id: str, step: int) -> None:
-        """Drop the points behind this step: a run that goes on from there repeats them."""
+        """Remove the points after this step: a run that continues from there repeats them."""
         with self._write() as base:
             self._change(base, id)
             base.execute("DELETE FROM metrics WHERE run = ? AND step > ?", (id, step))
 
     def finish(self, id: str, result: dict) -> None:
-        """The run has come to its end, with this result."""
+        """Record that the run is finished, with this result."""
         with self._write() as base:
-            self._change(base, id, status="finished", pid=None, born=None, result=_json(result), error=None)
+            self._change(base, id, status="finished", pid=None, result=_json(result), error=None)
 
     def stop(self, id: str) -> None:
-        """The run was stopped and may go on later; one that has finished or failed stays so.
+        """Record that the run was stopped and may continue later; one that has finished or failed stays so.
 
-        From another process than the run's own this only says so: the run's process ends by itself or is ended.
+        From another process than the run's own this is only a record: it does not end the run's process.
         """
         with self._write() as base:
-            pid, born = self._owner(base, id)
+            owner = self._owner(base, id)
             (status,) = base.execute("SELECT status FROM runs WHERE id = ?", (id,)).fetchone()
             if status in ("waiting", "running"):
                 self._change(base, id, status="stopped", error=None)
-            if pid == os.getpid() or not alive(pid, born):
-                self._change(base, id, pid=None, born=None)
+            if owner in (None, os.getpid()):
+                self._change(base, id, pid=None)
 
     def fail(self, id: str, message: str) -> None:
-        """The run cannot go on, for this reason."""
+        """Record that the run failed, and why."""
         with self._write() as base:
-            self._change(base, id, status="failed", pid=None, born=None, error=message)
+            self._change(base, id, status="failed", pid=None, error=message)
 
     def delete(self, id: str) -> None:
-        """Forget a run, and remove its folder where that lies below ``runs`` in ``home()`` and is nobody else's."""
+        """Delete a run, and its folder where that lies below ``runs`` in ``home()`` and is no other run's."""
         doomed = None
         with self._write() as base:
-            pid, born = self._owner(base, id)
-            if alive(pid, born):
-                raise RunError(f"run {id} is at work in process {pid}; stop it before it is deleted")
+            owner = self._owner(base, id)
+            if owner is not None:
+                raise RunError(f"run {id} runs in process {owner}; stop it before it is deleted")
             folder = Path(base.execute("SELECT folder FROM runs WHERE id = ?", (id,)).fetchone()[0])
             base.execute("DELETE FROM metrics WHERE run = ?", (id,))
             base.execute("DELETE FROM runs WHERE id = ?", (id,))
@@ -219,21 +220,21 @@ class Runs:
     def _read(self, query: str, values: tuple = ()) -> "list[tuple]":
         if not self.path.exists():
             return []
-        with self._trouble(), closing(self._open()) as base:
+        with self._readable_errors(), closing(self._open()) as base:
             return base.execute(query, values).fetchall()
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that is written whole, or not at all when something goes wrong in it."""
-        with self._trouble():
+        """A transaction: committed when the block ends, rolled back when it fails."""
+        with self._readable_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._open()) as base, base:
                 base.execute("BEGIN IMMEDIATE")
                 yield base
 
     @contextmanager
-    def _trouble(self) -> Iterator[None]:
-        """Errors of SQLite and of the file as a line that says what to do."""
+    def _readable_errors(self) -> Iterator[None]:
+        """Errors of SQLite and of the file become a ``RunError`` that says what to do."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -255,7 +256,7 @@ class Runs:
             base.execute("PRAGMA synchronous = NORMAL")
             version = base.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
-                self._make(base)
+                self._create_tables(base)
             elif version > FORMAT:
                 raise RunError(f"{self.path}: written by a newer frami (format {version}); update frami to read it")
         except BaseException:
@@ -264,8 +265,8 @@ class Runs:
         return base
 
     @staticmethod
-    def _make(base: sqlite3.Connection) -> None:
-        """Make the tables, unless another process does so meanwhile (a change of the journal does not wait itself)."""
+    def _create_tables(base: sqlite3.Connection) -> None:
+        """Create the tables, unless another process does so meanwhile (changing the journal mode never waits)."""
         until = time.monotonic() + _WAIT
         while True:
             try:
@@ -283,22 +284,23 @@ class Runs:
                 base.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _run(self, row: tuple) -> Run:
-        id, kind, name, settings, status, created, updated, pid, born, folder, result, error = row
-        if not alive(pid, born):
+        id, kind, name, settings, status, created, updated, pid, folder, result, error = row
+        if not alive(pid, updated):
             pid = None
             status, error = ("stopped", ENDED) if status == "running" else (status, error)
         try:
             settings, result = json.loads(settings), json.loads(result)
-        except ValueError as trouble:
-            raise self._damaged(trouble) from trouble
+        except ValueError as damage:
+            raise self._damaged(damage) from damage
         return Run(id, kind, name, settings, status, created, updated, pid, Path(folder), result, error)
 
     @staticmethod
-    def _owner(base: sqlite3.Connection, id: str) -> tuple[int | None, str | None]:
-        row = base.execute("SELECT pid, born FROM runs WHERE id = ?", (id,)).fetchone()
+    def _owner(base: sqlite3.Connection, id: str) -> int | None:
+        """Number of the process that has the run, None when it is not alive."""
+        row = base.execute("SELECT pid, updated FROM runs WHERE id = ?", (id,)).fetchone()
         if row is None:
             raise RunError(f"no run '{id}'; see those that are here with: frami runs list")
-        return row
+        return row[0] if alive(*row) else None
 
     @staticmethod
     def _change(base: sqlite3.Connection, id: str, **values) -> None:
@@ -326,75 +328,42 @@ def _advice(error: sqlite3.OperationalError) -> str:
     return "is its folder there, writable, and the disk not full? FRAMI_HOME chooses another"
 
 
-def _beside(tables: Sequence[dict]) -> dict[str, list]:
-    """Of each name in any of the tables its value in each of them."""
+def _columns_of(tables: Sequence[dict]) -> dict[str, list]:
+    """For each name in any of the tables its value in each of them, None where it is missing."""
     names = dict.fromkeys(name for table in tables for name in table)
     return {name: [table.get(name) for table in tables] for name in names}
 
 
 def _json(values: Mapping) -> str:
-    return json.dumps(_plain(values), ensure_ascii=False)
+    return json.dumps(_jsonable(values), ensure_ascii=False)
 
 
-def _plain(value):
-    """Values that JSON knows: paths as text, numbers that are not finite as null, scalars of arrays as numbers."""
+def _jsonable(value):
+    """The value in JSON's types: paths as text, numbers that are not finite as None, arrays as lists."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _jsonable(one) for name, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(one) for one in value]
+        return [_jsonable(one) for one in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+    return _jsonable(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
 # ---------------------------------------------------------------------------------------------- processes
 
 
-def alive(pid: int | None, born: str | None) -> bool:
-    """Whether the process of this number is at work and the same that ``mark`` saw."""
-    now = mark(pid) if pid else None
-    return now is not None and (now == born or not now or not born)
+def alive(pid: int | None, seen: float) -> bool:
+    """Whether the process of this number is at work and is the one that had it at the time ``seen`` (since the epoch).
 
-
-def mark(pid: int) -> str | None:
-    """What tells a process from a later one with the same number: when it began (empty where the system does not say).
-
-    None when there is no such process, or only the remains of one that has ended.
+    A number is not given again while its process lives, so the process is the same if it is older than ``seen``.
     """
-    if sys.platform == "win32":
-        return _mark_windows(pid)
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return None if fields[0] in "ZXx" else f"{boot} {fields[19]}"
-    except (OSError, IndexError):
-        pass  # not Linux, or no such process
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return ""
-    except (OSError, OverflowError):
-        return None
-    try:
-        said = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    state, _, began = said.stdout.strip().partition(" ")
-    return None if state.startswith("Z") else began.strip()
-
-
-def _mark_windows(pid: int) -> str | None:
-    kernel = ctypes.windll.kernel32
-    process = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
-    if not process:
-        return "" if kernel.GetLastError() == 5 else None  # ERROR_ACCESS_DENIED: somebody else's
-    try:
-        code, times = ctypes.c_ulong(), [ctypes.c_ulonglong() for _ in range(4)]
-        if kernel.GetExitCodeProcess(process, ctypes.byref(code)) and code.value != 259:  # STILL_ACTIVE
-            return None
-        done = kernel.GetProcessTimes(process, *map(ctypes.byref, times))
-        return str(times[0].value) if done else ""
-    finally:
-        kernel.CloseHandle(process)
+        process = psutil.Process(pid) if pid else None
+        ended = process is None or process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return not ended and process.create_time() < seen + _CLOCK
+    except psutil.AccessDenied:  # somebody else's process, of which the system says nothing
+        return True
+    except psutil.Error:
+        return False

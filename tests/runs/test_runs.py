@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from frami import checkpoints, runs
+from frami import checkpoints
 from frami.errors import FramiError
-from frami.runs.store import STATUSES, RunError, Runs
+from frami.runs import store as module
+from frami.runs.store import STATUSES, RunError, Runs, alive
 from tests.helpers.cli import run
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +126,7 @@ def test_list_is_newest_first(store):
 def test_find(store, tmp_path, monkeypatch):
     ids = iter(["abc000000001", "abd000000002"])
     with monkeypatch.context() as patch:
-        patch.setattr(runs.secrets, "token_hex", lambda count: next(ids))
+        patch.setattr(module.secrets, "token_hex", lambda count: next(ids))
         one, two = store.create("a", "one", {}), store.create("a", "two", {}, tmp_path / "mine")
     assert store.find("abc") == store.find("ABC0") == store.find(one.id) == store.find(str(one.folder)) == one
     monkeypatch.chdir(tmp_path)
@@ -295,36 +297,46 @@ def test_a_process_killed_while_it_writes_loses_whole_calls_only(store):
         store.log(id, -1, 0.0, dict.fromkeys("abcdefgh", 1.0))
 
 
+def written(store, query: str, *values) -> None:
+    """Change the store's file itself."""
+    base = sqlite3.connect(store.path)
+    base.execute(query, values)
+    base.commit()
+    base.close()
+
+
 def test_another_process_of_the_same_number_is_not_the_run(store):
     id = store.create("a", "it", {}).id
     store.start(id)
-    base = sqlite3.connect(store.path)
-    base.execute("UPDATE runs SET born = 'long ago'")
-    base.commit()
-    base.close()
+    written(store, "UPDATE runs SET updated = ?", psutil.Process().create_time() - 60)
     assert store.get(id).status == "stopped"
     store.delete(id)
 
 
-def test_marks_of_processes():
-    assert runs.mark(os.getpid()) == runs.mark(os.getpid())
-    assert runs.mark(2**22 + 7) is None and runs.mark(2**70) is None
-    assert runs.alive(os.getpid(), runs.mark(os.getpid())) and not runs.alive(os.getpid(), "another")
-    assert runs.alive(os.getpid(), None) and not runs.alive(None, None)
+def test_a_process_is_the_same_while_it_is_older_than_what_it_wrote():
+    began = psutil.Process().create_time()
+    assert alive(os.getpid(), time.time()) and alive(os.getpid(), began) and not alive(os.getpid(), began - 10)
+    assert not alive(None, time.time()) and not alive(2**22 + 7, time.time()) and not alive(2**70, time.time())
 
 
-def test_marks_without_proc(monkeypatch):
-    """As on macOS: from ``ps``; where that is missing too, the number alone counts."""
-    monkeypatch.setattr(Path, "read_text", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError()))
-    here = runs.mark(os.getpid())
-    assert here is not None and here == runs.mark(os.getpid()) and runs.mark(2**22 + 7) is None
-    said = subprocess.CompletedProcess([], 0, stdout="Z+   Mon Jul  6 10:11:12 2026\n")
-    monkeypatch.setattr(runs.subprocess, "run", lambda *a, **k: said)
-    assert runs.mark(os.getpid()) is None
-    said.stdout = "Ss   Mon Jul  6 10:11:12 2026\n"
-    assert runs.mark(os.getpid()) == "Mon Jul  6 10:11:12 2026"
-    monkeypatch.setattr(runs.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError()))
-    assert runs.mark(os.getpid()) == ""
+def test_a_process_of_which_the_system_says_nothing_counts(monkeypatch):
+    def denied(self):
+        raise psutil.AccessDenied(self.pid)
+
+    monkeypatch.setattr(psutil.Process, "create_time", denied)
+    assert alive(os.getpid(), 0.0)
+
+
+@pytest.mark.parametrize("born", ["0f9e-boot-id 355565", "Mon Jul  6 10:11:12 2026", "133654321987654321", "", None])
+def test_runs_of_an_earlier_version_are_read(store, born):
+    """Earlier versions noted when the process began, in a form of each system."""
+    gone, own = store.create("a", "gone", {}), store.create("a", "own", {})
+    for entry, pid in ((gone, 2**22 + 7), (own, os.getpid())):
+        written(store, "UPDATE runs SET status = 'running', pid = ?, born = ? WHERE id = ?", pid, born, entry.id)
+    assert store.get(own.id).status == "running" and store.get(own.id).pid == os.getpid()
+    assert (store.get(gone.id).status, store.get(gone.id).error) == ("stopped", module.ENDED)
+    store.start(gone.id)
+    assert store.get(gone.id).pid == os.getpid()
 
 
 # --- what can be wrong -----------------------------------------------------------------------------------------------
@@ -356,19 +368,14 @@ def test_an_empty_file_and_a_damaged_row(store):
     store.path.write_bytes(b"")
     assert store.list() == []
     store.create("a", "it", {})
-    base = sqlite3.connect(store.path)
-    base.execute("UPDATE runs SET settings = '{'")
-    base.commit()
-    base.close()
+    written(store, "UPDATE runs SET settings = '{'")
     with pytest.raises(RunError, match="damaged"):
         store.list()
 
 
 def test_a_newer_store(store):
     store.create("a", "it", {})
-    base = sqlite3.connect(store.path)
-    base.execute("PRAGMA user_version = 99")
-    base.close()
+    written(store, "PRAGMA user_version = 99")
     with pytest.raises(RunError, match=r"newer frami.*update"):
         store.list()
 
@@ -389,7 +396,7 @@ def test_a_store_that_is_locked_says_so(store, monkeypatch):
     id = store.create("a", "it", {}).id
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(runs, "_WAIT", 0.2)
+    monkeypatch.setattr(module, "_WAIT", 0.2)
     assert store.get(id).id == id, "reading goes on"
     with pytest.raises(RunError, match="another process"):
         store.log(id, 1, 1.0, {"loss": 1.0})
