@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-import signal
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -16,104 +13,23 @@ from frami import checkpoints
 from frami.errors import FramiError
 from frami.inversion import invert, recipe
 from frami.runs import Runs
-from frami.runs.queue import Queue
 from frami.studio.services import distillations as board_module
 from frami.studio.services.distillations import Board
 from frami.studio.tabs import distil
+from tests.helpers.queues import SETTINGS, queue_in, until
 from tests.helpers.studio import running_studio
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "test-artefacts"
-SETTINGS = {"teacher": "fsdd", "student": "micro", "objective": "frami", "recipe": "frami-fast", "source": "made"}
-
-#: A run's process in little: what it does is in its settings.
-FAKE = """
-import signal, sys, time
-from frami.runs import Runs
-store = Runs()
-run = store.get(sys.argv[1])
-if run.settings.get("broken"):
-    sys.exit("it is broken")
-store.start(run.id)
-def stop(*_):
-    store.stop(run.id)
-    sys.exit(130)
-signal.signal(signal.SIGTERM, stop)
-for step in range(run.settings.get("ticks", 2)):
-    store.log(run.id, step, step, {"share": step / 100, "agreement": step / 10, "left": 9.0})
-    time.sleep(0.1)
-store.finish(run.id, {"agreement": 0.5})
-"""
 
 
 @pytest.fixture
 def queue(tmp_path, monkeypatch):
     """A queue in a home of its own whose runs are short; not begun."""
     monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
-    fake = tmp_path / "fake.py"
-    fake.write_text(FAKE)
-    made = Queue(Runs(), (sys.executable, str(fake)))
+    made = queue_in(tmp_path)
     yield made
     made.close()
-
-
-def until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.05)
-
-
-def status(queue, run):
-    return queue.status(queue.get(run.id), queue.waiting())
-
-
-def test_runs_go_one_after_the_other_and_wait_through_a_restart(queue):
-    first, second, third = (queue.add(name, SETTINGS) for name in ("one", "two", "three"))
-    assert queue.waiting() == [first.id, second.id, third.id]
-    assert {status(queue, run) for run in (first, second, third)} == {"waiting"}
-    queue.stop(second.id)
-    assert status(queue, second) == "stopped"
-    later = Queue(Runs(), queue._command)
-    assert later.waiting() == [first.id, third.id], "another process finds what waits"
-    queue.begin()
-    until(lambda: status(queue, third) == "finished")
-    assert status(queue, first) == "finished" and queue.get(first.id).updated < queue.get(third.id).updated
-    assert status(queue, second) == "stopped", "what was taken out stays out"
-    queue.resume(second.id)
-    until(lambda: status(queue, second) == "finished")
-    with pytest.raises(FramiError, match="can go on"):
-        queue.resume(second.id)
-
-
-def test_stop_saves_and_resume_goes_on(queue):
-    run = queue.begin().add("long", SETTINGS | {"ticks": 300})
-    until(lambda: status(queue, run) == "running")
-    with pytest.raises(FramiError, match="stop"):
-        queue.delete(run.id)
-    queue.stop(run.id)
-    until(lambda: status(queue, run) == "stopped")
-    assert queue.get(run.id).error is None and queue.runs.metrics(run.id)["agreement"]
-    queue.resume(run.id)
-    until(lambda: status(queue, run) == "running")
-    os.kill(queue.get(run.id).pid, signal.SIGKILL)
-    until(lambda: status(queue, run) == "stopped")
-    queue.delete(run.id)
-    assert queue.all() == [] and not run.folder.exists()
-
-
-def test_a_run_that_cannot_begin_says_why_and_the_next_one_begins(queue):
-    bad, good = queue.add("bad", SETTINGS | {"broken": True}), queue.add("good", SETTINGS)
-    queue.begin()
-    until(lambda: status(queue, good) == "finished")
-    assert status(queue, bad) == "failed" and queue.get(bad.id).error == "it is broken"
-
-
-def test_a_run_of_another_kind_is_none(queue):
-    other = queue.runs.create("bench", "other", {})
-    for work in (queue.get, queue.stop, queue.resume, queue.delete):
-        with pytest.raises(FramiError, match="no such run"):
-            work(other.id)
 
 
 def test_the_page_is_told_what_changed_and_a_run_keeps_its_colour(queue):

@@ -1,0 +1,67 @@
+"""A queue of runs: one after the other, through stops, crashes and restarts."""
+
+import os
+import signal
+
+import pytest
+
+from frami.errors import FramiError
+from frami.runs import Runs
+from frami.runs.queue import Queue
+from tests.helpers.queues import SETTINGS, queue_in, status, until
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
+    made = queue_in(tmp_path)
+    yield made
+    made.close()
+
+
+def test_runs_go_one_after_the_other_and_wait_through_a_restart(queue):
+    first, second, third = (queue.add(name, SETTINGS) for name in ("one", "two", "three"))
+    assert queue.waiting() == [first.id, second.id, third.id]
+    assert {status(queue, run) for run in (first, second, third)} == {"waiting"}
+    queue.stop(second.id)
+    assert status(queue, second) == "stopped"
+    later = Queue(Runs(), queue._command)
+    assert later.waiting() == [first.id, third.id], "another process finds what waits"
+    queue.begin()
+    until(lambda: status(queue, third) == "finished")
+    assert status(queue, first) == "finished" and queue.get(first.id).updated < queue.get(third.id).updated
+    assert status(queue, second) == "stopped", "what was taken out stays out"
+    queue.resume(second.id)
+    until(lambda: status(queue, second) == "finished")
+    with pytest.raises(FramiError, match="can go on"):
+        queue.resume(second.id)
+
+
+def test_stop_saves_and_resume_goes_on(queue):
+    run = queue.begin().add("long", SETTINGS | {"ticks": 300})
+    until(lambda: status(queue, run) == "running")
+    with pytest.raises(FramiError, match="stop"):
+        queue.delete(run.id)
+    queue.stop(run.id)
+    until(lambda: status(queue, run) == "stopped")
+    assert queue.get(run.id).error is None and queue.runs.metrics(run.id)["agreement"]
+    queue.resume(run.id)
+    until(lambda: status(queue, run) == "running")
+    os.kill(queue.get(run.id).pid, signal.SIGKILL)
+    until(lambda: status(queue, run) == "stopped")
+    queue.delete(run.id)
+    assert queue.all() == [] and not run.folder.exists()
+
+
+def test_a_run_that_cannot_begin_says_why_and_the_next_one_begins(queue):
+    bad, good = queue.add("bad", SETTINGS | {"broken": True}), queue.add("good", SETTINGS)
+    queue.begin()
+    until(lambda: status(queue, good) == "finished")
+    assert status(queue, bad) == "failed" and queue.get(bad.id).error == "it is broken"
+
+
+def test_a_run_of_another_kind_is_none(queue):
+    other = queue.runs.create("bench", "other", {})
+    for call in (queue.get, queue.stop, queue.resume, queue.delete):
+        with pytest.raises(FramiError, match="no such run"):
+            call(other.id)
