@@ -6,7 +6,7 @@ JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test format clean
+.PHONY: demo test format docs clean
 
 demo: .venv/app.stamp
 	$(BIN)/python app.py
@@ -19,6 +19,9 @@ test: .venv/dev.stamp
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/dev.stamp
+	$(BIN)/python docs/api.py docs/api
 
 .venv/bin/python:
 	@$(or $(PYTHON),false) -c '$(FITS)' || { echo "FRAMI Studio needs Python 3.11 or 3.12; name one with: make demo PYTHON=/path/to/python3.12"; exit 1; }
@@ -35,4 +38,4 @@ format: .venv/dev.stamp
 	@touch $@
 
 clean:
-	rm -rf .venv test-artefacts .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv docs/api test-artefacts .pytest_cache .ruff_cache *.egg-info

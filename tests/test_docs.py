@@ -3,6 +3,7 @@ figures those of the measurements."""
 
 import argparse
 import functools
+import importlib.util
 import re
 import shlex
 from dataclasses import replace
@@ -216,6 +217,24 @@ def test_the_table_of_vocoders_is_that_of_the_page():
         )
         times = sorted({f"{float(v[3].strip('*')):.2f}" for v in values})
         assert shown[3] == "–".join(dict.fromkeys((times[0], times[-1]))) + " s", row
+
+
+# --- the reference of modules ----------------------------------------------------------------------------------------
+
+
+def test_the_reference_is_of_all_modules(tmp_path, recwarn):
+    spec = importlib.util.spec_from_file_location("docs_api", ROOT / "docs" / "api.py")
+    api = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api)
+    modules = api.write(tmp_path)
+    assert not [str(w.message) for w in recwarn if "pdoc" in w.filename]
+    files = (ROOT / "frami").rglob("*.py")
+    assert len(modules) == len([file for file in files if file.name != "__main__.py"])
+    for name in modules[1:]:
+        above = tmp_path / f"{name.rpartition('.')[0].replace('.', '/')}.html"
+        assert f"{name.rpartition('.')[2]}.html" in above.read_text(), f"{name} is not to be found from the page above"
+    page = (tmp_path / "frami" / "models.html").read_text()
+    assert "<br" in page[page.index("What a classifier computes") :][:400], "a line for each field"
 
 
 # --- citation --------------------------------------------------------------------------------------------------------

@@ -27,6 +27,9 @@ ENDED = "its process ended before it was finished"
 _WAIT = 30.0  # seconds that a call waits for the others' transactions
 _CLOCK = 2.0  # seconds by which the system's figure of a process's start may be off
 
+#: Points (step, seconds, value) of each curve, by its name.
+Curves = dict[str, list[tuple[int, float, float]]]
+
 #: ``born`` is not used: earlier versions noted there when the process began.
 _TABLES = (
     f"""CREATE TABLE runs (
@@ -107,7 +110,7 @@ class Runs:
         rows = self._read(f"SELECT {_COLUMNS} FROM runs {where} ORDER BY created DESC, rowid DESC", values)
         return [self._run(row) for row in rows]
 
-    def metrics(self, id: str) -> dict[str, "list[tuple[int, float, float]]"]:
+    def metrics(self, id: str) -> Curves:
         """Curves: of each name its (step, seconds, value), by step."""
         self.get(id)
         rows = self._read("SELECT name, step, seconds, value FROM metrics WHERE run = ? ORDER BY name, step", (id,))
@@ -312,7 +315,7 @@ class Runs:
             raise RunError(f"no run '{id}'; see those that are here with: frami runs list")
 
 
-def bundled(name: str) -> tuple[Run, dict[str, "list[tuple[int, float, float]]"]] | None:
+def bundled(name: str) -> tuple[Run, Curves] | None:
     """The run that made a bundled student, and its curves; None for a name that is none of these."""
     path = BUNDLED / "runs" / f"{Path(name).name}.json"
     if Path(name).name != name or not path.is_file():
