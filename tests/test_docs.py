@@ -222,6 +222,7 @@ def test_the_table_of_vocoders_is_that_of_the_page():
 # --- the reference of modules ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_reference_is_of_all_modules(tmp_path, recwarn):
     spec = importlib.util.spec_from_file_location("docs_api", ROOT / "docs" / "api.py")
     api = importlib.util.module_from_spec(spec)
