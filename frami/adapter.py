@@ -1,7 +1,8 @@
-"""Any teacher: a plain classifier of Mel-spectrograms, seen as what an inversion listens with.
+"""Any teacher: a plain classifier of Mel-spectrograms as a ``Checkpoint`` that can be inverted and distilled.
 
 A module needs nothing but logits and a last ``nn.Linear``. With batch norm, made clips are also held to the statistics
-of its training data; without, an inversion works with the terms that remain, and says so.
+of its training data; without, an inversion works with the terms that remain, and reports it. With its ``pooling``
+given, its students can reuse that and its last layer.
 
 >>> from torch import nn
 >>> from frami.adapter import adapt
@@ -12,7 +13,7 @@ of its training data; without, an inversion works with the terms that remain, an
 ...     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2),
 ... )
 >>> teacher = adapt(module, MelSpec(n_mels=64), ["rain", "wind"])
->>> teacher.model.frames, teacher.model.classifier
+>>> teacher.card.model["frames"], teacher.card.model["classifier"]
 ('2', '5')
 >>> clips = make_clips(teacher, samples=4, seconds=0.5, steps=2)
 >>> clips.mels.shape
@@ -30,29 +31,30 @@ from torch import Tensor, nn
 
 from frami.audio import MelSpec
 from frami.checkpoints import Card, Checkpoint
+from frami.cost import parameters
 from frami.errors import FramiError
-from frami.models import Features, parameters
+from frami.models import Features
 
 
 class Adapted(nn.Module):
-    """A plain module that returns ``Features``: its logits, and two states that hooks keep on the way.
+    """A plain module that returns ``Features``: its logits, and what hooks record on the way.
 
-    ``frames`` and ``classifier`` : names of the submodules whose output is the state before the pooling and whose input
-    is the state after it; ``channel`` : whether the module takes Tensor[B, 1, F, T], else Tensor[B, F, T].
+    ``frames`` and ``classifier`` : names of the submodules whose output are the frame-level features and whose input is
+    the embedding; ``channel`` : whether the module takes Tensor[B, 1, F, T], else Tensor[B, F, T].
     """
 
     def __init__(self, module: nn.Module, frames: str, classifier: str, channel: bool = True):
         super().__init__()
-        self.module, self.frames, self.classifier, self.channel = module, frames, classifier, channel
+        self.module, self.channel = module, channel
         self._seen: dict[int, dict[str, Tensor]] = {}  # by thread
         # Bound methods: in a deep copy they belong to the copy.
-        module.get_submodule(frames).register_forward_hook(self._keep_frames)
-        module.get_submodule(classifier).register_forward_pre_hook(self._keep_pooled)
+        module.get_submodule(frames).register_forward_hook(self._record_frames)
+        module.get_submodule(classifier).register_forward_pre_hook(self._record_pooled)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """x : Tensor[B, 1, F, T]; lengths : Tensor[B] or None (all T).
 
-        A plain module knows no lengths: behind its end a clip begins again, so that no made-up silence is heard.
+        A plain module knows no lengths: behind its end a clip begins again, so that no silence is added to it.
         """
         frames = x.shape[-1]
         if lengths is None:
@@ -65,18 +67,31 @@ class Adapted(nn.Module):
             logits = self.module(x if self.channel else x[:, 0])
         finally:
             del self._seen[threading.get_ident()]
-        state = seen["frames"] if seen["frames"].dim() == 4 else seen["frames"].unsqueeze(2)
-        lengths = (lengths * state.shape[-1] + frames - 1) // frames
-        return Features(state, seen["pooled"], logits, lengths)
+        outputs = seen["frames"] if seen["frames"].dim() == 4 else seen["frames"].unsqueeze(2)
+        lengths = (lengths * outputs.shape[-1] + frames - 1) // frames
+        return Features(outputs, seen["pooled"], logits, lengths)
 
-    def _keep_frames(self, _module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+    def _record_frames(self, _module: nn.Module, _inputs: tuple, output: Tensor) -> None:
         seen = self._seen.get(threading.get_ident(), {})
         # A module that is called again (one ReLU for all) may put out something else after the pooling.
         if isinstance(output, Tensor) and output.dim() >= max(3, seen.get("frames", output).dim()):
             seen["frames"] = output
 
-    def _keep_pooled(self, _module: nn.Module, inputs: tuple) -> None:
+    def _record_pooled(self, _module: nn.Module, inputs: tuple) -> None:
         self._seen.get(threading.get_ident(), {})["pooled"] = inputs[0]
+
+
+class AdaptedParts(Adapted):
+    """An adapted module whose ``pooling`` is known as well, so that students can reuse it: see ``models.Teacher``."""
+
+    def __init__(self, module: nn.Module, frames: str, classifier: str, channel: bool, pooling: nn.Module):
+        last = copy.deepcopy(module.get_submodule(classifier))  # without the hooks
+        super().__init__(module, frames, classifier, channel)
+        self.pooling, self.classifier = pooling, last
+
+    def head(self, frames: Tensor, lengths: Tensor) -> Features:
+        pooled = self.pooling(frames, lengths)
+        return Features(frames, pooled, self.classifier(pooled), lengths)
 
 
 def adapt(
@@ -86,18 +101,21 @@ def adapt(
     *,
     frames: str | None = None,
     classifier: str | None = None,
+    pooling: nn.Module | None = None,
     name: str = "adapted",
     seconds: float = 1.0,
     channel: bool = True,
 ) -> Checkpoint:
-    """A teacher from a plain classifier, for ``frami.inversion.invert``. A copy is used: the module stays as it is.
+    """A teacher from a plain classifier. A copy is used: the module stays as it is.
 
     module : takes the log-Mels of ``spec``, Tensor[B, 1, F, T] (Tensor[B, F, T] with ``channel=False``), and returns
     the logits Tensor[B, K] of the K ``classes``
-    frames : name of the submodule whose output, Tensor[B, C, F', T'] or Tensor[B, C, T'], is the state before the
-    pooling; default: the last one of four axes that still has several frames, else of three
-    classifier : name of the ``nn.Linear`` whose input, Tensor[B, D], is the state after the pooling; default: the last
-    that gives K numbers
+    frames : name of the submodule whose output, Tensor[B, C, F', T'] or Tensor[B, C, T'], are the frame-level features;
+    default: the last one of four axes that still has several frames, else of three
+    classifier : name of the ``nn.Linear`` whose input, Tensor[B, D], is the embedding; default: the last that gives K
+    numbers
+    pooling : what the module computes between these two, as ``pooling(frames, lengths)``; frames as Tensor[B, C, F',
+    T'], lengths Tensor[B] of those that are valid. Needed where a student reuses it
     seconds : usual duration of its training clips, which is also what it is tried with
 
     Raises FramiError where something does not fit.
@@ -114,9 +132,9 @@ def adapt(
         if issubclass(kind, nn.Linear) and len(before) == 2 and after == (2, len(classes))
     ]
     classifier, end = _chosen("classifier", classifier, linears, f"nn.Linear that gives {len(classes)} numbers a clip")
-    states = [(name, after) for name, _, _, after in calls[:end] if len(after) in (3, 4) and after[0] == 2]
-    states.sort(key=lambda state: (state[1][-1] > 1, len(state[1])))
-    frames, _ = _chosen("frames", frames, states, "submodule that puts out states Tensor[B, C, F', T']")
+    outputs = [(name, after) for name, _, _, after in calls[:end] if len(after) in (3, 4) and after[0] == 2]
+    outputs.sort(key=lambda output: (output[1][-1] > 1, len(output[1])))
+    frames, _ = _chosen("frames", frames, outputs, "submodule that puts out features Tensor[B, C, F', T']")
     card = Card(
         name=name,
         kind="teacher",
@@ -133,7 +151,28 @@ def adapt(
         data_licence="unknown",
         seconds=seconds,
     )
-    return Checkpoint(Adapted(module, frames, classifier, channel).eval(), card, spec)
+    if pooling is None:
+        return Checkpoint(Adapted(module, frames, classifier, channel).eval(), card, spec)
+    pooling = copy.deepcopy(pooling).requires_grad_(False)
+    return Checkpoint(
+        _checked(AdaptedParts(module, frames, classifier, channel, pooling).eval(), spec, seconds), card, spec
+    )
+
+
+@torch.no_grad()
+def _checked(model: AdaptedParts, spec: MelSpec, seconds: float) -> AdaptedParts:
+    """The model, if its parts give the logits of the module; else FramiError."""
+    noise = torch.randn(2, 1, spec.n_mels, spec.frames(seconds), generator=torch.Generator().manual_seed(0)) - 5
+    out = model(noise.to(next(model.parameters()).device))
+    try:
+        wrong = float((model.head(out.frames, out.lengths).logits - out.logits).abs().max())
+    except Exception as error:
+        raise FramiError(
+            f"this pooling does not take the frames of '{type(model.module).__name__}': {error}"
+        ) from error
+    if not wrong <= 1e-3:
+        raise FramiError(f"this pooling is not the module's own: its logits differ by {wrong:.1e}")
+    return model
 
 
 def _calls(module: nn.Module, shape: tuple[int, ...], classes: int) -> list[tuple[str, type, tuple, tuple]]:

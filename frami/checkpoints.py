@@ -16,9 +16,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from frami import files
-from frami.audio import AudioError, MelSpec
+from frami.audio import MelSpec
 from frami.errors import FramiError
-from frami.models import Classifier, ModelConfig
+from frami.models import Classifier, from_dict
 from frami.paths import BUNDLED, home
 
 FORMAT = 1
@@ -116,11 +116,11 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
         raise CheckpointError(f"{weights}: not the weights that their card was written for; copy both files again")
     try:
         spec = MelSpec.from_dict(card.mel_spec)
-        model = Classifier(ModelConfig(**card.model))
+        model = from_dict(card.model)
         if (model.config.classes, model.config.n_mels) != (len(card.classes), spec.n_mels):
             raise ValueError("its classes or Mel bands are not those of its model")
         model.load_state_dict(tensors)
-    except (AudioError, RuntimeError, TypeError, ValueError) as error:
+    except (FramiError, RuntimeError, TypeError, ValueError) as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(f"{weights}: the weights do not fit their card ({first})") from error
     model.eval().requires_grad_(False).to(device)

@@ -1,7 +1,5 @@
 """What a classifier is worth on real recordings, and what it costs: for a teacher or a student."""
 
-import copy
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frami import checkpoints, data, models
+from frami import checkpoints, cost, data
 from frami.checkpoints import Card, Checkpoint
+from frami.cost import Cost
 from frami.data import LogMels
-from frami.device import threads
 from frami.features import embeddings
 from frami.intervals import wilson
 
@@ -23,12 +21,12 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Report:
-    """A classifier's answers to real clips, and its size.
+    """What a classifier predicts of real clips, and what it costs.
 
     ``interval`` : 95 % of the accuracy, as if clips were drawn independently; ``confusion[i, j]`` : clips of class i
-    heard as class j, Tensor[K, K]; ``agreement`` : share of clips heard as its teacher hears them, None without one;
-    ``ece`` : expected calibration error, 0–1; ``macs`` : multiply-accumulates of a clip of ``frames`` frames;
-    ``latency_ms`` : of that clip on one CPU thread; ``bytes`` : of the weights' file.
+    predicted as class j, Tensor[K, K]; ``agreement`` : share of clips of which its teacher predicts the same class,
+    None without one; ``ece`` : expected calibration error, 0–1; ``cost`` : of a clip as long as its training clips;
+    ``bytes`` : of the weights' file.
     """
 
     accuracy: float
@@ -37,10 +35,7 @@ class Report:
     confusion: Tensor
     agreement: float | None
     ece: float
-    parameters: int
-    macs: int
-    latency_ms: float
-    frames: int
+    cost: Cost
     bytes: int
 
     def per_class(self) -> Tensor:
@@ -63,20 +58,15 @@ def evaluate(
     classifier = checkpoints.load(path, device)
     clips = embeddings.recordings(classifier, dataset, split, data_folder)
     logits = embeddings.embed(classifier, clips, progress=progress).logits
-    frames = classifier.spec.frames(classifier.card.seconds)
-    clip = torch.full((1, 1, classifier.spec.n_mels, frames), classifier.spec.floor, device=device)
     return Report(
-        **answers(logits, clips.labels),
+        **scores(logits, clips.labels),
         agreement=_agreement(classifier, logits, clips, dataset or classifier.card.dataset, data_folder),
-        parameters=models.parameters(classifier.model),
-        macs=models.macs(classifier.model, clip),
-        latency_ms=latency(classifier.model, clip),
-        frames=frames,
+        cost=cost.measure(classifier.model, classifier.spec, classifier.card.seconds),
         bytes=Path(f"{checkpoints.stem(checkpoints.resolve(path))}.safetensors").stat().st_size,
     )
 
 
-def answers(logits: Tensor, labels: Tensor) -> dict:
+def scores(logits: Tensor, labels: Tensor) -> dict:
     """Accuracy with its interval, confusions and calibration, as fields of a ``Report``.
 
     logits : Tensor[N, K], labels : Tensor[N].
@@ -95,31 +85,12 @@ def answers(logits: Tensor, labels: Tensor) -> dict:
     }
 
 
-def latency(model: torch.nn.Module, clip: Tensor, passes: int = 50, most: float = 3.0) -> float:
-    """Median milliseconds of a forward pass on one CPU thread, after five to warm up.
-
-    clip : Tensor[1, 1, F, T]. At least ten passes, then until ``passes`` or ``most`` seconds are reached.
-    """
-    model = copy.deepcopy(model).cpu().eval()
-    clip = clip.cpu()
-    spent = []
-    begin = time.perf_counter()
-    with threads(1), torch.inference_mode():
-        for _ in range(5):
-            model(clip)
-        while len(spent) < 10 or (len(spent) < passes and time.perf_counter() - begin < most):
-            start = time.perf_counter()
-            model(clip)
-            spent.append(time.perf_counter() - start)
-    return 1e3 * sorted(spent)[len(spent) // 2]
-
-
 def _agreement(
     classifier: Checkpoint, logits: Tensor, clips: LogMels, dataset: str, data_folder: str | Path | None
 ) -> float | None:
-    """Share of the clips that a student hears as its teacher does; None without a teacher, or where that is not here
-    any more."""
-    path = teacher_of(classifier.card)
+    """Share of the clips of which a student and its teacher predict the same class; None without a teacher, or where
+    that is not here any more."""
+    path = teacher_path(classifier.card)
     if path is None:
         return None
     teacher = checkpoints.load(path, next(classifier.model.parameters()).device)
@@ -132,7 +103,7 @@ def _agreement(
     return float((predicted == logits.argmax(1)).float().mean())
 
 
-def teacher_of(card: Card) -> Path | None:
+def teacher_path(card: Card) -> Path | None:
     """Path of the teacher that a student learnt from: where it was then, or by its name, and with the same weights as
     far as the student's card tells; None where it is not here."""
     weights = card.training.get("teacher_sha256", "")

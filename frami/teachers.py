@@ -9,6 +9,7 @@ import torch
 from frami import checkpoints, data, models, train
 from frami.audio import MelSpec
 from frami.checkpoints import Card
+from frami.cost import parameters
 from frami.errors import FramiError
 
 
@@ -17,6 +18,7 @@ def train_teacher(
     out: str | Path,
     *,
     data_folder: str | Path | None = None,
+    architecture: str = models.DEFAULT,
     size: str = "base",
     train_folds: Sequence[str] | None = None,
     test_folds: Sequence[str] | None = None,
@@ -36,8 +38,10 @@ def train_teacher(
     out = checkpoints.stem(out)
     if checkpoints.exists(out) and not overwrite:
         raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
-    if size not in models.SIZES:
-        raise FramiError(f"no model size '{size}'; choose one of: {', '.join(models.SIZES)}")
+    spec = MelSpec()
+    config = train.TrainConfig(**(dict(known.training) | settings))
+    torch.manual_seed(config.seed)
+    model = models.build(size, len(known.classes), spec.n_mels, architecture).to(device)
     here = {clip.fold for clip in data.index(dataset, data_folder)}
     test_folds = tuple(test_folds or (known.test_fold,))
     train_folds = tuple(train_folds or (fold for fold in known.folds if fold in here and fold not in test_folds))
@@ -46,13 +50,9 @@ def train_teacher(
         raise FramiError(f"fold {', '.join(sorted(both))} is named for training and for testing; keep them apart")
     if not train_folds:
         raise FramiError(f"no fold is left to train on; {known.title} here has only: {', '.join(sorted(here))}")
-    spec = MelSpec()
     training = data.load(dataset, ",".join(train_folds), data_folder, spec, progress=on_clips)
     testing = data.load(dataset, ",".join(test_folds), data_folder, spec, progress=on_clips)
-    config = train.TrainConfig(**(dict(known.training) | settings))
     state = out.with_name(out.name + ".training")
-    torch.manual_seed(config.seed)
-    model = models.build(size, len(known.classes), spec.n_mels).to(device)
     for epoch in train.train(model, training, config, state):
         if on_epoch:
             on_epoch(epoch)
@@ -66,7 +66,7 @@ def train_teacher(
         classes=known.classes,
         mel_spec=spec.to_dict(),
         model=model.config.to_dict(),
-        parameters=models.parameters(model),
+        parameters=parameters(model),
         split={"train": list(train_folds), "test": list(test_folds)},
         accuracy=round(measured.accuracy, 4),
         clips=measured.clips,

@@ -67,10 +67,6 @@ class Evaluation:
     confusion: Tensor
     predictions: Tensor
 
-    def per_class(self) -> Tensor:
-        """Share of each class that is recognised, Tensor[K] (NaN where no clip is)."""
-        return self.confusion.diagonal() / self.confusion.sum(1)
-
 
 def train(model: Classifier, data: LogMels, config: TrainConfig, state: Path | None = None) -> Iterator[Epoch]:
     """Train ``model`` in place; yields after each epoch.

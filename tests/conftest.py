@@ -129,17 +129,27 @@ def teacher() -> checkpoints.Checkpoint:
     return checkpoints.load("fsdd")
 
 
-@pytest.fixture(scope="session")
-def tiny_teacher(tmp_path_factory) -> Path:
-    """Path (without ending) of a checkpoint, alone in its folder: a nano classifier of four made classes, trained."""
+def trained_teacher(folder: Path, name: str, architecture: str) -> Path:
+    """Path (without ending) of a checkpoint: a nano classifier of four made classes, trained."""
     torch.manual_seed(0)
-    model = models.build("nano", 4)
+    model = models.build("nano", 4, architecture=architecture)
     for _ in train.train(model, teachers.make_mels(each=16), teachers.plain_training(epochs=6, batch=16)):
         pass
     accuracy = train.evaluate(model, teachers.make_mels(seed=1)).accuracy
-    path = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    checkpoints.save(path, model, teachers.make_card(model, "tiny", accuracy=accuracy))
-    return path
+    checkpoints.save(folder / name, model, teachers.make_card(model, name, accuracy=accuracy))
+    return folder / name
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory) -> Path:
+    """A trained teacher, alone in its folder."""
+    return trained_teacher(tmp_path_factory.mktemp("checkpoints"), "tiny", "residual")
+
+
+@pytest.fixture(scope="session")
+def temporal_teacher(tmp_path_factory) -> Path:
+    """One of the second architecture."""
+    return trained_teacher(tmp_path_factory.mktemp("checkpoints"), "temporal", "tc-resnet")
 
 
 # ----------------------------------------------------------------------------------------- the studio in a browser

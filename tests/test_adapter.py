@@ -18,6 +18,7 @@ from frami.errors import FramiError
 from frami.inversion import RECIPES, invert, make_clips
 from frami.inversion.bn_statistics import recorded
 from frami.inversion.step import _FullPrecision, anatomy, private, quick
+from frami.models import StatisticsPooling, Teacher
 
 SPEC = MelSpec(n_mels=40)
 CLASSES = ("rain", "wind", "sea", "fire")
@@ -162,7 +163,7 @@ def test_features_are_those_of_the_module(case):
     out = teacher.model(x)
     expected = module.eval()(x if teacher.model.channel else x[:, 0])
     torch.testing.assert_close(out.logits, expected)
-    last = module.get_submodule(teacher.model.classifier)
+    last = module.get_submodule(teacher.card.model["classifier"])
     torch.testing.assert_close(last(out.pooled).float(), expected)
     assert out.frames.dim() == 4 and len(out.frames) == 3 and out.frames.shape[-1] > 1
     assert out.lengths.tolist() == [out.frames.shape[-1]] * 3
@@ -174,7 +175,7 @@ def test_names_are_found(case):
         "bands": ("bn2", "fc_audioset"), "no norm": ("3", "6"), "views": ("norm", "fc"), "casts": ("conv", "fc"),
         "double": ("conv", "fc"), "fragile": ("norm", "fc"), "rows": ("conv", "fc"), "waves": ("act", "fc2"),
     }  # fmt: skip
-    assert (teacher.model.frames, teacher.model.classifier) == expected[name]
+    assert (teacher.card.model["frames"], teacher.card.model["classifier"]) == expected[name]
 
 
 def test_names_can_be_given():
@@ -198,6 +199,25 @@ def test_the_module_stays_as_it_is(case):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
     assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
     assert not any(p.requires_grad for p in teacher.model.parameters()) and not teacher.model.training
+
+
+@torch.no_grad()
+def test_the_pooling_can_be_given():
+    """With what a module computes between its frames and its last layer, students can reuse both."""
+
+    class Bins(nn.Module):
+        def forward(self, frames, lengths):
+            return F.adaptive_avg_pool2d(frames, (2, 1)).flatten(1)
+
+    teacher = adapt(made(NoNorm), SPEC, CLASSES, pooling=Bins())
+    out = teacher.model(mels())
+    again = teacher.model.head(out.frames, out.lengths)
+    torch.testing.assert_close((again.pooled, again.logits), (out.pooled, out.logits))
+    assert isinstance(teacher.model, Teacher) and not isinstance(adapt(made(NoNorm), SPEC, CLASSES).model, Teacher)
+    assert not any(m._forward_pre_hooks for m in copy.deepcopy(teacher.model.classifier).modules())
+    for pooling, message in ((nn.Flatten(), "does not take"), (StatisticsPooling(16), "logits differ by")):
+        with pytest.raises(FramiError, match=message):
+            adapt(made(NoNorm), SPEC, CLASSES, pooling=pooling)
 
 
 @torch.no_grad()
@@ -258,7 +278,7 @@ def test_a_clip_begins_again_behind_its_end(case):
     assert x.grad[:, 0].transpose(1, 2)[~behind].ne(0).any(1).float().mean() > 0.9
 
 
-def test_lengths_count_the_frames_of_the_state():
+def test_lengths_count_the_frame_level_features():
     teacher = adapt(made(Bands), SPEC, CLASSES)
     out = teacher.model(mels(4, 50), torch.tensor([50, 49, 3, 1]))
     assert out.frames.shape[-1] == 25 and out.lengths.tolist() == [25, 25, 2, 1]
@@ -290,7 +310,7 @@ class Returns(nn.Module):
         (made(Bands), {"classifier": "head"}, "'head'.*fc_audioset"),
         (made(Bands), {"classifier": "fc1"}, "'fc1'.*fc_audioset"),
         (nn.Sequential(nn.Conv2d(1, 4, 40), nn.AdaptiveAvgPool2d(1), nn.Flatten()), {}, "nn.Linear.*none"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(40 * 86, 4)), {}, "states.*none"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(40 * 86, 4)), {}, "features.*none"),
         (Returns(made(Bands), lambda y: {"clipwise": y}), {}, "returns a dict"),
         (Returns(made(Bands), lambda y: y.softmax(1)), {}, "probabilities"),
         (Returns(made(Bands), lambda y: y.detach()), {}, "gradient"),

@@ -16,9 +16,11 @@ from frami.errors import FramiError
 from frami.models import MaskedBatchNorm2d
 
 
-def trained_like(classes: int = 3, size: str = "nano", n_mels: int = 80) -> models.Classifier:
+def trained_like(
+    classes: int = 3, size: str = "nano", n_mels: int = 80, architecture: str = "residual"
+) -> models.Classifier:
     torch.manual_seed(7)
-    model = models.build(size, classes, n_mels)
+    model = models.build(size, classes, n_mels, architecture)
     for norm in (m for m in model.modules() if isinstance(m, MaskedBatchNorm2d)):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
@@ -54,9 +56,9 @@ def refused(path: Path | str, *, names: str = "") -> str:
 # --- there and back --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", ["nano", "base"])
-def test_round_trip(size, tmp_path, make_card):
-    model = trained_like(4, size)
+@pytest.mark.parametrize(("size", "architecture"), [("nano", "residual"), ("base", "residual"), ("nano", "tc-resnet")])
+def test_round_trip(size, architecture, tmp_path, make_card):
+    model = trained_like(4, size, architecture=architecture)
     card = make_card(model, "it", title="Größe", training={"epochs": 3, "lr": 0.004})
     weights = checkpoints.save(tmp_path / "new" / "it", model, card)
     assert weights == tmp_path / "new" / "it.safetensors"
@@ -220,6 +222,10 @@ def test_a_newer_format(saved):
         {"model": {"classes": 3, "width": 4, "depth": 2, "n_mels": 80}},
         {"model": {"classes": 3, "width": 4, "depth": 1, "n_mels": 64}},
         {"model": {"classes": 3, "width": 4, "depth": 1, "n_mels": 80, "extra": 1}},
+        {"model": {"classes": 3, "width": 4, "depth": 1, "block": "cubic"}},
+        {"model": {"classes": 3, "width": 4, "depth": 1, "pooling": "quantum"}},
+        {"model": {"architecture": "tc-resnet", "classes": 3, "width": 4, "depth": 1}},
+        {"model": {"architecture": ["residual"], "classes": 3, "width": 4, "depth": 1}},
         {"model": {"classes": 3, "width": -4}},
         {"model": {"classes": 3, "width": 2.5}},
         {"model": {"classes": "three"}},
@@ -236,6 +242,12 @@ def test_a_newer_format(saved):
 def test_weights_that_do_not_fit_their_card(values, saved):
     edit(saved, **values)
     assert "do not fit their card" in refused(saved, names=f"{saved}.safetensors")
+
+
+def test_an_architecture_of_a_later_version(saved):
+    edit(saved, model={"architecture": "os.system", "classes": 3})
+    message = refused(saved, names=f"{saved}.safetensors")
+    assert "no architecture 'os.system'; choose one of: residual, tc-resnet" in message
 
 
 class Trap:

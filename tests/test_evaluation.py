@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from frami import checkpoints, evaluation, models
+from frami import checkpoints, cost, evaluation, models, train
 from frami.audio import MelSpec
 from frami.cli import main
 from frami.errors import FramiError
@@ -45,11 +45,11 @@ def make_checkpoint(tmp_path, monkeypatch, make_card):
 # --- measures --------------------------------------------------------------------------------------------------------
 
 
-def test_answers_are_those_by_hand():
+def test_scores_are_those_by_hand():
     predicted = torch.tensor([0, 0, 1, 2, 1, 0])
     labels = torch.tensor([0, 1, 1, 2, 1, 2])
     logits = torch.nn.functional.one_hot(predicted, 4) * 50.0
-    found = evaluation.answers(logits, labels)
+    found = evaluation.scores(logits, labels)
     assert found["accuracy"] == pytest.approx(4 / 6) and found["clips"] == 6
     assert found["interval"] == wilson(4, 6)
     assert found["confusion"].tolist() == [[1, 0, 0, 0], [1, 2, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
@@ -60,8 +60,8 @@ def test_calibration_of_a_modest_classifier():
     """Always 60 % sure and right in 6 of 10: no error; right in all: 40 %."""
     logits = torch.tensor([[0.6, 0.4]]).log().expand(10, 2)
     some = torch.tensor([0] * 6 + [1] * 4)
-    assert evaluation.answers(logits, some)["ece"] == pytest.approx(0, abs=1e-5)
-    assert evaluation.answers(logits, torch.zeros(10, dtype=torch.long))["ece"] == pytest.approx(0.4, abs=1e-5)
+    assert evaluation.scores(logits, some)["ece"] == pytest.approx(0, abs=1e-5)
+    assert evaluation.scores(logits, torch.zeros(10, dtype=torch.long))["ece"] == pytest.approx(0.4, abs=1e-5)
 
 
 def test_latency_is_on_one_thread_and_leaves_the_rest_alone():
@@ -71,7 +71,7 @@ def test_latency_is_on_one_thread_and_leaves_the_rest_alone():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     statistics = model.backbone.stem_norm.running_mean.clone()
-    assert 0 < evaluation.latency(model, torch.zeros(1, 1, 80, 40), passes=12) < 1000
+    assert 0 < cost.latency(model, torch.zeros(1, 1, 80, 40), passes=12) < 1000
     given_back = torch.get_num_threads()
     torch.set_num_threads(before)
     assert given_back == 2 and set(seen) == {1} and len(seen) == 17
@@ -85,17 +85,16 @@ def test_a_teacher(make_checkpoint, tree):
     path = make_checkpoint("teach")
     counted = []
     found = evaluation.evaluate("teach", data_folder=tree, progress=lambda *at: counted.append(at))
-    plain = embeddings.evaluate(checkpoints.load(path), data_folder=tree)
+    teacher = checkpoints.load(path)
+    plain = train.evaluate(teacher.model, embeddings.recordings(teacher, data_folder=tree))
     assert (found.accuracy, found.clips) == (pytest.approx(plain.accuracy), 20) and counted[-1] == (20, 20)
     assert torch.equal(found.confusion, plain.confusion)
-    assert torch.equal(found.per_class(), plain.per_class())
     assert found.agreement is None and 0 <= found.ece <= 1
     low, high = found.interval
     assert low < found.accuracy < high or found.accuracy in (low, high)
-    model = checkpoints.load(path).model
-    assert found.parameters == 20_310 and found.frames == MelSpec().frames(0.37)
-    assert found.macs == models.macs(model, torch.zeros(1, 1, 80, found.frames))
-    assert found.bytes == path.with_suffix(".safetensors").stat().st_size and found.latency_ms > 0
+    assert found.cost.parameters == 20_310 and found.cost.frames == MelSpec().frames(0.37)
+    assert found.cost.macs == cost.macs(teacher.model, torch.zeros(1, 1, 80, found.cost.frames))
+    assert found.bytes == path.with_suffix(".safetensors").stat().st_size and found.cost.latency_ms > 0
 
 
 def test_a_student_and_its_teacher(make_checkpoint, tree):
@@ -103,9 +102,8 @@ def test_a_student_and_its_teacher(make_checkpoint, tree):
     make_checkpoint("same", seed=1, kind="student", teacher="teach")
     make_checkpoint("other", seed=2, kind="student", teacher="teach")
     assert evaluation.evaluate("same", data_folder=tree).agreement == 1.0
-    predicted = [
-        embeddings.evaluate(checkpoints.load(name), data_folder=tree).predictions for name in (teacher, "other")
-    ]
+    both = [checkpoints.load(name) for name in (teacher, "other")]
+    predicted = [embeddings.embed(one, embeddings.recordings(one, data_folder=tree)).predicted for one in both]
     found = evaluation.evaluate("other", data_folder=tree).agreement
     assert found == pytest.approx(float((predicted[0] == predicted[1]).float().mean()))
 

@@ -89,6 +89,8 @@ def test_the_front_end_is_that_of_mel_spec(spec, samples):
         ("nano", {}, "mel"),
         ("micro", {"projected": 128}, "waveform"),
         ("tiny", {"projected": 32, "bottleneck": 16}, "mel"),
+        ("nano", {"architecture": "tc-resnet"}, "mel"),
+        ("nano", {"architecture": "tc-resnet"}, "waveform"),
     ],
 )
 def test_any_duration_and_number_of_clips(size, fields, input, make_card, tmp_path):

@@ -1,6 +1,7 @@
 """Padding never changes a clip; the masked batch norm is batch norm; sizes and costs are as stated."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,19 @@ import torch
 from torch import nn
 
 from frami import models
-from frami.models import Classifier, MaskedBatchNorm2d, ModelConfig, StatisticsPooling, build, length_mask, macs
+from frami.cost import macs, parameters
+from frami.errors import FramiError
+from frami.models import Classifier, MaskedBatchNorm2d, ResidualConfig, StatisticsPooling, build, from_dict, length_mask
+from frami.models.slots import AttentivePooling
+
+#: Frames of the input for one of the frame-level features.
+REDUCTION = {"residual": 16, "tc-resnet": 8}
 
 
-def settled(size: str, classes: int = 5) -> Classifier:
+def trained_like(size: str, classes: int = 5, architecture: str = "residual") -> Classifier:
     """A classifier whose batch norms shift and scale, as trained ones do (fresh ones keep zeros at zero)."""
     torch.manual_seed(1)
-    model = build(size, classes)
+    model = build(size, classes, architecture=architecture)
     for norm in (m for m in model.modules() if isinstance(m, MaskedBatchNorm2d)):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
@@ -40,10 +47,13 @@ def ragged(lengths, frames: int, n_mels: int = 80, padding: str = "silence", see
 
 
 @pytest.mark.parametrize("padding", ["silence", "garbage"])
-@pytest.mark.parametrize("size", ["nano", "tiny", "base", "huge"])
+@pytest.mark.parametrize(
+    ("size", "architecture"),
+    [("nano", "residual"), ("tiny", "residual"), ("base", "residual"), ("huge", "residual"), ("tiny", "tc-resnet")],
+)
 @torch.no_grad()
-def test_padding_never_changes_a_clip(size, padding):
-    model = settled(size)
+def test_padding_never_changes_a_clip(size, architecture, padding):
+    model = trained_like(size, architecture=architecture)
     every = range(1, 39) if size in ("nano", "tiny") else (1, 2, 15, 16, 17, 31, 33, 38)
     clips, batch, lengths = ragged([*every], 57, padding=padding)
     together = model(batch, lengths)
@@ -52,27 +62,29 @@ def test_padding_never_changes_a_clip(size, padding):
         torch.testing.assert_close(together.logits[i], alone.logits[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(together.pooled[i], alone.pooled[0], rtol=1e-4, atol=1e-4)
         valid = together.lengths[i]
-        assert valid == alone.lengths[0] == math.ceil(clip.shape[-1] / 16)
+        assert valid == alone.lengths[0] == math.ceil(clip.shape[-1] / REDUCTION[architecture])
         torch.testing.assert_close(together.frames[i, ..., :valid], alone.frames[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("architecture", REDUCTION)
 @torch.no_grad()
-def test_frames_behind_the_end_are_zero():
+def test_frames_behind_the_end_are_zero(architecture):
     _, batch, lengths = ragged([1, 16, 17, 40, 64], 80, padding="garbage")
     for training in (False, True):
-        features = settled("tiny").train(training)(batch, lengths)
-        assert features.frames.shape[-1] == 5
+        features = trained_like("tiny", architecture=architecture).train(training)(batch, lengths)
+        assert features.frames.shape[-1] == 80 / REDUCTION[architecture]
         for row, length in zip(features.frames, features.lengths, strict=True):
             assert row[..., length:].eq(0).all()
             assert row[..., :length].ne(0).any()
 
 
+@pytest.mark.parametrize("architecture", REDUCTION)
 @torch.no_grad()
-def test_training_statistics_do_not_see_the_padding():
+def test_training_statistics_do_not_see_the_padding(architecture):
     lengths = [3, 16, 17, 30, 41]
     stored = []
     for frames, padding in ((41, "silence"), (41, "garbage"), (90, "garbage")):
-        model = settled("nano").train()
+        model = trained_like("nano", architecture=architecture).train()
         model(*ragged(lengths, frames, padding=padding)[1:])
         stored.append({k: v for k, v in model.state_dict().items() if "running" in k})
     for other in stored[1:]:
@@ -102,9 +114,10 @@ def test_training_statistics_are_those_of_the_clips_without_padding():
     torch.testing.assert_close(model.backbone.bands.running_mean, joined.mean(1), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("architecture", REDUCTION)
 @torch.no_grad()
-def test_full_lengths_are_the_same_as_none():
-    model = settled("tiny")
+def test_full_lengths_are_the_same_as_none(architecture):
+    model = trained_like("tiny", architecture=architecture)
     x = torch.randn(3, 1, 80, 37)
     torch.testing.assert_close(model(x, torch.full((3,), 37)).logits, model(x).logits)
 
@@ -118,7 +131,10 @@ def test_any_duration_and_band_count(frames, n_mels):
     assert features.logits.shape == (2, 7)
     assert features.frames.shape == (2, 32, math.ceil(n_mels / 16), math.ceil(frames / 16))
     assert features.pooled.shape == (2, 64)
-    assert all(t.isfinite().all() for t in (features.logits, features.frames, features.pooled))
+    other = build("nano", 7, n_mels, "tc-resnet").eval()(torch.zeros(2, 1, n_mels, frames))
+    assert other.frames.shape == (2, 24, 1, math.ceil(frames / 8)) and other.pooled.shape == (2, 48)
+    for found in (features, other):
+        assert all(t.isfinite().all() for t in (found.logits, found.frames, found.pooled))
 
 
 def test_length_mask():
@@ -130,11 +146,29 @@ def test_length_mask():
 def test_pooling_is_mean_and_deviation():
     frames = torch.randn(3, 4, 5, 9)
     lengths = torch.tensor([1, 6, 9])
-    pooled = StatisticsPooling()(frames, lengths).numpy()
+    pooled = StatisticsPooling(4)(frames, lengths).numpy()
     for row, clip, length in zip(pooled, frames.numpy(), lengths.tolist(), strict=True):
         x = clip.mean(1)[:, :length]
         expected = np.concatenate([x.mean(1), np.sqrt(x.var(1) + 1e-5)])
         np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_attentive_pooling_is_weighted_mean_and_deviation():
+    frames, lengths = torch.randn(3, 4, 2, 9), torch.tensor([1, 6, 9])
+    pooling = AttentivePooling(4)
+    found = pooling(frames, lengths)
+    for row, clip, length in zip(found, frames.mean(2), lengths.tolist(), strict=True):
+        x = clip[:, :length]
+        weights = pooling.attention(x[None])[0].softmax(1)
+        mean = (weights * x).sum(1)
+        spread = ((weights * x**2).sum(1) - mean**2 + 1e-5).sqrt()
+        torch.testing.assert_close(row, torch.cat([mean, spread]), rtol=1e-3, atol=1e-4)
+    for part in (pooling.attention[2].weight, pooling.attention[2].bias):
+        part.zero_()
+    torch.testing.assert_close(
+        pooling(frames, lengths), StatisticsPooling(4)(frames, lengths)
+    )  # every frame weighs alike
 
 
 # --- masked batch norm -----------------------------------------------------------------------------------------------
@@ -221,7 +255,7 @@ def test_gradient_agrees_with_finite_differences():
 
 
 def test_the_family_spans_students_and_teachers():
-    counts = {size: models.parameters(build(size, 10)) for size in models.SIZES}
+    counts = {size: parameters(build(size, 10)) for size in models.ARCHITECTURES["residual"].sizes}
     assert list(counts.values()) == sorted(set(counts.values()))
     assert 15_000 < counts["nano"] < 25_000
     for teacher in ("base", "large", "huge"):
@@ -232,17 +266,31 @@ def test_parameters_by_hand():
     block = 2 * 9 * 4 * 4 + 2 * 2 * 4  # two 3x3 convolutions, two norms
     narrow = [(4, 8), (8, 16), (16, 32)]
     wider = sum(9 * a * b + 9 * b * b + a * b + 3 * 2 * b for a, b in narrow)  # and a 1x1 shortcut with its norm
-    assert models.parameters(build("nano", 10)) == 2 * 80 + 9 * 4 + 2 * 4 + block + wider + 64 * 10 + 10
+    assert parameters(build("nano", 10)) == 2 * 80 + 9 * 4 + 2 * 4 + block + wider + 64 * 10 + 10
 
 
-def test_an_unknown_size():
-    with pytest.raises(KeyError):
-        build("gigantic", 10)
+@pytest.mark.parametrize(("size", "architecture"), [("gigantic", "residual"), ("huge", "tc-resnet"), ("tiny", "wave")])
+def test_an_unknown_name(size, architecture):
+    with pytest.raises(FramiError, match=r"choose one of: .*(tiny|residual)"):
+        build(size, 10, architecture=architecture)
 
 
-def test_config_round_trip():
-    config = ModelConfig(7, 12, 3, 64)
-    assert ModelConfig(**config.to_dict()) == config
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_a_config_is_read_as_it_was_written(architecture):
+    for fields in ({}, {"projected": 12, "bottleneck": 6, "pooling": "attentive"}):
+        config = build("tiny", 7, 64, architecture).config
+        config = replace(config, **fields)
+        assert from_dict(config.to_dict()).config == config
+
+
+def test_the_default_architecture_writes_what_it_wrote_before_there_were_others():
+    """Files of earlier versions have no other fields."""
+    values = ResidualConfig(classes=7, width=12, depth=3, n_mels=64).to_dict()
+    assert values == {"classes": 7, "width": 12, "depth": 3, "n_mels": 64}
+    more = {"block": "separable", "projected": 128, "bottleneck": 64}
+    assert build("micro", 7, projected=128, bottleneck=64).config.to_dict() == {
+        "classes": 7, "width": 8, "depth": 1, "n_mels": 80, **more,
+    }  # fmt: skip
 
 
 def test_macs_by_hand():

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from frami import checkpoints, teachers, train
+from frami import checkpoints, evaluation, teachers, train
 from frami.audio import AudioError
+from frami.cli import main
 from frami.data import DataError
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
-from frami.features import embeddings
 from frami.paths import BUNDLED
 
 
@@ -61,17 +61,17 @@ def test_the_card_says_how_it_was_made(trained):
 def test_the_cards_accuracy_is_reproduced(trained, tree):
     out, card, _, _ = trained
     counted = []
-    found = embeddings.evaluate(checkpoints.load(out), data_folder=tree, progress=lambda *at: counted.append(at))
+    found = evaluation.evaluate(out, data_folder=tree, progress=lambda *at: counted.append(at))
     assert found.accuracy == pytest.approx(card.accuracy, abs=1e-4)
     assert found.clips == 20 and counted[-1] == (20, 20)
     assert found.confusion.sum(1).tolist() == [2] * 10
 
 
 def test_splits_are_those_of_the_card(trained, tree):
-    teacher = checkpoints.load(trained[0])
-    assert embeddings.evaluate(teacher, split="train", data_folder=tree).clips == 40
-    assert embeddings.evaluate(teacher, split="all", data_folder=tree).clips == 60
-    assert embeddings.evaluate(teacher, "fsdd", "jackson", tree).clips == 20
+    teacher = trained[0]
+    assert evaluation.evaluate(teacher, split="train", data_folder=tree).clips == 40
+    assert evaluation.evaluate(teacher, split="all", data_folder=tree).clips == 60
+    assert evaluation.evaluate(teacher, "fsdd", "jackson", tree).clips == 20
 
 
 def test_chosen_folds(tree, tmp_path):
@@ -80,13 +80,29 @@ def test_chosen_folds(tree, tmp_path):
     )
     assert card.split == {"train": ["theo"], "test": ["george"]}
     assert card.training["clips"] == 20
-    found = embeddings.evaluate(checkpoints.load(tmp_path / "it"), data_folder=tree)
+    found = evaluation.evaluate(tmp_path / "it", data_folder=tree)
     assert found.accuracy == pytest.approx(card.accuracy, abs=1e-4)
-    assert embeddings.evaluate(checkpoints.load(tmp_path / "it"), split="train", data_folder=tree).clips == 20
+    assert evaluation.evaluate(tmp_path / "it", split="train", data_folder=tree).clips == 20
     other = teachers.train_teacher(
         "fsdd", tmp_path / "b", data_folder=tree, size="nano", test_folds=("george",), epochs=1
     )
     assert other.split["train"] == ["jackson", "theo"]
+
+
+def test_a_teacher_of_another_architecture(tree, tmp_path, capsys):
+    """From the command that trains it to the one that measures it."""
+    choices = ["--architecture", "tc-resnet", "--size", "nano", "--epochs", "1", "--device", "cpu", "--json"]
+    out = tmp_path / "temporal"
+    assert main(["train-teacher", "--dataset", "fsdd", "--out", str(out), "--data", str(tree), *choices]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["model"] == {"architecture": "tc-resnet", "classes": 10, "n_mels": 80, "width": 8, "depth": 1}
+    assert main(["evaluate", str(out), "--data", str(tree), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == pytest.approx(card["accuracy"], abs=1e-4)
+    assert found["parameters"] == card["parameters"] < 30_000
+    choices[1] = "transformer"
+    assert main(["train-teacher", "--dataset", "fsdd", "--out", f"{out}-2", "--data", str(tree), *choices]) == 2
+    assert "choose one of: residual, tc-resnet" in capsys.readouterr().err
 
 
 def test_a_teacher_trained_in_two_sittings(tree, tmp_path):
@@ -147,14 +163,14 @@ def test_a_broken_clip_stops_before_training(make_tree, tmp_path):
 def test_another_data_sets_classes_are_refused(trained, tree, make_tree, tmp_path, tiny_teacher):
     make_tree("esc50", tmp_path)
     with pytest.raises(FramiError, match="knows other classes than ESC-50"):
-        embeddings.evaluate(checkpoints.load(trained[0]), "esc50", "all", tmp_path)
+        evaluation.evaluate(trained[0], "esc50", "all", tmp_path)
     with pytest.raises(DataError, match="'made'"):
-        embeddings.evaluate(checkpoints.load(tiny_teacher), data_folder=tree)
+        evaluation.evaluate(tiny_teacher, data_folder=tree)
 
 
 def test_the_same_classes_of_another_data_set(trained, make_tree, tmp_path):
     root = make_tree("audiomnist", tmp_path, speakers=(1, 26))
-    found = embeddings.evaluate(checkpoints.load(trained[0]), "audiomnist", "test", root)
+    found = evaluation.evaluate(trained[0], "audiomnist", "test", root)
     assert found.clips == 10
 
 
@@ -177,11 +193,10 @@ def test_a_bundled_teacher_keeps_its_promise(name, real_data):
     """The card's accuracy, to half a percent, on folds apart from its training; and not below what is asked for."""
     if name not in SHIPPED:
         pytest.skip(f"checkpoints/{name}.safetensors is not made yet: frami train-teacher")
-    teacher = checkpoints.load(BUNDLED / name)
-    card = teacher.card
+    card = checkpoints.load(BUNDLED / name).card
     assert card.name == name
     assert not set(card.split["train"]) & set(card.split["test"])
-    found = embeddings.evaluate(teacher, data_folder=real_data)
+    found = evaluation.evaluate(BUNDLED / name, data_folder=real_data)
     assert found.clips == card.clips
     assert found.accuracy == pytest.approx(card.accuracy, abs=0.005)
     assert found.accuracy >= LEAST.get(card.dataset, 0)

@@ -15,6 +15,7 @@ def add(commands) -> None:
     sub = command(commands, "distill", _distill, "Train a student from made clips alone; goes on where it was stopped.")
     sub.add_argument("--teacher", help="name of a bundled teacher, or path")
     lazy_help(sub, sub.add_argument("--student"), lambda: f"{', '.join(_tables().STUDENTS)}, … (default: tiny)")
+    lazy_help(sub, sub.add_argument("--architecture"), lambda: f"the student's: {', '.join(_tables().ARCHITECTURES)}")
     lazy_help(sub, sub.add_argument("--objective"), _objectives)
     sub.add_argument("--recipe", help="how clips are made (default: frami-flash); see frami synthesize --help")
     sub.add_argument("--bank", help="folder of a finished bank to learn from, instead of making clips")
@@ -59,7 +60,7 @@ def seconds(text: str) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[found[2]]
 
 
-_CHOICES = ("student", "objective", "recipe", "clips", "steps", "share", "batch", "lr", "seed")
+_CHOICES = ("student", "architecture", "objective", "recipe", "clips", "steps", "share", "batch", "lr", "seed")
 
 
 def _distill(options) -> tuple[dict, list[str]]:

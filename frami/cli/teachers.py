@@ -1,6 +1,7 @@
 """``frami teachers | students | train-teacher | evaluate``: classifiers and real recordings."""
 
 import time
+from dataclasses import asdict
 
 from frami.cli.arguments import (
     checkpoint_path,
@@ -23,7 +24,8 @@ def add(commands) -> None:
     sub = command(commands, "train-teacher", _train_teacher, "Train a teacher; goes on where it was stopped.")
     sub.add_argument("--dataset", required=True, help="fsdd, audiomnist, esc10, esc50 or urbansound8k")
     sub.add_argument("--out", required=True, help="path of the checkpoint, without ending")
-    lazy_help(sub, sub.add_argument("--size", default="base"), lambda: f"{', '.join(_sizes())} (default: base)")
+    lazy_help(sub, sub.add_argument("--architecture", default="residual"), _architectures)
+    lazy_help(sub, sub.add_argument("--size", default="base"), _sizes)
     sub.add_argument("--overwrite", action="store_true", help="replace a finished checkpoint at --out")
     sub.add_argument("--train", type=names, help="folds to train on (default: all here but the test fold)")
     sub.add_argument("--test", type=names, help="folds to hold out (default: the data set's test fold)")
@@ -42,10 +44,18 @@ def add(commands) -> None:
     device_option(sub)
 
 
-def _sizes():
-    from frami.models import SIZES
+def _architectures() -> str:
+    from frami.models import ARCHITECTURES
 
-    return SIZES
+    rows = [f"{name}: {row.about}" for name, row in ARCHITECTURES.items()]
+    return f"{'; '.join(rows)} (default: residual)"
+
+
+def _sizes() -> str:
+    from frami.models import ARCHITECTURES
+
+    rows = [f"{', '.join(row.sizes)} ({name})" for name, row in ARCHITECTURES.items()]
+    return f"{' or '.join(rows)} (default: base)"
 
 
 def _teachers(options) -> tuple[list, list[str]]:
@@ -84,8 +94,6 @@ def _line(row: dict) -> str:
 
 
 def _train_teacher(options) -> tuple[dict, list[str]]:
-    from dataclasses import asdict
-
     from frami.device import pick
     from frami.teachers import train_teacher
 
@@ -101,6 +109,7 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
             options.dataset,
             options.out,
             data_folder=options.data,
+            architecture=options.architecture,
             size=options.size,
             train_folds=options.train,
             test_folds=options.test,
@@ -133,10 +142,7 @@ def _evaluate(options) -> tuple[dict, list[str]]:
         "clips": found.clips,
         "agreement": found.agreement,
         "ece": found.ece,
-        "parameters": found.parameters,
-        "macs": found.macs,
-        "latency_ms": found.latency_ms,
-        "frames": found.frames,
+        **asdict(found.cost),
         "bytes": found.bytes,
         "per_class": {
             name: None if share != share else share for name, share in zip(card.classes, shares, strict=True)

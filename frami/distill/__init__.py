@@ -2,7 +2,17 @@
 
 from frami.distill.loop import Settings, State, distill
 from frami.distill.objectives import OBJECTIVES, Objective, objective
-from frami.distill.student import new_student
-from frami.models import STUDENTS
+from frami.distill.student import STUDENTS, new_student
+from frami.models import ARCHITECTURES
 
-__all__ = ["OBJECTIVES", "STUDENTS", "Objective", "Settings", "State", "distill", "new_student", "objective"]
+__all__ = [
+    "ARCHITECTURES",
+    "OBJECTIVES",
+    "STUDENTS",
+    "Objective",
+    "Settings",
+    "State",
+    "distill",
+    "new_student",
+    "objective",
+]

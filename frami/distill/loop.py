@@ -18,7 +18,7 @@ from frami.errors import FramiError
 from frami.inversion import Clips, Progress, durations, invert
 from frami.inversion import recipe as row
 from frami.inversion.step import set_rate
-from frami.models import Classifier
+from frami.models import DEFAULT, Classifier
 
 #: Clips of noise in the lower bound; longest segment of real clips, in seconds (as in the teachers' training) and in
 #: usual durations of a made clip.
@@ -32,8 +32,8 @@ class BudgetError(FramiError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a distillation is. ``budget`` : seconds of making and learning together, or None: ``rounds`` of ``clips``
-    made ones and ``steps`` of learning each.
+    """What a distillation is. ``student`` : a size of ``architecture``; ``budget`` : seconds of making and learning
+    together, or None: ``rounds`` of ``clips`` made ones and ``steps`` of learning each.
 
     ``source`` : ``made`` (by ``recipe``, as it goes), ``bank``, ``real`` or ``noise``; ``objective`` : a name of
     ``OBJECTIVES``, or ``labels`` (true classes, of real clips only); ``share`` : part of the budget that making may
@@ -42,6 +42,7 @@ class Settings:
     """
 
     student: str = "tiny"
+    architecture: str = DEFAULT
     objective: str = "frami"
     source: str = "made"
     recipe: str = "frami-flash"
@@ -56,7 +57,9 @@ class Settings:
     seed: int = 0
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Its fields; the student's architecture where it is not the default one."""
+        values = asdict(self)
+        return {k: v for k, v in values.items() if (k, v) != ("architecture", DEFAULT)}
 
 
 @dataclass
@@ -121,7 +124,9 @@ def distill(
     was no time to learn.
     """
     _check(teacher, settings, clips)
-    student = new_student(teacher, settings.student, objective(settings.objective), settings.seed)
+    student = new_student(
+        teacher, settings.student, objective(settings.objective), settings.seed, settings.architecture
+    )
     return _run(teacher, settings, clips, student, replay or AugmentConfig(), every, memory, earlier, now)
 
 

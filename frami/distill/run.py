@@ -12,14 +12,13 @@ from pathlib import Path
 
 import torch
 
-from frami import banks, checkpoints, files, models, train
+from frami import banks, checkpoints, cost, files, models, train
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Checkpoint
 from frami.data import LogMels
 from frami.distill.loop import Settings, State, distill
 from frami.errors import FramiError
-from frami.evaluation import latency
 from frami.features.embeddings import recordings
 from frami.runs import Runs
 
@@ -225,7 +224,7 @@ class _Run:
             classes=card.classes,
             mel_spec=card.mel_spec,
             model=state.student.config.to_dict(),
-            parameters=models.parameters(state.student),
+            parameters=cost.parameters(state.student),
             split=card.split,
             accuracy=None if self.accuracy is None else round(self.accuracy, 4),
             clips=0 if self.test is None else len(self.test),
@@ -283,20 +282,16 @@ def source(teacher: Checkpoint, request: RunSettings, data_folder: str | Path | 
 def measured(teacher: Checkpoint, student: models.Classifier, folder: Path, test: LogMels | None) -> dict:
     """What a finished student is: size, arithmetic, latency, and its confusions on real clips or, where none are at
     hand, on clips of the run's own bank, against the teacher's answers."""
-    spec, device = teacher.spec, next(student.parameters()).device
     student.eval()
-    frames = spec.frames(teacher.card.seconds)
-    clip = torch.full((1, 1, spec.n_mels, frames), spec.floor)
-    student.to("cpu")
+    found = cost.measure(student, teacher.spec, teacher.card.seconds)
     value = {
-        "parameters": models.parameters(student),
-        "macs": models.macs(student, clip),
-        "latency_ms": round(latency(student, clip), 3),
+        "parameters": found.parameters,
+        "macs": found.macs,
+        "latency_ms": round(found.latency_ms, 3),
         "bytes": (folder / f"{STUDENT}.safetensors").stat().st_size,
         "confusion": None,
         "confusion_of": None,
     }
-    student.to(device)
     if test is not None:
         return value | {"confusion": train.evaluate(student, test).confusion.tolist(), "confusion_of": "real"}
     if (folder / BANK / banks.MANIFEST).exists():

@@ -1,38 +1,43 @@
-"""Students: members of the model family, with the teacher's pooling and classifier where an objective reuses them."""
+"""Students: members of an architecture, with the teacher's pooling and classifier where an objective reuses them."""
+
+import copy
 
 import torch
 from torch import nn
 
 from frami import models
 from frami.checkpoints import Checkpoint
-from frami.distill.objectives import Objective
+from frami.distill.objectives import OBJECTIVES, Objective
 from frami.errors import FramiError
-from frami.models import Classifier, Projector
+from frami.models import Classifier, Projector, Teacher
+
+#: Sizes of the default architecture that are offered as students, the smallest first.
+STUDENTS = models.ARCHITECTURES[models.DEFAULT].students
 
 
-def new_student(teacher: Checkpoint, size: str, objective: Objective, seed: int = 0) -> Classifier:
+def new_student(
+    teacher: Checkpoint, size: str, objective: Objective, seed: int = 0, architecture: str = models.DEFAULT
+) -> Classifier:
     """A student of this size for this teacher, on its device; the same seed gives the same weights.
 
     Where the objective reuses the teacher's pooling and classifier, they are copied into the student, which runs alone,
-    and stay as they are. Raises FramiError for an unknown size, or a teacher whose parts are not to be had.
+    and stay as they are. FramiError for an unknown size, or a teacher without such parts.
     """
-    if size not in models.SIZES:
-        raise FramiError(f"no student '{size}'; choose one of: {', '.join(models.SIZES)}")
-    fields = {}
+    parts = {}
     if objective.reuse:
-        if not isinstance(teacher.model, Classifier):
+        if not isinstance(teacher.model, Teacher):
+            others = ", ".join(name for name, row in OBJECTIVES.items() if not row.reuse)
             raise FramiError(
                 f"objective '{objective.name}' reuses the teacher's own pooling and classifier, which this teacher "
-                "does not show apart from each other; choose logits, fitnet or attention"
+                f"does not offer; choose one of: {others}"
             )
         channels = frame_channels(teacher)
-        fields = {"projected": channels, "bottleneck": channels // 2 if objective.bottleneck else 0}
+        parts = {"projected": channels, "bottleneck": channels // 2 if objective.bottleneck else 0}
+        for slot in ("pooling", "classifier"):
+            parts[slot] = copy.deepcopy(getattr(teacher.model, slot)).requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
-        student = models.build(size, len(teacher.classes), teacher.spec.n_mels, **fields)
-    if objective.reuse:
-        student.classifier.load_state_dict(teacher.model.classifier.state_dict())
-        student.classifier.requires_grad_(False)
+        student = models.build(size, len(teacher.classes), teacher.spec.n_mels, architecture, **parts)
     return student.to(next(teacher.model.parameters()).device)
 
 

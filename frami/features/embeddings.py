@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frami import data, train
+from frami import data
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.errors import FramiError
@@ -31,17 +31,6 @@ def recordings(
     if split in teacher.card.split and dataset == teacher.card.dataset:
         split = ",".join(teacher.card.split[split])
     return data.load(dataset, split, data_folder, teacher.spec, progress=progress)
-
-
-def evaluate(
-    teacher: Checkpoint,
-    dataset: str | None = None,
-    split: str = "test",
-    data_folder: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> train.Evaluation:
-    """Accuracy of a checkpoint on real clips, which ``recordings`` chooses."""
-    return train.evaluate(teacher.model, recordings(teacher, dataset, split, data_folder), progress=progress)
 
 
 @dataclass

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from frami.checkpoints import Checkpoint
+from frami.cost import macs
 from frami.errors import FramiError
 from frami.inversion.bn_statistics import recorded
 from frami.inversion.clips import Clips, Progress, Trajectory
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.recipes import RECIPES, TERMS, Recipe, check_terms
 from frami.inversion.step import NEGATIVES, Work, anatomy, features, forget, new_generator, new_work, private, set_rate
-from frami.models import macs
 
 LONGEST = 30.0
 SHORTEST = 0.1

@@ -6,12 +6,11 @@ import json
 import pytest
 import soundfile
 
-from frami import checkpoints, cli, data, teachers
+from frami import cli, data, evaluation, teachers
 from frami.data.catalogue import DATASETS, fold_kind
 from frami.data.dataset import DatasetInfo
 from frami.data.download import DownloadError, download
 from frami.data.readers import table
-from frami.features import embeddings
 from frami.studio.services import page_values
 from tests.helpers.recordings import RATE, tone
 
@@ -54,7 +53,7 @@ def test_one_row_goes_the_whole_way(bells, tmp_path, capsys):
     card = teachers.train_teacher("bells", tmp_path / "it", data_folder=bells, size="nano", epochs=1, batch=2)
     assert (card.classes, card.clips, card.data_licence) == (BELLS.classes, 4, "CC0-1.0")
     assert card.training["crop"] == 2.5, "without settings of its own it takes the usual ones"
-    measured = embeddings.evaluate(checkpoints.load(tmp_path / "it"), data_folder=bells)
+    measured = evaluation.evaluate(tmp_path / "it", data_folder=bells)
     assert measured.accuracy == pytest.approx(card.accuracy, abs=1e-4)
     assert any("accuracy on room 2" in title for title, _ in page_values.facts(card))
     assert cli.main(["data", "list", "--json", "--data", str(bells)]) == 0

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from frami import banks, checkpoints, models
 from frami.adapter import adapt
 from frami.audio import MelSpec
 from frami.cli.distillation import seconds as read_seconds
+from frami.cost import parameters
 from frami.distill import OBJECTIVES, STUDENTS, Settings, distill, loop, new_student, objectives
 from frami.distill import run as runs
 from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, noise_clips, split, texture
@@ -24,6 +26,7 @@ from frami.distill.objectives import Batch
 from frami.errors import FramiError
 from frami.inversion.augment import ViewConfig
 from frami.models import Features
+from frami.models.architectures import BLOCKS
 from frami.runs import Runs
 from frami.train import evaluate
 from tests.helpers.cli import run
@@ -43,6 +46,11 @@ def tiny(tiny_teacher):
     return checkpoints.load(tiny_teacher)
 
 
+@pytest.fixture
+def temporal(temporal_teacher):
+    return checkpoints.load(temporal_teacher)
+
+
 def answered(teacher, seed=0, clips=6, frames=40):
     rng = torch.Generator().manual_seed(seed)
     x = torch.empty(clips, 1, 80, frames).uniform_(-11, 0, generator=rng)
@@ -54,12 +62,16 @@ def answered(teacher, seed=0, clips=6, frames=40):
 # --- objectives ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("kind", "architecture"), [("tiny", "residual"), ("temporal", "residual"), ("tiny", "tc-resnet")]
+)
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_few_steps_lower_every_term(tiny, name):
-    """Of each objective, each term, on clips that stay the same."""
-    x, lengths, wanted = answered(tiny)
+def test_a_few_steps_lower_every_term(request, name, kind, architecture):
+    """Of each objective, each term, on clips that stay the same, between architectures too."""
+    teacher = request.getfixturevalue(kind)
+    x, lengths, wanted = answered(teacher)
     objective = OBJECTIVES[name]
-    student = new_student(tiny, "nano", objective).train()
+    student = new_student(teacher, "nano", objective, architecture=architecture).train()
     hint = models.Projector(student.backbone.channels, wanted.frames.shape[1]) if objective.hint else None
 
     def terms():
@@ -134,12 +146,12 @@ def test_frames_of_another_resolution_are_averaged():
 
 
 def test_students_span_two_to_one_to_fifty_to_one(teacher):
-    sizes = [models.parameters(new_student(teacher, size, OBJECTIVES["frami"])) for size in STUDENTS]
+    sizes = [parameters(new_student(teacher, size, OBJECTIVES["frami"])) for size in STUDENTS]
     assert len(sizes) >= 4 and sizes == sorted(sizes) and sizes[0] < 20_000 and 300_000 < sizes[-1] < 500_000
-    large = models.parameters(teacher.model)
+    large = parameters(teacher.model)
     assert large / sizes[0] > 40 and 2 < large / sizes[-1] < 3
     kinds = {type(block) for size in STUDENTS for block in models.build(size, 10).backbone.blocks}
-    assert kinds == set(models.BLOCKS.values())
+    assert kinds == set(BLOCKS.values())
 
 
 def test_a_reusing_student_ends_in_the_teachers_own_classifier(teacher):
@@ -149,6 +161,18 @@ def test_a_reusing_student_ends_in_the_teachers_own_classifier(teacher):
     assert student.projector is not None
     assert new_student(teacher, "nano", OBJECTIVES["logits"]).projector is None
     assert len(new_student(teacher, "nano", OBJECTIVES["simkd"]).projector.convs) == 3
+
+
+def test_a_students_card_names_the_pooling_that_it_took_over(temporal, tmp_path, make_card):
+    student = new_student(temporal, "nano", OBJECTIVES["frami"]).eval()
+    checkpoints.save(tmp_path / "it", student, make_card(student, "it"))
+    again = checkpoints.load(tmp_path / "it")
+    assert again.card.model["pooling"] == "attentive" and "architecture" not in again.card.model
+    x, lengths, _ = answered(temporal)
+    with torch.no_grad():
+        torch.testing.assert_close(again.model(x, lengths).logits, student(x, lengths).logits, rtol=0, atol=0)
+    own, teachers = student.pooling.attention[0].weight, temporal.model.pooling.attention[0].weight
+    assert torch.equal(own, teachers) and not own.requires_grad
 
 
 @pytest.mark.parametrize("size", STUDENTS)
@@ -162,15 +186,30 @@ def test_padding_never_changes_a_students_answer(teacher, size, objective):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_a_teacher_that_hides_its_pooling_teaches_by_its_answers():
-    from torch import nn
+FOREIGN = nn.Sequential(
+    nn.Conv2d(1, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    nn.Linear(16, 2),
+)  # fmt: skip
 
-    module = nn.Sequential(
-        nn.Conv2d(1, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(16, 2),
-    )  # fmt: skip
-    teacher = adapt(module, MelSpec(n_mels=64), ["rain", "wind"])
-    with pytest.raises(FramiError, match="choose logits, fitnet or attention"):
+
+class MeanPooling(nn.Module):
+    """What ``FOREIGN`` computes between its frame-level features and its last layer."""
+
+    def forward(self, frames, lengths):
+        return frames.mean((2, 3))
+
+
+def test_a_foreign_teacher_with_its_pooling_teaches_every_objective():
+    teacher = adapt(FOREIGN, MelSpec(n_mels=64), ["rain", "wind"], pooling=MeanPooling())
+    for objective in OBJECTIVES:
+        *_, last = distill(teacher, Settings(**(QUICK | {"objective": objective, "rounds": 1})))
+        assert last.finished and last.steps == 3
+        assert isinstance(last.student.pooling, MeanPooling) == OBJECTIVES[objective].reuse
+
+
+def test_a_foreign_teacher_without_its_pooling_teaches_the_other_objectives():
+    teacher = adapt(FOREIGN, MelSpec(n_mels=64), ["rain", "wind"])
+    with pytest.raises(FramiError, match="choose one of: logits, fitnet, attention"):
         distill(teacher, Settings(**QUICK))
     for objective in ("logits", "fitnet", "attention"):
         *_, last = distill(teacher, Settings(**(QUICK | {"objective": objective, "rounds": 1})))
@@ -347,7 +386,7 @@ def test_references_learn_from_real_clips_or_noise(tiny, make_mels):
     [
         ({"objective": "magic"}, "choose one of: frami"),
         ({"objective": "labels"}, "real clips"),
-        ({"student": "giant"}, "no student 'giant'"),
+        ({"student": "giant"}, "no size 'giant'"),
         ({"recipe": "magic"}, "no recipe"),
         ({"budget": 0.0}, "above 0"),
         ({"share": 1.0}, "between 0 and 1"),
@@ -388,7 +427,7 @@ def test_a_run_from_the_command_line_to_a_student_that_runs_alone(capsys, tmp_pa
 
     student = checkpoints.load(out / "student")
     assert student.card.kind == "student" and student.card.teacher == "tiny"
-    assert student.card.parameters == value["parameters"] == models.parameters(student.model)
+    assert student.card.parameters == value["parameters"] == parameters(student.model)
     assert len(banks.load(out / "bank")) == 32
     stored = Runs().get(value["run"])
     assert stored.status == "finished" and stored.result["steps"] == 10
@@ -403,6 +442,22 @@ def test_a_run_from_the_command_line_to_a_student_that_runs_alone(capsys, tmp_pa
     bank = ["--bank", out / "bank", "--student", "nano", "--rounds", 1, "--steps", 3, "--out", tmp_path / "second"]
     status, text, err = run(capsys, "distill", "--teacher", tiny_teacher, *bank, "--json")
     assert status == 0 and json.loads(text)["clips"] == 32, err
+
+
+def test_a_run_with_a_teacher_and_a_student_of_another_architecture(capsys, tmp_path, fresh_home, temporal_teacher):
+    options = ["--student", "nano", "--rounds", 1, "--clips", 8, "--steps", 2, "--batch", 8, "--json"]
+    for kind in ("residual", "tc-resnet"):
+        out = tmp_path / kind
+        more = ["--architecture", kind, "--out", out]
+        status, text, err = run(capsys, "distill", "--teacher", temporal_teacher, *options, *more)
+        assert status == 0, err
+        student = checkpoints.load(out / "student")
+        assert student.model.config.architecture == kind and student.model.config.pooling == "attentive"
+        assert student.card.training.get("architecture", "residual") == kind
+        assert json.loads(text)["parameters"] == student.card.parameters
+        status, _, err = run(capsys, "export", json.loads(text)["run"], "--out", tmp_path / f"{kind}.onnx")
+        assert status == 0, err
+    assert "residual, tc-resnet" in run(capsys, "distill", "--teacher", temporal_teacher, "--architecture", "x")[2]
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
@@ -557,20 +612,20 @@ def test_two_runs_at_once_do_no_harm(tmp_path, fresh_home, tiny_teacher):
 
 def test_a_run_says_which_teacher_and_only_what_it_used(capsys, tmp_path, fresh_home, tiny_teacher):
     """A student of one's own teacher is compared with that one, also where another has its name."""
-    from frami.evaluation import teacher_of
+    from frami.evaluation import teacher_path
 
     out = tmp_path / "run"
     quick = ["--student", "nano", "--steps", 3, "--batch", 8, "--rounds", 2]
     run(capsys, "distill", "--teacher", tiny_teacher, *quick, "--clips", 8, "--out", out, "--json")
     card = checkpoints.read_card(out / "student")
     own = checkpoints.read_card(tiny_teacher)
-    assert teacher_of(card) == tiny_teacher and card.evaluation.split()[-1] == card.training["run"]
+    assert teacher_path(card) == tiny_teacher and card.evaluation.split()[-1] == card.training["run"]
     assert card.training["recipe"] == "frami-flash" and card.training["made_clips"] == 16
     other = tmp_path / "home" / "checkpoints" / "tiny"
     checkpoints.save(other, models.build("nano", 4), replace(own, accuracy=0.1))
-    assert teacher_of(card) == tiny_teacher
-    assert teacher_of(replace(card, training=card.training | {"teacher": "/gone/tiny"})) is None, "not the other one"
-    assert teacher_of(replace(card, training={})) == other, "a card that does not tell: by its name"
+    assert teacher_path(card) == tiny_teacher
+    assert teacher_path(replace(card, training=card.training | {"teacher": "/gone/tiny"})) is None, "not the other one"
+    assert teacher_path(replace(card, training={})) == other, "a card that does not tell: by its name"
 
     second = tmp_path / "second"
     run(capsys, "distill", "--teacher", tiny_teacher, *quick, "--bank", out / "bank", "--out", second)

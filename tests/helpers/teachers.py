@@ -9,6 +9,7 @@ import torch
 from frami import models, train
 from frami.audio import MelSpec
 from frami.checkpoints import Card
+from frami.cost import parameters
 from frami.data import Clip, LogMels
 
 
@@ -35,7 +36,7 @@ def make_card(model: models.Classifier, name: str, **fields) -> Card:
         "classes": tuple(f"band {k}" for k in range(model.config.classes)),
         "mel_spec": MelSpec(n_mels=model.config.n_mels).to_dict(),
         "model": model.config.to_dict(),
-        "parameters": models.parameters(model),
+        "parameters": parameters(model),
         "split": {"train": ["1"], "test": ["2"]},
         "accuracy": 0.5,
         "clips": 48,

@@ -7,9 +7,9 @@ import torch
 
 from frami import checkpoints
 from frami.audio import MelSpec
+from frami.cost import macs, parameters
 from frami.inversion import arithmetic
 from frami.inversion.generator import Free, Generator, Range, _blurred
-from frami.models import macs, parameters
 
 SPEC = MelSpec()
 

@@ -13,7 +13,8 @@ from frami.device import fast_bf16
 from frami.errors import FramiError
 from frami.inversion import RECIPES, Clips, durations, invert, make_clips
 from frami.inversion.loop import LONGEST, SHORTEST, assigned
-from frami.inversion.step import private, quick
+from frami.inversion.step import anatomy, private, quick
+from frami.models import MaskedBatchNorm2d
 from tests.helpers.kinds import FRAMI, KINDS, finished, of_kind, rng, same
 
 # --- what comes out --------------------------------------------------------------------------------------------------
@@ -39,6 +40,20 @@ def test_inversion_lowers_its_terms(teacher):
     assert last.losses["batch_norm"] < 0.7 * first.losses["batch_norm"]
     assert last.losses["contrast"] < first.losses["contrast"]
     assert last.confidence > first.confidence + 0.3
+
+
+def test_another_architecture_is_inverted(temporal_teacher):
+    """All of its batch norms are matched, the one over the Mel bands among them."""
+    teacher = checkpoints.load(temporal_teacher)
+    found = anatomy(private(teacher.model), teacher.spec, 32)
+    norms = [m for m in teacher.model.modules() if isinstance(m, MaskedBatchNorm2d)]
+    assert found.sizes == [len(norm.running_mean) for norm in norms] and len(norms) == 1 + 1 + 3 * 3
+    assert torch.equal(found.bands.running_mean, teacher.model.backbone.bands.running_mean)
+    states = list(invert(teacher, samples=8, batch=8, seconds=(0.3, 0.5), steps=30, every=1))
+    first, last = states[0], states[-1]
+    assert set(first.losses) == {"class", "batch_norm", "contrast"}
+    assert all(last.losses[name] < 0.8 * first.losses[name] for name in ("class", "batch_norm"))
+    assert last.clips.target_accuracy > 0.5
 
 
 def test_classes_batches_and_stopping(teacher):

@@ -7,8 +7,9 @@ import pytest
 import soundfile
 import torch
 
-from frami import audio_input, checkpoints, example_sounds, models
+from frami import audio_input, checkpoints, example_sounds
 from frami.audio import MelSpec
+from frami.cost import parameters
 from frami.distill import OBJECTIVES, new_student
 from frami.errors import FramiError
 from frami.runs import Runs
@@ -105,7 +106,7 @@ def finished_run(store, teacher, size="nano"):
     fields = {field: getattr(card, field) for field in card.__dataclass_fields__}
     fields |= {
         "name": f"fsdd-{size}", "kind": "student", "model": student.config.to_dict(), "teacher": "fsdd",
-        "parameters": models.parameters(student), "accuracy": None, "sha256": "",
+        "parameters": parameters(student), "accuracy": None, "sha256": "",
     }  # fmt: skip
     checkpoints.save(run.folder / "student", student, checkpoints.Card(**fields))
     store.finish(run.id, {"agreement": 0.1})

@@ -1,6 +1,5 @@
 """Distillations as plain values that the page draws, and their files to take away. No Gradio, no mathematics."""
 
-import copy
 import io
 import json
 import threading
@@ -13,9 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
-from frami import checkpoints, distill, evaluation, models
+from frami import checkpoints, cost, distill, models
 from frami.checkpoints import Card, Checkpoint
 from frami.distill import OBJECTIVES, STUDENTS
 from frami.distill.student import frame_channels
@@ -57,12 +54,13 @@ def students(teacher: Checkpoint) -> list[tuple[str, str]]:
 
 def remarks() -> str:
     """What sizes of students are for, as far as their rows say."""
-    return "; ".join(f"{name} {models.SIZES[name].about}" for name in STUDENTS if models.SIZES[name].about)
+    sizes = models.ARCHITECTURES[models.DEFAULT].sizes
+    return "; ".join(f"{name} {sizes[name].about}" for name in STUDENTS if sizes[name].about)
 
 
 def _size(teacher: Checkpoint, size: str) -> int:
     channels = frame_channels(teacher)
-    return models.parameters(models.build(size, len(teacher.classes), teacher.spec.n_mels, projected=channels))
+    return cost.parameters(models.build(size, len(teacher.classes), teacher.spec.n_mels, projected=channels))
 
 
 def _thousands(count: int) -> str:
@@ -121,10 +119,8 @@ class Board:
         """Arithmetic and latency of a teacher, as they are measured of students; once, while no run is at work."""
         if name not in self._measured:
             teacher = self.load_teacher(name)
-            frames = teacher.spec.frames(teacher.card.seconds)
-            clip = torch.full((1, 1, teacher.spec.n_mels, frames), teacher.spec.floor)
-            model = copy.deepcopy(teacher.model).cpu()
-            self._measured[name] = {"macs": models.macs(model, clip), "latency_ms": evaluation.latency(model, clip)}
+            found = cost.measure(teacher.model, teacher.spec, teacher.card.seconds)
+            self._measured[name] = {"macs": found.macs, "latency_ms": found.latency_ms}
         return self._measured[name]
 
     def _row(self, run: Run, waiting: list[str], colour: int, seen: dict) -> dict:

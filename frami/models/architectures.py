@@ -1,0 +1,210 @@
+"""The architectures of classifiers by name, which a card names, and their sizes. Adding one is a row here."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+from torch import nn
+
+from frami.errors import FramiError
+from frami.models.slots import (
+    AttentivePooling,
+    Backbone,
+    Classifier,
+    Projector,
+    ResidualBlock,
+    SeparableBlock,
+    StatisticsPooling,
+)
+
+#: The architecture of a card that names none.
+DEFAULT = "residual"
+
+POOLINGS: dict[str, type[nn.Module]] = {"statistics": StatisticsPooling, "attentive": AttentivePooling}
+BLOCKS: dict[str, type[nn.Module]] = {"residual": ResidualBlock, "separable": SeparableBlock}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a classifier is built from; each architecture adds fields of its own.
+
+    ``pooling`` : a name of ``POOLINGS``; ``projected`` : channels to which a projector takes the frame-level features,
+    so that another network's pooling and classifier fit behind it (0: no projector); ``bottleneck`` : hidden channels
+    of that projector (0: one 1 × 1 convolution).
+    """
+
+    architecture: ClassVar[str]
+    #: Fields that a card names only where they differ from their defaults.
+    optional: ClassVar[tuple[str, ...]] = ("pooling", "projected", "bottleneck")
+
+    classes: int
+    n_mels: int = 80
+    pooling: str = "statistics"
+    projected: int = 0
+    bottleneck: int = 0
+
+    def to_dict(self) -> dict:
+        """As a card holds it; ``from_dict`` builds from it."""
+        usual = {field.name: field.default for field in fields(self) if field.name in self.optional}
+        values = {k: v for k, v in asdict(self).items() if k not in usual or v != usual[k]}
+        return values if self.architecture == DEFAULT else {"architecture": self.architecture} | values
+
+
+@dataclass(frozen=True)
+class ResidualConfig(Config):
+    """``width`` channels in the first of four stages, ``depth`` blocks a stage; ``block`` : ``residual``, or
+    ``separable`` for devices with little memory."""
+
+    architecture = DEFAULT
+    optional = (*Config.optional, "block")
+
+    width: int = 16
+    depth: int = 2
+    block: str = "residual"
+
+
+def residual(config: ResidualConfig) -> Backbone:
+    """Residual network over time and frequency; a sixteenth of both resolutions, eight times ``width`` channels."""
+    block, inputs = _row(BLOCKS, config.block, "block"), config.width
+    stem = nn.Conv2d(1, inputs, 3, 2, 1, bias=False)
+    blocks = []
+    for stage in range(4):
+        for place in range(config.depth):
+            outputs = config.width * 2**stage
+            blocks.append(block(inputs, outputs, 2 if stage and not place else 1))
+            inputs = outputs
+    return Backbone(config.n_mels, stem, blocks, inputs)
+
+
+@dataclass(frozen=True)
+class TemporalConfig(Config):
+    """``width`` channels at the start, 1.5, 2 and 3 times as many in the three stages of ``depth`` blocks each."""
+
+    architecture = "tc-resnet"
+
+    pooling: str = "attentive"
+    width: int = 16
+    depth: int = 1
+
+
+def temporal(config: TemporalConfig) -> Backbone:
+    """Convolutions over time alone, the Mel bands as input channels; an eighth of the frames (TC-ResNet, Choi et al.,
+    Interspeech 2019, here with a batch norm for each band)."""
+    inputs = config.width
+    stem = nn.Conv2d(config.n_mels, inputs, (1, 3), 1, (0, 1), bias=False)
+    blocks = []
+    for share in (1.5, 2, 3):
+        for place in range(config.depth):
+            outputs = int(share * config.width)
+            blocks.append(ResidualBlock(inputs, outputs, 1 if place else 2, (1, 9)))
+            inputs = outputs
+    return Backbone(config.n_mels, stem, blocks, inputs)
+
+
+@dataclass(frozen=True)
+class Size:
+    """A named member of an architecture: its ``fields`` of the configuration; ``student`` : whether it is offered as
+    one; ``about`` : in a few words."""
+
+    fields: dict[str, Any]
+    student: bool = False
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """``backbone`` builds the first slot of a configuration; ``sizes`` : named members, the smallest first."""
+
+    about: str
+    config: type[Config]
+    backbone: Callable[[Config], nn.Module]
+    sizes: dict[str, Size]
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        """Sizes that are offered as students."""
+        return tuple(name for name, size in self.sizes.items() if size.student)
+
+
+def _sized(width: int, depth: int, student: bool = False, about: str = "", **more) -> Size:
+    return Size({"width": width, "depth": depth} | more, student, about)
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    row.config.architecture: row
+    for row in (
+        Architecture(
+            "residual network over time and frequency, statistics pooling",
+            ResidualConfig,
+            residual,
+            {  # students of ten classes, with a projector to 128 channels: 15, 27, 57, 88, 188, 327 thousand parameters
+                "micro": _sized(8, 1, True, "for small devices", block="separable"),
+                "nano": _sized(4, 1, True),
+                "edge": _sized(16, 2, True, "for small devices", block="separable"),
+                "tiny": _sized(8, 1, True),
+                "mini": _sized(12, 1, True),
+                "small": _sized(16, 1, True),
+                "base": _sized(16, 2),
+                "large": _sized(24, 2),
+                "huge": _sized(32, 2),
+            },
+        ),
+        Architecture(
+            "residual network over time alone, attentive statistics pooling",
+            TemporalConfig,
+            temporal,
+            {
+                "nano": _sized(8, 1, True),
+                "tiny": _sized(16, 1, True),
+                "small": _sized(24, 1, True),
+                "base": _sized(48, 2),
+            },
+        ),
+    )
+}
+
+
+def build(
+    size: str,
+    classes: int,
+    n_mels: int = 80,
+    architecture: str = DEFAULT,
+    *,
+    pooling: nn.Module | None = None,
+    classifier: nn.Module | None = None,
+    **fields,
+) -> Classifier:
+    """A new classifier of one of an architecture's sizes. FramiError for a name that is in no table.
+
+    ``pooling``, ``classifier`` : modules for these slots, in place of new ones; ``fields`` : of the configuration.
+    """
+    row = _row(ARCHITECTURES, architecture, "architecture")
+    fields = _row(row.sizes, size, "size", f" of architecture {architecture}").fields | fields
+    if pooling is not None:
+        names = {kind: name for name, kind in POOLINGS.items()}
+        fields |= {"pooling": names.get(type(pooling), type(pooling).__name__)}
+    return assembled(row.config(classes=classes, n_mels=n_mels, **fields), pooling, classifier)
+
+
+def from_dict(values: dict) -> Classifier:
+    """A new classifier from ``Config.to_dict``. FramiError for a name that is in no table, TypeError for a field that
+    its architecture does not have."""
+    fields = {"architecture": DEFAULT} | values
+    row = _row(ARCHITECTURES, fields.pop("architecture"), "architecture")
+    return assembled(row.config(**fields))
+
+
+def assembled(config: Config, pooling: nn.Module | None = None, classifier: nn.Module | None = None) -> Classifier:
+    """The slots of a configuration, new where they are not given."""
+    backbone = ARCHITECTURES[config.architecture].backbone(config)
+    channels = config.projected or backbone.channels
+    projector = Projector(backbone.channels, channels, config.bottleneck) if config.projected else None
+    pooling = pooling or _row(POOLINGS, config.pooling, "pooling")(channels)
+    classifier = classifier or nn.Linear(pooling.size, config.classes)
+    return Classifier(backbone, pooling, classifier, projector, config)
+
+
+def _row(table: dict[str, Any], name: str, what: str, of: str = "") -> Any:
+    if not isinstance(name, str) or name not in table:
+        raise FramiError(f"no {what} '{name}'{of}; choose one of: {', '.join(table)}")
+    return table[name]
