@@ -455,8 +455,8 @@ def test_a_run_with_a_teacher_and_a_student_of_another_architecture(capsys, tmp_
         assert student.model.config.architecture == kind and student.model.config.pooling == "attentive"
         assert student.card.training.get("architecture", "residual") == kind
         assert json.loads(text)["parameters"] == student.card.parameters
-        status, _, err = run(capsys, "export", json.loads(text)["run"], "--out", tmp_path / f"{kind}.onnx")
-        assert status == 0, err
+    status, _, err = run(capsys, "export", json.loads(text)["run"], "--out", tmp_path / "student.onnx")
+    assert status == 0, err
     assert "residual, tc-resnet" in run(capsys, "distill", "--teacher", temporal_teacher, "--architecture", "x")[2]
 
 
@@ -655,7 +655,7 @@ def test_a_student_learns_what_real_recordings_are_from_made_ones(real_data, fre
     [
         ([], "name a teacher"),
         (["--teacher", "nobody"], "no checkpoint"),
-        (["--teacher", "fsdd", "--student", "giant"], "no student"),
+        (["--teacher", "fsdd", "--student", "giant"], "no size"),
         (["--teacher", "fsdd", "--objective", "magic"], "no objective"),
         (["--teacher", "fsdd", "--budget", "soon"], "no time"),
         (["--teacher", "fsdd", "--budget", "5s", "--rounds", "2"], "not both"),
