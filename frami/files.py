@@ -15,6 +15,7 @@ FORMER_KEYS = {
     "heard": "predicted",
     "heard_name": "predicted_name",
     "as_asked": "target_accuracy",
+    "numbers": "fingerprint",
 }
 
 

@@ -1,51 +1,21 @@
 """The page of distillations: tables, sentences and pictures of what ``frami bench distillation`` measured."""
 
 import re
-import statistics
 from pathlib import Path
+from statistics import fmean, stdev
+from typing import NamedTuple
 
-from frami.bench.pages import save_picture
-from frami.errors import FramiError
+from frami.bench.distillation import METHODS, OBJECTIVES_ALONE, ROWS
+from frami.bench.pages import mean_sd, picture, plus_minus, table
+from frami.distill import OBJECTIVES
+from frami.features.gallery import EXPLORE
 
-
-def write(results, out: Path) -> list[str]:
-    """Write the page (and its pictures) of everything that has been measured; returns its lines."""
-    lines = page(cells_of(results.cells), out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return lines
-
-
-def check(out: Path) -> None:
-    """Refuse to write over a file that is no such page. Raises FramiError."""
-    if not out.exists():
-        return
-    try:
-        ours = out.is_file() and out.read_text(encoding="utf-8").startswith(_READING.splitlines()[0])
-    except (OSError, UnicodeDecodeError):
-        ours = False
-    if not ours:
-        raise FramiError(f"{out} is there and is no page of distillations; move it away, or choose another --out")
-
-
-def cells_of(results: dict[str, dict]) -> list[dict]:
-    """The measurements of a file of results. Those of before cells said which numbers their recipe had get them from
-    their names."""
-    cells = []
-    for name, cell in results.items():
-        *_, what, _ = name.split(" | ") if name.count(" | ") > 1 else ("", "", "")
-        cells.append({"numbers": what.removeprefix(cell["row"]).strip()} | cell)
-    return cells
-
-
-_SECTION = ("dataset", "held_out", "student", "budget", "device", "at_once", "batch", "weights", "pace")
+TITLE = "Distillation without data"
 
 #: Runs of each row that the finished table has.
 SEEDS = 3
 
 _READING = """\
-# Distillation without data
-
 Made by this command, which fills what is missing in `distillation.json` and writes this page:
 
     OMP_NUM_THREADS=1 frami bench distillation --budget 120s --data FOLDER
@@ -53,338 +23,328 @@ Made by this command, which fills what is missing in `distillation.json` and wri
 Several such commands may run side by side, one for each core, and fill the same file; on one thread of a CPU the
 seconds are the processor's, so that other work on the machine shortens a run less (shared caches still slow it: on a
 busy machine `frami-fast` made a fifth fewer clips). Each run gets the same seconds of making and learning together,
-the same student and the same views on replay: rows differ in how clips are made or in what is learnt from them, and
-what follows from that. Clips are made at the pace that the method and the device allow: *clips* says how many, so
-these rows differ in the size of their banks as well. The rows *bank of …* do not: they learn from the hundred clips
-of each recipe that come with the studio, whose making is not counted, and differ in the clips alone. An objective
-that reuses the teacher's classifier brings the projector that leads there: *parameters* count both. `frami` has the
-contrastive term; `frami-fast` and `frami-flash`, its warm-started forms, leave it out and make more clips instead.
-Rows that were measured beside other work, as some here were (the digits' seed 0 above all), differ by that too. What
-a run needs to get going counts as well: batches that a method throws away at its start (twenty of `dafl`, `dfq`,
-`zskt` and `fast`; `dfq` and `zskt` train a companion on them that is not the student measured here), on a GPU the
-recording of graphs (about a second a run). Accuracy is on held-out real recordings: mean ± sample standard deviation
-over the seeds, or one run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on other
-held-out parts: of the digits the speaker yweweler, with a teacher that was trained on george, jackson and nicolas
-only; nothing was chosen on the recordings of this page. For such measurements (with `--data FOLDER`, too):
+the same student and the same augmentation: rows differ in how clips are made or in what is learnt from them, and what
+follows from that. Clips are made at the pace that the method and the device allow: *clips* says how many, so these
+rows differ in the size of their banks as well. The rows *bank of …* do not: they learn from the hundred clips of each
+recipe that come with the studio, whose making is not counted, and differ in the clips alone. An objective that reuses
+the teacher's classifier needs a projector into its feature space: *parameters* count both. `frami` has the contrastive
+term; `frami-fast` and `frami-flash`, its warm-started forms, leave it out and make more clips instead. Rows that were
+measured beside other work, as some here were (the digits' seed 0 above all), differ by that too. What a run needs to
+get going counts as well: batches that a method discards at its start (twenty of `dafl`, `dfq`, `zskt` and `fast`;
+`dfq` and `zskt` train a companion on them that is not the student measured here), on a GPU the recording of graphs
+(about a second a run). Accuracy is on held-out real recordings: mean ± sample standard deviation over the seeds, or
+one run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on other held-out parts: of the
+digits the speaker yweweler, with a teacher that was trained on george, jackson and nicolas only; nothing was chosen on
+the recordings of this page. For such measurements (with `--data FOLDER`, too):
 
     frami train-teacher --dataset fsdd --train george,jackson,nicolas --test yweweler --epochs 25 --out dev
     frami bench distillation --teachers dev --rows "frami-flash + frami" --out results/dev.md"""
 
 #: Behind the accuracy of runs that ended before their first clips.
-_NOTHING = " †"
-_NOTE = ["", "† No clip was finished within the time: a student that has learnt nothing; run once."]
+_NO_CLIP = " †"
+_NOTE = "† No clip was finished within the time: the accuracy of an untrained student; run once."
+#: The two objectives that every source of clips is measured with.
+_BOTH = ("logits", "frami")
+
+Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table
 
 
-def page(cells: list[dict], out: Path) -> list[str]:
-    """The tables of these measurements, a section for each data set, student, budget and device; where several parts
-    of a data set were held out in turn, the first alone has a section, and one table sets all of them side by side."""
-    lines = _READING.splitlines()
-    sections: dict[tuple, list[dict]] = {}
-    for cell in current(cells):
-        sections.setdefault(tuple(cell[name] for name in _SECTION), []).append(cell)
-    turns, drawn = in_turn(sections), set()
-    first = {kinds[0]: sections[kinds[0]] for kinds in turns.values()}
-    lines += [*overview(first), *objectives(first), *verdicts(first), *every_part(sections)]
-    for kind, found in sorted(first.items()):
-        dataset, held, student, budget, device, at_once, batch, *_ = kind
-        teacher = found[0]["teacher"]
+class Section(NamedTuple):
+    """What the runs of a section share."""
+
+    dataset: str
+    held_out: str
+    student: str
+    budget: float
+    device: str
+    at_once: int
+    batch: int
+    weights: str
+    pace: int
+
+    @property
+    def conditions(self) -> tuple:
+        """All but the teacher and its recordings."""
+        return self.student, self.budget, self.device, self.at_once, self.batch, self.pace
+
+    @property
+    def title(self) -> str:
+        return f"`{self.student}`, {self.budget:g} s on {self.device}"
+
+
+Sections = dict[Section, Runs]
+
+
+def page(results: dict[str, dict], out: Path) -> list[str]:
+    """Lines of the page, and its pictures beside ``out``: a section for each data set, student, budget and device;
+    where several parts of a data set were held out in turn, the first alone has a section, and one table sets all of
+    them side by side."""
+    sections, drawn = _sections(results), set()
+    turns = _in_turn(sections)
+    first = {kinds[0]: sections[kinds[0]] for kinds in turns}
+    lines = ["# " + TITLE, "", *_READING.splitlines()]
+    lines += [*_overview(first), *_objectives(first), *_best_rows(first), *_all_parts(turns, sections)]
+    for section, runs in sorted(first.items()):
+        teacher = _teacher(runs)
         lines += [
             "",
-            f"## {dataset}: {held} held out",
+            f"## {section.dataset}: {section.held_out} held out",
             "",
-            f"Teacher {teacher:.1%}. Student `{student}`, {budget:g} s a run on {device}. The command's options: "
-            f"`--budget {budget:g}s --clips {at_once} --batch {batch} --student {student}`.",
-            "",
-            "| row | accuracy | agreement | clips | steps | parameters | runs |",
-            "|---|---|---|---|---|---|---|",
+            f"Teacher {teacher:.1%}. Student `{section.student}`, {section.budget:g} s a run on {section.device}. The "
+            f"command's options: `--budget {section.budget:g}s --clips {section.at_once} --batch {section.batch} "
+            f"--student {section.student}`.",
+            *_noted(
+                ["row", "accuracy", "agreement", "clips", "steps", "parameters", "runs"],
+                [[f"`{name}`", *_figures(cells)] for name, cells in runs.items()],
+            ),
+            *_missing(runs),
+            *_gains(runs),
         ]
-        lines += _noted([_line(rows) for rows in grouped(found)])
-        lines += [*_open(grouped(found)), *_reading(grouped(found))]
-        where = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-        picture = out.with_name(f"{out.stem}-{dataset}-{held}-{student}-{budget:g}s-{where}.png")
-        if picture in drawn:  # another teacher of the same recordings
-            picture = picture.with_stem(f"{picture.stem}-{found[0]['weights']}")
-        if len(grouped(found)) > 1:
-            drawn.add(picture)
-            draw(grouped(found), teacher, f"{dataset}, {held} held out: {student}, {budget:g} s a run", picture)
-            lines += ["", f"![Accuracy of each row]({picture.name})"]
+        where = re.sub(r"[^a-z0-9]+", "-", section.device.lower()).strip("-")
+        name = f"{section.dataset}-{section.held_out}-{section.student}-{section.budget:g}s"
+        path = out.with_name(f"{out.stem}-{name}-{where}.png")
+        if path in drawn:  # another teacher of the same recordings
+            path = path.with_stem(f"{path.stem}-{section.weights}")
+        if len(runs) > 1:
+            drawn.add(path)
+            title = f"{section.dataset}, {section.held_out} held out: {section.student}, {section.budget:g} s a run"
+            _draw(runs, title, path)
+            lines += ["", f"![Accuracy of each row]({path.name})"]
     return lines
 
 
-def current(cells: list[dict]) -> list[dict]:
-    """Without what was measured while a row's recipe had other numbers."""
-    from frami.bench.distillation import ROWS
+def _sections(results: dict[str, dict]) -> Sections:
+    """Measurements by what they share and by row, without those of a row's recipe when it had other settings."""
+    now, sections = {row.name: row.fingerprint for row in ROWS}, {}
+    for name, cell in results.items():
+        if _fingerprint(name, cell) == now.get(cell["row"]):
+            runs = sections.setdefault(Section(*(cell[field] for field in Section._fields)), {})
+            runs.setdefault(cell["row"], []).append(cell)
+    return {
+        section: {row.name: runs[row.name] for row in ROWS if row.name in runs} for section, runs in sections.items()
+    }
 
-    now = {row.name: row.numbers for row in ROWS}
-    return [cell for cell in cells if cell.get("numbers") == now.get(cell["row"])]
+
+def _fingerprint(name: str, cell: dict) -> str:
+    """A cell's own, or the one in its name: the earliest cells have no other."""
+    *_, what, _ = name.split(" | ") if name.count(" | ") > 1 else ("", "", "")
+    return cell.get("fingerprint", what.removeprefix(cell["row"]).strip())
 
 
-def overview(sections: dict[tuple, list[dict]]) -> list[str]:
-    """A table for each student, budget and device: every method's clips, with the answer alone and with the hidden
-    states, on each data set."""
+def _in_turn(sections: Sections) -> list[list[Section]]:
+    """Sections that differ in the part held out only, in order; two teachers of the same part are not in turn."""
+    found: dict[tuple, list[list[Section]]] = {}
+    for section in sorted(sections):
+        turns = found.setdefault((section.dataset, *section.conditions), [])
+        turn = next((turn for turn in turns if section.held_out not in {other.held_out for other in turn}), None)
+        if turn is None:
+            turns.append(turn := [])
+        turn.append(section)
+    return [turn for turns in found.values() for turn in turns]
+
+
+def _alike(sections: Sections) -> list[tuple[str, dict[str, Runs]]]:
+    """For each student, budget and device its title, and the runs by data set (and what is held out)."""
+    found: dict[tuple, tuple[str, dict[str, Runs]]] = {}
+    for section, runs in sorted(sections.items()):
+        _, places = found.setdefault(section.conditions, (section.title, {}))
+        places[f"{section.dataset} ({section.held_out})" if section.dataset in places else section.dataset] = runs
+    return list(found.values())
+
+
+# --- tables of several sections --------------------------------------------------------------------------------------
+
+
+def _overview(sections: Sections) -> list[str]:
+    """Tables of all sources of clips, with both objectives, on each data set."""
+    labels = {f"{name} + ": f"`{name}`" for name in METHODS}
+    labels |= {f"bank of {name}, ": f"*ready bank of `{name}`*" for name in EXPLORE}
+    labels |= {"real clips, ": "*real training clips*", "noise, ": "*noise*"}
     lines = []
-    for shared, found in _alike(sections).items():
-        accuracy = {place: by_row(cells) for place, cells in found.items()}
-        student, budget, device, *_ = shared
-        heads = [f"{place}, {what}" for place in accuracy for what in ("answer", "hidden states")]
+    for title, places in _alike(sections):
+        rows = []
+        for start, label in labels.items():
+            cells = [runs.get(start + objective, []) for runs in places.values() for objective in _BOTH]
+            if any(cells):
+                rows.append([label, *map(_accuracy, cells)])
         lines += [
             "",
-            f"## All together: `{student}`, {budget:g} s on {device}",
+            f"## All together: {title}",
             "",
-            "Accuracy in % with the answer alone (`logits`) and with the hidden states reused (`frami`):",
-            "",
-            f"| clips by | {' | '.join(heads)} |",
-            f"|---|{'---|' * len(heads)}",
+            "Accuracy in % with the objectives `logits` (KD loss alone) and `frami` (with frame-level features and "
+            "embedding):",
+            *_noted(["clips by", *(f"{place}, `{objective}`" for place in places for objective in _BOTH)], rows),
         ]
-        table = []
-        for label, rows in _pairs():
-            if any(row in there for there in accuracy.values() for row in rows):
-                shown = [_accuracy(there.get(row, [])) for there in accuracy.values() for row in rows]
-                table.append(f"| {label} | {' | '.join(shown)} |")
-        lines += _noted(table)
     return lines
 
 
-def objectives(sections: dict[tuple, list[dict]]) -> list[str]:
-    """A table for each student, budget and device: what each objective makes of the same recipe's clips."""
-    from frami.bench.distillation import OBJECTIVES_ALONE
-    from frami.distill import OBJECTIVES
-
+def _objectives(sections: Sections) -> list[str]:
+    """Tables of what each objective makes of the same recipe's clips."""
     lines = []
-    for shared, found in _alike(sections).items():
-        accuracy = {place: by_row(cells) for place, cells in found.items()}
-        student, budget, device, *_ = shared
-        there = {row for rows in accuracy.values() for row in rows}
+    for title, places in _alike(sections):
+        there = {row for runs in places.values() for row in runs}
         for recipe in ("frami", "frami-flash"):
-            if not there & {f"{recipe} + {name}" for name in OBJECTIVES_ALONE}:
-                continue
-            rows = [(name, f"{recipe} + {name}") for name in OBJECTIVES if f"{recipe} + {name}" in there]
-            lines += [
-                "",
-                f"## What is learnt from the clips of `{recipe}`: `{student}`, {budget:g} s on {device}",
-                "",
-                f"| objective | {' | '.join(accuracy)} |",
-                f"|---|{'---|' * len(accuracy)}",
-                *_noted(
-                    [
-                        f"| `{name}` | {' | '.join(_accuracy(p.get(row, [])) for p in accuracy.values())} |"
-                        for name, row in rows
-                    ]
-                ),
-            ]
+            if there & {f"{recipe} + {name}" for name in OBJECTIVES_ALONE}:
+                rows = [
+                    [f"`{name}`", *(_accuracy(runs.get(f"{recipe} + {name}", [])) for runs in places.values())]
+                    for name in OBJECTIVES
+                    if f"{recipe} + {name}" in there
+                ]
+                heading = f"## Objectives on the clips of `{recipe}`: {title}"
+                lines += ["", heading, *_noted(["objective", *places], rows)]
     return lines
 
 
-def verdicts(sections: dict[tuple, list[dict]]) -> list[str]:
+def _best_rows(sections: Sections) -> list[str]:
     """Each data set's best method in a sentence: beside the best published recipe, the real clips and the teacher."""
     lines = []
-    for kind, cells in sorted(sections.items()):
-        shares = {row: [100 * run["accuracy"] for run in runs] for row, runs in by_row(cells).items()}
-        mean = {row: statistics.fmean(values) for row, values in shares.items()}
-        own = [row for row in mean if row.startswith("frami") and row.endswith("+ frami")]
-        others = [row for row in mean if "+" in row and not row.startswith("frami")]
-        real = [row for row in mean if row.startswith("real")]
-        if not (own and others and real):
+    for section, runs in sorted(sections.items()):
+        shares = {name: _percent(cells) for name, cells in runs.items()}
+        mean = {name: fmean(values) for name, values in shares.items()}
+        own = [name for name in mean if _is_own(name)]
+        published = [name for name in mean if "+" in name and not name.startswith("frami")]
+        real = [name for name in mean if name.startswith("real")]
+        if not (own and published and real):
             continue
-        best, other, bound = (max(rows, key=mean.__getitem__) for rows in (own, others, real))
-        ahead = mean[best] - mean[other]
+        best, other, bound = (max(names, key=mean.__getitem__) for names in (own, published, real))
+        teacher = 100 * _teacher(runs)
         lines.append(
-            f"- {kind[0]}, {kind[1]} held out, {kind[3]:g} s: `{best}` {mean[best]:.1f}; best published recipe "
-            f"`{other}` {mean[other]:.1f} ({ahead:+.1f}, {_apart(shares[best], shares[other])}); `{bound}` "
-            f"{mean[bound]:.1f} ({mean[best] - mean[bound]:+.1f}); teacher {100 * cells[0]['teacher']:.1f} "
-            f"({mean[best] - 100 * cells[0]['teacher']:+.1f})."
+            f"- {section.dataset}, {section.held_out} held out, {section.budget:g} s: `{best}` {mean[best]:.1f}; best "
+            f"published recipe `{other}` {mean[other]:.1f} ({mean[best] - mean[other]:+.1f}, "
+            f"{_apart(shares[best], shares[other])}); `{bound}` {mean[bound]:.1f} ({mean[best] - mean[bound]:+.1f}); "
+            f"teacher {teacher:.1f} ({mean[best] - teacher:+.1f})."
         )
-    head = (
-        "The best of FRAMI's rows with the hidden states (`frami` or one of its warm-started forms), in points of "
-        "accuracy:"
-    )
+    head = "The best of FRAMI's rows (recipe `frami` or a warm-started form, objective `frami`), in points of accuracy:"
     return ["", head, "", *lines] if lines else []
 
 
-def in_turn(sections: dict[tuple, list[dict]]) -> dict[tuple, list[tuple]]:
-    """The sections that differ in the part held out only, in order, by what they share; two teachers of the same part
-    are not in turn."""
-    found: dict[tuple, list[tuple]] = {}
-    for kind in sorted(sections):
-        dataset, held, student, budget, device, at_once, batch, _, pace = kind
-        shared = (dataset, student, budget, device, at_once, batch, pace)
-        again = 0
-        while held in [earlier[1] for earlier in found.get((*shared, again), [])]:
-            again += 1
-        found.setdefault((*shared, again), []).append(kind)
-    return found
-
-
-def every_part(sections: dict[tuple, list[dict]]) -> list[str]:
+def _all_parts(turns: list[list[Section]], sections: Sections) -> list[str]:
     """A table for each data set whose parts were held out in turn: the rows that were run on all of them."""
     lines = []
-    for shared, kinds in in_turn(sections).items():
+    for kinds in turns:
         if len(kinds) == 1:
             continue
-        dataset, student, budget, device, *_ = shared
-        parts = [by_row(sections[kind]) for kind in kinds]
+        parts = [sections[kind] for kind in kinds]
         means = {
-            row: [100 * statistics.fmean(run["accuracy"] for run in part[row]) for part in parts]
-            for row in parts[0]
-            if all(row in part for part in parts)
+            name: [fmean(_percent(part[name])) for part in parts]
+            for name in parts[0]
+            if all(name in part for part in parts)
         }
-        teacher = [100 * sections[kind][0]["teacher"] for kind in kinds]
+        teacher = [100 * _teacher(part) for part in parts]
+        labelled = {"*teacher*": teacher} | {f"`{name}`": values for name, values in means.items()}
         lines += [
             "",
-            f"## {dataset}: {len(kinds)} parts held out in turn, `{student}`, {budget:g} s on {device}",
+            f"## {kinds[0].dataset}: {len(kinds)} parts held out in turn, {kinds[0].title}",
             "",
-            "Accuracy in %, of each part the mean of its runs; each part has a teacher that never heard it. Last, mean "
-            "± standard deviation over the parts:",
-            "",
-            f"| row | {' | '.join(kind[1] for kind in kinds)} | all |",
-            f"|---|{'---|' * len(kinds)}---|",
-            *(
-                f"| {label} | {' | '.join(f'{value:.1f}' for value in values)} | {_spread(values)} |"
-                for label, values in [("*teacher*", teacher), *((f"`{row}`", values) for row, values in means.items())]
+            "Accuracy in %, of each part the mean of its runs; each part has a teacher that was not trained on it. "
+            "Last, mean ± standard deviation over the parts:",
+            *table(
+                ["row", *(kind.held_out for kind in kinds), "all"],
+                [
+                    [label, *(f"{value:.1f}" for value in values), plus_minus(*mean_sd(values))]
+                    for label, values in labelled.items()
+                ],
             ),
-            *_part_by_part(means | {"teacher": teacher}),
         ]
+        own = [name for name in means if _is_own(name)]
+        if own:
+            best = max(own, key=lambda name: fmean(means[name]))
+            others = {name: values for name, values in means.items() if not name.startswith("frami")}
+            ahead = [
+                f"`{name}` {plus_minus(*mean_sd([a - b for a, b in zip(means[best], values, strict=True)]), '+.1f')}"
+                for name, values in (others | {"teacher": teacher}).items()
+            ]
+            lines += ["", f"`{best}`, in points of accuracy above the others, part by part: {'; '.join(ahead)}."]
     return lines
 
 
-def _part_by_part(means: dict[str, list[float]]) -> list[str]:
-    """FRAMI's best row beside each of the others, by the differences on each part."""
-    own = [row for row in means if row.startswith("frami") and row.endswith("+ frami")]
-    if not own:
-        return []
-    best = max(own, key=lambda row: statistics.fmean(means[row]))
-    others = [row for row in means if not row.startswith("frami")]
-    said = [f"`{row}` {_spread([a - b for a, b in zip(means[best], means[row], strict=True)], '+')}" for row in others]
-    return ["", f"`{best}`, in points of accuracy above the others, part by part: {'; '.join(said)}."]
-
-
-def _spread(values: list[float], sign: str = "") -> str:
-    return f"{statistics.fmean(values):{sign}.1f} ± {statistics.stdev(values):.1f}"
+def _is_own(row: str) -> bool:
+    return row.startswith("frami") and row.endswith("+ frami")
 
 
 def _apart(a: list[float], b: list[float]) -> str:
     """Whether two rows' runs differ by more than their spread."""
     if min(len(a), len(b)) < 2:
         return "one run: no spread yet"
-    spread = statistics.stdev(a) + statistics.stdev(b)
-    return "outside the spread" if abs(statistics.fmean(a) - statistics.fmean(b)) > spread else "within the spread"
+    return "outside the spread" if abs(fmean(a) - fmean(b)) > stdev(a) + stdev(b) else "within the spread"
 
 
-def _alike(sections: dict[tuple, list[dict]]) -> dict[tuple, dict[str, list[dict]]]:
-    """Sections that differ in the recordings only: by what they share, by data set (and what is held out)."""
-    found: dict[tuple, dict[str, list[dict]]] = {}
-    for kind, cells in sorted(sections.items()):
-        dataset, held, student, budget, device, at_once, batch, _, pace = kind
-        alike = found.setdefault((student, budget, device, at_once, batch, pace), {})
-        alike[f"{dataset} ({held})" if dataset in alike else dataset] = cells
-    return found
+# --- a section -------------------------------------------------------------------------------------------------------
 
 
-def _pairs() -> list[tuple[str, tuple[str, str]]]:
-    from frami.bench.distillation import METHODS
-    from frami.features.gallery import EXPLORE
-
-    sources = [(f"*ready bank of `{name}`*", f"bank of {name}, ") for name in EXPLORE]
-    sources += [("*real training clips*", "real clips, "), ("*noise*", "noise, ")]
-    named = [(f"`{name}`", f"{name} + ") for name in METHODS] + sources
-    return [(label, (f"{start}logits", f"{start}frami")) for label, start in named]
+def _figures(cells: list[dict]) -> list[str]:
+    """Cells of a row of a section's table."""
+    counts = [f"{fmean(cell[name] for cell in cells):,.0f}" for name in ("clips", "steps", "parameters")]
+    agreement = plus_minus(*mean_sd(_percent(cells, "agreement")))
+    return [_accuracy(cells), agreement, *counts, str(len(cells))]
 
 
-def grouped(cells: list[dict]) -> list[list[dict]]:
-    """Runs of the same row together, in the order of the table."""
-    from frami.bench.distillation import ROWS
-
-    rows = [[cell for cell in cells if cell["row"] == row.name] for row in ROWS]
-    return [found for found in rows if found]
-
-
-def by_row(cells: list[dict]) -> dict[str, list[dict]]:
-    """Runs of each row by its name, in the order of the table."""
-    return {runs[0]["row"]: runs for runs in grouped(cells)}
-
-
-def _open(groups: list[list[dict]]) -> list[str]:
+def _missing(runs: Runs) -> list[str]:
     """What has not been measured yet, in a sentence."""
-    from frami.bench.distillation import ROWS
-
-    there = {runs[0]["row"] for runs in groups}
-    banks = any(row.name in there for row in ROWS if row.source == "bank")  # not every teacher has them
-    missing = [f"`{row.name}`" for row in ROWS if row.name not in there and (banks or row.source != "bank")]
-    many = len(missing) > len(there)
-    said = [f"no run yet of {f'the other {len(missing)} rows' if many else ', '.join(missing)}"] if missing else []
-    taught = [runs for runs in groups if not _nothing(runs)]
-    short = [runs for runs in taught if len(runs) < SEEDS]
+    banks = any(row.name in runs for row in ROWS if row.source == "bank")  # not every teacher has them
+    missing = [f"`{row.name}`" for row in ROWS if row.name not in runs and (banks or row.source != "bank")]
+    many = len(missing) > len(runs)
+    parts = [f"no run yet of {f'the other {len(missing)} rows' if many else ', '.join(missing)}"] if missing else []
+    with_clips = {name: len(cells) for name, cells in runs.items() if not _no_clip(cells)}
+    short = {name: count for name, count in with_clips.items() if count < SEEDS}
     if short:
-        names = ", ".join("`" + runs[0]["row"] + "`" for runs in short)
-        of = "" if short == taught else f" of {names}"
-        said.append(f"{min(map(len, short))} of {SEEDS} seeds{of}")
-    return ["", f"Still open: {'; '.join(said)}."] if said else []
+        of = "" if short == with_clips else f" of {', '.join(f'`{name}`' for name in short)}"
+        parts.append(f"{min(short.values())} of {SEEDS} seeds{of}")
+    return ["", f"Still open: {'; '.join(parts)}."] if parts else []
 
 
-def _reading(groups: list[list[dict]]) -> list[str]:
-    """What reusing the hidden states is worth to each method, where both objectives were run."""
-    taught = [runs for runs in groups if not _nothing(runs)]
-    mean = {runs[0]["row"]: statistics.fmean(run["accuracy"] for run in runs) for runs in taught}
+def _gains(runs: Runs) -> list[str]:
+    """What the objective ``frami`` is worth to each method, where both objectives were run."""
+    mean = {name: fmean(_percent(cells)) for name, cells in runs.items() if not _no_clip(cells)}
     gains = {
-        name.removesuffix(" + logits"): 100 * (mean[name.replace("logits", "frami")] - value)
+        name.removesuffix(" + logits"): mean[name.replace("logits", "frami")] - value
         for name, value in mean.items()
         if name.endswith(" + logits") and name.replace("logits", "frami") in mean
     }
     if not gains:
         return []
     listed = ", ".join(f"`{name}` {gain:+.1f}" for name, gain in gains.items())
-    average = statistics.fmean(gains.values())
-    return [
-        "",
-        "Hidden states reused (`frami`) instead of the answer alone (`logits`), in points of accuracy: "
-        f"{listed}; mean {average:+.1f}.",
-    ]
-
-
-def _share(runs: list[dict], name: str) -> str:
-    """Mean ± sample standard deviation in %, one run's value alone, a dash for none."""
-    values = [100 * run[name] for run in runs]
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread}" if values else "–"
-
-
-def _accuracy(runs: list[dict]) -> str:
-    return _share(runs, "accuracy") + (_NOTHING if _nothing(runs) else "")
-
-
-def _nothing(runs: list[dict]) -> bool:
-    return bool(runs) and not any(run["clips"] for run in runs)
-
-
-def _noted(table: list[str]) -> list[str]:
-    return table + (_NOTE if any(_NOTHING in line for line in table) else [])
-
-
-def _line(runs: list[dict]) -> str:
-    middle = [f"{statistics.fmean(run[name] for run in runs):,.0f}" for name in ("clips", "steps", "parameters")]
-    cells = [f"`{runs[0]['row']}`", _accuracy(runs), _share(runs, "agreement"), *middle, str(len(runs))]
-    return "| " + " | ".join(cells) + " |"
+    head = "Objective `frami` instead of `logits`, in points of accuracy"
+    return ["", f"{head}: {listed}; mean {fmean(gains.values()):+.1f}."]
 
 
 _COLOURS = {"methods": "#b5306f", "objectives": "#6f1d4d", "banks": "#2f6fb7", "references": "#7b7285"}
 
 
-def draw(groups: list[list[dict]], teacher: float, title: str, path: Path) -> None:
+def _draw(runs: Runs, title: str, path: Path) -> None:
     """Bars of each row's accuracy with its spread, the teacher's as a line."""
-    import matplotlib
+    means, spread = zip(*(mean_sd(_percent(cells)) for cells in runs.values()), strict=True)
+    colours = [_COLOURS[cells[0]["group"]] for cells in runs.values()]
+    with picture(path, 7.2, 0.6 + 0.22 * len(runs)) as axes:
+        axes.barh(range(len(runs)), means, xerr=[sd or 0 for sd in spread], color=colours, height=0.72)
+        axes.axvline(100 * _teacher(runs), color="#2b2533", linestyle="--", linewidth=1)
+        axes.set_yticks(range(len(runs)), list(runs), fontsize=7)
+        axes.invert_yaxis()
+        axes.set(xlabel="accuracy on held-out recordings in %", xlim=(0, 100))
+        axes.set_title(f"{title} (dashed: the teacher)", fontsize=9, loc="left")
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    means = [100 * statistics.fmean(run["accuracy"] for run in runs) for runs in groups]
-    spread = [100 * statistics.stdev(run["accuracy"] for run in runs) if len(runs) > 1 else 0 for runs in groups]
-    figure, axes = plt.subplots(figsize=(7.2, 0.6 + 0.22 * len(groups)), layout="constrained")
-    places = range(len(groups))
-    axes.barh(places, means, xerr=spread, color=[_COLOURS[runs[0]["group"]] for runs in groups], height=0.72)
-    axes.axvline(100 * teacher, color="#2b2533", linestyle="--", linewidth=1)
-    axes.set_yticks(places, [runs[0]["row"] for runs in groups], fontsize=7)
-    axes.invert_yaxis()
-    axes.set(xlabel="accuracy on held-out recordings in %", xlim=(0, 100))
-    axes.set_title(f"{title} (dashed: the teacher)", fontsize=9, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    save_picture(figure, path)
+# --- runs of a row ---------------------------------------------------------------------------------------------------
+
+
+def _teacher(runs: Runs) -> float:
+    """Accuracy of the teacher, 0 to 1."""
+    return next(iter(runs.values()))[0]["teacher"]
+
+
+def _percent(cells: list[dict], name: str = "accuracy") -> list[float]:
+    return [100 * cell[name] for cell in cells]
+
+
+def _accuracy(cells: list[dict]) -> str:
+    return plus_minus(*mean_sd(_percent(cells))) + (_NO_CLIP if _no_clip(cells) else "")
+
+
+def _no_clip(cells: list[dict]) -> bool:
+    return bool(cells) and not any(cell["clips"] for cell in cells)
+
+
+def _noted(heads: list[str], rows: list[list[str]]) -> list[str]:
+    """A table, and the note that explains its marks if it has any."""
+    lines = table(heads, rows)
+    return [*lines, "", _NOTE] if any(_NO_CLIP in line for line in lines) else lines

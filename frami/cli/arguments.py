@@ -3,7 +3,8 @@
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from frami.errors import FramiError
@@ -105,6 +106,21 @@ def moved(bar) -> Callable[[int, int], None]:
         bar.update(done - bar.n)
 
     return report
+
+
+@contextmanager
+def progress(unit: str, label: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for the block, which reports ``(done, total)``."""
+    with progress_bar(unit, label) as bar:
+        yield moved(bar)
+
+
+def context(options):
+    """Where a benchmark computes, finds recordings and reports; FramiError for a device that is not here."""
+    from frami.bench.results import Context
+    from frami.device import pick
+
+    return Context(pick(getattr(options, "device", "cpu")), options.data, progress)
 
 
 def class_numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:

@@ -1,5 +1,6 @@
 """The benchmark of distillations: what is measured once, what is left open, and time to an accuracy."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -42,7 +43,9 @@ def test_the_benchmark_fills_what_is_missing(capsys, tmp_path, fresh_home, make_
     assert status == 0, err
     both = json.loads(text)["cells"]
     assert status == 0 and len(both) == 4 and first.items() <= both.items(), err
-    assert {cell["numbers"] for cell in both.values()} == {row.numbers for row in measure.chosen(rows.split(","))}
+    assert {cell["fingerprint"] for cell in both.values()} == {
+        row.fingerprint for row in measure.chosen(rows.split(","))
+    }
     page = out.read_text()
     assert "`real clips, from scratch`" in page and "frami bench distillation" in page and ".png" in page
     assert list(tmp_path.glob("page-fsdd-*.png"))
@@ -50,7 +53,7 @@ def test_the_benchmark_fills_what_is_missing(capsys, tmp_path, fresh_home, make_
 
 CELL = {
     "dataset": "fsdd", "held_out": "theo", "student": "nano", "budget": 1.0, "device": "CPU", "at_once": 4, "batch": 4,
-    "weights": "0", "pace": 2, "numbers": "", "group": "references", "seed": 0, "teacher": 0.9, "accuracy": 0.5,
+    "weights": "0", "pace": 2, "fingerprint": "", "group": "references", "seed": 0, "teacher": 0.9, "accuracy": 0.5,
     "agreement": 0.5, "clips": 4, "steps": 4, "parameters": 4,
 }  # fmt: skip
 
@@ -71,8 +74,6 @@ def test_a_row_that_ends_without_a_clip_is_run_once(capsys, tmp_path, fresh_home
 def test_what_another_process_has_measured_meanwhile_is_not_measured_again(
     capsys, tmp_path, fresh_home, make_tree, monkeypatch
 ):
-    from frami.cli import bench_distillation
-
     make_tree("fsdd", tmp_path)
     out = tmp_path / "page.md"
     names, done = iter("ab"), []
@@ -85,7 +86,7 @@ def test_what_another_process_has_measured_meanwhile_is_not_measured_again(
 
     monkeypatch.setattr(measure, "measure", measured)
     monkeypatch.setattr(measure, "warm", lambda *_: None)
-    monkeypatch.setattr(bench_distillation, "key", lambda teacher, row, *_: "b" if "frami" in row.name else "a")
+    monkeypatch.setattr(measure, "key", lambda teacher, row, *_: "b" if "frami" in row.name else "a")
     options = ["--teachers", "fsdd", "--rows", "noise", "--seeds", 1, "--data", tmp_path, "--out", out, "--json"]
     status, text, err = run(capsys, "bench", "distillation", *options)
     assert status == 0 and set(json.loads(text)["cells"]) == {"a", "b"}, err
@@ -98,7 +99,7 @@ def test_what_another_process_has_measured_meanwhile_is_not_measured_again(
         (["distillation", "--teachers", "fsdd,nobody"], "nobody"),
         (["distillation", "--rows", "magic"], "no such row"),
         (["distillation", "--teachers", "fsdd", "--page", "--out", "card.md"], "not a benchmark's results"),
-        (["distillation", "--teachers", "fsdd", "--out", "notes.md"], "no page of distillations"),
+        (["distillation", "--teachers", "fsdd", "--out", "notes.md"], "no page 'Distillation without data'"),
         (["distillation", "--teachers", "fsdd", "--folds", "2"], "--teachers esc10"),
         (["distillation", "--folds", "1,6"], "--teachers esc10"),
         (["time-to-accuracy", "--recipes", "frami-fast,magic"], "no recipe"),
@@ -134,15 +135,17 @@ def test_students_of_the_ready_banks(capsys, tmp_path, fresh_home, make_tree):
     assert status == 0, err
     cells = json.loads(text)["cells"].values()
     assert len(cells) == 4 and {cell["clips"] for cell in cells} == {100} and all(cell["steps"] for cell in cells)
-    assert len({cell["numbers"] for cell in cells}) == 2
+    assert len({cell["fingerprint"] for cell in cells}) == 2
     assert "`bank of cmi, frami`" in (tmp_path / "page.md").read_text()
     other = checkpoints.load("fsdd")
     other.card = replace(other.card, sha256="0" * 64)
     assert all(measure.bank(other, row) is None for row in measure.chosen(["bank of"]))
 
 
-def test_time_to_accuracy_counts_from_nothing(capsys, tmp_path, fresh_home, make_tree):
+def test_time_to_accuracy_counts_from_nothing(capsys, tmp_path, fresh_home, make_tree, monkeypatch):
+    """By a clock that goes on by a tenth of a second at each look."""
     make_tree("fsdd", tmp_path)
+    monkeypatch.setattr(measure, "clock", lambda teacher: itertools.count(step=0.1).__next__)
     options = ["bench", "time-to-accuracy", "--data", tmp_path, "--student", "nano", "--recipes", "frami-fast"]
     more = ["--budget", "3s", "--clips", 4, "--batch", 4, "--marks", "0.01,0.999", "--device", "cpu", "--json"]
     status, text, err = run(capsys, *options, *more)

@@ -1,12 +1,9 @@
 """The page of distillations says what was measured."""
 
-import json
 from pathlib import Path
 
+from frami.bench import distillation_page
 from frami.bench.distillation import ROWS
-from frami.bench.distillation_page import cells_of, page
-
-ROOT = Path(__file__).parents[2]
 
 
 def cells(dataset: str, rows: dict[str, list[float]], budget: float = 60.0, held: str = "1") -> list[dict]:
@@ -15,12 +12,16 @@ def cells(dataset: str, rows: dict[str, list[float]], budget: float = 60.0, held
         "batch": 8, "weights": held, "pace": 2, "teacher": 0.9, "group": "methods", "agreement": 0.5, "clips": 16,
         "steps": 100, "parameters": 7,
     }  # fmt: skip
-    numbers = {row.name: row.numbers for row in ROWS}
+    fingerprints = {row.name: row.fingerprint for row in ROWS}
     return [
-        shared | {"row": row, "seed": seed, "accuracy": value, "numbers": numbers[row]}
+        shared | {"row": row, "seed": seed, "accuracy": value, "fingerprint": fingerprints[row]}
         for row, values in rows.items()
         for seed, value in enumerate(values)
     ]
+
+
+def page(cells: list[dict], out: Path) -> list[str]:
+    return distillation_page.page({str(number): cell for number, cell in enumerate(cells)}, out)
 
 
 def test_data_sets_stand_beside_one_another_with_their_spread(tmp_path):
@@ -32,7 +33,7 @@ def test_data_sets_stand_beside_one_another_with_their_spread(tmp_path):
     lines = page(measured, tmp_path / "page.md")
     start = lines.index("## All together: `tiny`, 60 s on CPU")
     assert lines[start + 4 : start + 8] == [
-        "| clips by | esc10, answer | esc10, hidden states | fsdd, answer | fsdd, hidden states |",
+        "| clips by | esc10, `logits` | esc10, `frami` | fsdd, `logits` | fsdd, `frami` |",
         "|---|---|---|---|---|",
         "| `frami` | 50.0 | 75.0 ± 7.1 | – | 90.0 |",
         "| *noise* | – | – | 10.0 ± 0.0 | – |",
@@ -48,7 +49,7 @@ def test_objectives_on_the_same_clips_stand_beside_one_another(tmp_path):
         *cells("fsdd", {"frami-flash + logits": [0.9], "frami + logits": [0.1]}),
     ]
     lines = page(measured, tmp_path / "page.md")
-    start = lines.index("## What is learnt from the clips of `frami-flash`: `tiny`, 60 s on CPU")
+    start = lines.index("## Objectives on the clips of `frami-flash`: `tiny`, 60 s on CPU")
     assert lines[start + 2 : start + 7] == [
         "| objective | esc10 | fsdd |",
         "|---|---|---|",
@@ -102,7 +103,7 @@ def test_parts_held_out_in_turn_share_a_table(tmp_path):
 
 def test_only_what_still_holds_is_shown(tmp_path):
     new = cells("fsdd", {"frami + frami": [0.9], "cmi + frami": [0.1]})
-    old = [cell | {"numbers": "other", "accuracy": 0.2} for cell in new]
+    old = [cell | {"fingerprint": "other", "accuracy": 0.2} for cell in new]
     other = [cell | {"weights": "2", "teacher": 0.8, "accuracy": 0.5} for cell in new]
     lines = page([*old, *new], tmp_path / "page.md")
     assert "| `frami` | – | 90.0 |" in lines, "not the mean with what another recipe of this name did"
@@ -112,15 +113,15 @@ def test_only_what_still_holds_is_shown(tmp_path):
     assert len(set(tmp_path.glob("*.png"))) == 2
 
 
-def test_cells_of_before_they_said_their_numbers_get_them_from_their_names():
-    row = next(row for row in ROWS if row.name == "frami-flash + frami")
-    rows = {"made": f"{row.name} {row.numbers}", "real": "real clips, logits"}
-    old = {
-        f"fsdd theo 0 | 60s tiny | {what} | 0": {"row": row.name if name == "made" else what}
-        for name, what in rows.items()
-    }
-    assert [cell["numbers"] for cell in cells_of(old)] == [row.numbers, ""]
-    assert cells_of({"a": {"row": "x", "numbers": "y"}}) == [{"row": "x", "numbers": "y"}]
+def test_cells_of_before_they_had_a_fingerprint_get_it_from_their_names(tmp_path):
+    made = next(row for row in ROWS if row.name == "frami-flash + frami")
+    for row, what in ((made.name, f"{made.name} {made.fingerprint}"), ("real clips, logits", "real clips, logits")):
+        (cell,) = cells("fsdd", {row: [0.4]})
+        del cell["fingerprint"]
+        names = {f"fsdd theo 0 | 60s tiny | {what} | 0": True, f"fsdd theo 0 | 60s tiny | {row} 00000000 | 0": False}
+        for name, shown in names.items():
+            lines = distillation_page.page({name: cell}, tmp_path / "page.md")
+            assert any(line.startswith(f"| `{row}` | 40.0 |") for line in lines) == shown
 
 
 def test_a_student_without_clips_is_marked(tmp_path):
@@ -141,7 +142,7 @@ def test_what_hidden_states_are_worth_is_said_of_students_that_have_learnt(tmp_p
     measured = cells("fsdd", {"cmi + frami": [0.8], "cmi + logits": [0.6], "dfq + frami": [0.2]})
     idle = [cell | {"clips": 0} for cell in cells("fsdd", {"dfq + logits": [0.1]})]
     lines = page([*measured, *idle], tmp_path / "page.md")
-    assert next(line for line in lines if line.startswith("Hidden states")).endswith("`cmi` +20.0; mean +20.0.")
+    assert next(line for line in lines if line.startswith("Objective `frami`")).endswith("`cmi` +20.0; mean +20.0.")
     (still,) = (line for line in lines if line.startswith("Still open"))
     banks = sum(row.source == "bank" for row in ROWS)
     assert still == f"Still open: no run yet of the other {len(ROWS) - banks - 4} rows; 1 of 3 seeds."
@@ -150,18 +151,3 @@ def test_what_hidden_states_are_worth_is_said_of_students_that_have_learnt(tmp_p
     some = page(cells("fsdd", full | {"bank of cmi, frami": [0.5] * 3}), tmp_path / "page.md")
     assert any("no run yet of `bank of frami, logits`" in line for line in some), "where there are ready banks"
     assert "| *ready bank of `cmi`* | – | 50.0 ± 0.0 |" in some
-
-
-def test_pages_show_what_was_measured(tmp_path):
-    """The page is what the figures beside it make, and docs/results.md shows tables of the page."""
-    folder = ROOT / "docs" / "results"
-    lines = page(cells_of(json.loads((folder / "distillation.json").read_text())), tmp_path / "distillation.md")
-    assert (folder / "distillation.md").read_text() == "\n".join(lines) + "\n"
-    assert all((folder / picture.name).exists() for picture in tmp_path.glob("*.png"))
-    shown = (ROOT / "docs" / "results.md").read_text().splitlines()
-    heads = ("| clips by | esc10, answer |", "| objective | esc10 |", "| row | 1 | 2 |")
-    starts = [k for k, line in enumerate(shown) if line.startswith(heads)]
-    assert {head for head in heads if any(shown[k].startswith(head) for k in starts)} == set(heads)
-    for start in starts:
-        table = "\n".join(shown[start : shown.index("", start)])
-        assert f"{table}\n\n" in "\n".join(lines), table

@@ -49,7 +49,7 @@ def test_every_vocoder_puts_the_frames_where_they_were(name):
     sound = torch.cat([torch.zeros(20 * SPEC.hop_length), tone()[: 10 * SPEC.hop_length], torch.zeros(5_120)])
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    made = vocoder.speaker(name)(SPEC(sound))
+    made = vocoder.named(name)(SPEC(sound))
     assert torch.equal(torch.get_rng_state(), state)
     assert made.shape == sound.shape and made.dtype == torch.float32 and made.abs().max() <= 1
     place = torch.arange(len(sound)).float()
@@ -60,21 +60,21 @@ def test_every_vocoder_puts_the_frames_where_they_were(name):
 @pytest.mark.parametrize("name", ["kazoo", "kazoo:3", "frami:many", "frami:-1"])
 def test_an_unknown_vocoder_is_refused(name):
     with pytest.raises(VocoderError, match="no vocoder"):
-        vocoder.speaker(name)
+        vocoder.named(name)
 
 
 def test_the_choice_of_clips_is_fixed_and_keeps_to_its_folds(recordings):
-    first, again = (vocoder.read("fsdd", "test", 3, recordings, seconds=0.2) for _ in range(2))
+    first, again = (vocoder.read("fsdd", "test", 3, 0.2, recordings) for _ in range(2))
     assert first.folds == ("theo",) and len(first.sounds) == 3
     assert all(torch.equal(a, b) for a, b in zip(first.sounds, again.sounds, strict=True))
     assert all(len(x) == int(0.2 * SPEC.sample_rate) // 256 * 256 and abs(x.mean()) < 1e-6 for x in first.sounds)
-    assert vocoder.read("fsdd", "train", 3, recordings).folds == ("george",)
+    assert vocoder.read("fsdd", "train", 3, 2.5, recordings).folds == ("george",)
     with pytest.raises(DataError, match="no split"):
-        vocoder.read("fsdd", "moon", 3, recordings)
+        vocoder.read("fsdd", "moon", 3, 2.5, recordings)
 
 
 def test_the_measures(recordings):
-    real = vocoder.read("fsdd", "test", 2, recordings)
+    real = vocoder.read("fsdd", "test", 2, 2.5, recordings)
     sounds = iter(real.sounds)
     perfect = vocoder.copy_synthesis(lambda log_mel: next(sounds), real)
     assert perfect["mr_stft"] == perfect["log_mel"] == 0 and perfect["agreement"] == 1 and perfect["rtf"] >= 0
@@ -95,7 +95,9 @@ def test_the_command(recordings, tmp_path, capsys):
     assert json.loads(out.with_suffix(".json").read_text()) == value
 
 
-def test_the_command_refuses_in_one_line(recordings, capsys):
-    for arguments in (["--vocoders", "kazoo"], ["--split", "moon"], ["--dataset", "birds"]):
+def test_the_command_refuses_in_one_line(recordings, tmp_path, capsys):
+    (tmp_path / "notes.md").write_text("my own")
+    out = ["--out", str(tmp_path / "notes.md")]
+    for arguments in (["--vocoders", "kazoo"], ["--split", "moon"], ["--dataset", "birds"], out):
         status = cli.main(["bench", "vocoder", *arguments, "--data", str(recordings)])
         assert status == 2 and capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,99 @@
+"""How rich the clips of banks are, beside each other and beside recordings of their teacher's data set."""
+
+import os
+from collections.abc import Sequence
+
+from frami import checkpoints, data
+from frami.banks import Bank
+from frami.bench.diversity import measures, training_clips
+from frami.bench.results import Context, Report
+from frami.checkpoints import Checkpoint
+from frami.data import LogMels
+from frami.data.catalogue import DATASETS
+from frami.errors import FramiError
+from frami.features import diversity
+from frami.features.embeddings import embed, recordings
+
+Banks = Sequence[tuple[str, Bank]]  # with their names
+
+
+def compare(
+    banks: Banks, here: Context, *, samples: int | None, teacher: str | None, dataset: str | None, split: str, seed: int
+) -> tuple[dict, list[str]]:
+    """Measure the first ``samples`` clips of each bank (default: as many as the smallest has) beside real clips of
+    ``split``, and as many real training clips where they are here. Returns plain numbers, and remarks on them. Raises
+    FramiError where the banks do not compare."""
+    count = _count(banks, samples)
+    own = checkpoints.load(teacher or _teacher_of(banks), here.device)
+    _check(banks, own)
+    with here.progress("clip", "real clips") as report:
+        clips, notes = _real(own, dataset, split, here.data_folder, report)
+        real = embed(own, clips, progress=report) if clips else None
+        training = training_clips(own, count, clips.clips, here, seed) if clips else None
+    rows, reference = [], None
+    with here.progress("bank", "diversity") as report:
+        for done, (name, bank) in enumerate(banks, 1):
+            row = {"bank": name, "recipe": bank.manifest["settings"].get("recipe")}
+            rows.append(row | measures(bank, bank.target, real, count, seed))
+            report(done, len(banks))
+        if training:
+            reference = {"clips": f"real training clips ({', '.join(own.card.split.get('train', []))})"}
+            reference |= measures(training, training.labels, real, count, seed)
+    value = {
+        "teacher": own.card.name, "dataset": dataset or own.card.dataset, "split": split,
+        "real_clips": len(clips) if clips else 0, "samples": count, "k": diversity.K, "rows": rows,
+        "reference": reference,
+    }  # fmt: skip
+    return value, [*notes, *_few_classes(banks, count, len(own.classes))]
+
+
+def _count(banks: Banks, samples: int | None) -> int:
+    name, smallest = min(banks, key=lambda one: len(one[1]))
+    if len(smallest) < max(samples or 2, 2):
+        needed = f"--samples {samples}" if samples else "diversity needs at least 2"
+        raise FramiError(f"{name} has {len(smallest)} {'clip' if len(smallest) == 1 else 'clips'}, but {needed}")
+    return samples or len(smallest)
+
+
+def _teacher_of(banks: Banks) -> str:
+    """Name of the one teacher that all banks were made from."""
+    first, own = banks[0][0], banks[0][1].manifest["settings"]["teacher"]
+    for name, bank in banks[1:]:
+        other = bank.manifest["settings"]["teacher"]
+        if other != own:
+            raise FramiError(
+                f"{first} was made from '{own}' and {name} from '{other}': features of two teachers do not compare"
+            )
+    return own
+
+
+def _check(banks: Banks, teacher: Checkpoint) -> None:
+    """FramiError when a bank was not made from these weights."""
+    _teacher_of(banks)
+    for name, bank in banks:
+        settings = bank.manifest["settings"]
+        if settings["teacher"] != teacher.card.name:
+            raise FramiError(f"{name} was made from '{settings['teacher']}', not from '{teacher.card.name}'")
+        same = settings.get("teacher_sha256", teacher.card.sha256) == teacher.card.sha256
+        if not same or bank.spec != teacher.spec or bank.logits.shape[1] != len(teacher.classes):
+            raise FramiError(f"{name} was made from other weights of '{teacher.card.name}'; make the bank again")
+
+
+def _real(
+    teacher: Checkpoint, dataset: str | None, split: str, data_folder: str | None, report: Report
+) -> tuple[LogMels | None, list[str]]:
+    """Real clips to measure with, or None and a remark on how to get them where none were requested."""
+    known = dataset or teacher.card.dataset
+    if not (data_folder or dataset or (os.environ.get("FRAMI_DATA") and known in DATASETS)):
+        try:
+            data.locate(known)
+        except data.DataError as error:
+            return None, [f"without real clips there is no coverage, density or Fréchet distance: {error}"]
+    return recordings(teacher, dataset, split, data_folder, report), []
+
+
+def _few_classes(banks: Banks, count: int, classes: int) -> list[str]:
+    """A remark where banks do not target every class, which lowers their coverage."""
+    targets = {name: len(bank.target[:count].unique()) for name, bank in banks}
+    few = [f"{name} targets {number}" for name, number in targets.items() if number < classes]
+    return [f"of {classes} classes {', '.join(few)}: that alone lowers coverage and Vendi"] if few else []

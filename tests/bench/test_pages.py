@@ -1,0 +1,39 @@
+"""The pages of docs/results are what the figures beside them make."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from frami import files
+from frami.bench import vocoder
+from tests.helpers.cli import run
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize(("name", "options"), [("distillation", []), ("diversity", ["--batch", 64])])
+def test_a_page_is_made_of_its_figures(capsys, tmp_path, name, options):
+    shutil.copy(DOCS / "results" / f"{name}.json", tmp_path)
+    out = tmp_path / f"{name}.md"
+    assert run(capsys, "bench", name, *options, "--page", "--out", out)[0] == 0
+    assert out.read_text() == (DOCS / "results" / out.name).read_text()
+    assert all((DOCS / "results" / picture.name).exists() for picture in tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["vocoder", "vocoder-rounds"])
+def test_a_page_of_vocoders_is_made_of_its_figures(name):
+    path = DOCS / "results" / f"{name}.md"
+    command = next(line.strip() for line in path.read_text().splitlines() if line.startswith("    frami"))
+    assert path.read_text().splitlines() == vocoder.page(files.read_json(path.with_suffix(".json")), command)
+
+
+def test_tables_elsewhere_are_those_of_the_page():
+    page = (DOCS / "results" / "distillation.md").read_text()
+    shown = (DOCS / "results.md").read_text().splitlines()
+    heads = ("| clips by | esc10, `logits` |", "| objective | esc10 |", "| row | 1 | 2 |")
+    starts = [k for k, line in enumerate(shown) if line.startswith(heads)]
+    assert {head for head in heads if any(shown[k].startswith(head) for k in starts)} == set(heads)
+    for start in starts:
+        table = "\n".join(shown[start : shown.index("", start)])
+        assert f"{table}\n\n" in page, table
