@@ -1,15 +1,16 @@
-"""Pieces that several tabs share. Each is a ``gr.HTML`` whose script lives in ``assets/page``."""
+"""Pieces that several tabs share."""
 
 import base64
 from collections.abc import Callable
+from functools import wraps
 from html import escape
 
 import gradio as gr
 
 from frami.device import describe
 from frami.errors import FramiError
-from frami.studio.services import page_values
-from frami.studio.services.clips import Reader
+from frami.studio.services import offers, page_values
+from frami.studio.services.clips import ClipLookup
 
 
 def header(device) -> gr.HTML:
@@ -28,54 +29,65 @@ def teacher_facts(card) -> str:
     return f'<dl class="frami-facts">{pairs}</dl>'
 
 
-def wall(value: dict, reader: Reader, elem_id: str) -> gr.HTML:
-    """Groups of playable spectrograms: ``{"groups": [{"title", "clips"}], "axis"}``."""
-    return _drawn("wall", value, reader, elem_id)
+def drawn(kind: str, value: dict, elem_id: str, functions: list[Callable] | None = None, **props) -> gr.HTML:
+    """A component that ``frami.<kind>`` of the page's scripts (``assets/page``) draws from its value and ``props``.
 
-
-def live(value: dict, reader: Reader, elem_id: str) -> gr.HTML:
-    """A run: state, progress, curves, the clips that form (``value``) and those that are done (``finished``)."""
-    return _drawn("live", value, reader, elem_id, finished=[])
-
-
-def detail() -> gr.HTML:
-    """The selected clip, whichever tab it was clicked in."""
-    return gr.HTML(
-        {},
-        html_template='<div class="frami-detail"></div>',
-        js_on_load="frami.detail(element)",
-        apply_default_css=False,
-        elem_id="detail",
-    )
-
-
-def clip_functions(reader: Reader) -> list[Callable]:
-    """What the script asks the server for: ``wav(id)``, the sound of a clip, and ``states(id)``, how it came to be."""
-
-    def wav(id: str) -> dict:
-        try:
-            return {"data": base64.b64encode(reader(id)).decode()}
-        except (FramiError, OSError) as error:
-            return {"error": str(error)}
-
-    def states(id: str) -> list[dict]:
-        try:
-            return reader.states(id)
-        except (FramiError, OSError):
-            return []
-
-    return [wav, states]
-
-
-def _drawn(kind: str, value: dict, reader: Reader, elem_id: str, **props) -> gr.HTML:
-    """A component that ``frami.<kind>`` of the script draws, and whose clips ``reader`` finds."""
-
+    ``functions`` : what the script may call on the server, by name; what they get is the page's: it must be checked.
+    """
     return gr.HTML(
         value,
         html_template=f'<div class="frami-{kind}" role="group"></div>',
-        js_on_load=f"frami.{kind}(element, props, server, watch)",
-        server_functions=clip_functions(reader),
+        js_on_load=f"frami.{kind}(element, props, server, watch, trigger)",
+        server_functions=functions,
         apply_default_css=False,
         elem_id=elem_id,
         **props,
     )
+
+
+def wall(value: dict, clips: ClipLookup, elem_id: str) -> gr.HTML:
+    """Groups of playable spectrograms: ``{"groups": [{"title", "clips"}], "axis"}``."""
+    return drawn("wall", value, elem_id, clip_functions(clips))
+
+
+def live(value: dict, clips: ClipLookup, elem_id: str) -> gr.HTML:
+    """A run: state, progress, curves, the clips that form (``value``) and those that are done (``finished``)."""
+    return drawn("live", value, elem_id, clip_functions(clips), finished=[])
+
+
+def detail() -> gr.HTML:
+    """The selected clip, whichever tab it was clicked in."""
+    return drawn("detail", {}, "detail", vocoders=offers.VOCODERS)
+
+
+def reply(work: Callable) -> Callable:
+    """A function that the script calls: what cannot be done is answered with ``{"error": message}``."""
+
+    @wraps(work)
+    def replied(request):
+        try:
+            return work(request)
+        except (FramiError, OSError) as error:
+            return {"error": str(error)}
+
+    return replied
+
+
+def wav_function(sound: Callable[[str], bytes]) -> Callable:
+    """``server.wav(id)`` of the script: a sound file that ``sound`` finds."""
+
+    @reply
+    def wav(id) -> dict:
+        return {"data": base64.b64encode(sound(id)).decode()}
+
+    return wav
+
+
+def clip_functions(clips: ClipLookup) -> list[Callable]:
+    """``server.wav(id)``, the sound of a clip, and ``server.states(id)``, how it was made."""
+
+    @reply
+    def states(id) -> list[dict]:
+        return clips.states(id)
+
+    return [wav_function(clips.sound), states]

@@ -1,8 +1,13 @@
 """Looks of the studio: theme, style sheet, script, icon. All local: the page asks no other host for anything."""
 
+import re
+
 import gradio as gr
 
 from frami.paths import ASSETS
+
+#: Scripts and style sheets; a file more is loaded without being named.
+PAGE = ASSETS / "page"
 
 _MAGENTA = gr.themes.Color(
     name="magma",
@@ -53,19 +58,20 @@ def theme() -> gr.themes.Base:
     )
 
 
+def script() -> str:
+    """The modules of ``assets/page`` as one script, so that the page needs no second request: they share a scope, in
+    which no two of them may declare one name, and ``frami`` has what components and tests call."""
+    modules = (path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.js")))
+    joined = re.sub(r"^import .*\n|^export ", "", "\n".join(modules), flags=re.MULTILINE)
+    return f'(frami => {{\n"use strict";\n{joined}}})(window.frami = {{}});\n'
+
+
 def launch_options() -> dict:
     """Arguments of ``demo.launch`` that belong to the looks and to the safety of the page."""
-    scripts, sheets = (
-        "\n".join((ASSETS / "page" / name).read_text(encoding="utf-8") for name in names)
-        for names in (
-            ("studio.js", "map.js", "explore.js", "distil.js", "tryit.js"),
-            ("studio.css", "explore.css", "distil.css", "tryit.css"),
-        )
-    )
     return {
         "theme": theme(),
-        "css": sheets,
-        "head": f"<script>{scripts}</script>",
+        "css": "\n".join(path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.css"))),
+        "head": f"<script>{script()}</script>",
         "favicon_path": str(ASSETS / "favicon.svg"),
         "footer_links": ["gradio", "settings"],
         "run_history": False,

@@ -13,8 +13,8 @@ from frami import checkpoints
 from frami.errors import FramiError
 from frami.inversion import invert, recipe
 from frami.runs import Runs
-from frami.studio.services import distillations as board_module
-from frami.studio.services.distillations import Board
+from frami.studio.services import distillations
+from frami.studio.services.distillations import Distillations
 from frami.studio.tabs import distil
 from tests.helpers.queues import SETTINGS, queue_in, until
 from tests.helpers.studio import running_studio
@@ -32,46 +32,46 @@ def queue(tmp_path, monkeypatch):
     made.close()
 
 
-def test_the_page_is_told_what_changed_and_a_run_keeps_its_colour(queue):
-    board = Board(queue, checkpoints.load, ["fsdd"])
+def test_the_page_gets_what_changed_and_a_run_keeps_its_colour(queue):
+    known = Distillations(queue, checkpoints.load, ["fsdd"])
     first, second = queue.add("a", SETTINGS), queue.add("b", SETTINGS | {"student": "nano"})
     queue.runs.log(first.id, 1, 2.0, {"agreement": 0.25, "share": 0.5, "left": 3.0, "answer": 1.5})
-    value = board.value("fsdd")
+    value = known.value("fsdd")
     colours = {row["id"]: row["colour"] for row in value["runs"]}
     assert [row["id"] for row in value["runs"]] == [second.id, first.id] and len(set(colours.values())) == 2
     row = value["runs"][1]
     assert row["curves"] == {"agreement": [[2.0, 0.25]], "answer": [[2.0, 1.5]]} and row["share"] == 0.5
     assert row["settings"]["Student"] == "micro" and row["settings"]["Objective"] == "FRAMI"
     assert (row["ahead"], value["runs"][0]["ahead"]) == (0, 1)
-    again = board.value("fsdd", {row["id"]: row["stamp"]})
+    again = known.value("fsdd", {row["id"]: row["stamp"]})
     assert "curves" not in again["runs"][1] and "curves" in again["runs"][0]
     queue.delete(second.id)
-    assert Board(queue, checkpoints.load, ["fsdd"]).value("fsdd")["runs"][0]["colour"] == colours[first.id]
+    assert Distillations(queue, checkpoints.load, ["fsdd"]).value("fsdd")["runs"][0]["colour"] == colours[first.id]
     json.dumps(value)
     with pytest.raises(FramiError, match="no such teacher"):
-        board.value("../../etc")
+        known.value("../../etc")
     for id, kind in ((first.id, "safetensors"), (first.id, "pickle"), ("../x", "onnx")):
         with pytest.raises(FramiError):
-            board.file(id, kind)
+            known.file(id, kind)
 
 
 def test_runs_at_work_or_waiting_are_listed_however_many_are_newer(queue, monkeypatch):
-    monkeypatch.setattr(board_module, "MOST", 2)
+    monkeypatch.setattr(distillations, "MOST", 2)
     old, *_, new = runs = [queue.add(str(k), SETTINGS) for k in range(5)]
-    board = Board(queue, checkpoints.load, ["fsdd"])
-    assert {row["id"] for row in board.value("fsdd")["runs"]} == {run.id for run in runs}, "all of them wait"
+    known = Distillations(queue, checkpoints.load, ["fsdd"])
+    assert {row["id"] for row in known.value("fsdd")["runs"]} == {run.id for run in runs}, "all of them wait"
     for run in runs[1:]:
         queue.stop(run.id)
-    listed = [row["id"] for row in board.value("fsdd")["runs"]]
+    listed = [row["id"] for row in known.value("fsdd")["runs"]]
     assert listed == [new.id, runs[3].id, old.id], "the newest two, and the one that waits"
 
 
 def test_long_curves_are_thinned_and_end_where_they_end(queue, monkeypatch):
-    monkeypatch.setattr(board_module, "POINTS", 10)
+    monkeypatch.setattr(distillations, "POINTS", 10)
     run = queue.add("a", SETTINGS)
     for step in range(35):
         queue.runs.log(run.id, step, step, {"agreement": step / 1000})
-    points = Board(queue, checkpoints.load, ["fsdd"]).value("fsdd")["runs"][0]["curves"]["agreement"]
+    points = Distillations(queue, checkpoints.load, ["fsdd"]).value("fsdd")["runs"][0]["curves"]["agreement"]
     assert 5 <= len(points) <= 10 and points[-1] == [34, 0.034]
 
 
@@ -183,7 +183,7 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
     shot(page, "distil-learning")
     row(page, "micro").locator(".stop").click()
     wait(page, "micro", "stopped")
-    assert "Resume goes on" in row(page, "micro").inner_text()
+    assert "Resume continues" in row(page, "micro").inner_text()
     row(page, "micro").locator(".resume").click()
     wait(page, "micro", "waiting")
     wait(page, "nano", "running")
@@ -234,7 +234,7 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
     page.wait_for_function("document.querySelector('.frami-distil').dataset.runs === '1'")
 
 
-def test_with_recordings_the_students_accuracy_is_told(start_studio, open_page, make_tree, tmp_path, budget):
+def test_with_recordings_the_students_accuracy_is_shown(start_studio, open_page, make_tree, tmp_path, budget):
     make_tree("fsdd", tmp_path)
     with start_studio(tmp_path) as studio:
         page = open_page(address=studio.address)
@@ -255,7 +255,7 @@ def test_an_empty_tab_invites_and_fits(open_page, width, theme):
     page = opened(open_page(width, 844, theme))
     page.locator("#teacher label", has_text="ESC-10").click()
     page.wait_for_selector("#gallery .frami-group h3:has-text('dog')", state="attached")
-    assert "never hears a recording" in page.locator("#distil-intro").inner_text()
+    assert "without any recording" in page.locator("#distil-intro").inner_text()
     assert page.locator("#distil-start").inner_text() == "Distil a student: about 2 min"
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("#distil-objectives label", has_text="SimKD").click()

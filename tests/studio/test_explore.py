@@ -12,7 +12,7 @@ import soundfile
 from frami import banks, checkpoints
 from frami.errors import FramiError
 from frami.features.gallery import EXPLORE
-from frami.studio.services.feature_map import Atlas
+from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.jobs import Jobs
 from frami.studio.tabs import explore
 
@@ -101,7 +101,7 @@ def test_click_a_point_hear_and_see_the_right_clip(open_page):
     for recipe in EXPLORE:
         id = lonely(page, f"explore/fsdd/{recipe}/")
         delays.append(click(page, id))
-        assert page.evaluate("frami.selected.clip.id") == id
+        assert page.evaluate("frami.selection.clip.id") == id
         row = int(id.rpartition("/")[2])
         seconds = found[recipe].manifest["clips"][row]["seconds"]
         assert abs(page.evaluate("frami.player.duration") - seconds) < 0.05, "this very clip sounds"
@@ -180,7 +180,7 @@ def test_colours_projection_and_small_multiples(open_page):
     choose(page, "Class")
     last = lonely(page, f"explore/fsdd/{EXPLORE[-1]}/")
     click(page, last)
-    assert page.evaluate("frami.selected.clip.id") == last, "each recipe in a panel of its own"
+    assert page.evaluate("frami.selection.clip.id") == last, "each recipe in a panel of its own"
     shot(page, "explore-side-by-side-dark")
 
 
@@ -219,7 +219,7 @@ def test_another_teacher_renews_the_map(open_page):
     assert page.locator(".frami-detail .title").count() == 0, "the clip of the other teacher is gone"
     assert "rooster" in page.locator(".frami-explore .legend").inner_text()
     delay = click(page, lonely(page, "explore/esc10/frami/"))
-    assert page.evaluate("frami.selected.clip.id").startswith("explore/esc10/") and delay < 2000
+    assert page.evaluate("frami.selection.clip.id").startswith("explore/esc10/") and delay < 2000
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -253,7 +253,7 @@ def test_a_run_of_the_visitor_comes_to_the_map(open_page):
     assert "UMAP is being computed" in page.locator(".frami-explore .status").inner_text()
     page.wait_for_timeout(700)  # the points have moved to their new places
     click(page, lonely(page, "explore/fsdd/run-"))
-    assert "/run-" in page.evaluate("frami.selected.clip.id")
+    assert "/run-" in page.evaluate("frami.selection.clip.id")
     ready(page, 240_000)
     assert page.evaluate(f"{MAP}.dataset.projection") == "umap", "it came when it was ready"
     row = page.locator(".frami-explore tbody tr", has_text="Your run")
@@ -271,9 +271,9 @@ def test_recordings_join_when_they_are_at_hand(open_page, start_studio, make_tre
         page.wait_for_timeout(700)
         id = lonely(page, "explore/fsdd/real/")
         click(page, id)
-        assert page.evaluate("frami.selected.clip.real")
+        assert page.evaluate("frami.selection.clip.real")
         assert 0.19 < page.evaluate("frami.player.duration") < 0.27, "the recording itself"
-        assert "recorded" in page.locator(".frami-detail .title span").inner_text()
+        assert "a recording" in page.locator(".frami-detail .title span").inner_text()
         layers = page.locator(".frami-detail .near small")
         assert sum("Recordings" in layers.nth(i).inner_text() for i in range(5)) == 2
         choose(page, "Real or made")
@@ -285,18 +285,18 @@ def test_recordings_join_when_they_are_at_hand(open_page, start_studio, make_tre
 
 
 @pytest.fixture
-def atlas(tmp_path, monkeypatch):
+def feature_maps(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMI_DATA", str(tmp_path / "nowhere"))
-    found = Atlas(ASSETS, Jobs(tmp_path), checkpoints.load, ["fsdd", "esc10"])
+    found = FeatureMaps(ASSETS, Jobs(tmp_path), checkpoints.load, ["fsdd", "esc10"])
     yield found
     found.close()
 
 
-def test_what_a_page_asks_for_is_checked(atlas):
-    assert atlas.sound("explore/fsdd/frami/0")[:4] == b"RIFF"
-    samples, _ = soundfile.read(io.BytesIO(atlas.sound("explore/fsdd/cmi/1")))
-    assert atlas.sound("explore/fsdd/cmi/1~frami") == atlas.sound("explore/fsdd/cmi/1")
-    assert atlas.sound("explore/fsdd/cmi/1~griffin-lim") != atlas.sound("explore/fsdd/cmi/1")
+def test_what_a_page_asks_for_is_checked(feature_maps):
+    assert feature_maps.sound("explore/fsdd/frami/0")[:4] == b"RIFF"
+    samples, _ = soundfile.read(io.BytesIO(feature_maps.sound("explore/fsdd/cmi/1")))
+    assert feature_maps.sound("explore/fsdd/cmi/1~frami") == feature_maps.sound("explore/fsdd/cmi/1")
+    assert feature_maps.sound("explore/fsdd/cmi/1~griffin-lim") != feature_maps.sound("explore/fsdd/cmi/1")
     assert abs(samples).max() > 0.001
     for id in (
         "explore/fsdd/frami/9999", "explore/fsdd/frami/-1", "explore/fsdd/../frami/0", "explore/../fsdd/frami/0",
@@ -304,8 +304,8 @@ def test_what_a_page_asks_for_is_checked(atlas):
         "explore/checkpoints/fsdd/0", "", None, 3,
     ):  # fmt: skip
         with pytest.raises(FramiError):
-            atlas.sound(id)
-    wav, clip, more = explore._functions(atlas)
+            feature_maps.sound(id)
+    wav, clip, more = explore.server_functions(feature_maps)
     for ask in (None, [], {}, {"teacher": "../fsdd", "keys": []}, {"teacher": "fsdd", "keys": "real"}):
         assert "error" in clip(ask) and "error" in more(ask)
     assert "error" in wav({"a": 1}) and "error" in wav(["b"])
@@ -314,22 +314,22 @@ def test_what_a_page_asks_for_is_checked(atlas):
 
 def test_a_map_without_bundled_banks_says_nothing_wrong(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMI_DATA", str(tmp_path))
-    empty = Atlas(tmp_path / "none", Jobs(tmp_path), checkpoints.load, ["fsdd"])
+    empty = FeatureMaps(tmp_path / "none", Jobs(tmp_path), checkpoints.load, ["fsdd"])
     assert empty.choices("fsdd", ["aaaaaaaaaaaa", "..", "x"]) == []
     value = empty.view("fsdd", ["frami", "real"])
     assert value["layers"] == [] and empty.more("fsdd", [], value["stamp"]) == {"pending": None}
     empty.close()
 
 
-def test_recordings_that_cannot_be_read_are_told(tmp_path, monkeypatch, make_tree):
+def test_recordings_that_cannot_be_read_are_reported(tmp_path, monkeypatch, make_tree):
     root = make_tree("fsdd", tmp_path, speakers=SPEAKERS)
     next((root / "fsdd" / "recordings").glob("*theo*")).write_bytes(b"no sound")
     monkeypatch.setenv("FRAMI_DATA", str(root))
-    atlas = Atlas(ASSETS, Jobs(tmp_path), checkpoints.load, ["fsdd"])
-    value, deadline = atlas.view("fsdd", ["frami", "real"]), time.time() + 30
+    found = FeatureMaps(ASSETS, Jobs(tmp_path), checkpoints.load, ["fsdd"])
+    value, deadline = found.view("fsdd", ["frami", "real"]), time.time() + 30
     while not value.get("trouble") and time.time() < deadline:
-        found = atlas.more("fsdd", ["frami", "real"], value["stamp"])
-        value = found if "layers" in found else value
+        more = found.more("fsdd", ["frami", "real"], value["stamp"])
+        value = more if "layers" in more else value
         time.sleep(0.1)
     assert "theo" in value["trouble"] and [layer["key"] for layer in value["layers"]] == ["frami"]
-    atlas.close()
+    found.close()

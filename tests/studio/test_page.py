@@ -69,7 +69,7 @@ def test_listen_plays_and_shows_the_right_clip(open_page):
     following = page.locator("#gallery .frami-group", has_text="seven").locator(".frami-tile").nth(2)
     playing(page, following)
     assert following.get_attribute("aria-pressed") == "true"
-    assert page.evaluate("frami.selected.clip.id") == following.get_attribute("data-id")
+    assert page.evaluate("frami.selection.clip.id") == following.get_attribute("data-id")
     page.evaluate("scrollTo(0, 0)")
     shot(page, "listen-light")
 

@@ -17,15 +17,15 @@ from frami.errors import FramiError
 from frami.features import gallery
 from frami.inversion import RECIPES, TERMS
 from frami.studio.services import jobs as studio_jobs
-from frami.studio.services import offers, page_values
-from frami.studio.services.clips import Reader
-from frami.studio.tabs import listen, synthesize
+from frami.studio.services import offers, page_values, run_values
+from frami.studio.services.clips import ClipLookup
+from frami.studio.tabs import listen
 
 ROOT = Path(__file__).parents[2]
 
 
-def reader(folder, gallery):
-    return Reader(studio_jobs.Jobs(folder), gallery, checkpoints.load)
+def lookup(folder, gallery):
+    return ClipLookup(studio_jobs.Jobs(folder), gallery, checkpoints.load)
 
 
 def finished(job, seconds=120):
@@ -39,7 +39,7 @@ def finished(job, seconds=120):
 @pytest.mark.parametrize("name", ["fsdd", "esc10", "urbansound8k"])
 def test_gallery_has_every_class_of_every_teacher(name):
     card = checkpoints.read_card(ROOT / "checkpoints" / name)
-    value = listen.gallery_view(ROOT / "assets" / "gallery" / name)
+    value = listen.gallery(ROOT / "assets" / "gallery" / name)
     assert [group["title"] for group in value["groups"]] == [page_values.name(c) for c in card.classes]
     assert all(len(group["clips"]) >= 2 for group in value["groups"])
     bank = banks.load(ROOT / "assets" / "gallery" / name)
@@ -51,8 +51,8 @@ def test_gallery_has_every_class_of_every_teacher(name):
 
 
 def test_sounds_are_found_by_id_only(tmp_path):
-    read = reader(tmp_path, ROOT / "assets" / "gallery")
-    assert read("gallery/fsdd/0")[:4] == b"fLaC"
+    clips = lookup(tmp_path, ROOT / "assets" / "gallery")
+    assert clips.sound("gallery/fsdd/0")[:4] == b"fLaC"
     for id in (
         "gallery/../0",
         "gallery/fsdd/9999",
@@ -67,17 +67,17 @@ def test_sounds_are_found_by_id_only(tmp_path):
         3,
     ):
         with pytest.raises(checkpoints.FramiError):
-            read(id)
+            clips.sound(id)
         with pytest.raises(checkpoints.FramiError):
-            read.states(id)
+            clips.states(id)
 
 
 def test_a_clip_without_its_sound_file_is_vocoded(tmp_path):
     shutil.copytree(ROOT / "assets" / "gallery" / "fsdd", tmp_path / "gallery" / "fsdd")
     (tmp_path / "gallery" / "fsdd" / "003_three.flac").unlink()
-    read = reader(tmp_path, tmp_path / "gallery")
-    assert read("gallery/fsdd/2")[:4] == b"fLaC"
-    samples, rate = soundfile.read(io.BytesIO(read("gallery/fsdd/3")))
+    clips = lookup(tmp_path, tmp_path / "gallery")
+    assert clips.sound("gallery/fsdd/2")[:4] == b"fLaC"
+    samples, rate = soundfile.read(io.BytesIO(clips.sound("gallery/fsdd/3")))
     bank = banks.load(tmp_path / "gallery" / "fsdd")
     assert abs(len(samples) / rate - bank.manifest["clips"][3]["seconds"]) < 0.01
 
@@ -98,8 +98,8 @@ def test_runs_are_found_again_after_a_restart_in_whatever_state(tmp_path):
     again = studio_jobs.Jobs(tmp_path)
     assert len(again.bank(one.id)) == 4 and again.bank(one.id).manifest["complete"]
     assert len(again.bank(two.id)) == 2 and not again.bank(two.id).manifest["complete"]
-    read = Reader(again, tmp_path, checkpoints.load)
-    assert read(f"run/{two.id}/1")[:4] == b"RIFF"
+    clips = ClipLookup(again, tmp_path, checkpoints.load)
+    assert clips.sound(f"run/{two.id}/1")[:4] == b"RIFF"
     with zipfile.ZipFile(studio_jobs.archive(tmp_path / one.id)) as file:
         names = {name.split("/", 1)[1] for name in file.namelist()}
     assert {"manifest.json", "shards/shard-00000.safetensors", "shards/shard-00001.safetensors"} <= names
@@ -174,18 +174,18 @@ def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
     own = {} if offers.targeted(recipe) else {"classes": list(range(10))}
     job = finished(jobs.start(fsdd, settings_for(name, **own)))
     jobs.close()
-    value = synthesize.live_view(job)
+    value = run_values.live(job)
     assert value["state"] == "done" and value["share"] == pytest.approx(1, abs=0.02) and value["clips"] == []
     used = {term for term, weight in offers.weights(recipe).items() if weight}
     assert set(value["curves"]) == used | {"confidence"}
     assert used <= set(value["hints"]) and value["recipe"] == offers.title(name)
-    rows = synthesize.finished_view(job)
+    rows = run_values.finished(job)
     assert len(rows) == 2
     if offers.targeted(recipe):
         assert [row["target"] for row in rows] == ["four", "two"]
     else:
         assert all(row["untargeted"] and row["target"] == row["predicted"] == row["top"][0][0] for row in rows)
-    states = reader(tmp_path, tmp_path).states(rows[0]["id"])
+    states = lookup(tmp_path, tmp_path).states(rows[0]["id"])
     assert [state["step"] for state in states] == [1, 2]
     assert {state["frames"] for state in states} == {rows[0]["frames"]}
 
@@ -215,15 +215,17 @@ def test_a_clip_sounds_with_the_vocoder_that_is_asked_for(tmp_path, fsdd):
     usual = finished(jobs.start(fsdd, settings_for("frami-fast")))
     jobs.close()
     assert job.manifest["vocoder"] == "griffin-lim" and usual.manifest["vocoder"] == "frami"
-    read = reader(tmp_path, tmp_path)
+    clips = lookup(tmp_path, tmp_path)
     id = f"run/{job.id}/1"
     stored = job.folder / job.manifest["clips"][1]["file"]
-    assert read(id) == read(f"{id}~griffin-lim") == stored.read_bytes()
-    assert len(read(f"{id}~frami")) == len(read(id)) and read(f"{id}~frami") != read(id)
-    assert read(f"{id}@0~frami") != read(f"{id}@0~griffin-lim") and read(f"{id}@0~frami") == read(f"{id}@0")
+    assert clips.sound(id) == clips.sound(f"{id}~griffin-lim") == stored.read_bytes()
+    assert len(clips.sound(f"{id}~frami")) == len(clips.sound(id)) and clips.sound(f"{id}~frami") != clips.sound(id)
+    assert clips.sound(f"{id}@0~frami") != clips.sound(f"{id}@0~griffin-lim") and clips.sound(
+        f"{id}@0~frami"
+    ) == clips.sound(f"{id}@0")
     for wrong in (f"{id}~bigvgan", f"{id}~", f"{id}~frami~frami", f"{id}~../x"):
         with pytest.raises(FramiError, match="no such vocoder"):
-            read(wrong)
+            clips.sound(wrong)
 
 
 def test_the_way_of_a_clip_can_be_seen_and_heard(tmp_path, fsdd):
@@ -233,28 +235,28 @@ def test_the_way_of_a_clip_can_be_seen_and_heard(tmp_path, fsdd):
     while stopped.latest is None:
         time.sleep(0.02)
     jobs.close()
-    read = Reader(jobs, tmp_path, checkpoints.load)
-    row, states = synthesize.finished_view(job)[1], read.states(f"run/{job.id}/1")
+    clips = ClipLookup(jobs, tmp_path, checkpoints.load)
+    row, states = run_values.finished(job)[1], clips.states(f"run/{job.id}/1")
     steps = [state["step"] for state in states]
     assert steps == sorted(set(steps)) and steps[-1] == 12 and 4 <= len(steps) <= studio_jobs.SNAPSHOTS
     assert states[0]["mel"] != states[-1]["mel"] and len(states[0]["mel"]) == len(row["mel"])
     assert states[-1]["predicted"] == row["predicted"]
     assert states[-1]["confidence"] == pytest.approx(row["confidence"], abs=0.05)
-    sounds = [read(state["id"]) for state in states]
+    sounds = [clips.sound(state["id"]) for state in states]
     assert all(sound[:4] == b"RIFF" for sound in sounds) and sounds[0] != sounds[-1]
-    assert read(states[0]["id"]) is sounds[0], "vocoded once"
+    assert clips.sound(states[0]["id"]) is sounds[0], "vocoded once"
     job.latest = replace(job.latest, notes=("this teacher lacks something",))
-    assert synthesize.live_view(job)["notes"] == ["this teacher lacks something"]
-    assert read.states(f"run/{stopped.id}/0") == [], "a clip that was not finished has no way"
+    assert run_values.live(job)["notes"] == ["this teacher lacks something"]
+    assert clips.states(f"run/{stopped.id}/0") == [], "a clip that was not finished has no way"
     with pytest.raises(checkpoints.FramiError):
-        read(f"run/{stopped.id}/0@0")
+        clips.sound(f"run/{stopped.id}/0@0")
     with pytest.raises(checkpoints.FramiError):
-        read(f"run/{job.id}/1@{len(states)}")
+        clips.sound(f"run/{job.id}/1@{len(states)}")
 
 
 def test_the_gallery_keeps_states_too(tmp_path, fsdd):
     gallery.make(fsdd, tmp_path / "fsdd", each=1, steps=6, recipe="frami-fast")
-    states = reader(tmp_path, tmp_path).states("gallery/fsdd/3")
+    states = lookup(tmp_path, tmp_path).states("gallery/fsdd/3")
     assert states[-1]["step"] == 6 and len(states) >= 3
     bank = banks.load(tmp_path / "fsdd")
     assert torch.equal(bank.target, torch.arange(10)) and bank.manifest["complete"]

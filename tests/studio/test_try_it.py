@@ -14,8 +14,10 @@ from frami.distill import OBJECTIVES, new_student
 from frami.errors import FramiError
 from frami.runs import Runs
 from frami.runs.queue import Queue
-from frami.studio.services.distillations import Board
-from frami.studio.tabs.try_it import Panel
+from frami.studio.services.clips import ClipLookup
+from frami.studio.services.distillations import Distillations
+from frami.studio.services.jobs import Jobs
+from frami.studio.services.recognition import Recognition
 from tests.helpers.studio import BROWSER_FLAGS, chromium, running_studio
 
 ROOT = Path(__file__).parents[2]
@@ -90,10 +92,10 @@ def test_bundled_sounds_are_small_and_mostly_understood(teacher):
 
 
 @pytest.fixture
-def panel(tmp_path, monkeypatch):
+def recognition(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
-    board = Board(Queue(Runs()), checkpoints.load, ["fsdd", "esc10"])
-    return Panel(board, checkpoints.load, ROOT / "assets" / "gallery")
+    known = Distillations(Queue(Runs()), checkpoints.load, ["fsdd", "esc10"])
+    return Recognition(known, ClipLookup(Jobs(tmp_path), ROOT / "assets" / "gallery", checkpoints.load))
 
 
 def finished_run(store, teacher, size="nano"):
@@ -113,31 +115,31 @@ def finished_run(store, teacher, size="nano"):
     return run
 
 
-def test_teacher_and_students_answer_from_the_same_picture(panel, teacher):
-    assert panel.students("fsdd") == [] or all(key.startswith("bundled:") for _, key in panel.students("fsdd"))
-    run = finished_run(panel.board.queue.runs, teacher)
+def test_teacher_and_students_answer_from_the_same_picture(recognition, teacher):
+    assert all(key.startswith("bundled:") for _, key in recognition.students("fsdd"))
+    run = finished_run(recognition.distillations.queue.runs, teacher)
     key = f"run:{run.id}"
-    assert key in [k for _, k in panel.students("fsdd")] and key in panel.chosen("fsdd", None)
-    assert key not in [k for _, k in panel.students("esc10")]
-    path, label, origin = panel.sample("sample/fsdd/7")
+    assert key in [k for _, k in recognition.students("fsdd")] and key in recognition.chosen("fsdd", None)
+    assert key not in [k for _, k in recognition.students("esc10")]
+    path, label, origin = recognition.sample("sample/fsdd/7")
     assert (label, "espeak-ng" in origin) == ("seven", True)
-    value = panel.answers("fsdd", [key, "run:gone"], path, label, origin)
+    value = recognition.predictions("fsdd", [key, "run:gone"], path, label, origin)
     assert [one["title"] for one in value["networks"]] == ["The teacher", "nano · FRAMI · FRAMI fast"]
     assert [len(one["top"]) for one in value["networks"]] == [5, 5] and value["networks"][0]["top"][0][0] == "seven"
     assert all(one["milliseconds"] > 0 for one in value["networks"]) and value["networks"][1]["colour"] == 0
     assert value["notes"] == ["one of the students is not there any more"] and value["clip"]["frames"] > 30
-    assert panel.answers("fsdd", [], ROOT / "README.md")["state"] == "refused"
+    assert recognition.predictions("fsdd", [], ROOT / "README.md")["state"] == "refused"
 
 
-def test_only_bundled_sounds_are_given_away(panel):
-    groups = panel.samples("esc10")
+def test_only_bundled_sounds_are_given_away(recognition):
+    groups = recognition.samples("esc10")
     assert len(groups) == 1 and len(groups[0]["sounds"]) == 10
-    assert [panel.sample(one["id"])[1].replace("_", " ") for one in groups[0]["sounds"]] == [
+    assert [recognition.sample(one["id"])[1].replace("_", " ") for one in groups[0]["sounds"]] == [
         one["label"] for one in groups[0]["sounds"]
     ]
     for id in ("sample/fsdd/20", "sample/../0", "gallery/fsdd/29", "gallery/fsdd/../../x", "sample/fsdd/-1", None, "x"):
         with pytest.raises(FramiError):
-            panel.sample(id)
+            recognition.sample(id)
 
 
 # --------------------------------------------------------------------------------------------------- in a browser

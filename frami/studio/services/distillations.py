@@ -1,10 +1,9 @@
-"""Distillations as plain values that the page draws, and their files to take away. No Gradio, no mathematics."""
+"""Distillations as plain values that the page draws, and their files to download."""
 
 import io
 import json
 import threading
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,11 +24,10 @@ from frami.studio.services import offers, page_values
 MOST = 40
 #: Colours of curves that the page has.
 COLOURS = 10
-#: What a run can be taken away as: name of the kind, its words on the page.
+#: What a run can be downloaded as: name of the kind, its words on the page.
 FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"), ("onnx-mel", "ONNX, takes log-Mels"))
 #: Points of a curve that the page draws at most.
 POINTS = 240
-_KEPT = 64
 
 _SOURCES = {"bank": "a finished bank", "real": "real clips", "noise": "noise"}
 #: Settings that the page names in words of its own; the others keep their names.
@@ -44,11 +42,12 @@ def objective(name: str) -> str:
 
 
 def objectives() -> list[tuple[str, str]]:
+    """(title, name) of the objectives to tick."""
     return [(row.title, name) for name, row in OBJECTIVES.items()]
 
 
 def students(teacher: Checkpoint) -> list[tuple[str, str]]:
-    """Sizes of students with their parameters."""
+    """(size and parameters, size) of the students to tick."""
     return [(f"{size} · {_thousands(_size(teacher, size))}", size) for size in STUDENTS]
 
 
@@ -74,17 +73,17 @@ def title(settings: dict) -> str:
 
 
 @dataclass
-class Board:
+class Distillations:
     """The distillations of the ``teachers`` (their names) as the page draws them, and their files."""
 
     queue: Queue
     load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
-    _curves: OrderedDict = field(default_factory=OrderedDict)
     _measured: dict = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self):
+        self._curves = lru_cache(maxsize=64)(self._read_curves)
         self._exported = lru_cache(maxsize=8)(self._export)
         self._exporting = threading.Lock()
 
@@ -125,10 +124,10 @@ class Board:
 
     def _row(self, run: Run, waiting: list[str], colour: int, seen: dict) -> dict:
         status, stamp = self.queue.status(run, waiting), f"{run.updated:.3f} {run.status}"
-        curves = self._read(run, stamp)
+        curves = self._curves(run.id, stamp)
         latest = {name: points[-1][1] for name, points in curves.items() if points}
         settings = {
-            SETTINGS.get(name, name.replace("_", " ")): _said(name, value)
+            SETTINGS.get(name, name.replace("_", " ")): _words(name, value)
             for name, value in run.settings.items()
             if name not in ("teacher", "data") and value is not None
         }
@@ -152,30 +151,22 @@ class Board:
             row["result"] = {k: v for k, v in run.result.items() if isinstance(v, int | float | str | list)}
         return row
 
-    def _read(self, run: Run, stamp: str) -> dict[str, list]:
-        """Thinned curves of a run: of each name its [seconds, value]."""
-        with self._lock:
-            if self._curves.get(run.id, (None,))[0] == stamp:
-                return self._curves[run.id][1]
-        curves = {
+    def _read_curves(self, id: str, stamp: str) -> dict[str, list]:
+        """Thinned curves of a run as it was at this stamp: of each name its [seconds, value]."""
+        return {
             name: [[round(seconds, 2), round(value, 5)] for _, seconds, value in _thin(points)]
-            for name, points in self.queue.runs.metrics(run.id).items()
+            for name, points in self.queue.runs.metrics(id).items()
         }
-        with self._lock:
-            self._curves[run.id] = (stamp, curves)
-            while len(self._curves) > _KEPT:
-                self._curves.popitem(last=False)
-        return curves
 
     def _colours(self, runs: list[Run]) -> dict[str, int]:
-        """One colour a run, kept in its folder; a new run gets the one that the fewest others have."""
+        """One colour a run, saved in its folder; a new run gets the one that the fewest others have."""
         with self._lock:
             found = {run.id: _colour(run) for run in runs}
             for run in reversed(runs):
                 if found[run.id] is None:
                     used = list(found.values())
                     found[run.id] = min(range(COLOURS), key=used.count)
-                    _keep_colour(run, found[run.id])
+                    _save_colour(run, found[run.id])
             return found
 
     # ------------------------------------------------------------------------------------- files
@@ -183,23 +174,23 @@ class Board:
     def colour(self, id: str) -> int:
         """The colour of a run's curve."""
         run = self.queue.get(id)
-        kept = _colour(run)
-        return kept if kept is not None else self._colours(self.of(run.settings.get("teacher")))[id]
+        saved = _colour(run)
+        return saved if saved is not None else self._colours(self.of(run.settings.get("teacher")))[id]
 
-    def student(self, id: str) -> Checkpoint:
-        """The student of a run, as far as it has learnt. FramiError where there is none."""
-        return checkpoints.load(self.queue.get(id).folder / "student")
+    def student_path(self, id: str) -> Path:
+        """Where the student of a run lies, as far as it has learnt. FramiError for an unknown run."""
+        return self.queue.get(id).folder / "student"
 
     def file(self, id: str, kind: str) -> tuple[str, bytes]:
         """Name and content of a run's student as a file. FramiError for an unknown run or kind, or none yet."""
         run = self.queue.get(id)
         if kind not in dict(FILES) or not has_student(run):
-            raise FramiError("this run has no student to take away yet")
+            raise FramiError("this run has no student to download yet")
         stem = f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
         if kind == "safetensors":
             return f"{stem}.zip", _zip(run.folder, stem)
-        with self._exporting:  # one process at a time, and none for what another click has asked for
-            content = self._exported(run.id, kind, checkpoints.read_card(run.folder / "student").sha256)
+        with self._exporting:  # one process at a time, and none for what another click has exported
+            content = self._exported(run.id, kind, checkpoints.read_card(self.student_path(id)).sha256)
         return f"{stem}{'-mel' if kind == 'onnx-mel' else ''}.onnx", content
 
     def _export(self, id: str, kind: str, sha256: str) -> bytes:
@@ -207,12 +198,15 @@ class Board:
 
         with TemporaryDirectory() as folder:
             path = Path(folder) / "student.onnx"
-            source = self.queue.get(id).folder / "student.safetensors"
-            export.onnx_apart(source, path, input="mel" if kind == "onnx-mel" else "waveform")
+            export.onnx_apart(
+                self.student_path(id).with_suffix(".safetensors"),
+                path,
+                input="mel" if kind == "onnx-mel" else "waveform",
+            )
             return path.read_bytes()
 
 
-def _said(name: str, value) -> str:
+def _words(name: str, value) -> str:
     """A setting's value for people."""
     if name == "objective":
         return objective(value)
@@ -236,7 +230,7 @@ def _colour(run: Run) -> int | None:
         return None
 
 
-def _keep_colour(run: Run, colour: int) -> None:
+def _save_colour(run: Run, colour: int) -> None:
     if run.folder.is_dir():
         with suppress(OSError):
             (run.folder / "colour").write_text(str(colour))
@@ -257,18 +251,13 @@ def _zip(folder: Path, stem: str) -> bytes:
 
 @lru_cache(maxsize=16)
 def _bytes(name: str) -> int | None:
+    """Size of a checkpoint's weights; None where it cannot be found."""
     try:
         return checkpoints.resolve(name).with_suffix(".safetensors").stat().st_size
     except (FramiError, OSError):
         return None
 
 
-def bundled_students(name: str) -> list[tuple[str, Card]]:
-    """Names, as ``checkpoints.load`` takes them, and cards of the students that come with the studio for a teacher."""
-    return [(card.name, card) for card in checkpoints.bundled("student") if card.teacher == name and _loads(card.name)]
-
-
-def _loads(name: str) -> bool:
-    with suppress(FramiError):
-        return bool(checkpoints.resolve(name))
-    return False
+def bundled_students(name: str) -> list[Card]:
+    """Cards of the students that come with the studio for a teacher."""
+    return [card for card in checkpoints.bundled("student") if card.teacher == name and _bytes(card.name)]

@@ -118,7 +118,7 @@ class Jobs:
                 # Without what only the writer or a later run wants: it would outlive the run.
                 job.latest = replace(state, trajectory=None, memory=None)
                 for name, value in (
-                    state.losses | {"confidence": page_values.sureness(state.clips, job.untargeted)}
+                    state.losses | {"confidence": page_values.confidence(state.clips, job.untargeted)}
                 ).items():
                     job.curves.setdefault(name, []).append(value)
                 if job._stop.is_set():

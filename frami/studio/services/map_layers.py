@@ -1,10 +1,8 @@
-"""Where the clips of a map come from: a bank or recordings; what the page shows of each, and its sound."""
+"""Layers of a feature map: the clips of a bank, or recordings, each with what the page shows of it and its sound."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import soundfile
 from torch import Tensor, tensor
 
 from frami import audio, data
@@ -13,22 +11,22 @@ from frami.checkpoints import Checkpoint
 from frami.data.catalogue import fold_kind
 from frami.features import maps
 from frami.inversion import Clips
-from frami.studio.services import clips, offers, page_values
+from frami.studio.services import clip_ids, clips, offers, page_values
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """A layer of a map, and where its clips come from: what the page shows of clip ``i``, and its sound file's bytes
-    by the vocoder of a name (None: as it is stored).
+class MapLayer:
+    """A layer, and for its clip ``i`` what the page shows and its sound file's bytes by a vocoder (None: as it is
+    stored).
 
-    prefix : what the ids of its clips begin with; labels, sure : Tensor[N], the class that a clip goes by and how sure
-    the teacher is of it.
+    prefix : what the ids of its clips begin with; labels, confidence : Tensor[N], the class that a clip is shown under
+    and the teacher's probability of it.
     """
 
     layer: maps.Layer
     prefix: str
     labels: Tensor
-    sure: Tensor
+    confidence: Tensor
     show: Callable[[int], dict]
     sound: Callable[[int, str | None], bytes]
 
@@ -40,41 +38,39 @@ def belongs(bank: Bank, teacher: Checkpoint) -> bool:
     return same and settings["teacher"] == teacher.card.name and list(teacher.classes) == bank.manifest["classes"]
 
 
-def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str, prefix: str) -> Source:
-    """A bank on a map. Where no class could be asked for, a clip goes by the one that is heard."""
-    untargeted = offers.untargeted(bank.manifest["settings"])
-    origin = offers.origin(bank.manifest["settings"])
+def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str) -> MapLayer:
+    """A bank on a map. Without target classes, a clip is shown under the predicted one."""
+    settings, prefix = bank.manifest["settings"], clip_ids.prefix("explore", teacher.card.name, key)
+    untargeted, origin = offers.untargeted(settings), offers.origin(settings)
 
     def show(i: int) -> dict:
         return page_values.clips(bank.clips([i]), prefix, teacher.classes, bank.spec, origin, i, untargeted)[0]
 
-    def sound(i: int, voice: str | None) -> bytes:
-        return clips.sound(bank, i, voice)
+    def sound(i: int, vocoder: str | None) -> bytes:
+        return clips.sound(bank, i, vocoder)
 
     layer = maps.of_bank(key, title, bank)
-    sure = bank.logits.softmax(1).amax(1) if untargeted else bank.confidence
-    return Source(layer, prefix, bank.predicted if untargeted else bank.target, sure, show, sound)
+    confidence = bank.logits.softmax(1).amax(1) if untargeted else bank.confidence
+    return MapLayer(layer, prefix, bank.predicted if untargeted else bank.target, confidence, show, sound)
 
 
-def of_recordings(found: maps.Recorded, teacher: Checkpoint, prefix: str) -> Source:
+def of_recordings(found: maps.Recorded, teacher: Checkpoint) -> MapLayer:
     """Real clips on a map; they sound as they were recorded."""
-    layer, clips = found.layer, found.clips
+    layer, prefix = found.layer, clip_ids.prefix("explore", teacher.card.name, found.layer.key)
+    recordings = [found.clips.clips[row] for row in found.rows]
 
     def show(i: int) -> dict:
-        mel = clips.clip(found.rows[i])[None, None]
+        mel = found.clips.clip(found.rows[i])[None, None]
         one = slice(i, i + 1)
         made = Clips(
             mel, tensor([mel.shape[-1]]), layer.target[one], layer.predicted[one], layer.confidence[one],
             found.logits[one], layer.pooled[one],
         )  # fmt: skip
-        kind = fold_kind(teacher.card.dataset)
-        origin = f"a recording, {teacher.card.title}, {kind} {clips.clips[found.rows[i]].fold}"
+        origin = f"a recording, {teacher.card.title}, {fold_kind(teacher.card.dataset)} {recordings[i].fold}"
         return page_values.clips(made, prefix, teacher.classes, teacher.spec, origin, i)[0] | {"real": True}
 
-    def sound(i: int, voice: str | None) -> bytes:
-        rate, out = teacher.spec.sample_rate, io.BytesIO()
-        samples = audio.load(data.find([clips.clips[found.rows[i]]])[0], rate)
-        soundfile.write(out, audio.to_int16(samples), rate, format="WAV", subtype="PCM_16")
-        return out.getvalue()
+    def sound(i: int, vocoder: str | None) -> bytes:
+        rate = teacher.spec.sample_rate
+        return clips.wav_file(audio.load(data.find([recordings[i]])[0], rate), rate)
 
-    return Source(layer, prefix, layer.target, layer.confidence, show, sound)
+    return MapLayer(layer, prefix, layer.target, layer.confidence, show, sound)

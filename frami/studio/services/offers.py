@@ -1,8 +1,11 @@
-"""What the page says of each recipe, and what it starts with."""
+"""What the page offers: recipes with what it says of each and starts with, and vocoders."""
 
 from html import escape
 
+from frami import vocoder as vocoders
+from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
+from frami.errors import FramiError
 from frami.inversion import RECIPES, TERMS, Recipe, durations
 
 #: The recipe that the studio opens with.
@@ -11,6 +14,8 @@ DEFAULT = "frami-fast"
 STEPS = 40
 MOST_STEPS = 1000
 SHORTEST, LONGEST = 0.2, 5.0
+#: Vocoders by their names for people; the first is the usual one.
+VOCODERS = {"frami": "FRAMI", "griffin-lim": "Griffin-Lim"}
 
 
 def title(name: str) -> str:
@@ -38,12 +43,12 @@ def about(recipe: Recipe) -> str:
 
 
 def targeted(recipe: Recipe) -> bool:
-    """Whether clips of a class can be asked for."""
+    """Whether its clips have target classes."""
     return recipe.labels == "target"
 
 
 def untargeted(settings: dict) -> bool:
-    """Whether a run's settings name a recipe that nobody can ask for classes."""
+    """Whether a run's settings name a recipe without target classes."""
     recipe = RECIPES.get(settings["recipe"])
     return recipe is not None and not targeted(recipe)
 
@@ -73,3 +78,15 @@ def seconds(teacher: Checkpoint, recipe: Recipe) -> tuple[float, float]:
 def origin(settings: dict) -> str:
     """How the clips of a run were made, in a few words."""
     return f"{title(settings['recipe'])}, {settings['steps']} steps, seed {settings['seed']}"
+
+
+def check_vocoder(name) -> str:
+    """This name; FramiError for a vocoder that is not offered."""
+    if not isinstance(name, str) or name not in VOCODERS:
+        raise FramiError(f"no such vocoder; there are: {', '.join(VOCODERS.values())}")
+    return name
+
+
+def vocoder(name: str | None, spec: MelSpec) -> vocoders.Vocoder:
+    """The vocoder of this name; the usual one for this front-end where it is the first, or None."""
+    return vocoders.get(None if name == next(iter(VOCODERS)) else name, spec)

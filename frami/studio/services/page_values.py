@@ -1,7 +1,8 @@
-"""Made clips as plain values that the page draws. No Gradio, no mathematics beyond a change of units."""
+"""Clips and teachers as plain values that the page draws; no mathematics beyond a change of units."""
 
 import base64
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -37,51 +38,51 @@ def picture(mel: Tensor, spec: MelSpec) -> str:
     return base64.b64encode((scaled * 255).round().to(torch.uint8).numpy().tobytes()).decode()
 
 
+def top(probabilities: Tensor, classes: Sequence[str], digits: int = 3) -> list[list]:
+    """The five most probable classes, [name, probability] each; probabilities Tensor[K]."""
+    best = probabilities.topk(min(5, len(classes)))
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [[name(classes[k]), round(p, digits)] for k, p in pairs]
+
+
 def clips(
     made: Clips,
     prefix: str,
-    classes: tuple[str, ...],
+    classes: Sequence[str],
     spec: MelSpec,
     origin: str,
     first: int = 0,
     untargeted: bool = False,
 ) -> list[dict]:
-    """One dict a clip: id, classes asked for and heard, confidence, picture, the teacher's five likeliest classes.
+    """One dict a clip: id, target and predicted class, confidence, picture, the teacher's most probable classes.
 
-    ``untargeted`` : no class could be asked for, so a clip goes by the name of the one that is heard.
+    ``untargeted`` : there was no target class, and the predicted one takes its place.
     """
     made = as_predicted(made) if untargeted else made
-    shares = made.logits.softmax(1)
-    rows = []
-    for i in range(len(made)):
-        length = int(made.lengths[i])
-        best = shares[i].topk(min(5, len(classes)))
-        rows.append(
-            {
-                "id": f"{prefix}/{first + i}",
-                "target": name(classes[int(made.target[i])]),
-                "predicted": name(classes[int(made.predicted[i])]),
-                "confidence": round(float(made.confidence[i]), 3),
-                "frames": length,
-                "mel": picture(made.mels[i, 0, :, :length], spec),
-                "top": [
-                    [name(classes[k]), round(p, 3)]
-                    for k, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-                ],
-                "origin": origin,
-                "untargeted": untargeted,
-            }
-        )
-    return rows
+    probabilities = made.logits.softmax(1)
+    return [
+        {
+            "id": f"{prefix}/{first + i}",
+            "target": name(classes[int(made.target[i])]),
+            "predicted": name(classes[int(made.predicted[i])]),
+            "confidence": round(float(made.confidence[i]), 3),
+            "frames": length,
+            "mel": picture(made.mels[i, 0, :, :length], spec),
+            "top": top(probabilities[i], classes),
+            "origin": origin,
+            "untargeted": untargeted,
+        }
+        for i, length in enumerate(made.lengths.tolist())
+    ]
 
 
 def as_predicted(made: Clips) -> Clips:
-    """Clips as if the classes heard in them had been asked for."""
+    """Clips whose target classes are the predicted ones."""
     return replace(made, target=made.predicted, confidence=made.logits.softmax(1).amax(1))
 
 
-def sureness(made: Clips, untargeted: bool) -> float:
-    """How sure the teacher is on average, of the class asked for or of whichever it hears."""
+def confidence(made: Clips, untargeted: bool) -> float:
+    """The teacher's mean probability of the target class, or of the predicted one where there is no target."""
     return float((as_predicted(made) if untargeted else made).confidence.mean())
 
 
@@ -92,18 +93,19 @@ def name(label: str) -> str:
 
 def facts(card: Card) -> list[list[str]]:
     """The teacher in a few pairs of words."""
-    accuracy = "not measured" if card.accuracy is None else f"{card.accuracy:.1%}"
+    held = f"{fold_kind(card.dataset)} {', '.join(card.split['test'])}"
     return [
         ["classes", str(len(card.classes))],
         ["parameters", f"{card.parameters / 1e6:.2f} M"],
-        [f"accuracy on {fold_kind(card.dataset)} {', '.join(card.split['test'])}, never heard in training", accuracy],
+        [
+            f"accuracy on {held}, held out from training",
+            "not measured" if card.accuracy is None else f"{card.accuracy:.1%}",
+        ],
         ["data licence", card.data_licence],
     ]
 
 
-def curve(values: list[float], most: int = 200) -> list[float]:
+def curve(values: Sequence[float], most: int = 200) -> list[float]:
     """At most ``most`` points of a curve, evenly spaced, the last one always among them."""
-    if len(values) <= most:
-        return [round(v, 4) for v in values]
-    keep = np.linspace(0, len(values) - 1, most).round().astype(int)
-    return [round(values[i], 4) for i in keep]
+    chosen = np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int)
+    return [round(values[i], 4) for i in chosen]

@@ -6,14 +6,14 @@ from itertools import product
 
 import gradio as gr
 
-from frami.checkpoints import Checkpoint
 from frami.distill import OBJECTIVES, STUDENTS, Settings
 from frami.distill.run import RunSettings
 from frami.errors import FramiError
 from frami.inversion import RECIPES
-from frami.studio.services import distillations as boards
-from frami.studio.services import offers
-from frami.studio.services.distillations import Board
+from frami.studio import components
+from frami.studio.services import distillations, offers
+from frami.studio.services.distillations import Distillations
+from frami.studio.tabs.base import EVENT, Page, Tab
 
 #: Name of a preset, and its seconds of making clips and learning; the default ends within three minutes on two cores.
 PRESETS = (
@@ -28,114 +28,103 @@ LEAST, MOST = 2, 24 * 3600
 MOST_RUNS, EXTRA = 24, 20
 
 _INTRO = """
-**A small network learns from the big one, and never hears a recording.** The teacher is turned inside out again and
-again, and a student a fraction of its size learns from the clips that come out. Press the button and watch the curve
-climb.
+**A small network learns from a large one, without any recording.** Clips are made from the teacher's weights, and a
+student a fraction of its size learns from them alone. Press the button and watch the curve climb.
 """
 _QUEUE = (
-    "One run at a time; the others wait their turn, here, even when you close this page or restart the studio. "
-    "A run that is cut off goes on with Resume."
+    "One run at a time; the others wait their turn, even when you close this page or restart the studio. "
+    "A run that was interrupted continues with Resume."
 )
 
 
-def tab(board: Board, teacher: Checkpoint) -> dict:
-    """Build the tab; returns its components by name."""
-    gr.Markdown(_INTRO, elem_id="distil-intro")
-    sizes = gr.CheckboxGroup(
-        boards.students(teacher),
-        value=["tiny"],
-        label="Students",
-        info=f"and their parameters; {boards.remarks()}",
-        elem_id="distil-students",
-    )
-    objectives = gr.CheckboxGroup(
-        boards.objectives(), value=["frami"], label="Objectives", info="what they learn", elem_id="distil-objectives"
-    )
-    recipes = gr.CheckboxGroup(
-        offers.choices(ablations=False),
-        value=["frami-flash"],
-        label="Recipes",
-        info="how the clips are made that they learn from",
-        elem_id="distil-recipes",
-    )
-    about = gr.HTML(_about(["frami"]), elem_id="distil-about", apply_default_css=False)
-    with gr.Row(elem_id="distil-budget", equal_height=True):
-        preset = gr.Radio(PRESETS, value=BUDGET, label="Time for each", elem_id="distil-preset", scale=4, min_width=300)
-        budget = gr.Number(BUDGET, label="in seconds", precision=0, elem_id="distil-seconds", scale=1, min_width=110)
-        seed = gr.Number(0, label="seed", precision=0, elem_id="distil-seed", scale=1, min_width=90)
-    start = gr.Button(_button(1, BUDGET), variant="primary", elem_id="distil-start")
-    show = gr.HTML(
-        {"teacher": teacher.card.name},
-        html_template='<div class="frami-distil"></div>',
-        js_on_load="frami.distil(element, props, server, watch)",
-        server_functions=_functions(board),
-        apply_default_css=False,
-        elem_id="distil",
-        files=[list(pair) for pair in boards.FILES],
-        named=list(boards.SETTINGS.values()),
-        note=_QUEUE,
-    )
-    return {
-        "sizes": sizes, "objectives": objectives, "recipes": recipes, "about": about, "preset": preset,
-        "budget": budget, "seed": seed, "start": start, "show": show,
-    }  # fmt: skip
+class Distil(Tab):
+    title, name, wide = "Distil", "distil", True
 
+    def build(self, teacher: str) -> None:
+        gr.Markdown(_INTRO, elem_id="distil-intro")
+        self.sizes = gr.CheckboxGroup(
+            self._students(teacher),
+            value=["tiny"],
+            label="Students",
+            info=f"and their parameters; {distillations.remarks()}",
+            elem_id="distil-students",
+        )
+        self.objectives = gr.CheckboxGroup(
+            distillations.objectives(),
+            value=["frami"],
+            label="Objectives",
+            info="what they learn from the teacher",
+            elem_id="distil-objectives",
+        )
+        self.recipes = gr.CheckboxGroup(
+            offers.choices(ablations=False),
+            value=["frami-flash"],
+            label="Recipes",
+            info="how the clips are made that they learn from",
+            elem_id="distil-recipes",
+        )
+        self.about = gr.HTML(_about(["frami"]), elem_id="distil-about", apply_default_css=False)
+        with gr.Row(elem_id="distil-budget", equal_height=True):
+            self.preset = gr.Radio(
+                PRESETS, value=BUDGET, label="Time for each", elem_id="distil-preset", scale=4, min_width=300
+            )
+            self.budget = gr.Number(
+                BUDGET, label="in seconds", precision=0, elem_id="distil-seconds", scale=1, min_width=110
+            )
+            self.seed = gr.Number(0, label="seed", precision=0, elem_id="distil-seed", scale=1, min_width=90)
+        self.start = gr.Button(_button(1, BUDGET), variant="primary", elem_id="distil-start")
+        self.shown = components.drawn(
+            "distil",
+            {"teacher": teacher},
+            "distil",
+            server_functions(self.services.distillations),
+            files=[list(pair) for pair in distillations.FILES],
+            named=list(distillations.SETTINGS.values()),
+            note=_QUEUE,
+        )
+        self.outputs = [self.sizes, self.shown]
 
-def connect(parts: dict, board: Board, teacher: gr.Radio) -> None:
-    """What a click does."""
-    event = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    # A tick while the one before is being answered counts too, and the last one has the last word.
-    latest = event | {"trigger_mode": "always_last"}
-    ticked = [parts["sizes"], parts["objectives"], parts["recipes"]]
-    happened = [*(group.input for group in ticked), parts["budget"].change]
-    gr.on(happened, _plan, [*ticked, parts["budget"]], [parts["start"], parts["about"]], **latest)
-    parts["preset"].input(lambda seconds: seconds, parts["preset"], parts["budget"], **latest)
-    parts["budget"].input(_preset, parts["budget"], parts["preset"], **latest)
+    def connect(self, page: Page, opened: gr.Tab) -> None:
+        event = EVENT | {"queue": False}
+        # A tick while the one before is still handled counts too, and the last one has the last word.
+        latest = event | {"trigger_mode": "always_last"}
+        groups = [self.sizes, self.objectives, self.recipes]
+        happened = [*(group.input for group in groups), self.budget.change]
+        gr.on(happened, _plan, [*groups, self.budget], [self.start, self.about], **latest)
+        self.preset.input(lambda seconds: seconds, self.preset, self.budget, **latest)
+        self.budget.input(_preset, self.budget, self.preset, **latest)
+        inputs = [page.teacher, *groups, self.budget, self.seed]
+        self.start.click(self._begin, inputs, self.shown, **event, trigger_mode="once")
 
-    def begin(name, sizes, objectives, recipes, budget, seed) -> dict:
+    def on_teacher(self, teacher: str) -> tuple:
+        return gr.update(choices=self._students(teacher)), {"teacher": teacher}
+
+    def _students(self, teacher: str) -> list[tuple[str, str]]:
+        return distillations.students(self.services.load_teacher(teacher))
+
+    def _begin(self, *choices) -> dict:
         try:
-            made = [
-                board.queue.add(one.name, one.to_dict())
-                for one in requests(name, sizes, objectives, recipes, budget, seed)
-            ]
+            runs = [self.services.distillations.queue.add(one.name, one.to_dict()) for one in requests(*choices)]
         except FramiError as error:
             raise gr.Error(str(error), duration=None, print_exception=False) from error
-        return {"teacher": name, "begun": made[-1].id}
-
-    parts["start"].click(
-        begin, [teacher, *ticked, parts["budget"], parts["seed"]], parts["show"], **event, trigger_mode="once"
-    )
+        return {"teacher": choices[0], "begun": runs[-1].id}
 
 
-def requests(name: str, sizes, objectives, recipes, budget, seed) -> list[RunSettings]:
+def requests(teacher: str, sizes, objectives, recipes, budget, seed) -> list[RunSettings]:
     """Each run that was ticked. FramiError for what cannot be."""
-    groups = (
-        (sizes, STUDENTS, "student"),
-        (objectives, OBJECTIVES, "objective"),
-        (recipes, RECIPES, "recipe"),
-    )
-    for chosen, known, what in groups:
+    groups = {"student": (sizes, STUDENTS), "objective": (objectives, OBJECTIVES), "recipe": (recipes, RECIPES)}
+    for name, (chosen, known) in groups.items():
         if not chosen or any(one not in known for one in chosen):
-            raise FramiError(f"tick at least one {what}")
+            raise FramiError(f"tick at least one {name}")
     count = len(sizes) * len(objectives) * len(recipes)
     if count > MOST_RUNS:
         raise FramiError(f"these would be {count} runs; untick some: {MOST_RUNS} at once are the most")
     for value, least, most, what in ((budget, LEAST, MOST, "the time for each"), (seed, 0, 2**31 - 1, "the seed")):
-        if not isinstance(value, int | float) or value != int(value) or not least <= value <= most:
+        if not isinstance(value, int | float) or not float(value).is_integer() or not least <= value <= most:
             raise FramiError(f"{what} is a whole number from {least} to {most}")
-    return [
-        RunSettings(
-            name, Settings(student=size, objective=objective, recipe=recipe, budget=float(budget), seed=int(seed))
-        )
-        for size, objective, recipe in product(
-            *([one for one in known if one in chosen] for chosen, known, _ in groups)
-        )
-    ]
-
-
-def renewed(board: Board, teacher: Checkpoint) -> tuple:
-    """Updates of ``sizes`` and ``show`` for another teacher."""
-    return gr.update(choices=boards.students(teacher)), {"teacher": teacher.card.name}
+    rows = product(*([one for one in known if one in chosen] for chosen, known in groups.values()))
+    settings = (dict(zip(groups, row, strict=True)) for row in rows)
+    return [RunSettings(teacher, Settings(**one, budget=float(budget), seed=int(seed))) for one in settings]
 
 
 def _plan(sizes, objectives, recipes, budget) -> tuple:
@@ -172,44 +161,35 @@ def _about(names: list[str]) -> str:
     return f'<dl class="frami-objectives">{rows}</dl>'
 
 
-def _functions(board: Board) -> list:
-    """What the script asks the server for. Everything that comes in is the page's: it is checked."""
+def server_functions(known: Distillations) -> list:
+    """What the script calls, each with a dict: ``runs`` of a teacher, and with the ``id`` of one of them the others."""
 
-    def answered(ask, work) -> dict:
-        try:
-            if not isinstance(ask, dict):
-                raise FramiError("no such run")
-            return work(ask) or {}
-        except (FramiError, OSError) as error:
-            return {"error": str(error)}
+    @components.reply
+    def runs(request) -> dict:
+        teacher, seen = _text(request, "teacher"), request.get("seen")
+        return known.value(teacher, seen if isinstance(seen, dict) else {})
 
-    def runs(ask: dict) -> dict:
-        def work(ask):
-            seen = ask.get("seen")
-            return board.value(_text(ask, "teacher"), seen if isinstance(seen, dict) else {})
+    @components.reply
+    def stop(request) -> None:
+        known.queue.stop(_text(request, "id"))
 
-        return answered(ask, work)
+    @components.reply
+    def resume(request) -> None:
+        known.queue.resume(_text(request, "id"))
 
-    def stop(ask: dict) -> dict:
-        return answered(ask, lambda ask: board.queue.stop(_text(ask, "id")))
+    @components.reply
+    def remove(request) -> None:
+        known.queue.delete(_text(request, "id"))
 
-    def resume(ask: dict) -> dict:
-        return answered(ask, lambda ask: board.queue.resume(_text(ask, "id")))
-
-    def remove(ask: dict) -> dict:
-        return answered(ask, lambda ask: board.queue.delete(_text(ask, "id")))
-
-    def file(ask: dict) -> dict:
-        def work(ask):
-            name, content = board.file(_text(ask, "id"), _text(ask, "kind"))
-            return {"name": name, "data": base64.b64encode(content).decode()}
-
-        return answered(ask, work)
+    @components.reply
+    def file(request) -> dict:
+        name, content = known.file(_text(request, "id"), _text(request, "kind"))
+        return {"name": name, "data": base64.b64encode(content).decode()}
 
     return [runs, stop, resume, remove, file]
 
 
-def _text(ask: dict, name: str) -> str:
-    if not isinstance(ask.get(name), str):
+def _text(request, name: str) -> str:
+    if not isinstance(request, dict) or not isinstance(request.get(name), str):
         raise FramiError("no such run")
-    return ask[name]
+    return request[name]

@@ -1,14 +1,14 @@
-"""The Explore tab: the feature map, its nearest neighbours, and how rich each bank is."""
+"""The Explore tab: the feature map, its nearest neighbours, and the diversity of each bank."""
 
-import base64
 from collections.abc import Sequence
 
 import gradio as gr
 
-from frami.checkpoints import Card
 from frami.errors import FramiError
 from frami.features import diversity
-from frami.studio.services.feature_map import Atlas
+from frami.studio import components
+from frami.studio.services.feature_maps import FeatureMaps
+from frami.studio.tabs.base import EVENT, Page, Tab
 
 #: Columns of the table: name of the measure, its title, whether it is a share.
 COLUMNS = (
@@ -17,67 +17,45 @@ COLUMNS = (
     ("frechet", "Fréchet distance", False),
     ("vendi", "Vendi score", False),
     ("within_class", "Within a class", False),
-    ("target_accuracy", "As asked", True),
+    ("target_accuracy", "Target accuracy", True),
 )
 _RUNS = 8
 _INTRO = """
-**Each point is a sound**, placed by what the teacher makes of it: two that lie together are alike to the teacher. Click
-one to hear it, or walk with the arrow keys.
+**Each point is a sound**, placed by the features that the teacher computes of it: two that lie together are alike to
+the teacher. Click one to hear it, or walk with the arrow keys.
 """
 
 
-def tab(atlas: Atlas, card: Card) -> dict:
-    """Build the tab; returns its components: ``banks``, the layers to choose from, and ``map``."""
-    gr.Markdown(_INTRO, elem_id="explore-intro")
-    choices = atlas.choices(card.name, [])
-    banks = gr.CheckboxGroup(choices, value=chosen(choices, None), label="On the map", elem_id="explore-banks")
-    columns = [{"name": n, "title": t, "share": s, "reading": diversity.READING[n]} for n, t, s in COLUMNS]
-    return {
-        "banks": banks,
-        "map": gr.HTML(
-            {},
-            html_template='<div class="frami-explore"></div>',
-            js_on_load="frami.explore(element, props, server, watch)",
-            server_functions=_functions(atlas),
-            apply_default_css=False,
-            elem_id="explore",
-            columns=columns,
-        ),
-    }
+class Explore(Tab):
+    title, name = "Explore", "explore"
+
+    def build(self, teacher: str) -> None:
+        gr.Markdown(_INTRO, elem_id="explore-intro")
+        choices = self.services.maps.choices(teacher, [])
+        layers = gr.CheckboxGroup(choices, value=ticked(choices), label="On the map", elem_id="explore-banks")
+        columns = [{"name": n, "title": t, "share": s, "reading": diversity.READING[n]} for n, t, s in COLUMNS]
+        shown = components.drawn("explore", {}, "explore", server_functions(self.services.maps), columns=columns)
+        self.outputs = [layers, shown]
+
+    def connect(self, page: Page, opened: gr.Tab) -> None:
+        layers, shown = self.outputs
+        self.inputs = [page.runs]
+        event = EVENT | {"concurrency_limit": None}
+        page.last_run.change(_remembered, [page.last_run, page.runs], page.runs, **EVENT)
+        opened.select(self.on_teacher, [page.teacher, page.runs, layers], self.outputs, **event)
+        layers.input(self.services.maps.view, [page.teacher, layers], shown, trigger_mode="always_last", **event)
+
+    def on_teacher(self, teacher: str, runs: Sequence[str], before: Sequence[str] = ()) -> tuple:
+        """The layers to tick, those of ``before`` ticked, and the map."""
+        choices = self.services.maps.choices(teacher, _ids(runs))
+        value = ticked(choices, before)
+        return gr.update(choices=choices, value=value), self.services.maps.view(teacher, value)
 
 
-def connect(parts: dict, atlas: Atlas, opened: gr.Tab, teacher: gr.Radio, known_run, runs) -> None:
-    """What a click does. ``known_run`` is the browser's memory of its last run, ``runs`` of its latest ones."""
-    event = {"show_progress": "hidden", "api_visibility": "private"}
-    known_run.change(_remembered, [known_run, runs], runs, **event)
-    opened.select(
-        lambda name, ticked, runs: renewed(atlas, name, ticked, runs),
-        [teacher, parts["banks"], runs],
-        [parts["banks"], parts["map"]],
-        concurrency_limit=None,
-        **event,
-    )
-    parts["banks"].input(
-        lambda name, ticked: atlas.view(name, ticked),
-        [teacher, parts["banks"]],
-        parts["map"],
-        concurrency_limit=None,
-        trigger_mode="always_last",
-        **event,
-    )
-
-
-def renewed(atlas: Atlas, name: str, ticked: Sequence[str] | None, runs: Sequence[str]) -> tuple:
-    """Updates of the tab's components for a teacher; ``ticked`` None: as at first."""
-    choices = atlas.choices(name, _ids(runs))
-    value = chosen(choices, ticked)
-    return gr.update(choices=choices, value=value), atlas.view(name, value)
-
-
-def chosen(choices: list[tuple[str, str]], ticked: Sequence[str] | None) -> list[str]:
-    """Of the layers there are, those that were ticked; where nothing was, all but the visitor's runs."""
+def ticked(choices: list[tuple[str, str]], before: Sequence[str] = ()) -> list[str]:
+    """Keys of the layers that were ticked before; where none is there, all but the visitor's runs."""
     keys = [key for _, key in choices]
-    return [key for key in keys if key in (ticked or [])] or [key for key in keys if not key.startswith("run-")]
+    return [key for key in keys if key in before] or [key for key in keys if not key.startswith("run-")]
 
 
 def _ids(runs) -> list[str]:
@@ -90,32 +68,22 @@ def _remembered(run: str, runs) -> list[str]:
     return [run, *older][:_RUNS] if isinstance(run, str) and run else older
 
 
-def _functions(atlas: Atlas) -> list:
-    """What the script asks the server for. Everything that comes in is the page's: it is checked."""
+def server_functions(maps: FeatureMaps) -> list:
+    """What the script calls: ``wav(id)``, and with ``{"teacher", "keys"}`` of a map ``clip`` and ``more``."""
 
-    def wav(id: str) -> dict:
-        try:
-            return {"data": base64.b64encode(atlas.sound(id)).decode()}
-        except (FramiError, OSError, TypeError) as error:
-            return {"error": str(error)}
+    @components.reply
+    def clip(request) -> dict:
+        return maps.clip(*_map_of(request), request.get("id"))
 
-    def clip(ask: dict) -> dict:
-        try:
-            return atlas.clip(*_asked(ask), str(ask.get("id")))
-        except (FramiError, OSError) as error:
-            return {"error": str(error)}
+    @components.reply
+    def more(request) -> dict:
+        return maps.more(*_map_of(request), str(request.get("stamp")))
 
-    def more(ask: dict) -> dict:
-        try:
-            return atlas.more(*_asked(ask), str(ask.get("stamp")))
-        except FramiError as error:
-            return {"error": str(error)}
-
-    return [wav, clip, more]
+    return [components.wav_function(maps.sound), clip, more]
 
 
-def _asked(ask) -> tuple[str, list[str]]:
-    name, keys = (ask.get("teacher"), ask.get("keys")) if isinstance(ask, dict) else (None, None)
+def _map_of(request) -> tuple[str, list[str]]:
+    name, keys = (request.get("teacher"), request.get("keys")) if isinstance(request, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(keys, list) or len(keys) > 32:
         raise FramiError("no such map")
     return name, [key for key in keys if isinstance(key, str)]

@@ -9,40 +9,43 @@ from frami import banks
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
 from frami.studio import components
-from frami.studio.services import offers, page_values
-from frami.studio.services.clips import Reader
+from frami.studio.services import clip_ids, offers, page_values
+from frami.studio.tabs.base import Tab
 
 _INTRO = """
 **Nobody recorded these sounds.** A network that was trained to recognise {subject} made them up: from its weights
-alone, without a second of its training data, each picture was changed until the network heard the class above it.
-The percentage says how sure it is. Click one to hear what the network believes it sounds like.
+alone, without a second of its training data, each picture was changed until the network recognised the class above it.
+The percentage is its confidence. Click one to hear what the network has learnt that the class sounds like.
 """
 
 
+class Listen(Tab):
+    title, name = "Listen", "listen"
+
+    def build(self, teacher: str) -> None:
+        words, pictures = self.on_teacher(teacher)
+        self.outputs = [
+            gr.Markdown(words, elem_id="listen-intro"),
+            components.wall(pictures, self.services.clips, "gallery"),
+        ]
+
+    def on_teacher(self, teacher: str) -> tuple[str, dict]:
+        """Two sentences on what these sounds are, and the gallery."""
+        card = self.services.teachers[teacher]
+        subject = DATASETS[card.dataset].subject if card.dataset in DATASETS else card.title
+        return _INTRO.format(subject=subject), gallery(self.services.clips.gallery / teacher)
+
+
 @lru_cache(maxsize=16)
-def gallery_view(folder: Path) -> dict:
-    """The wall's value for a gallery bank; ``{"message"}`` where there is none."""
+def gallery(folder: Path) -> dict:
+    """A gallery bank as the page draws it; ``{"message"}`` where there is none."""
     try:
         bank = banks.load(folder)
     except FramiError:
         return {"groups": [], "message": "No gallery for this teacher yet. Make one with: frami gallery"}
-    settings = bank.manifest["settings"]
+    origin, prefix = offers.origin(bank.manifest["settings"]), clip_ids.prefix("gallery", folder.name)
     classes = tuple(dict.fromkeys(entry["target_name"] for entry in bank.manifest["clips"]))
-    rows = page_values.clips(bank.clips(), f"gallery/{folder.name}", classes, bank.spec, offers.origin(settings))
-    groups = [
-        {"title": page_values.name(c), "clips": [r for r in rows if r["target"] == page_values.name(c)]}
-        for c in classes
-    ]
+    rows = page_values.clips(bank.clips(), prefix, classes, bank.spec, origin)
+    titles = [page_values.name(label) for label in classes]
+    groups = [{"title": title, "clips": [row for row in rows if row["target"] == title]} for title in titles]
     return {"groups": groups, "axis": page_values.axis(bank.spec)}
-
-
-def introduction(card) -> str:
-    """Two sentences on what these sounds are."""
-    return _INTRO.format(subject=DATASETS[card.dataset].subject if card.dataset in DATASETS else card.title)
-
-
-def tab(folder: Path, card, reader: Reader) -> tuple[gr.Markdown, gr.HTML]:
-    """Build the tab; returns what a change of teacher renews."""
-    words = gr.Markdown(introduction(card), elem_id="listen-intro")
-    pictures = components.wall(gallery_view(folder / card.name), reader, "gallery")
-    return words, pictures

@@ -1,0 +1,50 @@
+"""Work that one thread does behind the page, each piece once; how far it is and its result are asked for by key."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+
+class Background:
+    """``most`` : results that are stored at most, the latest."""
+
+    def __init__(self, name: str, most: int = 64):
+        self._worker = ThreadPoolExecutor(1, name)
+        self._most = most
+        self._tasks: OrderedDict[Hashable, Future] = OrderedDict()
+        self._progress: dict[Hashable, str] = {}
+        self._lock = threading.Lock()
+
+    def start(self, key: Hashable, work: Callable) -> str:
+        """Do ``work(progress)`` once; returns how far it is, as its ``progress(done, total)`` reported last."""
+        with self._lock:
+            if key not in self._tasks:
+                self._tasks[key] = self._worker.submit(work, lambda done, total: self._report(key, done, total))
+                while len(self._tasks) > self._most:
+                    old, _ = self._tasks.popitem(last=False)
+                    self._progress.pop(old, None)
+        return self._progress.get(key, "")
+
+    def ended(self, key: Hashable) -> bool:
+        """Whether there is a result, or a reason why there is none."""
+        task = self._tasks.get(key)
+        return task is not None and task.done()
+
+    def result(self, key: Hashable):
+        """None while there is none, or when the work failed."""
+        task = self._tasks.get(key)
+        return task.result() if task and task.done() and not task.cancelled() and not task.exception() else None
+
+    def trouble(self, key: Hashable) -> str | None:
+        """Why the work failed; None where it did not."""
+        task = self._tasks.get(key)
+        failed = task and task.done() and not task.cancelled() and task.exception()
+        return str(failed) if failed else None
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _report(self, key: Hashable, done: int, total: int) -> None:
+        self._progress[key] = f", {done} of {total}"

@@ -1,0 +1,161 @@
+"""What a teacher and its students predict for a sound, as plain values that the page draws."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from frami import audio_input, banks, checkpoints, example_sounds
+from frami.checkpoints import Checkpoint
+from frami.errors import FramiError
+from frami.studio.services import clip_ids, distillations, page_values
+from frami.studio.services.clips import ClipLookup
+from frami.studio.services.distillations import Distillations
+
+#: Students of the visitor's own that are ticked at first.
+_NEWEST = 2
+
+
+@dataclass
+class Recognition:
+    """Sounds to try, the students of a teacher, and their predictions.
+
+    A student's key is ``bundled:NAME`` or ``run:ID``.
+    """
+
+    distillations: Distillations
+    clips: ClipLookup
+
+    def __post_init__(self):
+        self._student = lru_cache(maxsize=16)(self._load)
+
+    # ------------------------------------------------------------------------------------- what there is
+
+    def students(self, name: str) -> list[tuple[str, str]]:
+        """(title, key) of each student of a teacher: bundled ones, and finished runs, newest first."""
+        found = [
+            (f"{card.training.get('student') or card.name} · bundled", f"bundled:{card.name}")
+            for card in distillations.bundled_students(name)
+        ]
+        for run in self.distillations.of(name):
+            if run.status == "finished" and distillations.has_student(run):
+                found.append((distillations.title(run.settings), f"run:{run.id}"))
+        titles = [title for title, _ in found]
+        return [(f"{t} · {key[4:8]}" if titles.count(t) > 1 and key[:4] == "run:" else t, key) for t, key in found]
+
+    def chosen(self, name: str, ticked: list | None) -> list[str]:
+        """Keys of those ticked that are still there; where none is, the bundled ones and the newest runs."""
+        keys = [key for _, key in self.students(name)]
+        runs = [key for key in keys if key.startswith("run:")]
+        return [key for key in keys if key in (ticked or [])] or [key for key in keys if key not in runs[_NEWEST:]]
+
+    def samples(self, name: str) -> list[dict]:
+        """Groups of sounds to try: ``{"title", "sounds": [{"id", "label"}]}``."""
+        groups: dict[str, list] = {}
+        for i, sample in enumerate(example_sounds.listed(name)):
+            groups.setdefault(f"Spoken by a machine, {sample.voice}", []).append(("sample", i, sample.label))
+        if made := self._gallery(name):
+            groups["Made from the teacher's weights"] = [("gallery", i, label) for i, label in made.items()]
+        return [
+            {
+                "title": title,
+                "sounds": [
+                    {"id": f"{clip_ids.prefix(kind, name)}/{i}", "label": page_values.name(label)}
+                    for kind, i, label in sounds
+                ],
+            }
+            for title, sounds in groups.items()
+        ]
+
+    def _gallery(self, name: str) -> dict[int, str]:
+        """The first clip of each class in a teacher's gallery: its number and class."""
+        try:
+            clips = banks.load(self.clips.gallery / name).manifest["clips"]
+        except FramiError:
+            return {}
+        first: dict[str, int] = {}
+        for i, clip in enumerate(clips):
+            first.setdefault(clip["target_name"], i)
+        return {i: label for label, i in first.items()}
+
+    def sample(self, id: str) -> tuple[Path, str, str]:
+        """File of one of these sounds, its class, and what it is. FramiError for another id."""
+        clip = clip_ids.parse(id)
+        known = clip.owner in self.distillations.teachers
+        if known and clip.kind == "sample" and clip.index < len(listed := example_sounds.listed(clip.owner)):
+            found = listed[clip.index]
+            return found.path, found.label, f"spoken by espeak-ng, {found.voice}"
+        if known and clip.kind == "gallery" and clip.index in (labels := self._gallery(clip.owner)):
+            path = banks.load(self.clips.gallery / clip.owner).sound(clip.index)
+            title = self.clips.load_teacher(clip.owner).card.title
+            if path:
+                return path, labels[clip.index], f"made from the weights of the teacher of {title}"
+        raise FramiError("this sound is not there")
+
+    def sound(self, id: str) -> bytes:
+        """Bytes of one of these sounds; a made clip by the vocoder that the id names. Raises FramiError."""
+        path = self.sample(id)[0]
+        return self.clips.sound(id) if clip_ids.parse(id).kind == "gallery" else path.read_bytes()
+
+    # ------------------------------------------------------------------------------------- predictions
+
+    def predictions(self, name: str, keys: list[str], path: str | Path, label: str = "", origin: str = "") -> dict:
+        """What the teacher and these students predict for a sound file, as the page draws it.
+
+        ``label`` : its class, where that is known; ``origin`` : what it is, in words.
+        """
+        teacher = self.clips.load_teacher(name)
+        try:
+            sound = audio_input.read(path, teacher.spec)
+        except audio_input.SoundError as error:
+            return {"state": "refused", "message": str(error)}
+        mel = teacher.spec(sound.samples)
+        notes = [*sound.notes, *filter(None, [audio_input.unlike(sound, teacher)])]
+        networks = [_row(teacher, mel, "The teacher") | {"small": teacher.card.title}]
+        titles = {key: title for title, key in self.students(name)}
+        for key in keys:
+            try:
+                student = self._student(key, self._fingerprint(key))
+                networks.append(_row(student, mel, titles[key]) | {"colour": self._colour(key)})
+            except (FramiError, KeyError):
+                notes.append("one of the students is not there any more")
+        return {
+            "state": "answered",
+            "label": page_values.name(label) if label in teacher.classes else "",
+            "what": origin,
+            "notes": notes,
+            "axis": page_values.axis(teacher.spec),
+            "clip": {"id": "try", "mel": page_values.picture(mel, teacher.spec), "frames": mel.shape[-1]},
+            "networks": networks,
+        }
+
+    def _load(self, key: str, fingerprint: str) -> Checkpoint:
+        student = checkpoints.load(self._path(key))
+        teacher = self.clips.load_teacher(student.card.teacher or self.distillations.teachers[0])
+        return student.to(next(teacher.model.parameters()).device)
+
+    def _path(self, key: str) -> Path:
+        kind, _, name = key.partition(":")
+        return self.distillations.student_path(name) if kind == "run" else checkpoints.resolve(name)
+
+    def _fingerprint(self, key: str) -> str:
+        """Changes when the weights behind a key do."""
+        return checkpoints.read_card(self._path(key)).sha256
+
+    def _colour(self, key: str) -> int | None:
+        kind, _, id = key.partition(":")
+        return self.distillations.colour(id) if kind == "run" else None
+
+
+def _row(network: Checkpoint, mel: torch.Tensor, title: str) -> dict:
+    """A network's most probable classes, and what they cost."""
+    found = audio_input.answer(network, mel)
+    return {
+        "title": title,
+        "small": "",
+        "colour": None,
+        "parameters": network.card.parameters,
+        "milliseconds": round(found.milliseconds, 2),
+        "top": page_values.top(found.shares, network.classes, 4),
+    }
