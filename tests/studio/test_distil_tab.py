@@ -121,9 +121,7 @@ def begin(page, budget, *students):
         page.locator("#distil-students label", has_text=size).click()
     page.locator("#distil-seconds input").fill(str(budget))
     page.locator("#distil-seconds input").press("Tab")
-    page.wait_for_selector(
-        f"#distil-start:has-text('{len(students)} students')" if len(students) > 1 else "#distil-start"
-    )
+    page.wait_for_selector(f"#distil-start:has-text('{distil._button(len(students), budget)}')")
     page.locator("#distil-start").click()
     page.wait_for_function(f"() => document.querySelector('.frami-distil').dataset.runs >= {len(students)}")
 
