@@ -24,7 +24,7 @@ def compare(
     ``split``, and as many real training clips where they are here. Returns plain numbers, and remarks on them. Raises
     FramiError where the banks do not compare."""
     count = _count(banks, samples)
-    own = checkpoints.load(teacher or _teacher_of(banks), here.device)
+    own = checkpoints.load(teacher or banks[0][1].manifest["settings"]["teacher"], here.device)
     _check(banks, own)
     with here.progress("clip", "real clips") as report:
         clips, notes = _real(own, dataset, split, here.data_folder, report)
@@ -55,28 +55,16 @@ def _count(banks: Banks, samples: int | None) -> int:
     return samples or len(smallest)
 
 
-def _teacher_of(banks: Banks) -> str:
-    """Name of the one teacher that all banks were made from."""
-    first, own = banks[0][0], banks[0][1].manifest["settings"]["teacher"]
-    for name, bank in banks[1:]:
-        other = bank.manifest["settings"]["teacher"]
-        if other != own:
-            raise FramiError(
-                f"{first} was made from '{own}' and {name} from '{other}': features of two teachers do not compare"
-            )
-    return own
-
-
 def _check(banks: Banks, teacher: Checkpoint) -> None:
     """FramiError when a bank was not made from these weights."""
-    _teacher_of(banks)
     for name, bank in banks:
-        settings = bank.manifest["settings"]
-        if settings["teacher"] != teacher.card.name:
-            raise FramiError(f"{name} was made from '{settings['teacher']}', not from '{teacher.card.name}'")
+        settings, own = bank.manifest["settings"], teacher.card.name
+        if settings["teacher"] != own:
+            made = f"{name} was made from '{settings['teacher']}', not from '{own}'"
+            raise FramiError(f"{made}: features of two teachers do not compare")
         same = settings.get("teacher_sha256", teacher.card.sha256) == teacher.card.sha256
         if not same or bank.spec != teacher.spec or bank.logits.shape[1] != len(teacher.classes):
-            raise FramiError(f"{name} was made from other weights of '{teacher.card.name}'; make the bank again")
+            raise FramiError(f"{name} was made from other weights of '{own}'; make the bank again")
 
 
 def _real(

@@ -6,39 +6,12 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 from frami.bench.distillation import METHODS, OBJECTIVES_ALONE, ROWS
-from frami.bench.pages import mean_sd, picture, plus_minus, table
+from frami.bench.pages import intro, mean_sd, picture, plus_minus, table
 from frami.distill import OBJECTIVES
 from frami.features.gallery import EXPLORE
 
-TITLE = "Distillation without data"
-
 #: Runs of each row that the finished table has.
 SEEDS = 3
-
-_READING = """\
-Made by this command, which fills what is missing in `distillation.json` and writes this page:
-
-    OMP_NUM_THREADS=1 frami bench distillation --budget 120s --data FOLDER
-
-Several such commands may run side by side, one for each core, and fill the same file; on one thread of a CPU the
-seconds are the processor's, so that other work on the machine shortens a run less (shared caches still slow it: on a
-busy machine `frami-fast` made a fifth fewer clips). Each run gets the same seconds of making and learning together,
-the same student and the same augmentation: rows differ in how clips are made or in what is learnt from them, and what
-follows from that. Clips are made at the pace that the method and the device allow: *clips* says how many, so these
-rows differ in the size of their banks as well. The rows *bank of …* do not: they learn from the hundred clips of each
-recipe that come with the studio, whose making is not counted, and differ in the clips alone. An objective that reuses
-the teacher's classifier needs a projector into its feature space: *parameters* count both. `frami` has the contrastive
-term; `frami-fast` and `frami-flash`, its warm-started forms, leave it out and make more clips instead. Rows that were
-measured beside other work, as some here were (the digits' seed 0 above all), differ by that too. What a run needs to
-get going counts as well: batches that a method discards at its start (twenty of `dafl`, `dfq`, `zskt` and `fast`;
-`dfq` and `zskt` train a companion on them that is not the student measured here), on a GPU the recording of graphs
-(about a second a run). Accuracy is on held-out real recordings: mean ± sample standard deviation over the seeds, or
-one run. *Agreement*: with the teacher, on the same recordings. Settings were chosen on other held-out parts: of the
-digits the speaker yweweler, with a teacher that was trained on george, jackson and nicolas only; nothing was chosen on
-the recordings of this page. For such measurements (with `--data FOLDER`, too):
-
-    frami train-teacher --dataset fsdd --train george,jackson,nicolas --test yweweler --epochs 25 --out dev
-    frami bench distillation --teachers dev --rows "frami-flash + frami" --out results/dev.md"""
 
 #: Behind the accuracy of runs that ended before their first clips.
 _NO_CLIP = " †"
@@ -82,7 +55,7 @@ def page(results: dict[str, dict], out: Path) -> list[str]:
     sections, drawn = _sections(results), set()
     turns = _in_turn(sections)
     first = {kinds[0]: sections[kinds[0]] for kinds in turns}
-    lines = ["# " + TITLE, "", *_READING.splitlines()]
+    lines = intro("distillation")
     lines += [*_overview(first), *_objectives(first), *_best_rows(first), *_all_parts(turns, sections)]
     for section, runs in sorted(first.items()):
         teacher = _teacher(runs)

@@ -9,7 +9,7 @@ from itertools import product
 from torch import Tensor
 
 from frami.bench.inversion import make
-from frami.bench.pages import mean_sd, plus_minus, table
+from frami.bench.pages import intro, mean_sd, plus_minus, table
 from frami.bench.results import Context, Report, Results
 from frami.checkpoints import Checkpoint
 from frami.data import Clip, DataError, LogMels
@@ -18,8 +18,6 @@ from frami.features import diversity
 from frami.features.embeddings import Embedded, embed, recordings
 from frami.inversion import Recipe
 from frami.inversion.recipes import fingerprint
-
-TITLE = "Diversity of made clips"
 
 #: Title and digits of each column.
 MEASURES = {
@@ -32,19 +30,6 @@ MEASURES = {
     "confidence": ("confidence", 3),
     "seconds": ("seconds", 1),
 }
-
-_READING = """\
-Made by this command, which fills what is missing in `diversity.json` and writes this page:
-
-    frami bench diversity {run} --data FOLDER
-
-In the teacher's embedding space, against real clips that were held out of its training. Coverage: share of the real
-clips that have a made one among their five nearest neighbours; density: how thickly made clips lie where real ones do
-(Naeem et al. 2020); Fréchet: distance of means and spreads, 0 is best; Vendi: how many wholly different clips the set
-amounts to (Friedman and Dieng 2023); within class: mean distance between two clips of a class. Mean ± standard
-deviation over {seeds} seeds. The last row of each table puts as many real *training* clips in the place of made ones.
-For methods without target classes (dafl, dfq, zskt), target accuracy is the share of clips that an even split over all
-classes can use."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +154,7 @@ def _mean(recipe: str, cells: list[dict], device: str) -> dict:
 def page(value: dict) -> list[str]:
     """Lines of the page of these ``tables``."""
     run = f"--samples {value['samples']} --batch {value['batch']} --seeds {value['seeds']}"
-    lines = ["# " + TITLE, "", *_READING.format(run=run, seeds=value["seeds"]).splitlines()]
+    lines = intro("diversity", run=run, seeds=value["seeds"])
     for name, found in value["teachers"].items():
         others = sorted({device for row in found["rows"] for device in row["devices"]} - {found["device"]})
         elsewhere = f"; some rows also or only come from: {', '.join(others)}" if others else ""

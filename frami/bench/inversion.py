@@ -10,6 +10,7 @@ from itertools import pairwise
 from math import inf
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
 import torch.nn.functional as F
@@ -144,8 +145,7 @@ def ceiling(
             torch.autograd.grad(y, x, torch.ones_like(y))
 
         spent += fastest(RecordedStep(both, device), device, clock, row=20 if device.type == "cuda" else 1)
-        out = F.conv2d(x[:1], weight, stride=module.stride, padding=module.padding)
-        work += 2 * 2 * clips * out.shape[1] * out.shape[2] * out.shape[3] * weight[0].numel()
+        work += _operations(both)
     return work / spent
 
 
@@ -251,19 +251,19 @@ def _give_back() -> None:
 def by_duration(teacher: Checkpoint, recipe: Recipe, seconds: tuple[float, float], report: Report, **choices) -> dict:
     """Clips of every duration from one run: their ``{"seconds", "confidence", "target_accuracy"}``, a value a clip,
     and ``rows`` of the means in five equal parts of the range. ``choices`` are those of ``invert``."""
-    shortest, longest = seconds
     clips = make(teacher, recipe, report, seconds=seconds, **choices)
     found = {
         "seconds": [round(teacher.spec.seconds(n), 3) for n in clips.lengths.tolist()],
         "confidence": [round(c, 4) for c in clips.confidence.tolist()],
         "target_accuracy": (clips.target == clips.predicted).tolist(),
     }
-    edges = [shortest + (longest - shortest) * i / 5 for i in range(6)]
+    edges = np.linspace(*seconds, 6)
+    parts = np.digitize(found["seconds"], edges[1:-1])
     rows = []
-    for low, high in pairwise(edges):
-        inside = [i for i, s in enumerate(found["seconds"]) if low <= s < high or (high == edges[-1] and s >= high)]
+    for part, (low, high) in enumerate(pairwise(edges.round(2).tolist())):
+        inside = np.flatnonzero(parts == part)
         means = {name: mean_sd([found[name][i] for i in inside])[0] for name in ("confidence", "target_accuracy")}
-        rows.append({"from": round(low, 2), "to": round(high, 2), "clips": len(inside)} | means)
+        rows.append({"from": low, "to": high, "clips": len(inside)} | means)
     return {"teacher": teacher.card.name, "recipe": recipe.name, "rows": rows, "clips": found}
 
 

@@ -1,22 +1,32 @@
-"""Pages of results and their pictures: Markdown tables, written whole, never over a file that is something else."""
+"""Pages of results and their pictures: introductions, tables, statistics; written whole, never over another file."""
 
-import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean, stdev
 
 from frami import files
 from frami.errors import FramiError
 
 
-def check(out: Path, title: str) -> None:
-    """Refuse to write over a file that is no page of this title. Raises FramiError."""
+def intro(page: str, **values) -> list[str]:
+    """Title and text at the head of a page, from the file of its name, with the values of this run."""
+    return _template(page).format(**values).splitlines()
+
+
+def _template(page: str) -> str:
+    return (Path(__file__).parent / "intro" / f"{page}.md").read_text(encoding="utf-8")
+
+
+def check(out: Path, page: str) -> None:
+    """Refuse to write over a file that is no such page. Raises FramiError."""
+    title = _template(page).partition("\n")[0]
     try:
-        ours = not out.exists() or out.read_text(encoding="utf-8").startswith(f"# {title}\n")
+        ours = not out.exists() or out.read_text(encoding="utf-8").startswith(f"{title}\n")
     except (OSError, UnicodeDecodeError):
         ours = False
     if not ours:
-        raise FramiError(f"{out} is there and is no page '{title}'; move it away, or choose another --out")
+        raise FramiError(f"{out} is there and is no page '{title[2:]}'; move it away, or choose another --out")
 
 
 def write(out: Path, lines: Sequence[str]) -> None:
@@ -38,10 +48,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def mean_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Mean (None of nothing) and sample standard deviation (None of one value)."""
-    return (
-        statistics.fmean(values) if values else None,
-        statistics.stdev(values) if len(values) > 1 else None,
-    )
+    return fmean(values) if values else None, stdev(values) if len(values) > 1 else None
 
 
 def plus_minus(mean: float | None, sd: float | None, form: str = ".1f", none: str = "–") -> str:

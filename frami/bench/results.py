@@ -72,16 +72,16 @@ class Results:
 
 
 @contextmanager
-def filling(out: Path, title: str, page: Callable[[Results], Sequence[str]]) -> Iterator[Results]:
-    """The results beside a page while they are filled. At the end ``page`` makes the lines of the page; where the
-    filling stops early, only if there is something new. Raises FramiError before that for a foreign file."""
-    check(out, title)
+def filling(out: Path, page: str, lines: Callable[[Results], Sequence[str]]) -> Iterator[Results]:
+    """The results beside a page while they are filled. At the end its ``lines`` are written; where the filling stops
+    early, only if there is something new. Raises FramiError before that where ``out`` is no such page."""
+    check(out, page)
     results = Results(out.with_suffix(".json"))
     before = results.cells
     try:
         yield results
     except BaseException:
         if results.cells != before:
-            write(out, page(results))
+            write(out, lines(results))
         raise
-    write(out, page(results))
+    write(out, lines(results))

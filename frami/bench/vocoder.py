@@ -18,7 +18,7 @@ from torch import Tensor
 
 from frami import audio, banks, checkpoints, data
 from frami.audio import MelSpec
-from frami.bench.pages import table
+from frami.bench.pages import intro, table
 from frami.bench.results import Context, Report, silent
 from frami.checkpoints import Checkpoint
 from frami.device import threads
@@ -145,8 +145,6 @@ def predicted(teacher: Checkpoint, log_mel: Tensor) -> int:
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
-TITLE = "Vocoders"
-
 #: Name, digits and best value of each measure.
 _MEASURES = {
     "mr_stft": ("STFT", 3, min),
@@ -155,31 +153,13 @@ _MEASURES = {
     "rtf": ("RTF", 3, min),
 }
 
-_READING = """\
-Made by
-
-    {command}
-
-on one thread of a CPU. Recordings become log-Mel-spectrograms and these become sound again (copy-synthesis).
-
-- `STFT`: distance of the sound from the recording, spectral convergence plus difference of log magnitudes, mean of
-  three resolutions. `log-Mel`: mean absolute difference of the spectrogram after re-analysis, in natural logarithms.
-- `agreement`: share of the clips for which the teacher predicts the same class as before. `RTF`: processor time over
-  the sound's duration.
-- `frami:N` is the bundled network with N rounds that match its sound to the spectrogram; `matching:N` the same rounds
-  from Griffin-Lim's sound of 32 iterations, without the network. `griffin-lim:N` (ours), `librosa:N` and `torchaudio:N`
-  with their own inversion of the Mel bands, N iterations.
-- The number of rounds and the usual vocoder were chosen on *training* clips ([vocoder-rounds.md](vocoder-rounds.md)):
-  from 32 rounds on the STFT distance falls by less than 1 %, and the time is still below that of 100 iterations of
-  Griffin-Lim."""
-
 
 def page(value: dict, command: str) -> list[str]:
     """Lines of the page of what ``compare`` returned, made by ``command``."""
     tables: dict[str, dict[str, dict]] = {}
     for row in value["rows"]:
         tables.setdefault(row["dataset"], {})[row["vocoder"]] = row
-    lines = ["# " + TITLE, "", *_READING.format(command=command).splitlines()]
+    lines = intro("vocoder", command=command)
     for dataset, rows in tables.items():
         first = next(iter(rows.values()))
         best = {key: pick(row[key] for row in rows.values()) for key, (*_, pick) in _MEASURES.items()}

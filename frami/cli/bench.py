@@ -154,7 +154,7 @@ def _diversity(options) -> tuple[dict, list[str]]:
     def tables(results) -> dict:
         return diversity.tables(teachers, recipes, plan, results)
 
-    with filling(out, diversity.TITLE, lambda results: diversity.page(tables(results))) as results:
+    with filling(out, "diversity", lambda results: diversity.page(tables(results))) as results:
         if not options.page:
             diversity.fill(teachers, recipes, plan, results, here)
     return tables(results) | {"out": str(out)}, _written(out)
@@ -203,8 +203,7 @@ def _distillation(options) -> tuple[dict, list[str]]:
 
     here, out = context(options), Path(options.out)
     rows, base = distillation.chosen(options.rows), _base(options)
-    page = lambda results: distillation_page.page(results.cells, out)  # noqa: E731
-    with filling(out, distillation_page.TITLE, page) as results:
+    with filling(out, "distillation", lambda results: distillation_page.page(results.cells, out)) as results:
         if not options.page:
             for teacher in distillation.teachers(options.teachers, options.folds, here):
                 distillation.fill(teacher, rows, base, options.seeds, results, here)
@@ -252,7 +251,7 @@ def _vocoder(options) -> tuple[dict, list[str]]:
 
     out = Path(options.out) if options.out else None
     if out:
-        pages.check(out, vocoder.TITLE)
+        pages.check(out, "vocoder")
     value = vocoder.compare(
         options.vocoders, options.dataset, context(options), split=options.split, clips=options.clips,
         seconds=options.seconds, made=options.made,

@@ -47,17 +47,7 @@ def coverage_density(real: Tensor, made: Tensor, k: int = K) -> tuple[float, flo
 
     real : Tensor[M, D], M > k; made : Tensor[N, D]. Raises FramiError.
     """
-    return _coverage_density(*_enough(real, made, k), k)
-
-
-def _enough(real: Tensor, made: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    real, made = matched(real, made)
-    if not 1 <= k < len(real):
-        raise FramiError(f"coverage with k = {k} needs at least {max(k, 1) + 1} real clips, not {len(real)}")
-    return real, made
-
-
-def _coverage_density(real: Tensor, made: Tensor, k: int) -> tuple[float, float]:
+    real, made = _enough(real, made, k)
     centre = real.mean(0)
     real, made = real - centre, made - centre
     nearest = [squares.topk(k, dim=1, largest=False).values[:, -1] for squares in _to_others(real)]
@@ -71,6 +61,13 @@ def _coverage_density(real: Tensor, made: Tensor, k: int) -> tuple[float, float]
     return float(covered.double().mean()), inside / (k * len(made))
 
 
+def _enough(real: Tensor, made: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    real, made = matched(real, made)
+    if not 1 <= k < len(real):
+        raise FramiError(f"coverage with k = {k} needs at least {max(k, 1) + 1} real clips, not {len(real)}")
+    return real, made
+
+
 def frechet(a: Tensor, b: Tensor) -> float:
     """Fréchet distance of Gaussians fitted to two sets (Dowson and Landau 1982; Heusel et al., NeurIPS 2017).
 
@@ -82,10 +79,6 @@ def frechet(a: Tensor, b: Tensor) -> float:
     a, b = matched(a, b)
     if min(len(a), len(b)) < 2:
         raise FramiError("a Fréchet distance needs at least 2 clips on each side")
-    return _frechet(a, b)
-
-
-def _frechet(a: Tensor, b: Tensor) -> float:
     roots = [_root(a), _root(b)]
     traces = sum(root.square().sum() for root in roots)
     common = torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
@@ -105,11 +98,7 @@ def vendi(features: Tensor) -> float:
 
     features : Tensor[N, D]. Raises FramiError.
     """
-    return _vendi(points(features))
-
-
-def _vendi(x: Tensor) -> float:
-    x = torch.nn.functional.normalize(x, dim=1)
+    x = torch.nn.functional.normalize(points(features), dim=1)
     shares = torch.linalg.eigvalsh(x @ x.T if len(x) <= x.shape[1] else x.T @ x)
     shares = shares[shares > 0] / shares.sum().clamp(min=1e-12)
     return float((-(shares * shares.log()).sum()).exp())
@@ -240,12 +229,12 @@ def _resampled(sides: list[Tensor], k: int, spectra: bool = True) -> dict[str, f
     """Of made and perhaps real clips, the measures whose intervals come from draws, where there are enough clips."""
     made, found = sides[0], {}
     if spectra and len(made) > 1:
-        found["vendi"] = _vendi(made)
+        found["vendi"] = vendi(made)
     for real in sides[1:]:
         if len(real) > k:
-            found["coverage"], found["density"] = _coverage_density(real, made, k)
+            found["coverage"], found["density"] = coverage_density(real, made, k)
         if spectra and min(len(real), len(made)) > 1:
-            found["frechet"] = _frechet(made, real)
+            found["frechet"] = frechet(made, real)
     return found
 
 

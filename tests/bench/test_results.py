@@ -27,27 +27,27 @@ def test_a_page_is_written_where_something_is_new(tmp_path):
     out = tmp_path / "page.md"
 
     def fill(*keys, stop=False):
-        with filling(out, "Numbers", lambda results: ["# Numbers", *results.cells]) as results:
+        with filling(out, "vocoder", lambda results: ["# Vocoders", *results.cells]) as results:
             for key in keys:
                 results.put(key, {})
             if stop:
                 raise KeyboardInterrupt
 
     fill("a")
-    assert out.read_text() == "# Numbers\na\n"
+    assert out.read_text() == "# Vocoders\na\n"
     with pytest.raises(KeyboardInterrupt):
         fill("b", stop=True)
-    assert out.read_text() == "# Numbers\na\nb\n"
+    assert out.read_text() == "# Vocoders\na\nb\n"
     before = out.stat().st_mtime_ns
     with pytest.raises(KeyboardInterrupt):
         fill(stop=True)
     assert out.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("content", [b"my own", b"# Numbers of another kind\n", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"my own", b"# Vocoders of another kind\n", b"\xff\xfe"])
 def test_no_page_is_written_over_another_file(tmp_path, content):
     (tmp_path / "page.md").write_bytes(content)
-    with pytest.raises(FramiError, match="no page 'Numbers'"), filling(tmp_path / "page.md", "Numbers", list):
+    with pytest.raises(FramiError, match="no page 'Vocoders'"), filling(tmp_path / "page.md", "vocoder", list):
         pytest.fail("nothing is measured before")
     assert (tmp_path / "page.md").read_bytes() == content
 
