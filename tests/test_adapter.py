@@ -17,7 +17,7 @@ from frami.device import fast_bf16
 from frami.errors import FramiError
 from frami.inversion import RECIPES, invert, make_clips
 from frami.inversion.bn_statistics import recorded
-from frami.inversion.step import _FullPrecision, anatomy, private, quick
+from frami.inversion.teacher import TeacherCopy, _FullPrecision, fast_copy
 from frami.models import StatisticsPooling, Teacher
 
 SPEC = MelSpec(n_mels=40)
@@ -359,11 +359,10 @@ def test_recipes_run_on_any_module(case, name):
 def test_the_norm_of_the_bands_is_found():
     found = {}
     for name, (module, choices) in MODULES.items():
-        model = private(adapt(module, SPEC, CLASSES, **choices).model)
-        parts = anatomy(model, SPEC, 30)
-        found[name] = parts.sizes
+        copy = TeacherCopy(adapt(module, SPEC, CLASSES, **choices), 0.3)
+        found[name] = copy.norms
         bands = {"bands": lambda m: m.module.bn0, "waves": lambda m: m.module.norm0}.get(name)
-        assert parts.bands is (bands(model) if bands else None), name
+        assert copy.bands is (bands(copy.exact) if bands else None), name
     assert found == {
         "bands": [40, 8, 16], "no norm": [], "views": [8], "casts": [8], "double": [8], "fragile": [8], "rows": [6],
         "waves": [40, 16, 12],
@@ -379,7 +378,7 @@ def test_clips_start_at_the_stored_spectrum():
 def test_quick_copies_answer_like_the_module(case):
     """In the fast form as far as a module takes it, and with gradients; else as it is."""
     name, _, teacher = case
-    model = quick(private(teacher.model), SPEC, 40)
+    model = fast_copy(teacher.model, SPEC, 40)
     slow = isinstance(model, _FullPrecision)
     precisions = {m.weight.dtype for m in model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d)}
     if fast_bf16(torch.device("cpu")):

@@ -22,8 +22,9 @@ from frami.checkpoints import Checkpoint
 from frami.device import RecordedStep, describe, fast_bf16
 from frami.inversion import Clips, Recipe, arithmetic, invert
 from frami.inversion.feature_bank import FeatureBank
-from frami.inversion.loop import begin_batch, draw
-from frami.inversion.step import ALL, Speedups, new_work
+from frami.inversion.state import begin_batch, draw, new_work
+from frami.inversion.step import stepper
+from frami.inversion.teacher import ALL, Speedups, TeacherCopy
 
 Clock = Callable[[], float]  # seconds
 
@@ -72,7 +73,7 @@ def speed(teacher: Checkpoint, recipes: Sequence[Recipe], timing: Timing, report
     for recipe in _turns(recipes, timing.rounds, report):
         name = recipe.name
         with _peak(device) as peak:
-            step = _stepper(teacher, recipe, clips, frames)
+            step = _stepper(teacher, recipe, clips, timing.seconds)
             if name not in operations:
                 operations[name] = _operations(step) // clips
             times[name] = min(times.get(name, inf), fastest(step, device, timing.clock))
@@ -103,13 +104,12 @@ LADDER = {
 def ladder(teacher: Checkpoint, recipe: Recipe, timing: Timing, report: Report = silent) -> list[dict]:
     """What each speedup is worth: clip-steps per second with all of them, without each one, and without any, in turns,
     by the fastest step. Rows ``{"without", "clip_steps_per_second", "ratio"}``, the ratio to the first."""
-    frames = teacher.spec.frames(timing.seconds)
     device = next(teacher.model.parameters()).device
     rows = [(), *((name,) for name in LADDER), tuple(LADDER)]
     times = dict.fromkeys(rows, inf)
     for row in _turns(rows, timing.rounds, report):
         speedups = Speedups(*(name not in row for name in LADDER))
-        step = _stepper(teacher, recipe, timing.clips, frames, speedups)
+        step = _stepper(teacher, recipe, timing.clips, timing.seconds, speedups)
         times[row] = min(times[row], fastest(step, device, timing.clock))
     return [
         {"without": list(row), "clip_steps_per_second": timing.clips / spent, "ratio": times[()] / spent}
@@ -179,24 +179,22 @@ def _wait(device: torch.device) -> None:
 
 
 def _stepper(
-    teacher: Checkpoint, recipe: Recipe, clips: int, frames: int, speedups: Speedups = ALL
+    teacher: Checkpoint, recipe: Recipe, clips: int, seconds: float, speedups: Speedups = ALL
 ) -> Callable[[], None]:
     """One step of this recipe on a batch, the feature bank full."""
-    weights = {name: value for name, value in recipe.weights.items() if name != "adversarial" or recipe.student_steps}
-    work = new_work(teacher, recipe, weights, None, clips, frames, False, 0, speedups)
+    work = new_work(TeacherCopy(teacher, seconds, speedups), recipe, clips)
+    improve = stepper(work)
     rng = torch.Generator().manual_seed(0)
     target = torch.arange(clips) % len(teacher.classes)
-    begin_batch(work, target, 0.0, 0, rng)
+    begin_batch(work, target, 0, rng)
     bank = FeatureBank(recipe.bank)
-    if weights.get("contrast"):
+    if "contrast" in work.weights:
         rows = torch.randn(recipe.bank, work.features, generator=rng)
         bank.push(rows.to(work.device), (torch.arange(recipe.bank) % len(teacher.classes)).to(work.device))
 
     def step() -> None:
         draw(work, bank, rng)
-        for _ in range(recipe.student_steps if work.companion else 0):
-            work.teach()
-        work.step()
+        improve()
 
     return step
 

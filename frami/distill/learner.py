@@ -11,8 +11,9 @@ from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment,
 from frami.distill.objectives import Batch, Objective, agreement
 from frami.distill.student import learning, new_hint
 from frami.inversion.bn_statistics import frozen
-from frami.inversion.step import quick
+from frami.inversion.teacher import fast_copy
 from frami.models import Classifier, Features
+from frami.optim import adam, moments, restore
 
 #: Batches among which clips are sorted by length, and what their frames are rounded up to (so that shapes recur).
 _SOME, _ROUND = 4, 8
@@ -63,18 +64,15 @@ def new_learner(
     """A student about to learn from batches of ``batch`` clips of at most ``frames`` frames."""
     device = next(teacher.model.parameters()).device
     hint = new_hint(teacher, student, seed) if objective.hint else None
-    cuda = device.type == "cuda"
-    rate = torch.tensor(lr, device=device) if cuda else lr
     learner = Learner(
         teacher=teacher,
-        listener=quick(teacher.model, teacher.spec, frames),
+        listener=fast_copy(teacher.model, teacher.spec, frames),
         student=student,
         objective=objective,
         replay=replay,
         hint=hint,
-        optimiser=torch.optim.AdamW(
-            [{"params": learning(student, hint), "lr": rate, "base": lr}],
-            weight_decay=weight_decay, fused=device.type != "mps", capturable=cuda,
+        optimiser=adam(
+            [{"params": learning(student, hint), "lr": lr}], device, torch.optim.AdamW, weight_decay=weight_decay
         ),
         mels=torch.zeros(batch, 1, teacher.spec.n_mels, frames, device=device),
         lengths=torch.full((batch,), frames, device=device),
@@ -168,10 +166,7 @@ def learner_state(learner: Learner) -> dict:
     return {
         "student": {name: value.detach().cpu().clone() for name, value in learner.student.state_dict().items()},
         "hint": None if learner.hint is None else {k: v.cpu().clone() for k, v in learner.hint.state_dict().items()},
-        "moments": [
-            {name: value.cpu().clone() for name, value in learner.optimiser.state.get(p, {}).items()}
-            for p in learner.optimiser.param_groups[0]["params"]
-        ],
+        "moments": moments(learner.optimiser),
         "rng": learner.rng.get_state(),
         "steps": learner.steps,
     }
@@ -182,12 +177,6 @@ def load_learner(learner: Learner, state: dict) -> None:
     learner.student.load_state_dict(state["student"])
     if learner.hint is not None:
         learner.hint.load_state_dict(state["hint"])
-    parameters = learner.optimiser.param_groups[0]["params"]
-    for parameter, moments in zip(parameters, state["moments"], strict=True):
-        if moments:
-            learner.optimiser.state[parameter] = {
-                name: value.to(parameter.device).float() if name == "step" else value.to(parameter.device)
-                for name, value in moments.items()
-            }
+    restore(learner.optimiser, state["moments"])
     learner.rng.set_state(state["rng"])
     learner.steps = state["steps"]

@@ -17,8 +17,9 @@ from frami.distill.student import new_student
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, durations, invert
 from frami.inversion import recipe as row
-from frami.inversion.step import set_rate
+from frami.inversion.settings import check_seed
 from frami.models import DEFAULT, Classifier
+from frami.optim import set_rate
 
 #: Clips of noise in the lower bound; longest segment of real clips, in seconds (as in the teachers' training) and in
 #: usual durations of a made clip.
@@ -141,8 +142,7 @@ def _check(teacher: Checkpoint, settings: Settings, clips) -> None:
         raise FramiError(f"the share of the budget for making clips lies between 0 and 1, not at {settings.share}")
     if not 0 < settings.lr <= 1:
         raise FramiError(f"a learning rate lies above 0 and at most at 1, not at {settings.lr}")
-    if not 0 <= settings.seed < 2**31:
-        raise FramiError(f"a seed is a whole number from 0 to {2**31 - 1}, not {settings.seed}")
+    check_seed(settings.seed)
     if objective(settings.objective) is LABELS and settings.source != "real":
         raise FramiError("objective 'labels' learns the true classes of real clips: made ones have none")
     if settings.source not in ("made", "bank", "real", "noise"):

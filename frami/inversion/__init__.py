@@ -1,13 +1,15 @@
 """Model inversion: spectrograms that a classifier recognises, made from its weights alone."""
 
 from frami.inversion.clips import Clips, Progress, Trajectory
-from frami.inversion.loop import arithmetic, durations, invert, make_clips
+from frami.inversion.loop import arithmetic, invert, make_clips
 from frami.inversion.recipes import RECIPES, TERMS, Recipe, Term, recipe
+from frami.inversion.settings import InversionSettings, durations
 
 __all__ = [
     "RECIPES",
     "TERMS",
     "Clips",
+    "InversionSettings",
     "Progress",
     "Recipe",
     "Term",

@@ -95,6 +95,8 @@ class Recipe:
             if getattr(self, name) not in values:
                 raise FramiError(f"'{name}' of a recipe is one of: {', '.join(values)}; not '{getattr(self, name)}'")
         check_terms(self.weights)
+        if self.parameter == "clip" and not self.lr_latent:
+            raise FramiError("a recipe that optimises the clip itself needs an lr_latent above 0")
 
 
 _CHOICES = {name: get_args(kind) for name, kind in get_type_hints(Recipe).items() if get_origin(kind) is Literal}

@@ -18,6 +18,7 @@ from frami import files
 from frami.audio import MelSpec
 from frami.device import RecordedStep, autocast, describe, memory_format
 from frami.errors import FramiError
+from frami.optim import moments, restore
 from frami.vocoder import losses, neural
 from frami.vocoder.discriminators import Judges
 from frami.vocoder.network import Network, NetworkConfig, parameters
@@ -306,8 +307,8 @@ def _keep(state: Path, work: Work) -> None:
         "settings": _settings(work),
         "network": work.network.state_dict(),
         "judges": work.judges.state_dict(),
-        "optimiser": work.optimiser.state_dict()["state"],
-        "judges_optimiser": work.judges_optimiser.state_dict()["state"],
+        "optimiser": moments(work.optimiser),
+        "judges_optimiser": moments(work.judges_optimiser),
         "sizes": work.balance.sizes,
         "mean": work.mean,
         "step": work.step,
@@ -327,8 +328,8 @@ def _resume(state: Path, work: Work) -> None:
         if same:
             work.network.load_state_dict(kept["network"])
             work.judges.load_state_dict(kept["judges"])
-            for optimiser, name in ((work.optimiser, "optimiser"), (work.judges_optimiser, "judges_optimiser")):
-                optimiser.load_state_dict(optimiser.state_dict() | {"state": kept[name]})
+            restore(work.optimiser, kept["optimiser"])
+            restore(work.judges_optimiser, kept["judges_optimiser"])
             for name, sizes in kept["sizes"].items():
                 work.balance.sizes[name].copy_(sizes)
             work.mean.copy_(kept["mean"])

@@ -51,8 +51,7 @@ def test_operations_of_a_step_are_those_of_its_passes():
     """Teacher forward and gradient of its input, generator forward and both gradients, counted by hand."""
     teacher = checkpoints.load("fsdd")
     recipe = RECIPES["frami-fast"]
-    frames = teacher.spec.frames(0.5)
-    counted = inversion._operations(inversion._stepper(teacher, recipe, 4, frames)) / 4
+    counted = inversion._operations(inversion._stepper(teacher, recipe, 4, 0.5)) / 4
     cost = arithmetic(teacher, 0.5)
     expected = 2 * (2 * cost["teacher"] + 3 * cost["generator"])
     assert 0.85 * expected < counted < 1.1 * expected

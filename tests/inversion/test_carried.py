@@ -13,8 +13,9 @@ from frami import checkpoints
 from frami.errors import FramiError
 from frami.inversion import RECIPES, invert, losses, make_clips
 from frami.inversion.feature_bank import FeatureBank
-from frami.inversion.loop import begin_batch, draw
-from frami.inversion.step import NEGATIVES, new_work
+from frami.inversion.state import NEGATIVES, begin_batch, draw, new_work
+from frami.inversion.step import stepper
+from frami.inversion.teacher import TeacherCopy
 from frami.models import build
 from tests.helpers.kinds import FRAMI, KINDS, finished, of_kind, rng, same
 
@@ -122,21 +123,21 @@ def test_what_the_bank_holds_already_costs_more(teacher):
 
 def working(teacher, recipe=FRAMI, clips=3):
     """A batch that has begun, and an empty bank."""
-    work = new_work(teacher, recipe, recipe.weights, None, clips, 17, False, 0)
-    begin_batch(work, torch.arange(clips), 0.2, 0, rng())
+    work = new_work(TeacherCopy(teacher, 0.2), recipe, clips)
+    begin_batch(work, torch.arange(clips), 0, rng())
     return work, FeatureBank()
 
 
 def test_negatives_are_seen_by_the_present_head(teacher, monkeypatch):
     work, bank = working(teacher)
-    size = work.head[0].in_features
+    size = work.head.network[0].in_features
     bank.push(torch.randn(5, size, generator=rng()), torch.arange(5))
     given = []
     monkeypatch.setattr(losses, "contrastive_loss", lambda *args: given.append(args) or args[0].sum() * 0)
     for _ in range(2):
-        expected = F.normalize(work.head(bank.rows()), dim=1)
+        expected = F.normalize(work.head.network(bank.rows()), dim=1)
         draw(work, bank, rng())
-        work.step()
+        stepper(work)()
         anchors, positives, negatives, temperature, allowed = given[-1]
         torch.testing.assert_close(negatives, expected)
         assert anchors.requires_grad and not positives.requires_grad and not negatives.requires_grad
@@ -144,23 +145,23 @@ def test_negatives_are_seen_by_the_present_head(teacher, monkeypatch):
         for rows in (anchors, positives, negatives):
             torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
         with torch.no_grad():
-            work.head[0].weight.mul_(-1)
+            work.head.network[0].weight.mul_(-1)
 
 
 def test_negatives_of_the_same_class_only(teacher, monkeypatch):
     work, bank = working(teacher, replace(FRAMI, negatives="same"))
-    bank.push(torch.zeros(4, work.head[0].in_features), torch.tensor([2, 2, 0, 9]))
+    bank.push(torch.zeros(4, work.head.network[0].in_features), torch.tensor([2, 2, 0, 9]))
     given = []
     monkeypatch.setattr(losses, "contrastive_loss", lambda *args: given.append(args[-1]) or args[0].sum() * 0)
     draw(work, bank, rng())
-    work.step()
+    stepper(work)()
     assert given[0].int().tolist() == [[1, 0, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0]]
 
 
 def test_a_large_bank_is_drawn_from_and_left_as_it_is(teacher):
     """When it holds exactly as many rows as a step draws, and when it holds more: never none, never others."""
     work, bank = working(teacher)
-    size = work.head[0].in_features
+    size = work.head.network[0].in_features
     for held in (1, NEGATIVES - 1, NEGATIVES, NEGATIVES + 5, NEGATIVES + 200):
         more = held - len(bank)
         numbers = torch.arange(len(bank), held)
@@ -168,11 +169,11 @@ def test_a_large_bank_is_drawn_from_and_left_as_it_is(teacher):
         before = bank.rows().clone(), bank.labels().clone()
         for seed in range(3):
             draw(work, bank, rng(seed))
-            count = int(work.negative_count)
+            count = int(work.negatives.count)
             assert count == min(held, NEGATIVES)
-            drawn = (work.negatives[:count, 0] * 1e3).round().long()
+            drawn = (work.negatives.rows[:count, 0] * 1e3).round().long()
             assert len(drawn.unique()) == count and drawn.min() >= 0 and drawn.max() < held
-            assert torch.equal(work.negative_labels[:count], drawn % 10)
+            assert torch.equal(work.negatives.labels[:count], drawn % 10)
         assert torch.equal(bank.rows(), before[0]) and torch.equal(bank.labels(), before[1])
 
 

@@ -1,0 +1,297 @@
+"""What a batch under optimisation holds, how it begins and ends, and what of it outlasts the batch and the run.
+
+Everything that changes from step to step or from batch to batch is written into the same memory, so that on CUDA a step
+is recorded once as a graph and replayed: launching its some hundred small kernels one by one costs more than running
+them.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from frami import models
+from frami.audio import MelSpec
+from frami.inversion.augment import NUMBERS
+from frami.inversion.feature_bank import FeatureBank
+from frami.inversion.generator import Free, Generator
+from frami.inversion.recipes import TERMS, Recipe
+from frami.inversion.teacher import TeacherCopy
+from frami.optim import adam, forget, moments, restore
+
+#: Rows of the feature bank that a step contrasts with.
+NEGATIVES = 512
+#: Size of a companion student, and its learning rate.
+COMPANION, COMPANION_RATE = "tiny", 2e-3
+
+
+@dataclass
+class Trained:
+    """A network that learns along, with its optimiser."""
+
+    network: nn.Module
+    optimiser: Adam
+
+
+@dataclass
+class Negatives:
+    """Rows of the feature bank, Tensor[N, D], with their classes, Tensor[N]; the first ``count``, Tensor[], count."""
+
+    rows: Tensor
+    labels: Tensor
+    count: Tensor
+
+
+@dataclass
+class Work:
+    """A batch of B clips under optimisation, each of ``shortest`` to ``frames`` frames.
+
+    ``model`` : the teacher's fast copy; ``weights`` : of the terms that can be used here; ``optimiser`` : of the
+    ``generator`` and of the ``latents`` (as of its ``noise``) from which it draws the clips; labels, lengths :
+    Tensor[B]; numbers : Tensor[B, 9], of the view.
+    ``last`` : what the latest step computed (``x``, ``logits``, ``pooled``, and the unweighted terms by name).
+
+    Where the recipe has them: ``head`` : projection of the contrastive term; ``student`` : of the adversarial term, the
+    caller's or the network of ``companion``; ``past`` : mean and variance Tensor[2, C] of each batch norm's inputs in
+    earlier batches, which count for ``past_share``, Tensor[]; ``meta`` : the start of the generator in each batch;
+    ``best``, ``best_loss`` : the clips of the step with the lowest loss.
+    """
+
+    teacher: TeacherCopy
+    model: nn.Module
+    recipe: Recipe
+    weights: dict[str, float]
+    shortest: int
+    generator: nn.Module
+    latents: nn.Parameter
+    optimiser: Adam
+    labels: Tensor
+    lengths: Tensor
+    numbers: Tensor
+    negatives: Negatives
+    head: Trained | None = None
+    student: nn.Module | None = None
+    companion: Trained | None = None
+    past: list[Tensor] | None = None
+    past_share: Tensor | None = None
+    meta: Trained | None = None
+    best: Tensor | None = None
+    best_loss: Tensor | None = None
+    last: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return self.labels.device
+
+    @property
+    def frames(self) -> int:
+        return self.teacher.frames
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Lengths for a model, Tensor[B]; None where every clip is as long as the batch."""
+        return self.lengths if self.shortest < self.frames else None
+
+    @property
+    def features(self) -> int:
+        """Size of what the contrastive term compares."""
+        return self.negatives.rows.shape[1]
+
+    def ended(self, x: Tensor) -> Tensor:
+        """Log-Mels Tensor[B, 1, F, T] with the floor behind each clip's end."""
+        if self.mask is None:
+            return x
+        inside = torch.arange(self.frames, device=x.device) < self.lengths[:, None]
+        return torch.where(inside[:, None, None], x, self.teacher.spec.floor)
+
+
+def usable(recipe: Recipe, teacher: TeacherCopy, student: nn.Module | None) -> dict[str, float]:
+    """Weights of the terms that add something here, in the order of ``TERMS``."""
+    absent = set() if student is not None or recipe.student_steps else {"adversarial"}
+    absent |= set() if teacher.norms else {"batch_norm"}
+    return {name: recipe.weights[name] for name in TERMS if recipe.weights.get(name) and name not in absent}
+
+
+def new_work(
+    teacher: TeacherCopy,
+    recipe: Recipe,
+    clips: int,
+    *,
+    shortest: int | None = None,
+    student: nn.Module | None = None,
+    seed: int = 0,
+) -> Work:
+    """Everything that batches of this size need; ``shortest`` : frames, None where all clips are equally long."""
+    device, frames, spec = teacher.device, teacher.frames, teacher.spec
+    weights = usable(recipe, teacher, student)
+    generator = new_generator(recipe, spec, teacher.bands, seed).to(device)
+    latents = nn.Parameter(torch.zeros_like(generator.noise(clips, frames, torch.Generator())).to(device))
+    groups = [{"params": [latents], "lr": recipe.lr_latent}] if recipe.lr_latent else []
+    own = list(generator.parameters())
+    groups += [{"params": own, "lr": recipe.lr}] if own else []
+    means, embedding = sum(teacher.norms), teacher.embedding
+    size = {"means": means, "pooled": embedding, "both": means + embedding}[recipe.feature] or embedding
+    rows = NEGATIVES if device.type == "cuda" else 0
+    work = Work(
+        teacher=teacher, model=teacher.fast, recipe=recipe, weights=weights,
+        shortest=frames if shortest is None else shortest,
+        generator=generator, latents=latents, optimiser=adam(groups, device, betas=recipe.betas),
+        labels=torch.zeros(clips, dtype=torch.long, device=device),
+        lengths=torch.full((clips,), frames, device=device),
+        numbers=torch.zeros(clips, NUMBERS, device=device),
+        negatives=Negatives(
+            torch.zeros(rows, size, device=device),
+            torch.zeros(rows, dtype=torch.long, device=device),
+            torch.zeros((), dtype=torch.long, device=device),
+        ),
+        student=student,
+    )  # fmt: skip
+    if "contrast" in weights and recipe.head == "learned":
+        with _seeded(seed):
+            head = nn.Sequential(nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, 128)).to(device)
+        work.head = _trained(head, recipe.lr_head)
+    if "adversarial" in weights and student is None:
+        with _seeded(seed):
+            work.student = models.build(COMPANION, teacher.classes, spec.n_mels).to(device).eval()
+        work.companion = _trained(work.student, COMPANION_RATE)
+    if "batch_norm" in weights and recipe.past:
+        work.past = [torch.zeros(2, size, device=device) for size in teacher.norms]
+        work.past_share = torch.zeros((), device=device)
+    if recipe.keep == "meta":
+        work.meta = _trained(copy.deepcopy(generator), recipe.lr * recipe.steps, recipe.betas)
+    if recipe.best:
+        work.best = torch.zeros(clips, 1, spec.n_mels, frames, device=device)
+        work.best_loss = torch.full((), math.inf, device=device)
+    return work
+
+
+def _trained(network: nn.Module, rate: float, betas: tuple[float, float] = (0.9, 0.999)) -> Trained:
+    own = list(network.parameters())
+    return Trained(network, adam([{"params": own, "lr": rate}], own[0].device, betas=betas))
+
+
+def new_generator(recipe: Recipe, spec: MelSpec, bands: nn.Module | None, seed: int) -> nn.Module:
+    """Generator (or free spectrogram) of a recipe, on the CPU; the same seed gives the same weights.
+
+    bands : a batch norm of the Mel bands, at whose stored statistics it starts where the recipe says so.
+    """
+    start = {}
+    if recipe.start == "spectrum" and bands is not None:
+        start = {"mean": bands.running_mean, "std": bands.running_var.sqrt()}
+    if recipe.parameter == "clip":
+        return Free(spec, **start)
+    with _seeded(seed):
+        return Generator(spec, **start)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """A seed for new weights (on the CPU); the random state is afterwards what it was before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        yield
+
+
+@torch.no_grad()
+def begin_batch(work: Work, target: Tensor, seed: int, rng: torch.Generator) -> None:
+    """Set everything that a batch begins with, in place. target : classes Tensor[B]; seed : of new weights."""
+    recipe, generator = work.recipe, work.generator
+    work.labels.copy_(target)
+    if work.mask is not None:
+        work.lengths.copy_(torch.randint(work.shortest, work.frames + 1, (len(target),), generator=rng))
+    work.latents.copy_(generator.noise(len(target), work.frames, rng))
+    if recipe.keep in ("reset", "warm"):
+        fresh = new_generator(recipe, work.teacher.spec, work.teacher.bands, seed).state_dict()
+        for name, mine in generator.state_dict().items():
+            if recipe.keep == "reset" or name.startswith("project."):
+                mine.copy_(fresh[name])
+    if work.meta is not None:
+        for parameter, start in zip(generator.parameters(), work.meta.network.parameters(), strict=True):
+            parameter.copy_(start)
+            start.grad = torch.zeros_like(start) if start.grad is None else start.grad.zero_()
+    forget(work.optimiser, [work.latents, *(() if recipe.keep == "kept" else generator.parameters())])
+    if work.best_loss is not None:
+        work.best_loss.fill_(math.inf)
+
+
+@torch.no_grad()
+def draw(work: Work, bank: FeatureBank, rng: torch.Generator) -> None:
+    """Random numbers of a step: the view's, a part of a large bank, fresh latents where they are not learnt."""
+    if "contrast" in work.weights:
+        work.numbers.copy_(torch.rand(work.numbers.shape, generator=rng))
+        chosen = bank.sample(NEGATIVES, rng)
+        if chosen is not None:
+            rows, labels = chosen
+            if work.device.type == "cuda":
+                work.negatives.rows[: len(rows)] = rows
+                work.negatives.labels[: len(rows)] = labels
+            else:
+                work.negatives.rows, work.negatives.labels = rows, labels
+            work.negatives.count.fill_(len(rows))
+    if not work.recipe.lr_latent:
+        work.latents.copy_(work.generator.noise(len(work.labels), work.frames, rng))
+
+
+def finish_batch(work: Work) -> None:
+    """Carry over what outlasts a batch."""
+    if work.past is not None:
+        for i, past in enumerate(work.past):
+            now = work.last[f"norm {i}"]
+            past.copy_(torch.where(work.past_share > 0, torch.lerp(now, past, work.recipe.past), now))
+        work.past_share.fill_(work.recipe.past)
+    if work.meta is not None:
+        work.meta.optimiser.step()
+
+
+def snapshot(work: Work, bank: FeatureBank | None, batches: int = 0) -> dict:
+    """What later batches need of the earlier ones: tensors and numbers only, on the CPU."""
+    keep, generator = work.recipe.keep, work.generator
+    state: dict = {"batches": batches}
+    if bank is not None:
+        state["bank"] = bank.state_dict()
+    if keep != "reset":
+        state["generator"] = _stored(generator)
+    if keep == "kept":
+        state["optimiser"] = moments(work.optimiser, generator.parameters())
+    if work.meta is not None:
+        state["meta"] = [p.detach().cpu().clone() for p in work.meta.network.parameters()]
+        state["meta_optimiser"] = moments(work.meta.optimiser)
+    if work.past is not None:
+        state["past"] = [past.cpu().clone() for past in work.past]
+        state["past_share"] = work.past_share.cpu().clone()
+    for name, trained in (("head", work.head), ("student", work.companion)):
+        if trained is not None:
+            state |= {name: _stored(trained.network), f"{name}_optimiser": moments(trained.optimiser)}
+    return state
+
+
+def _stored(network: nn.Module) -> dict:
+    return {name: value.cpu().clone() for name, value in network.state_dict().items()}
+
+
+@torch.no_grad()
+def load(work: Work, bank: FeatureBank | None, state: dict) -> None:
+    """Inverse of ``snapshot``, for work of the same recipe and teacher (of any batch size)."""
+    if bank is not None:
+        bank.load_state_dict(state["bank"], work.device)
+    if "generator" in state:
+        work.generator.load_state_dict(state["generator"])
+    if "optimiser" in state:
+        restore(work.optimiser, state["optimiser"], work.generator.parameters())
+    if work.meta is not None and "meta" in state:
+        for mine, stored in zip(work.meta.network.parameters(), state["meta"], strict=True):
+            mine.copy_(stored)
+        restore(work.meta.optimiser, state["meta_optimiser"])
+    if work.past is not None and "past" in state:
+        for mine, stored in zip(work.past, state["past"], strict=True):
+            mine.copy_(stored)
+        work.past_share.copy_(state["past_share"])
+    for name, trained in (("head", work.head), ("student", work.companion)):
+        if trained is not None and name in state:
+            trained.network.load_state_dict(state[name])
+            restore(trained.optimiser, state[f"{name}_optimiser"])

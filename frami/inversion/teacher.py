@@ -1,0 +1,115 @@
+"""A teacher as an inversion uses it: frozen copies, exact and fast, and what they say of themselves."""
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from frami.audio import MelSpec
+from frami.checkpoints import Checkpoint
+from frami.device import autocast, fast_bf16
+from frami.errors import FramiError
+from frami.inversion.bn_statistics import recorded
+from frami.models import Features
+
+
+@dataclass(frozen=True)
+class Speedups:
+    """What makes a step fast; each is there to be left out where its worth is measured.
+
+    ``bf16`` : bfloat16 where the device has it; ``channels_last`` : order of the teacher's convolutions; ``fused`` :
+    batch norms as one autograd function (see ``recorded``).
+    """
+
+    bf16: bool = True
+    channels_last: bool = True
+    fused: bool = True
+
+
+ALL = Speedups()
+
+
+class TeacherCopy:
+    """Copies of a teacher for the clips of one inversion: two runs in two threads do not see each other's hooks.
+
+    exact : in full precision, for what is reported; fast : for the steps; frames : of the longest clip; norms :
+    channels of each batch norm, in the order of the forward pass; embedding : size of the embedding; bands : the batch
+    norm of the Mel bands themselves, or None. FramiError where the teacher does not take clips of ``seconds``.
+    """
+
+    def __init__(self, teacher: Checkpoint, seconds: float, speedups: Speedups = ALL):
+        self.spec, self.classes, self.speedups = teacher.spec, len(teacher.classes), speedups
+        self.frames = self.spec.frames(seconds)
+        self.exact = frozen_copy(teacher.model)
+        self.device = next(self.exact.parameters()).device
+        mels = _noise(self.spec, self.frames, self.device)
+        try:
+            with torch.no_grad(), recorded(self.exact, clips=len(mels)) as seen:
+                out = self.exact(mels)
+        except RuntimeError as error:
+            raise FramiError(f"this teacher does not take clips of {seconds:g} seconds ({error})") from error
+        self.norms = [len(entry.mean) for entry in seen.inputs]
+        self.embedding = out.pooled.shape[1]
+        self.bands = None
+        if seen.inputs and seen.inputs[0].mean.shape == (self.spec.n_mels,):
+            same = torch.allclose(seen.inputs[0].mean, mels.mean((0, 1, 3)), atol=1e-2)
+            self.bands = seen.inputs[0].norm if same else None
+
+    @cached_property
+    def fast(self) -> nn.Module:
+        return fast_copy(self.exact, self.spec, self.frames, self.speedups)
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode that learns nothing."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def fast_copy(model: nn.Module, spec: MelSpec, frames: int, speedups: Speedups = ALL) -> nn.Module:
+    """A frozen copy with convolutions in the device's fast precision and order (channels-last: twice as fast on a CPU
+    for few channels) as far as the model takes them: a foreign one may need its own order (``view``) or precision
+    (``float()`` without autocast)."""
+    mels = _noise(spec, frames, next(model.parameters()).device)
+    fast = speedups.bf16 and fast_bf16(mels.device)
+    ordered = speedups.channels_last and mels.device.type != "mps"
+    for order, precision in dict.fromkeys([(ordered, fast), (ordered, False), (False, fast), (False, False)]):
+        made = frozen_copy(model)
+        if order:
+            made = made.to(memory_format=torch.channels_last)
+        if precision:
+            for module in made.modules():
+                if isinstance(module, nn.Conv1d | nn.Conv2d):
+                    module.to(torch.bfloat16)
+        if _runs(made, mels, fast):
+            return made
+    return _FullPrecision(frozen_copy(model))
+
+
+def _noise(spec: MelSpec, frames: int, device: torch.device) -> Tensor:
+    rng = torch.Generator().manual_seed(0)
+    return torch.empty(2, 1, spec.n_mels, frames).uniform_(spec.floor, spec.ceiling, generator=rng).to(device)
+
+
+def _runs(model: nn.Module, mels: Tensor, fast: bool) -> bool:
+    """Whether a step gets through a model, forward and backward, with finite gradients."""
+    mels = mels.clone().requires_grad_()
+    try:
+        with torch.enable_grad(), autocast(mels.device, fast):
+            model(mels).logits.float().sum().backward()
+    except (RuntimeError, TypeError):
+        return False
+    return bool(mels.grad.isfinite().all())
+
+
+class _FullPrecision(nn.Module):
+    """A model that does not run under autocast."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
+        with torch.autocast(x.device.type, enabled=False):
+            return self.model(x, lengths)
