@@ -43,9 +43,9 @@ function build(root, clip, axis, server, vocoders) {
 function verdict(clip, state) {
   const confidence = percent(clip.confidence), right = clip.predicted === clip.target;
   if (state) return `at step ${state.step} classified as ${state.predicted}, confidence ${percent(state.top[0][1])}`;
-  if (clip.real) return right ? `a recording, classified correctly, confidence ${confidence}` : `a recording, but classified as ${clip.predicted}`;
-  if (clip.untargeted) return `predicted class, confidence ${confidence}; no target class was set`;
-  return right ? `classified as its target class, confidence ${confidence}` : `but classified as ${clip.predicted}`;
+  const words = right ? `recognised, confidence ${confidence}` : `but classified as ${clip.predicted}`;
+  if (clip.untargeted) return `predicted class, confidence ${confidence}; there is no target class`;
+  return clip.real ? `a recording, ${words}` : words;
 }
 /* The same clip with one vocoder or the other. */
 function vocoderButtons(clip, vocoders) {

@@ -7,9 +7,9 @@ const METRICS = {
   accuracy: ["Accuracy", "share of held-out recordings, not used in training, that are classified correctly"],
   agreement: ["Agreement", "share of unseen made clips for which student and teacher predict the same class"],
   answer: ["KD loss", "Kullback-Leibler divergence of the student's softened probabilities from the teacher's"],
-  before: ["Before pooling", "loss: distance of the student's frame-level features from the teacher's"],
-  after: ["After pooling", "loss: distance of the student's embedding from the teacher's"],
-  attention: ["Attention", "loss: distance of the student's attention maps from the teacher's"],
+  before: ["Frame-level features", "loss: distance of the student's frame-level features from the teacher's"],
+  after: ["Embedding", "loss: distance of the student's embedding from the teacher's"],
+  attention: ["Attention maps", "loss: distance of the student's attention maps from the teacher's"],
 };
 const TICKS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200];   // seconds
 const [LEFT, RIGHT, TOP, LOW] = [44, 12, 10, 26];                                   // margins in pixels

@@ -53,8 +53,10 @@ def students(teacher: Checkpoint) -> list[tuple[str, str]]:
 
 def remarks() -> str:
     """What sizes of students are for, as far as their rows say."""
-    sizes = models.ARCHITECTURES[models.DEFAULT].sizes
-    return "; ".join(f"{name} {sizes[name].about}" for name in STUDENTS if sizes[name].about)
+    sizes, groups = models.ARCHITECTURES[models.DEFAULT].sizes, {}
+    for name in STUDENTS:
+        groups.setdefault(sizes[name].about, []).append(name)
+    return "; ".join(f"{' and '.join(names)} {about}" for about, names in groups.items() if about)
 
 
 def _size(teacher: Checkpoint, size: str) -> int:

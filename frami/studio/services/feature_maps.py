@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, tensor
 
 from frami import banks, data
 from frami.checkpoints import Checkpoint
@@ -24,11 +24,52 @@ REAL = "real"
 MOST_REAL = 500
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """Layers of a teacher's map with these keys, as far as they are ready: of the ``bundled`` ones, which have a
+    ``stored`` map, of ``runs``, and recordings (``real``)."""
+
+    teacher: Checkpoint
+    keys: Sequence[str]
+    bundled: list[MapLayer]
+    stored: maps.Stored | None
+    runs: list[MapLayer]
+    real: MapLayer | None
+
+    @property
+    def extras(self) -> list[MapLayer]:
+        return [*self.runs, self.real] if self.real and REAL in self.keys else self.runs
+
+    @property
+    def all(self) -> list[MapLayer]:
+        """The layers of the projection, shown or not: hiding a bundled one moves no point."""
+        return [*self.bundled, *self.extras]
+
+    @property
+    def shown(self) -> list[MapLayer]:
+        return [one for one in self.all if one.layer.key in self.keys]
+
+    @property
+    def projection(self) -> tuple[str, tuple[str, ...]]:
+        """Name of the projection: teacher and extras."""
+        return self.teacher.card.name, tuple(one.layer.key for one in self.extras)
+
+    @property
+    def measured(self) -> dict[str, dict]:
+        """Stored measures of the bundled layers by key."""
+        return {row["key"]: row for row in self.stored.measures["rows"]} if self.stored else {}
+
+    def measuring(self, one: MapLayer) -> tuple:
+        """Name of the measuring of a layer, with or without recordings."""
+        return "measures", self.teacher.card.name, one.layer.key, self.real is not None
+
+
 @dataclass
 class FeatureMaps:
     """Maps of the ``teachers`` (their names), from bundled banks below ``folder``, a page's runs and recordings.
 
-    A map is named by its teacher and the keys of its layers: a bundled recipe's name, ``run-ID``, or ``real``.
+    A map is named by its teacher and the keys of its layers: a bundled recipe's name, ``run-ID``, or ``real``. Methods
+    raise FramiError for what there is not.
     """
 
     folder: Path
@@ -48,9 +89,9 @@ class FeatureMaps:
 
     def choices(self, name: str, runs: Sequence[str]) -> list[tuple[str, str]]:
         """(title, key) of each layer that can be shown for a teacher; ``runs`` are the visitor's, the latest first."""
-        own = (self._of_run(self.load_teacher(name), clip_ids.layer_of_run(run)) for run in runs)
-        found = [(one.layer.title, one.layer.key) for one in (*self._bundled(name)[0], *own) if one]
-        return [*found, ("Recordings", REAL)] if self.has_recordings(name) else found
+        found = self._choose(name, [clip_ids.layer_of_run(run) for run in runs])
+        titles = [(one.layer.title, one.layer.key) for one in (*found.bundled, *found.runs)]
+        return [*titles, ("Recordings", REAL)] if self.has_recordings(name) else titles
 
     def has_recordings(self, name: str) -> bool:
         """Whether the data set of a teacher is at hand."""
@@ -60,163 +101,103 @@ class FeatureMaps:
             return False
         return True
 
+    def _choose(self, name: str, keys: Sequence[str]) -> _Choice:
+        if name not in self.teachers:
+            raise FramiError("no such teacher")
+        runs = [one for key in dict.fromkeys(keys) if (one := self._of_run(name, key)) is not None]
+        return _Choice(self.load_teacher(name), keys, *self._bundled(name), runs, self._work.result((REAL, name)))
+
     # ------------------------------------------------------------------------------------- the map
 
     def view(self, name: str, keys: Sequence[str], pending: str | None = "") -> dict:
-        """A map as the page draws it, from what is ready; ``pending`` : what is still computed. FramiError for an
-        unknown teacher."""
-        teacher = self.load_teacher(self._known(name))
-        shown = self._shown(teacher, keys)
+        """A map as the page draws it, from what is ready; ``pending`` : what is still computed."""
+        chosen = self._choose(name, keys)
         value = {
             "teacher": name,
-            "title": teacher.card.title,
+            "title": chosen.teacher.card.title,
             "keys": list(keys),
-            "stamp": self._stamp(name, keys),
-            "classes": [page_values.name(label) for label in teacher.classes],
-            "axis": page_values.axis(teacher.spec),
+            "stamp": self._stamp(chosen),
+            "classes": [page_values.name(label) for label in chosen.teacher.classes],
+            "axis": page_values.axis(chosen.teacher.spec),
             "pending": pending,
             "trouble": self._work.trouble((REAL, name)) if REAL in keys else None,
-            "layers": [],
+            "layers": [_columns(one) for one in chosen.shown],
         }
-        if not shown:
+        if not chosen.shown:
             return value
-        layout, here = self._layout(teacher, keys)
-        rows, start = [], 0
-        for one in layout:
-            if one in shown:
-                rows += range(start, start + len(one.layer))
-                value["layers"].append(_columns(one))
-            start += len(one.layer)
+        here = self._map(chosen)
+        rows = tensor([one.layer.key in keys for one in chosen.all for _ in range(len(one.layer))])
         return value | {
             "share": [round(share, 3) for share in here.share],
             "pca": _points(here.pca[rows]),
             "umap": None if here.umap is None else _points(here.umap[rows]),
-            "table": self._table(teacher, [one for one in layout if one in shown]),
+            "table": self._table(chosen),
         }
 
     def more(self, name: str, keys: Sequence[str], stamp: str) -> dict:
         """The map when it has changed since ``stamp``, else what is computed for it (``{"pending"}``, None when it is
         whole). Starts what is missing."""
-        teacher = self.load_teacher(self._known(name))
-        task, work, words = next(self._missing(teacher, keys), (None, None, None))
+        task, work, words = next(self._missing(self._choose(name, keys)), (None, None, None))
         pending = f"{words}{self._work.start(task, work)}…" if task else None
-        return {"pending": pending} if self._stamp(name, keys) == stamp else self.view(name, keys, pending)
+        return (
+            {"pending": pending} if self._stamp(self._choose(name, keys)) == stamp else self.view(name, keys, pending)
+        )
 
-    def _known(self, name: str) -> str:
-        if name not in self.teachers:
-            raise FramiError("no such teacher")
-        return name
-
-    def _shown(self, teacher: Checkpoint, keys: Sequence[str]) -> list[MapLayer]:
-        """Those of these layers that are ready, in the order of the map."""
-        bundled = [one for one in self._bundled(teacher.card.name)[0] if one.layer.key in keys]
-        return bundled + self._extras(teacher, keys)
-
-    def _extras(self, teacher: Checkpoint, keys: Sequence[str]) -> list[MapLayer]:
-        """As ``_shown``, without the bundled ones."""
-        runs = (self._of_run(teacher, key) for key in dict.fromkeys(keys))
-        return [one for one in (*runs, self._real(teacher) if REAL in keys else None) if one is not None]
-
-    def _real(self, teacher: Checkpoint) -> MapLayer | None:
-        return self._work.result((REAL, teacher.card.name))
-
-    def _layout(self, teacher: Checkpoint, keys: Sequence[str]) -> tuple[list[MapLayer], maps.Map]:
-        """All bundled banks, and what else is shown, on one projection: hiding a bundled bank moves nothing."""
-        name = teacher.card.name
-        bundled, stored = self._bundled(name)
-        extras = self._extras(teacher, keys)
-        if not extras and stored is not None:
-            return bundled, stored.map
-        key = name, tuple(one.layer.key for one in extras)
-        here = self._projected(*key)
-        return [*bundled, *extras], maps.Map(here.pca, here.share, self._work.result(("umap", *key)))
+    def _map(self, chosen: _Choice) -> maps.Map:
+        if chosen.stored is not None and not chosen.extras:
+            return chosen.stored.map
+        here = self._projected(*chosen.projection)
+        return maps.Map(here.pca, here.share, self._work.result(("umap", *chosen.projection)))
 
     def _project(self, name: str, extras: tuple[str, ...]) -> maps.Map:
-        return maps.project(self._layers(name, extras))
+        return maps.project([one.layer for one in self._choose(name, extras).all])
 
-    def _layers(self, name: str, extras: tuple[str, ...]) -> list[maps.Layer]:
-        teacher = self.load_teacher(name)
-        return [one.layer for one in (*self._bundled(name)[0], *self._extras(teacher, extras))]
-
-    def _table(self, teacher: Checkpoint, shown: Sequence[MapLayer]) -> dict:
+    def _table(self, chosen: _Choice) -> dict:
         """The measures: of bundled banks as they were stored, of runs as far as they were computed."""
-        stored = self._bundled(teacher.card.name)[1]
-        measured = stored.measures if stored else {}
-        known = {row["key"]: row for row in measured.get("rows", [])}
-        rows, runs = [], []
-        for one in shown:
-            key, title = one.layer.key, one.layer.title
-            if key == REAL:
-                continue
-            rows.append(
-                {"title": title, "measures": known.get(key) or self._work.result(self._measuring(teacher, key))}
-            )
-            if key not in known:
-                runs.append(title)
-        if reference := measured.get("reference"):
-            rows.append({"title": "real training clips", "measures": reference, "reference": True})
-        return {"rows": rows, "note": self._note(teacher, measured, bool(runs))}
-
-    def _note(self, teacher: Checkpoint, measured: dict, runs: bool) -> list[str]:
-        """Where the figures of the table come from."""
-        card, words = teacher.card, []
-        held = f"{card.title}, {fold_kind(card.dataset)} {', '.join(measured.get('folds', []))}"
-        if measured.get("real_clips"):
-            words.append(
-                f"The gallery was measured when it was made: {measured['samples']} clips of each recipe against "
-                f"{measured['real_clips']} recordings that the teacher was not trained on ({held})."
-            )
-        elif measured:
-            words.append(
-                f"The gallery was measured when it was made, {measured['samples']} clips of each recipe; no recordings "
-                "were at hand for coverage, density and the Fréchet distance."
-            )
-        if runs:
-            real = self._real(teacher)
-            beside = f"against {len(real.layer)} recordings" if real else "without recordings, as none are on the map"
-            words.append(f"Your runs are measured here, all clips of each, {beside}.")
-        return [
-            *words,
-            "Brackets: 95 % intervals. All but target accuracy depend on the number of clips: compare equal ones.",
+        made, known = [one for one in chosen.shown if one is not chosen.real], chosen.measured
+        rows = [
+            {
+                "title": one.layer.title,
+                "measures": known.get(one.layer.key) or self._work.result(chosen.measuring(one)),
+            }
+            for one in made
         ]
+        if chosen.stored and (reference := chosen.stored.measures.get("reference")):
+            rows.append({"title": "real training clips", "measures": reference, "reference": True})
+        return {"rows": rows, "note": _note(chosen, any(one.layer.key not in known for one in made))}
 
     # ------------------------------------------------------------------------------------- what comes later
 
-    def _measuring(self, teacher: Checkpoint, key: str) -> tuple:
-        return "measures", teacher.card.name, key, self._real(teacher) is not None
-
-    def _missing(self, teacher: Checkpoint, keys: Sequence[str]):
+    def _missing(self, chosen: _Choice):
         """(task, its work, what the page says of it), the most wanted first."""
-        name, ended = teacher.card.name, self._work.ended
-        if REAL in keys and not ended((REAL, name)) and self.has_recordings(name):
-            work = partial(self._read_recordings, teacher)
-            yield (REAL, name), work, "Features of the recordings are being computed"
-        bundled, stored = self._bundled(name)
-        extras = tuple(one.layer.key for one in self._extras(teacher, keys))
-        if (extras or stored is None) and (bundled or extras) and not ended(("umap", name, extras)):
-            yield ("umap", name, extras), lambda _: maps.umap(self._layers(name, extras)), "UMAP is being computed"
-        measured = [] if stored is None else [row["key"] for row in stored.measures["rows"]]
-        real = self._real(teacher)
-        for one in self._shown(teacher, keys):
-            task = self._measuring(teacher, one.layer.key)
-            if one.layer.key not in (REAL, *measured) and len(one.layer) > 1 and not ended(task):
-                work = partial(_measures, one.layer, real and real.layer)
+        name, ended = chosen.teacher.card.name, self._work.ended
+        if REAL in chosen.keys and not ended((REAL, name)) and self.has_recordings(name):
+            yield (
+                (REAL, name),
+                partial(_read_recordings, chosen.teacher),
+                "Features of the recordings are being computed",
+            )
+        task, layers = ("umap", *chosen.projection), [one.layer for one in chosen.all]
+        if layers and (chosen.extras or chosen.stored is None) and not ended(task):
+            yield task, lambda _: maps.umap(layers), "UMAP is being computed"
+        for one in chosen.shown:
+            task, measured = chosen.measuring(one), one is chosen.real or one.layer.key in chosen.measured
+            if not measured and len(one.layer) > 1 and not ended(task):
+                work = partial(_measures, one.layer, chosen.real and chosen.real.layer)
                 yield task, work, f"{one.layer.title} is being measured"
 
-    def _stamp(self, name: str, keys: Sequence[str]) -> str:
+    def _stamp(self, chosen: _Choice) -> str:
         """Changes when more of a map is ready."""
-        teacher = self.load_teacher(self._known(name))
-        shown = self._shown(teacher, keys)
-        projected = bool(shown) and self._layout(teacher, keys)[1].umap is not None
-        measured = sum(self._work.result(self._measuring(teacher, one.layer.key)) is not None for one in shown)
-        return f"{len(shown)}-{projected}-{measured}-{self._work.ended((REAL, name))}"
+        projected = bool(chosen.shown) and self._map(chosen).umap is not None
+        measured = sum(self._work.result(chosen.measuring(one)) is not None for one in chosen.shown)
+        recordings = self._work.ended((REAL, chosen.teacher.card.name))
+        return f"{len(chosen.shown)}-{projected}-{measured}-{recordings}"
 
     # ------------------------------------------------------------------------------------- one clip
 
     def clip(self, name: str, keys: Sequence[str], id: str) -> dict:
-        """A clip as the page shows it, and its nearest among the layers shown. Raises FramiError."""
-        shown = {one.layer.key: one for one in self._shown(self.load_teacher(self._known(name)), keys)}
-        clip = clip_ids.parse(id)
+        """A clip as the page shows it, and its nearest among the layers shown."""
+        clip, shown = clip_ids.parse(id), {one.layer.key: one for one in self._choose(name, keys).shown}
         own = self._find(clip)
         if own.layer.key not in shown:
             raise FramiError("no such clip")
@@ -228,7 +209,7 @@ class FeatureMaps:
         return {"clip": own.show(clip.index), "near": near}
 
     def sound(self, id: str) -> bytes:
-        """Bytes of a clip's sound file: the recording itself, or the vocoder's. Raises FramiError."""
+        """Bytes of a clip's sound file: the recording itself, or the vocoder's."""
         return self._sound(clip_ids.parse(id))
 
     def _read_sound(self, clip: ClipId) -> bytes:
@@ -236,8 +217,8 @@ class FeatureMaps:
 
     def _find(self, clip: ClipId) -> MapLayer:
         """The layer that has this clip."""
-        if clip.kind == "explore" and clip.owner in self.teachers and clip.state is None:
-            for one in self._shown(self.load_teacher(clip.owner), [clip.layer]):
+        if clip.kind == "explore" and clip.state is None:
+            for one in self._choose(clip.owner, [clip.layer]).shown:
                 if clip.index < len(one.layer):
                     return one
         raise FramiError("no such clip")
@@ -258,11 +239,11 @@ class FeatureMaps:
         stored = maps.load(folder)
         return found, stored if stored and stored.fits([one.layer for one in found]) else None
 
-    def _of_run(self, teacher: Checkpoint, key: str) -> MapLayer | None:
+    def _of_run(self, name: str, key: str) -> MapLayer | None:
         """A visitor's run, once it has ended, if this teacher was its."""
         id = clip_ids.run_of_layer(key)
         job = self.jobs.get(id)
-        return self._run(teacher.card.name, id) if id and (job is None or job.done) else None
+        return self._run(name, id) if id and (job is None or job.done) else None
 
     def _read_run(self, name: str, id: str) -> MapLayer | None:
         bank, teacher = self.jobs.bank(id), self.load_teacher(name)
@@ -272,12 +253,33 @@ class FeatureMaps:
         title = f"Your run · {offers.title(settings['recipe'])}, seed {settings['seed']}"
         return of_bank(bank, teacher, clip_ids.layer_of_run(id), title)
 
-    def _read_recordings(self, teacher: Checkpoint, progress: Callable) -> MapLayer:
-        return of_recordings(maps.recorded(teacher, most=MOST_REAL, progress=progress), teacher)
+
+def _read_recordings(teacher: Checkpoint, progress: Callable) -> MapLayer:
+    return of_recordings(maps.recorded(teacher, most=MOST_REAL, progress=progress), teacher)
 
 
 def _measures(made: maps.Layer, real: maps.Layer | None, progress: Callable) -> dict:
     return maps.measures(made, real)
+
+
+def _note(chosen: _Choice, runs: bool) -> list[str]:
+    """Where the figures of the table come from; ``runs`` : there are runs among the layers."""
+    card, words = chosen.teacher.card, []
+    if chosen.stored:
+        measured = chosen.stored.measures
+        words.append(f"The gallery was measured when it was made: {measured['samples']} clips of each recipe")
+        if measured.get("real_clips"):
+            held = f"{card.title}, {fold_kind(card.dataset)} {', '.join(measured['folds'])}"
+            words[0] += f" against {measured['real_clips']} recordings that the teacher was not trained on ({held})."
+        else:
+            words[0] += "; no recordings were at hand for coverage, density and the Fréchet distance."
+    if runs:
+        beside = f"against {len(chosen.real.layer)} recordings" if chosen.real else "without recordings: none are shown"
+        words.append(f"Your runs are measured here, all clips of each, {beside}.")
+    return [
+        *words,
+        "Brackets: 95 % intervals. All but target accuracy depend on the number of clips: compare equal ones.",
+    ]
 
 
 def _columns(shown: MapLayer) -> dict:

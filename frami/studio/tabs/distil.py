@@ -16,12 +16,7 @@ from frami.studio.services.distillations import Distillations
 from frami.studio.tabs.base import EVENT, Page, Tab
 
 #: Name of a preset, and its seconds of making clips and learning; the default ends within three minutes on two cores.
-PRESETS = (
-    ("A look: 30 s", 30),
-    ("Short: 2 min", 120),
-    ("Long: 10 min", 600),
-    ("Best: 30 min", 1800),
-)
+PRESETS = (("A look: 30 s", 30), ("Short: 2 min", 120), ("Long: 10 min", 600), ("Best: 30 min", 1800))
 BUDGET = 120
 LEAST, MOST = 2, 24 * 3600
 #: Runs that one click starts at most, and seconds that each takes beside its budget.

@@ -21,8 +21,8 @@ COLUMNS = (
 )
 _RUNS = 8
 _INTRO = """
-**Each point is a sound**, placed by the features that the teacher computes of it: two that lie together are alike to
-the teacher. Click one to hear it, or walk with the arrow keys.
+**Each point is a sound**, placed by the teacher's features: two that lie together are alike to the teacher. Click one
+to hear it, or walk with the arrow keys.
 """
 
 

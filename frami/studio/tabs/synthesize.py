@@ -18,7 +18,7 @@ from frami.studio.tabs.base import EVENT, Page, Tab
 CLIPS, BATCH = 10, 10
 #: Seconds between two looks at a run, and after which the page is sent something in any case.
 _TICK, _SILENCE = 0.15, 2
-_NO_STUDENT = " (no student learns along with this recipe)"
+_NO_STUDENT = " (this recipe has none)"
 
 
 class Synthesize(Tab):
