@@ -16,6 +16,10 @@ FORMER_KEYS = {
     "heard_name": "predicted_name",
     "as_asked": "target_accuracy",
     "numbers": "fingerprint",
+    "judges": "discriminators",
+    "judges_from": "discriminators_from",
+    "judges_lr": "discriminators_lr",
+    "judges_optimiser": "discriminators_optimiser",
 }
 
 
@@ -63,8 +67,11 @@ def write_weights(path: str | Path, content: bytes, card: dict) -> Path:
 
 def read_json(path: str | Path):
     """Value of a JSON file, its keys under their present names. OSError or ValueError where there is none."""
-    return json.loads(Path(path).read_text(encoding="utf-8"), object_hook=_renamed)
+    return present_keys(json.loads(Path(path).read_text(encoding="utf-8")))
 
 
-def _renamed(value: dict) -> dict:
-    return {FORMER_KEYS.get(key, key): item for key, item in value.items()}
+def present_keys(value):
+    """The value, all dicts in it with their keys' present names."""
+    if isinstance(value, dict):
+        return {FORMER_KEYS.get(key, key): present_keys(item) for key, item in value.items()}
+    return [present_keys(item) for item in value] if isinstance(value, list) else value

@@ -14,7 +14,7 @@ def adam(groups: list[dict], device: torch.device, kind: type[Optimizer] = torch
     """
     cuda = device.type == "cuda"
     groups = [g | {"base": g["lr"], "lr": torch.tensor(g["lr"], device=device) if cuda else g["lr"]} for g in groups]
-    return kind(groups, fused=device.type != "mps", capturable=cuda, **choices)
+    return kind(groups, **({"fused": device.type != "mps", "capturable": cuda} | choices))
 
 
 def set_rate(optimiser: Optimizer, factor: float) -> None:

@@ -14,7 +14,10 @@ def add(commands) -> None:
     sub.add_argument("--frames", type=whole(8), help="frames of a crop (default: 64)")
     sub.add_argument("--lr", type=number(1e-6, 1))
     sub.add_argument(
-        "--judges-from", type=number(0, 1), help="share of the time after which judges take part; 1: never"
+        "--judges-from",
+        dest="discriminators_from",
+        type=number(0, 1),
+        help="share of the time after which discriminators take part; 1: never",
     )
     sub.add_argument("--seed", type=whole(0))
     sub.add_argument("--no-graphs", action="store_true", help="on CUDA, launch each step's work piece by piece")
@@ -28,7 +31,7 @@ def _train_vocoder(options) -> tuple[dict, list[str]]:
     from frami.vocoder.recordings import DATASETS
     from frami.vocoder.training import VocoderConfig, train
 
-    wanted = ("steps", "minutes", "batch", "frames", "lr", "judges_from", "seed")
+    wanted = ("steps", "minutes", "batch", "frames", "lr", "discriminators_from", "seed")
     settings = {key: getattr(options, key) for key in wanted if getattr(options, key) is not None}
     if not {"steps", "minutes"} & set(settings):
         settings["minutes"] = 60.0

@@ -1,4 +1,4 @@
-"""Log-Mel-spectrogram to sound. A vocoder states the ``MelSpec`` that it takes, and refuses another one by name."""
+"""Log-Mel-spectrogram to sound. A vocoder states the ``MelSpec`` that it takes, and refuses another one."""
 
 from collections.abc import Callable
 
@@ -17,15 +17,15 @@ __all__ = [
     "Neural",
     "Vocoder",
     "VocoderError",
+    "default",
     "get",
     "unmel",
-    "usual",
 ]
 
 #: Public vocoders of optional packages; they take a folder in place of the Hub's files.
 PLUGINS = {plugin.name: plugin for plugin in (BigVGAN, Vocos)}
 
-#: By name, what makes a vocoder for a front-end.
+#: Vocoders by name, each a function of the front-end.
 VOCODERS: dict[str, Callable[[MelSpec], Vocoder]] = {
     GriffinLim.name: GriffinLim,
     "frami": lambda mel_spec: Neural(FOLDER / "frami", "frami"),
@@ -34,13 +34,13 @@ VOCODERS: dict[str, Callable[[MelSpec], Vocoder]] = {
 
 
 def get(name: str | None, mel_spec: MelSpec) -> Vocoder:
-    """The vocoder of this name, or of this path of ``.safetensors`` weights, for this front-end; None: the usual one.
+    """The vocoder of this name, or of this path of ``.safetensors`` weights, for this front-end; None: ``default``.
 
     ``bigvgan:FOLDER`` and ``vocos:FOLDER`` read their files from a folder. VocoderError if there is none or it takes
     another front-end.
     """
     if name is None:
-        return usual(mel_spec)
+        return default(mel_spec)
     kind, colon, folder = name.partition(":")
     if colon and kind in PLUGINS:
         vocoder = PLUGINS[kind](mel_spec, folder)
@@ -55,7 +55,7 @@ def get(name: str | None, mel_spec: MelSpec) -> Vocoder:
     return vocoder
 
 
-def usual(mel_spec: MelSpec) -> Vocoder:
+def default(mel_spec: MelSpec) -> Vocoder:
     """The bundled network where it takes this front-end, else Griffin-Lim."""
     try:
         return get("frami", mel_spec)

@@ -1,4 +1,4 @@
-"""What every vocoder keeps to: shapes, checks, lengths, fades and peaks."""
+"""The base class of vocoders: shapes, checks, lengths, fades and peaks."""
 
 from abc import ABC, abstractmethod
 
@@ -9,11 +9,11 @@ from torch import Tensor
 from frami.audio import MelSpec
 from frami.errors import FramiError
 
-PEAK = 0.99  # highest sample of a clip that would have passed full scale
+PEAK = 0.99  # highest sample of a clip that would exceed full scale
 FADE = 0.003  # seconds faded in and out, against clicks
-OVERSHOOT = 2.0  # a clip that passes PEAK by more than this factor is scaled down to it as a whole, before the limiter
-LIMITER = 0.004  # seconds before and after a peak over which the limiter turns the level down
-CHUNK_FRAMES = 1024  # frames worked on at once: bounds memory, and larger is slower on a CPU
+OVERSHOOT = 2.0  # a clip that exceeds PEAK by more than this factor is scaled down to it before the limiter
+LIMITER = 0.004  # seconds before and after a peak over which the limiter reduces the level
+CHUNK_FRAMES = 1024  # frames synthesized at once: bounds memory, and larger is slower on a CPU
 
 
 class VocoderError(FramiError):
@@ -48,9 +48,9 @@ class Vocoder(ABC):
     def __call__(self, log_mel: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
         """Sound of a padded batch of clips.
 
-        Clips of one length are worked on together, so what a clip sounds like does not depend on its neighbours or
-        its padding. Loudness is kept, except about peaks that would pass full scale: there the level goes down for
-        some milliseconds (``limit``). Ends are faded over 3 ms, silence stays silent, and there is no constant part.
+        Clips of one length are synthesized together, so that a clip's sound does not depend on its neighbours or its
+        padding. Loudness is preserved, except near peaks that would exceed full scale: there the level is reduced for
+        some milliseconds (``limit``). Ends are faded over 3 ms, silence stays silent, and the mean is 0.
 
         log_mel : Tensor[B, 1, F, T], natural logarithm, as ``mel_spec`` makes it; silence at its floor or below.
         lengths : Tensor[B] or None, frames of each clip (None: all T).
@@ -78,7 +78,7 @@ class Vocoder(ABC):
         return [sounds[i] for i in range(clips)]
 
     def _finish(self, sound: Tensor, silent: Tensor) -> Tensor:
-        """Silence where it is asked for, faded ends, a mean of 0, within full scale: Tensor[B, N] to the same.
+        """The sound with silence in silent frames, faded ends, a mean of 0 and within full scale: Tensor[B, N].
 
         silent : bool Tensor[B, T], frames of silence.
         """
@@ -91,7 +91,7 @@ class Vocoder(ABC):
 
 
 def gate(silent: Tensor, spec: MelSpec) -> Tensor:
-    """Gain that is 0 where none but silent frames can hear a sample, with slopes of a hop.
+    """Gain that is 0 on samples that lie in windows of silent frames only, with slopes of a hop.
 
     silent : bool Tensor[B, T]. Returns Tensor[B, T * hop_length].
     """
@@ -101,20 +101,20 @@ def gate(silent: Tensor, spec: MelSpec) -> Tensor:
 
 
 def centre(sound: Tensor, gain: Tensor) -> Tensor:
-    """Sound with a mean of 0, Tensor[B, N]: a constant goes, as far as ``gain``, Tensor[B, N], lets it be heard."""
+    """The sound, Tensor[B, N], less a constant times ``gain``, Tensor[B, N], so that its mean is 0."""
     return sound - gain * (sound.sum(-1, keepdim=True) / gain.sum(-1, keepdim=True).clamp(min=1e-6))
 
 
 def limit(sound: Tensor, reach: int) -> Tensor:
-    """Sound whose peaks stay within ``PEAK``; what is further than 2 ``reach`` samples from a peak is left as it is.
+    """The sound with its peaks within ``PEAK``, unchanged further than 2 ``reach`` samples from a peak.
 
-    Each sample needs a gain; the least of those near it, smoothed over as many samples, is never above the own one. A
-    clip that is far too loud is scaled down as a whole first. sound : Tensor[B, N].
+    The gain is the least one that any sample nearby needs, smoothed over as many samples, and so is never above what
+    the sample itself needs. A clip that is far too loud is scaled down as a whole first. sound : Tensor[B, N].
     """
     peak = sound.abs().amax(dim=-1, keepdim=True)
     if not bool((peak > PEAK).any()):
         return sound
-    as_it_is = sound
+    unlimited = sound
     sound = sound * (OVERSHOOT * PEAK / peak.clamp(min=OVERSHOOT * PEAK))
     need = PEAK / sound.abs().clamp(min=PEAK)
     width = 2 * reach + 1
@@ -122,4 +122,4 @@ def limit(sound: Tensor, reach: int) -> Tensor:
     window = torch.hann_window(width + 2, periodic=False, device=sound.device)[1:-1]
     kernel = (window / window.sum())[None, None]
     gain = F.conv1d(F.pad(least, (reach, reach), mode="replicate"), kernel)[:, 0]
-    return torch.where(peak > PEAK, sound * torch.minimum(gain, need), as_it_is)
+    return torch.where(peak > PEAK, sound * torch.minimum(gain, need), unlimited)

@@ -1,4 +1,4 @@
-"""Judges of a vocoder's training: small networks that tell recordings from made sounds.
+"""Discriminators of a vocoder's training: small networks that learn to distinguish recordings from synthesized sounds.
 
 One kind reads complex STFTs at several resolutions (Jang et al., Interspeech 2021; Défossez et al., TMLR 2023), the
 other the sound folded at several periods (Kong et al., HiFi-GAN, NeurIPS 2020). Both are far smaller than theirs.
@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-Opinion = tuple[list[Tensor], list[Tensor]]  # scores of each judge, features of all
+Output = tuple[list[Tensor], list[Tensor]]  # scores of each discriminator, features of all their layers
 
 #: Kernel and stride (frequency, time) of the layers that read an STFT.
 _SPECTRAL = (((7, 3), (2, 1)), ((7, 3), (2, 1)), ((5, 3), (2, 1)), ((5, 3), (2, 1)), ((3, 3), (1, 1)))
 
 
-class SpectralJudge(nn.Module):
-    """Reads a complex STFT, Tensor[B, K, T], its loudness compressed."""
+class SpectralDiscriminator(nn.Module):
+    """Reads a complex STFT, Tensor[B, K, T], its magnitudes compressed."""
 
     def __init__(self, channels: int = 32):
         super().__init__()
@@ -30,15 +30,15 @@ class SpectralJudge(nn.Module):
         )
         self.last = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
 
-    def forward(self, stft: Tensor) -> Opinion:
+    def forward(self, stft: Tensor) -> Output:
         power = stft.real.square() + stft.imag.square()
         x = torch.stack([stft.real, stft.imag], dim=1) * (power + 1e-5).pow(-0.35)[:, None]
         x = x.contiguous(memory_format=torch.channels_last if x.is_cuda else torch.contiguous_format)
-        return _judge(self, x)
+        return _convolve(self, x)
 
 
-class PeriodJudge(nn.Module):
-    """Reads a sound, Tensor[B, N], as an image with one period a row."""
+class PeriodDiscriminator(nn.Module):
+    """Reads a sound, Tensor[B, N], as an image with one period per row."""
 
     def __init__(self, period: int, channels: Sequence[int] = (16, 32, 64, 128)):
         super().__init__()
@@ -49,29 +49,29 @@ class PeriodJudge(nn.Module):
         )
         self.last = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
 
-    def forward(self, sound: Tensor) -> Opinion:
+    def forward(self, sound: Tensor) -> Output:
         x = F.pad(sound[:, None], (0, -sound.shape[-1] % self.period), mode="reflect")
-        return _judge(self, x.unflatten(-1, (-1, self.period)))
+        return _convolve(self, x.unflatten(-1, (-1, self.period)))
 
 
-class Judges(nn.Module):
-    """All judges: STFTs of some resolutions, and a sound, to scores and features."""
+class Discriminators(nn.Module):
+    """All discriminators: STFTs of several resolutions, and a sound, to scores and features."""
 
     def __init__(self, resolutions: int = 3, periods: Sequence[int] = (2, 3, 5, 7, 11)):
         super().__init__()
-        self.spectral = nn.ModuleList(SpectralJudge() for _ in range(resolutions))
-        self.periodic = nn.ModuleList(PeriodJudge(period) for period in periods)
+        self.spectral = nn.ModuleList(SpectralDiscriminator() for _ in range(resolutions))
+        self.periodic = nn.ModuleList(PeriodDiscriminator(period) for period in periods)
 
-    def forward(self, stfts: Sequence[Tensor], sound: Tensor) -> Opinion:
+    def forward(self, stfts: Sequence[Tensor], sound: Tensor) -> Output:
         """stfts : for each resolution complex Tensor[B, K, T]; sound : Tensor[B, N]; both of about full scale."""
-        opinions = [judge(x) for judge, x in zip(self.spectral, stfts, strict=True)]
-        opinions += [judge(sound) for judge in self.periodic]
-        return [s for scores, _ in opinions for s in scores], [f for _, features in opinions for f in features]
+        outputs = [network(x) for network, x in zip(self.spectral, stfts, strict=True)]
+        outputs += [network(sound) for network in self.periodic]
+        return [s for scores, _ in outputs for s in scores], [f for _, features in outputs for f in features]
 
 
-def _judge(judge: SpectralJudge | PeriodJudge, x: Tensor) -> Opinion:
+def _convolve(network: SpectralDiscriminator | PeriodDiscriminator, x: Tensor) -> Output:
     features = []
-    for layer in judge.layers:
+    for layer in network.layers:
         x = F.leaky_relu(layer(x), 0.1)
         features.append(x)
-    return [judge.last(x)], features
+    return [network.last(x)], features

@@ -41,7 +41,7 @@ class GriffinLim(Vocoder):
         sound = self._phase(unmel(F.pad(mel, (0, max(0, shortest - frames))), spec.filterbank().to(mel)))
         sound = sound[:, : frames * spec.hop_length]
         again = spec(sound)[..., :frames].exp()
-        loss = (mel.square().sum((1, 2)) / again.square().sum((1, 2))).sqrt()  # what inconsistent frames cancel
+        loss = (mel.square().sum((1, 2)) / again.square().sum((1, 2))).sqrt()  # inconsistent frames partly cancel
         return sound * (loss[:, None] * top[..., 0].exp())
 
     def _phase(self, magnitude: Tensor) -> Tensor:
@@ -79,8 +79,7 @@ def unmel(mel: Tensor, filterbank: Tensor, steps: int = UNMEL_STEPS) -> Tensor:
 
     Multiplicative updates for the Kullback-Leibler divergence (Lee & Seung, NIPS 2000), from a smooth start. They
     weigh a band's error by its size, as a log-Mel does, and keep the smoothness that picks one of many solutions. That
-    comes nearer to the true magnitudes than least squares (librosa's L-BFGS, torchaudio's clipped solution), in little
-    time.
+    is nearer to the true magnitudes than least squares (librosa's L-BFGS, torchaudio's clipped solution), and fast.
 
     mel : Tensor[B, F, T], linear, >= 0, of the order of 1 at most. filterbank : Tensor[K, F].
     Returns Tensor[B, K, T]; bins that no band covers are 0.

@@ -1,8 +1,8 @@
-"""What a vocoder's training compares: STFTs, log-Mels and a judge's opinion. Pure functions, and the transforms.
+"""Losses of a vocoder's training, on STFTs, log-Mels and the discriminators' outputs: pure functions, and transforms.
 
-Sounds are compared at several resolutions (Yamamoto et al., ICASSP 2020). Each term's gradient at the sound is scaled
-to a size of its own before they are added (Défossez et al., TMLR 2023), so that a weight is the share that a term has
-in a step, whatever its unit.
+Sounds are compared at several resolutions (Yamamoto et al., ICASSP 2020). The gradients of the terms with respect to
+the sound are normalised before they are added (Défossez et al., TMLR 2023), so that a weight is the share that a term
+has in a step, whatever its unit.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from frami.audio import MelSpec
 
 WINDOWS = (1024, 256, 512, 2048)  # the first is the vocoder's own
-QUIET = 2e-4  # STFT magnitude of a window of 1024 below which no Mel band shows anything
+QUIET = 2e-4  # STFT magnitude of a window of 1024 below which every Mel band is at its floor
 
 
 class Analysis(nn.Module):
@@ -50,7 +50,7 @@ class Analysis(nn.Module):
 
 
 def magnitudes(stfts: Sequence[Tensor]) -> list[Tensor]:
-    """Magnitudes with a finite slope at 0, Tensor[B, K, T] of each."""
+    """Magnitudes with a finite gradient at 0, Tensor[B, K, T] of each."""
     return [(x.real.square() + x.imag.square() + 1e-14).sqrt() for x in stfts]
 
 
@@ -73,19 +73,19 @@ def mel_loss(made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     return sum((a - b).abs().mean() for a, b in zip(made, real, strict=True)) / len(made)
 
 
-def judge_loss(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
-    """Hinge loss of judges that are to give real sounds more than 1 and made ones less than -1."""
+def discriminator_loss(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
+    """Hinge loss: real sounds should score above 1, synthesized ones below -1."""
     pairs = zip(real, made, strict=True)
     return sum((F.relu(1 - r.float()).mean() + F.relu(1 + m.float()).mean()) for r, m in pairs) / len(real)
 
 
 def adversarial_loss(made: Sequence[Tensor]) -> Tensor:
-    """What a made sound loses with the judges."""
+    """Hinge loss of the vocoder: the negative mean score of its sounds."""
     return -sum(m.float().mean() for m in made) / len(made)
 
 
 def feature_loss(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
-    """Difference of the judges' inner features, relative to their size (Larsen et al., ICML 2016)."""
+    """Feature matching (Larsen et al., ICML 2016): relative difference of the discriminators' features."""
     total = made[0].new_zeros((), dtype=torch.float32)
     for r, m in zip(real, made, strict=True):
         r = r.detach().float()
@@ -94,9 +94,9 @@ def feature_loss(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
 
 
 class Balance:
-    """Adds gradients of loss terms at a sound, each divided by the running mean of its size.
+    """Adds gradients of loss terms with respect to a sound, each divided by the running mean of its norm.
 
-    ``sizes`` : by term, Tensor[2] on the device: decaying sum of the sizes, and of ones.
+    ``sizes`` : by term, Tensor[2] on the device: decaying sum of the norms, and of ones.
     """
 
     def __init__(self, names: Sequence[str], device: torch.device, decay: float = 0.99):
@@ -107,10 +107,10 @@ class Balance:
         """Weighted sum of the terms' gradients with respect to ``at``, Tensor[B, N]; NaN and infinity count as 0."""
         total = torch.zeros_like(at)
         for name, term in terms.items():
-            (slope,) = torch.autograd.grad(term, at, retain_graph=True)
-            slope = slope.nan_to_num(0.0, 0.0, 0.0)
+            (gradient,) = torch.autograd.grad(term, at, retain_graph=True)
+            gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
             sizes = self.sizes[name]
-            mean = slope.square().sum(1).sqrt().mean()
+            mean = gradient.square().sum(1).sqrt().mean()
             sizes.mul_(self.decay).add_(torch.stack([mean, torch.ones_like(mean)]))
-            total += weights[name] * slope * (sizes[1] / sizes[0].clamp(min=1e-12))
+            total += weights[name] * gradient * (sizes[1] / sizes[0].clamp(min=1e-12))
         return total

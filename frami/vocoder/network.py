@@ -1,9 +1,8 @@
 """The neural vocoder's network: log-Mel frames to an STFT, and that to sound.
 
-The architecture is that of Vocos (Siuzdak, ICLR 2024): ConvNeXt blocks at the rate of the frames, a head that states
-magnitude and phase, an inverse STFT. Two things are our own: the head states magnitudes *relative* to those that the
-Mel bands spread to, so that an untrained network is at the right level already, and frames lie where ``MelSpec``
-has them.
+The architecture is that of Vocos (Siuzdak, ICLR 2024): ConvNeXt blocks at the frame rate, a head that predicts
+magnitude and phase, an inverse STFT. It differs in two ways: the head predicts magnitudes *relative* to those that the
+Mel bands spread to, so that an untrained network is at the right level already, and frames are those of ``MelSpec``.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 
 from frami.audio import MelSpec
 
-LARGEST = 700.0  # STFT magnitude that the head can state; a full-scale square wave has less
-SMALLEST = 1e-5  # magnitude that a band at rest spreads to, so that its logarithm is finite
+LARGEST = 700.0  # largest STFT magnitude of the head; a full-scale square wave has less
+SMALLEST = 1e-5  # least magnitude that a silent band spreads to, so that its logarithm is finite
 MOMENTUM = 0.9  # of the rounds that match a sound to its spectrogram
 
 
@@ -68,7 +67,7 @@ class Backbone(nn.Module):
 class Synthesis(nn.Module):
     """Inverse STFT by overlap-add, framed as ``MelSpec`` frames: frame t is centred on sample (t + 1/2) hop_length.
 
-    It gives back the sound of an unchanged STFT exactly, the ends included.
+    It inverts ``analysis`` exactly, the ends included.
     """
 
     def __init__(self, n_fft: int, hop_length: int):
@@ -94,8 +93,8 @@ class Synthesis(nn.Module):
         return stft.transpose(1, 2)
 
     def _overlap_add(self, columns: Tensor) -> Tensor:
-        parts = columns.unflatten(-1, (-1, self.hop_length)).unbind(2)
-        return sum(F.pad(part, (0, 0, i, len(parts) - 1 - i)) for i, part in enumerate(parts)).flatten(1)
+        hops = columns.unflatten(-1, (-1, self.hop_length)).unbind(2)
+        return sum(F.pad(hop, (0, 0, i, len(hops) - 1 - i)) for i, hop in enumerate(hops)).flatten(1)
 
 
 class Network(nn.Module):
@@ -135,8 +134,8 @@ class Network(nn.Module):
     def match(self, sound: Tensor, log_mel: Tensor, rounds: int) -> Tensor:
         """Bring a sound nearer to a log-Mel-spectrogram, in float32.
 
-        Each round scales the sound's STFT by what its Mel bands lack, and takes the sound of that; as in fast
-        Griffin-Lim (Perraudin, Balazs & Søndergaard, WASPAA 2013) it goes further in the direction of the last round.
+        Each round multiplies the sound's STFT by the factors that its Mel bands lack and synthesizes the result,
+        with momentum as in fast Griffin-Lim (Perraudin, Balazs & Søndergaard, WASPAA 2013).
 
         sound : Tensor[B, T * hop_length], more than half a window. log_mel : Tensor[B, F, T].
         """
@@ -151,5 +150,5 @@ class Network(nn.Module):
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of trained values."""
+    """Number of trained parameters."""
     return sum(p.numel() for p in network.parameters())

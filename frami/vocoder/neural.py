@@ -1,11 +1,10 @@
-"""The vocoder with weights: its card, its files, and sound from it.
+"""The neural vocoder: its weights, their card, and synthesis.
 
-Weights lie in half precision in ``NAME.safetensors``, beside ``NAME.json``, which says what they are. Loading executes
-no code, and waits until a sound is asked for.
+Weights are stored in half precision in ``NAME.safetensors``, beside their card ``NAME.json``. Loading executes no code,
+and is deferred until the first synthesis.
 """
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,15 +25,15 @@ from frami.vocoder.network import Network, NetworkConfig
 FORMAT = 1
 FOLDER = BUNDLED / "vocoder"
 
-#: Log-Mel values that a clip's loudest cell had in training; a clip outside is moved there and its sound back.
+#: Range of a clip's loudest log-Mel value in training; a clip outside is shifted into it and its sound back.
 QUIETEST, LOUDEST = -5.0, 2.5
 
 
 @dataclass(frozen=True)
 class VocoderCard:
-    """What a vocoder's weights are. ``rounds`` : usual rounds of ``Network.match``; ``data`` : per data set its title,
-    licence, folds trained on, folds held out, clips and hours; ``training`` : settings, steps, seconds, device and last
-    losses; ``figures`` : measurements on recordings held out, by ``evaluation``, a command."""
+    """What a vocoder's weights are. ``rounds`` : default rounds of ``Network.match``; ``data`` : per data set its
+    title, licence, folds trained on, folds held out, clips and hours; ``training`` : settings, steps, seconds, device
+    and last losses; ``figures`` : measurements on held-out recordings, by the command ``evaluation``."""
 
     name: str
     title: str
@@ -53,13 +52,14 @@ class VocoderCard:
 
 
 class Neural(Vocoder):
-    """A Vocos-type network's sound. Takes the front-end that its weights were trained for only.
+    """A Vocos-type network. Takes only the front-end that its weights were trained for.
 
-    Frames of silence are silent; a clip much louder or quieter than those of the training is vocoded at their level.
+    Frames of silence are silent; a clip much louder or quieter than those of the training is synthesized at their
+    level.
 
     path : of the weights or card, with or without ending. Raises VocoderError for a missing or damaged card; the
-    weights are read (once for each device) when a sound is made. rounds : of matching the sound to the spectrogram,
-    by default those of the card.
+    weights are read (once per device) at the first synthesis. rounds : of matching the sound to the spectrogram, by
+    default those of the card.
     """
 
     def __init__(self, path: str | Path, name: str | None = None, rounds: int | None = None):
@@ -79,11 +79,11 @@ class Neural(Vocoder):
         log_mel = F.pad(log_mel, (0, max(0, -(-spec.shortest // spec.hop_length) - frames)), value=floor)
         silent = log_mel <= floor + 1e-3
         top = log_mel.amax(dim=(1, 2), keepdim=True)
-        moved = (top - top.clamp(QUIETEST, LOUDEST)).masked_fill(top <= floor + 1e-3, 0)
-        mel = (log_mel - moved).masked_fill(silent, floor).clamp(min=floor)
+        shift = (top - top.clamp(QUIETEST, LOUDEST)).masked_fill(top <= floor + 1e-3, 0)
+        mel = (log_mel - shift).masked_fill(silent, floor).clamp(min=floor)
         stft = network.spectrum(mel).masked_fill(silent.all(1)[..., None], 0)
         sound = network.match(network.synthesis(stft), mel, self.rounds)
-        return sound[:, : frames * spec.hop_length] * moved[:, 0].exp()
+        return sound[:, : frames * spec.hop_length] * shift[:, 0].exp()
 
     def _network(self, device: torch.device) -> Network:
         weights = Path(f"{self.path}.safetensors")
@@ -105,7 +105,7 @@ def _load(weights: Path, stamp: int, sha256: str, device: str) -> Network:
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise VocoderError(f"{weights}: not the weights that their card was written for; copy both files again")
     try:
-        with torch.random.fork_rng(devices=[]):  # weights that are replaced at once draw no numbers of others
+        with torch.random.fork_rng(devices=[]):  # the initial weights leave the random state alone
             network = Network(MelSpec.from_dict(card.mel_spec), NetworkConfig(**card.network))
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except (AudioError, RuntimeError, TypeError, ValueError) as error:
@@ -124,7 +124,7 @@ def read_card(path: str | Path) -> VocoderCard:
     """The card beside a vocoder's weights; VocoderError when it is missing, damaged or of a newer format."""
     beside = Path(f"{stem(path)}.json")
     try:
-        values = json.loads(beside.read_text(encoding="utf-8"))
+        values = files.read_json(beside)
         if values.get("format", 0) > FORMAT:
             raise VocoderError(f"{beside}: written by a newer frami (format {values['format']}); update frami")
         if values.get("kind") != "vocoder":

@@ -1,7 +1,7 @@
 """Public vocoders from the Hub, for those who install their packages: BigVGAN and Vocos.
 
-``requirements-vocoders.txt`` names the packages. Weights come from huggingface.co when such a vocoder is first asked
-for, or from a folder that holds the same files. Both formats are PyTorch's: only tensors are read from them.
+``requirements-vocoders.txt`` names the packages. Weights come from huggingface.co when such a vocoder is first used,
+or from a folder that holds the same files. Both formats are PyTorch's: only tensors are read from them.
 """
 
 import importlib
@@ -118,7 +118,7 @@ def _package(module: str, name: str) -> ModuleType:
 
 
 def _files(vocoder: BigVGAN | Vocos, folder: str | Path | None, names: Sequence[str]) -> list[Path]:
-    """Where the files of a repository are: in ``folder``, or fetched from the Hub (once; it keeps them)."""
+    """Where the files of a repository are: in ``folder``, or fetched from the Hub (once; its cache holds them)."""
     if folder is not None:
         paths = [Path(folder).expanduser() / name for name in names]
         missing = [path.name for path in paths if not path.is_file()]

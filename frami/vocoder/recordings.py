@@ -1,6 +1,6 @@
-"""Real recordings for a vocoder's training: all in memory as 16-bit samples, crops by one gather, disturbed log-Mels.
+"""Real recordings for a vocoder's training: all in memory as 16-bit samples, crops by one gather, degraded log-Mels.
 
-Only folds that no bundled teacher is tested on are read, so a vocoder can be measured on the others.
+Only folds that no bundled teacher is tested on are read, so that a vocoder can be measured on the others.
 """
 
 import os
@@ -18,7 +18,7 @@ from frami import audio, data
 from frami.data import DataError, catalogue
 
 DATASETS = tuple(name for name, known in catalogue.DATASETS.items() if known.for_vocoder)
-GAP = 0.1  # seconds of silence between two recordings
+GAP = 0.1  # seconds of silence between recordings
 FASTEST = 1.18  # largest factor (and inverse of the least) by which a crop is played faster
 
 Report = Callable[[int, int], None]
@@ -26,10 +26,10 @@ Report = Callable[[int, int], None]
 
 @dataclass
 class Recordings:
-    """Recordings one behind the other.
+    """Recordings, concatenated.
 
-    samples : int16 Tensor[N]; begins, spans : Tensor[D], where each data set lies; shares : Tensor[D], up to which
-    random number it is chosen; notes : per data set what a card says of it.
+    samples : int16 Tensor[N]; begins, spans : Tensor[D], first sample and length of each data set; shares : Tensor[D],
+    cumulative probabilities of the data sets; notes : of each data set what a card states.
     """
 
     samples: Tensor
@@ -43,7 +43,7 @@ class Recordings:
         return Recordings(*tensors, self.notes)
 
     def crops(self, clips: int, length: int) -> Tensor:
-        """Random stretches at random speed and level, some mixed: Tensor[clips, length], within full scale.
+        """Random crops at random speed and level, some mixed: Tensor[clips, length], within full scale.
 
         Each data set is drawn equally often. No value leaves the device.
         """
@@ -68,15 +68,15 @@ class Recordings:
 
 
 def _cubic(t: Tensor) -> Tensor:
-    """Weights of the four samples about a place (Catmull-Rom), t in 0 to 1: Tensor[..., 1] to Tensor[..., 4]."""
+    """Weights of the four nearest samples (Catmull-Rom), t in 0 to 1: Tensor[..., 1] to Tensor[..., 4]."""
     a = t * (t * (1 - t / 2) - 0.5)
     b = 1 + t.square() * (1.5 * t - 2.5)
     c = t * (t * (2 - 1.5 * t) + 0.5)
     return torch.cat([a, b, c, 1 - a - b - c], dim=-1)
 
 
-def disturb(log_mel: Tensor, floor: float) -> Tensor:
-    """Log-Mels as if made: of some clips smoothed along time and frequency, to some noise added: Tensor[B, F, T]."""
+def degrade(log_mel: Tensor, floor: float) -> Tensor:
+    """Log-Mels as an inversion makes them: some smoothed along time and frequency, some noisy: Tensor[B, F, T]."""
     clips = len(log_mel)
 
     def draw() -> Tensor:
@@ -97,7 +97,7 @@ def read(
 ) -> Recordings:
     """All recordings of these data sets' training folds, without their constant part.
 
-    A data set that is not here is passed over, unless none is (DataError). ``report(done, total)`` counts clips.
+    A data set that is not here is skipped; DataError if none is. ``report(done, total)`` counts clips.
     """
     found: dict[str, list[data.Clip]] = {}
     missing: list[DataError] = []
@@ -111,28 +111,28 @@ def read(
     if not found:
         raise missing[0]
     total, before = sum(map(len, found.values())), 0
-    parts, begins, notes = [torch.zeros(4, dtype=torch.int16)], [], []
+    sounds, begins, notes = [torch.zeros(4, dtype=torch.int16)], [], []
     gap = torch.zeros(round(GAP * sample_rate), dtype=torch.int16)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for name, clips in found.items():
-            begins.append(sum(map(len, parts)))
+            begins.append(sum(map(len, sounds)))
             seconds = 0.0
             for done, samples in enumerate(pool.map(lambda path: _samples(path, sample_rate), data.find(clips)), 1):
-                parts += [samples, gap]
+                sounds += [samples, gap]
                 seconds += len(samples) / sample_rate
                 if report and (done % 16 == 0 or done == len(clips)):
                     report(before + done, total)
             before += len(clips)
             notes.append(_note(name, clips, seconds))
-    ends = [*begins[1:], sum(map(len, parts))]
+    ends = [*begins[1:], sum(map(len, sounds))]
     spans = torch.tensor([b - a for a, b in zip(begins, ends, strict=True)])
-    parts.append(torch.zeros(4 * sample_rate, dtype=torch.int16))
+    sounds.append(torch.zeros(4 * sample_rate, dtype=torch.int16))
     shares = torch.arange(1, len(found) + 1) / len(found)
-    return Recordings(torch.cat(parts), torch.tensor(begins), spans, shares, notes)
+    return Recordings(torch.cat(sounds), torch.tensor(begins), spans, shares, notes)
 
 
 def folds(name: str, clips: Sequence[data.Clip]) -> tuple[str, ...]:
-    """Folds that may be trained on: those here, but the one that teachers are tested on."""
+    """Folds that may be trained on: those that are here, without the one that teachers are tested on."""
     known = data.info(name)
     return tuple(f for f in known.folds if f != known.test_fold and f in {clip.fold for clip in clips})
 

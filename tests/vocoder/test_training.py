@@ -9,8 +9,9 @@ from frami.audio import MelSpec
 from frami.cli import main
 from frami.data import DataError
 from frami.vocoder import Neural, losses, training
-from frami.vocoder.discriminators import Judges
-from frami.vocoder.recordings import FASTEST, disturb, read
+from frami.vocoder.discriminators import Discriminators
+from frami.vocoder.neural import FOLDER, read_card
+from frami.vocoder.recordings import FASTEST, degrade, read
 from frami.vocoder.training import VocoderConfig, VocoderTrainingError, train
 from tests.helpers.recordings import make_esc50, make_fsdd, make_urbansound8k
 
@@ -79,10 +80,10 @@ def test_speed_changes_pitch_only_a_little(folder):
     assert (torch.stack(near) / spectra.square().sum(1)).median() > 0.99
 
 
-def test_disturbed_log_mels_differ_and_stay_above_the_floor():
+def test_degraded_log_mels_differ_and_stay_above_the_floor():
     torch.manual_seed(0)
     mel = SPEC(0.1 * torch.randn(32, 5_120))
-    other = disturb(mel, SPEC.floor)
+    other = degrade(mel, SPEC.floor)
     changed = (other != mel).flatten(1).any(1)
     assert other.shape == mel.shape and other.min() >= SPEC.floor
     assert 10 < changed.sum() < 32 and (other - mel).abs().mean() < 0.2
@@ -122,7 +123,7 @@ def test_reconstruction_terms_lead_to_the_sound():
         assert float(terms(sound)[name].detach()) < 0.9 * first
 
 
-def test_silence_has_finite_slopes():
+def test_silence_has_finite_gradients():
     analysis = losses.Analysis(SPEC)
     sound = torch.zeros(2, 4_096, requires_grad=True)
     made = losses.magnitudes(analysis(sound))
@@ -131,21 +132,21 @@ def test_silence_has_finite_slopes():
     assert sound.grad.isfinite().all()
 
 
-def test_judges_tell_apart_and_terms_follow():
+def test_discriminators_learn_and_their_terms_follow():
     torch.manual_seed(0)
-    analysis, judges = losses.Analysis(SPEC), Judges(3, (2, 3))
+    analysis, discriminators = losses.Analysis(SPEC), Discriminators(3, (2, 3))
     real, made = torch.sin(torch.arange(8_192) * 0.1)[None], 0.3 * torch.randn(1, 8_192)
-    optimiser = torch.optim.Adam(judges.parameters(), 1e-3)
+    optimiser = torch.optim.Adam(discriminators.parameters(), 1e-3)
     values = []
     for _ in range(6):
-        (a, features), (b, others) = (judges(analysis(x)[1:], x) for x in (real, made))
-        loss = losses.judge_loss(a, b)
+        (a, features), (b, others) = (discriminators(analysis(x)[1:], x) for x in (real, made))
+        loss = losses.discriminator_loss(a, b)
         values.append(float(loss.detach()))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     assert values[-1] < values[0] == pytest.approx(2, abs=0.2)
-    assert losses.adversarial_loss(b) > losses.adversarial_loss(a), "made sounds lose more"
+    assert losses.adversarial_loss(b) > losses.adversarial_loss(a), "synthesized sounds lose more"
     assert losses.feature_loss(features, features) == 0 < losses.feature_loss(features, others)
 
 
@@ -166,7 +167,7 @@ def test_balance_makes_weights_shares_whatever_the_unit():
 
 
 def test_a_few_steps_lower_the_loss_and_write_a_vocoder(folder, tmp_path):
-    config = VocoderConfig(steps=40, judges_from=1.1, **TINY)
+    config = VocoderConfig(steps=40, discriminators_from=1.1, **TINY)
     reports = list(train(tmp_path / "own", config, data_folder=folder, every=10))
     assert [r.step for r in reports] == [10, 20, 30, 40] and reports[-1].share == 1
     assert reports[-1].losses["mel"] < 0.9 * reports[0].losses["mel"]
@@ -180,13 +181,13 @@ def test_a_few_steps_lower_the_loss_and_write_a_vocoder(folder, tmp_path):
 
 
 def test_a_stopped_training_goes_on(folder, tmp_path, monkeypatch):
-    config = VocoderConfig(steps=6, judges_from=0.3, **TINY)
+    config = VocoderConfig(steps=6, discriminators_from=0.3, **TINY)
     step = training._step
 
-    def stop(work, judged):
-        if work.step == 4:
+    def stop(state, adversarial):
+        if state.step == 4:
             raise KeyboardInterrupt
-        step(work, judged)
+        step(state, adversarial)
 
     monkeypatch.setattr(training, "_step", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -195,9 +196,32 @@ def test_a_stopped_training_goes_on(folder, tmp_path, monkeypatch):
     with pytest.raises(VocoderTrainingError, match="other settings"):
         next(train(tmp_path / "own", VocoderConfig(steps=7, **TINY), data_folder=folder, datasets=("fsdd",)))
     reports = list(train(tmp_path / "own", config, data_folder=folder, datasets=("fsdd",), every=1))
-    assert [r.step for r in reports] == [5, 6] and {"adversarial", "feature", "judges"} <= set(reports[0].losses)
+    assert [r.step for r in reports] == [5, 6] and {"adversarial", "feature", "discriminators"} <= set(
+        reports[0].losses
+    )
     history = Neural(tmp_path / "own").card.training["history"]
     assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_training_of_an_earlier_version_continues(folder, tmp_path, monkeypatch):
+    """It said judges for discriminators."""
+    config = VocoderConfig(steps=3, discriminators_from=0.0, **TINY)
+    reports = train(tmp_path / "own", config, data_folder=folder, datasets=("fsdd",), every=1)
+    next(reports)
+    reports.close()
+    path = tmp_path / "own.training"
+    now = torch.load(path, weights_only=True)
+    former = {name.replace("discriminators", "judges"): value for name, value in now.items()}
+    former["settings"] = {name.replace("discriminators", "judges"): value for name, value in now["settings"].items()}
+    assert {"judges", "judges_optimiser"} < set(former) and "judges_lr" in former["settings"]
+    torch.save(former, path)
+    later = list(train(tmp_path / "own", config, data_folder=folder, datasets=("fsdd",), every=1))
+    assert [report.step for report in later] == [2, 3]
+
+
+def test_the_bundled_cards_former_words_are_read():
+    training = read_card(FOLDER / "frami").training
+    assert training["discriminators_from"] == 0.5 and training["last_losses"]["discriminators"] > 0
 
 
 def test_a_damaged_state_is_named(folder, tmp_path):
