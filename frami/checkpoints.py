@@ -75,6 +75,10 @@ class Checkpoint:
         """Duration of a made clip when none is asked for: that of usual training clips, at most a second."""
         return min(self.card.seconds, 1.0)
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     def to(self, device: str | torch.device) -> "Checkpoint":
         self.model.to(device)
         return self

@@ -132,10 +132,10 @@ def fill(teacher: Checkpoint, rows: Sequence[Row], base: Settings, seeds: int, r
             clips = bank(teacher, row) if row.source == "bank" else training
             found = measure(teacher, settings(row, base, seed), clips, test, reference, report)
         about = {
-            "row": row.name, "group": row.group, "seed": seed, "teacher_name": card.name, "device": _device(teacher),
-            "budget": base.budget, "student": base.student, "dataset": card.dataset,
-            "held_out": ",".join(card.split["test"]), "at_once": base.clips, "batch": base.batch,
-            "weights": card.sha256[:8], "pace": PACE, "fingerprint": row.fingerprint,
+            "row": row.name, "group": row.group, "seed": seed, "teacher_name": card.name,
+            "device": describe(teacher.device), "budget": base.budget, "student": base.student,
+            "dataset": card.dataset, "held_out": ",".join(card.split["test"]), "at_once": base.clips,
+            "batch": base.batch, "weights": card.sha256[:8], "pace": PACE, "fingerprint": row.fingerprint,
         }  # fmt: skip
         results.put(key(teacher, row, base, seed), found | about)
 
@@ -145,12 +145,8 @@ def key(teacher: Checkpoint, row: Row, base: Settings, seed: int) -> str:
     card = teacher.card
     what = f"{row.name} {row.fingerprint}".strip()
     how = f"share{base.share:g} lr{base.lr:g} pace{PACE}"
-    common = f"{base.budget:g}s {base.student} {base.clips}x{base.batch} {how} {_device(teacher)}"
+    common = f"{base.budget:g}s {base.student} {base.clips}x{base.batch} {how} {describe(teacher.device)}"
     return f"{card.dataset} {','.join(card.split['test'])} {card.sha256[:8]} | {common} | {what} | {seed}"
-
-
-def _device(teacher: Checkpoint) -> str:
-    return describe(next(teacher.model.parameters()).device)
 
 
 def settings(row: Row, base: Settings, seed: int) -> Settings:
@@ -185,7 +181,7 @@ def measure(
 def clock(teacher: Checkpoint) -> Callable[[], float]:
     """Clock of a budget: on one thread of a CPU the processor's, so that other work on the machine shortens a run
     less; else the wall's."""
-    alone = next(teacher.model.parameters()).device.type == "cpu" and torch.get_num_threads() == 1
+    alone = teacher.device.type == "cpu" and torch.get_num_threads() == 1
     return time.process_time if alone else time.perf_counter
 
 

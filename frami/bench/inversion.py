@@ -64,7 +64,7 @@ def speed(teacher: Checkpoint, recipes: Sequence[Recipe], timing: Timing, report
     of the fastest pass: on a shared machine, the slower ones measure the neighbours. ``macs`` : multiply-accumulates of
     a forward pass.
     """
-    device, clips = next(teacher.model.parameters()).device, timing.clips
+    device, clips = teacher.device, timing.clips
     frames = teacher.spec.frames(timing.seconds)
     dtypes = {"float32": torch.float32} | ({"bfloat16": torch.bfloat16} if fast_bf16(device) else {})
     ceilings = {name: ceiling(teacher, 2 * clips, frames, dtype, timing.clock) for name, dtype in dtypes.items()}
@@ -104,13 +104,12 @@ LADDER = {
 def ladder(teacher: Checkpoint, recipe: Recipe, timing: Timing, report: Report = silent) -> list[dict]:
     """What each speedup is worth: clip-steps per second with all of them, without each one, and without any, in turns,
     by the fastest step. Rows ``{"without", "clip_steps_per_second", "ratio"}``, the ratio to the first."""
-    device = next(teacher.model.parameters()).device
     rows = [(), *((name,) for name in LADDER), tuple(LADDER)]
     times = dict.fromkeys(rows, inf)
     for row in _turns(rows, timing.rounds, report):
         speedups = Speedups(*(name not in row for name in LADDER))
         step = _stepper(teacher, recipe, timing.clips, timing.seconds, speedups)
-        times[row] = min(times[row], fastest(step, device, timing.clock))
+        times[row] = min(times[row], fastest(step, teacher.device, timing.clock))
     return [
         {"without": list(row), "clip_steps_per_second": timing.clips / spent, "ratio": times[()] / spent}
         for row, spent in times.items()
@@ -122,7 +121,7 @@ def ceiling(
 ) -> float:
     """Operations per second that the teacher's own 3 × 3 convolutions reach in this precision, each alone, forward and
     gradient of the input, on as many clips as a step joins; the mean over them, weighted by their work."""
-    device = next(teacher.model.parameters()).device
+    device = teacher.device
     shapes: list[tuple] = []
 
     def note(module: nn.Conv2d, args: tuple) -> None:

@@ -1,4 +1,4 @@
-"""Measurements kept in a file while a benchmark goes on, and how it reports its progress."""
+"""Measurements in a file that a benchmark fills, and how it reports its progress."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -33,7 +33,7 @@ def silent(done: int, total: int) -> None:
 
 
 class Results:
-    """Measurements kept in a JSON file, each under its settings, so that a stopped benchmark goes on where it was.
+    """Measurements in a JSON file, each under its settings, so that a stopped benchmark goes on where it was.
     Several processes may fill one file. Raises FramiError for a file that holds something else."""
 
     def __init__(self, path: Path):

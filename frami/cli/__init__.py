@@ -1,7 +1,7 @@
 """The command line: ``frami COMMAND``, one file here for the commands of a part.
 
 Every command takes ``--json`` (one value on standard output, nothing else there), shows its progress on a terminal and
-answers bad input with one line and exit status 2.
+reports bad input in one line, with exit status 2.
 """
 
 import json
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"frami {options.command}: {error}".replace("\n", " "), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nframi {options.command}: stopped; what was finished is kept", file=sys.stderr)
+        print(f"\nframi {options.command}: stopped; what was finished is saved", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

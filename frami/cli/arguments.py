@@ -18,7 +18,7 @@ class _Help(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers bad arguments with one line and exit status 2."""
+    """Reports bad arguments in one line, with exit status 2."""
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **({"formatter_class": _Help} | settings))

@@ -34,9 +34,9 @@ def pca(features: Tensor, dims: int = 2) -> Projection:
     mean = x.mean(0)
     _, spread, axes = torch.linalg.svd(x - mean, full_matrices=False)
     count = min(dims, int((spread > 1e-10 * spread[0].clamp(min=1e-300)).sum()))
-    kept = axes[:count].T
+    longest = axes[:count].T
     found, share = x.new_zeros(x.shape[1], dims), x.new_zeros(dims)
-    found[:, :count] = kept * kept.gather(0, kept.abs().argmax(0)[None]).sign()
+    found[:, :count] = longest * longest.gather(0, longest.abs().argmax(0)[None]).sign()
     share[:count] = spread[:count].square() / spread.square().sum().clamp(min=1e-300)
     return Projection(mean.float(), found.float(), share.float())
 
@@ -44,7 +44,7 @@ def pca(features: Tensor, dims: int = 2) -> Projection:
 def umap_map(features: Tensor, seed: int = 0) -> np.ndarray:
     """Map of the clips for a picture (UMAP, McInnes et al. 2018): Tensor[N, D] → array (N, 2), the same for a seed.
 
-    It starts from ``pca``, and fewer than 4 clips, which have no neighbourhoods to keep, stay there. The first call
+    It starts from ``pca``, and fewer than 4 clips, which have no neighbourhoods, stay there. The first call
     takes half a minute or more, as UMAP is compiled then. Raises FramiError.
     """
     x = points(features)

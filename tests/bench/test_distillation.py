@@ -29,6 +29,7 @@ def test_the_rows_are_every_method_objective_and_reference():
     assert [row.name for row in measure.chosen(["real clips frami"])] == ["real clips, frami"]
 
 
+@pytest.mark.slow
 def test_the_benchmark_fills_what_is_missing(capsys, tmp_path, fresh_home, make_tree):
     out = tmp_path / "page.md"
     make_tree("fsdd", tmp_path, speakers=("george", "jackson", "nicolas", "yweweler", "theo"))
@@ -126,6 +127,7 @@ def test_a_benchmark_that_measures_nothing_leaves_the_page_alone(capsys, tmp_pat
     assert out.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_students_of_the_ready_banks(capsys, tmp_path, fresh_home, make_tree):
     """Of equal size, of the teacher that is measured; other teachers have none."""
     make_tree("fsdd", tmp_path, speakers=("theo",))

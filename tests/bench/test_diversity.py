@@ -29,11 +29,11 @@ def test_diversity_fills_what_is_missing(capsys, tmp_path, make_tree, monkeypatc
     assert table["reference"]["target_accuracy"] <= 1
     page = out.read_text()
     assert "frami bench diversity --samples 20 --batch 10 --seeds 2" in page and "| `frami` |" in page
-    kept = out.with_suffix(".json")
-    cells = json.loads(kept.read_text())
+    figures = out.with_suffix(".json")
+    cells = json.loads(figures.read_text())
     elsewhere = next(name for name in cells if " frami " in name)
     cells[elsewhere] |= {"device": "a slow one", "seconds": 1e6}
-    kept.write_text(json.dumps(cells))
+    figures.write_text(json.dumps(cells))
     calls.clear()
     status, _, _ = run(capsys, "bench", "diversity", "--recipes", "frami,dafl,cmi", "--seeds", 2, *options)
     assert status == 0 and calls == ["cmi", "cmi"], "what was measured is not measured again"

@@ -1,4 +1,4 @@
-"""Results are kept in a file, pages written whole, and neither over a file of another kind."""
+"""Results are stored in a file, pages written whole, and neither over a file of another kind."""
 
 import pytest
 

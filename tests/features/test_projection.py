@@ -38,6 +38,7 @@ def test_pca_of_few_clips():
     assert torch.allclose(wide.axes.T @ wide.axes, torch.eye(2), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_umap_keeps_clusters_apart_and_repeats_itself():
     x, labels = clips(60, 0, 0.2, classes=2)
     before = np.random.get_state()[1].copy()
