@@ -8,7 +8,6 @@ from itertools import product
 
 from torch import Tensor
 
-from frami.bench.inversion import make
 from frami.bench.pages import intro, mean_sd, plus_minus, table
 from frami.bench.results import Context, Report, Results
 from frami.checkpoints import Checkpoint
@@ -16,7 +15,7 @@ from frami.data import Clip, DataError, LogMels
 from frami.device import describe
 from frami.features import diversity
 from frami.features.embeddings import Embedded, embed, recordings
-from frami.inversion import Recipe
+from frami.inversion import Recipe, make_clips
 from frami.inversion.recipes import fingerprint
 
 #: Title and digits of each column.
@@ -96,7 +95,8 @@ def richness(teacher: Checkpoint, recipe: Recipe, real: Embedded, plan: Plan, se
     """Make clips by a recipe and measure how rich they are, beside real ones. Returns plain numbers: those of
     ``diversity.summary``, and the seconds spent on making."""
     start = time.perf_counter()
-    clips = make(teacher, recipe, report, samples=plan.samples, batch=plan.batch, seconds=None, seed=seed)
+    choices = {"samples": plan.samples, "batch": plan.batch, "seconds": None, "seed": seed}
+    clips = make_clips(teacher, recipe, report=report, **choices)
     spent = time.perf_counter() - start
     return measures(clips, clips.target, real) | {"seconds": spent}
 

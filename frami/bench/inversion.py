@@ -20,23 +20,13 @@ from frami.bench.pages import mean_sd, picture
 from frami.bench.results import Report, silent
 from frami.checkpoints import Checkpoint
 from frami.device import RecordedStep, describe, fast_bf16
-from frami.inversion import Clips, Recipe, arithmetic, invert
+from frami.inversion import Recipe, arithmetic, make_clips
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.state import begin_batch, draw, new_work
 from frami.inversion.step import stepper
 from frami.inversion.teacher import ALL, Speedups, TeacherCopy
 
 Clock = Callable[[], float]  # seconds
-
-
-def make(teacher: Checkpoint, recipe: Recipe, report: Report, **choices) -> Clips:
-    """All clips of an inversion at once; ``report(done, total)`` counts its steps."""
-    parts = []
-    for state in invert(teacher, recipe, every=20, **choices):
-        report(state.done, state.total)
-        if state.finished:
-            parts.append(state.clips)
-    return Clips.join(parts)
 
 
 # --- speed -----------------------------------------------------------------------------------------------------------
@@ -248,7 +238,7 @@ def _give_back() -> None:
 def by_duration(teacher: Checkpoint, recipe: Recipe, seconds: tuple[float, float], report: Report, **choices) -> dict:
     """Clips of every duration from one run: their ``{"seconds", "confidence", "target_accuracy"}``, a value a clip,
     and ``rows`` of the means in five equal parts of the range. ``choices`` are those of ``invert``."""
-    clips = make(teacher, recipe, report, seconds=seconds, **choices)
+    clips = make_clips(teacher, recipe, report=report, seconds=seconds, **choices)
     found = {
         "seconds": [round(teacher.spec.seconds(n), 3) for n in clips.lengths.tolist()],
         "confidence": [round(c, 4) for c in clips.confidence.tolist()],

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -67,9 +67,21 @@ def invert(
     return _Run(settings, copy, student, bank, every, first, tuple(notes)).states(memory)
 
 
-def make_clips(teacher: Checkpoint, settings: InversionSettings | Recipe | str = "frami", **choices) -> Clips:
-    """``invert`` to its end: all finished clips at once."""
-    return Clips.join([state.clips for state in invert(teacher, settings, every=10**9, **choices) if state.finished])
+def make_clips(
+    teacher: Checkpoint,
+    settings: InversionSettings | Recipe | str = "frami",
+    *,
+    report: Callable[[int, int], None] | None = None,
+    **choices,
+) -> Clips:
+    """``invert`` to its end: all finished clips at once; ``report(done, total)`` counts steps."""
+    parts = []
+    for state in invert(teacher, settings, every=20 if report else 10**9, **choices):
+        if report:
+            report(state.done, state.total)
+        if state.finished:
+            parts.append(state.clips)
+    return Clips.join(parts)
 
 
 def arithmetic(teacher: Checkpoint, seconds: float) -> dict[str, int]:
