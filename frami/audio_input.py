@@ -1,6 +1,6 @@
-"""A sound that somebody brings along, made ready for the networks, and what each of them answers.
+"""A sound of a visitor's own, prepared for the networks, and what each of them predicts.
 
-Whatever is done to the sound on the way is said in words, and a sound that cannot be answered is refused in words.
+Whatever is done to the sound is reported in words, and a sound that cannot be classified is refused in words.
 """
 
 import time
@@ -22,13 +22,13 @@ LONGEST, SHORTEST = 30.0, 0.1
 SILENT, QUIET, LOUD = 1e-3, 0.05, 0.5
 #: Quiet that is left before and after a sound, in seconds.
 MARGIN = 0.05
-#: Times longer than the clips that a network learnt from, from where on that is said.
+#: Times longer than the clips that a network was trained on, from which on that is reported.
 UNLIKE = 5.0
 _PASSES = 7
 
 
 class SoundError(FramiError):
-    """A sound that no network can be asked about; the message is for its owner."""
+    """A sound that cannot be classified; the message is for its owner."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,18 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a network hears. shares : Tensor[K], its probabilities; ``milliseconds`` : the median of a few passes of the
-    network alone, on this machine as it is."""
+class Prediction:
+    """probabilities : Tensor[K]; ``milliseconds`` : the median of a few passes of the network alone, on this machine as
+    it is."""
 
-    shares: Tensor
+    probabilities: Tensor
     milliseconds: float
 
 
 def read(path: str | Path, spec: MelSpec) -> Sound:
     """A sound file as the networks take it: its first 30 s, mono, resampled, without quiet ends, not too quiet.
 
-    Raises Unheard for a file that is unreadable or empty, silent, or far too short.
+    Raises SoundError for a file that is unreadable or empty, silent, or far too short.
     """
     notes = []
     try:
@@ -113,21 +113,21 @@ def without_quiet_ends(x: Tensor, rate: int) -> tuple[Tensor, float]:
 
 
 @torch.inference_mode()
-def answer(network: Checkpoint, mel: Tensor) -> Answer:
-    """What a network hears in a log-Mel-spectrogram, Tensor[F, T]."""
+def predict(network: Checkpoint, mel: Tensor) -> Prediction:
+    """What a network predicts for a log-Mel-spectrogram, Tensor[F, T]."""
     device = next(network.model.parameters()).device
     x = mel[None, None].to(device)
     spent = []
     for _ in range(_PASSES):
         start = time.perf_counter()
-        shares = network.model(x).logits[0].float().softmax(0).cpu()
+        probabilities = network.model(x).logits[0].float().softmax(0).cpu()
         spent.append(time.perf_counter() - start)
-    return Answer(shares, 1e3 * sorted(spent[1:])[len(spent[1:]) // 2])
+    return Prediction(probabilities, 1e3 * sorted(spent[1:])[len(spent[1:]) // 2])
 
 
 def unlike(sound: Sound, network: Checkpoint) -> str | None:
-    """A word on a duration that a network never learnt from, None where there is nothing to say."""
+    """A note on a duration that a network was not trained on; None where there is nothing to report."""
     usual = network.card.seconds
     if sound.seconds > UNLIKE * usual:
-        return f"much longer than the clips that the teacher learnt from ({usual:.1f} s): take its answer lightly"
+        return f"much longer than the clips that the teacher was trained on ({usual:.1f} s): less reliable"
     return None

@@ -49,13 +49,13 @@ function verdict(clip, state) {
 }
 /* The same clip with one vocoder or the other. */
 function vocoderButtons(clip, vocoders) {
-  const box = el("div", "voices");
+  const box = el("div", "vocoders");
   if (clip.real || withVocoder(clip.id) === clip.id) return box;
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", "Vocoder: hear the same clip with");
   for (const [name, title] of Object.entries(vocoders)) {
     const one = button("", title, () => { chooseVocoder(name); play(selection.state || selection.clip, selection.server); });
-    one.dataset.voice = name;
+    one.dataset.vocoder = name;
     one.setAttribute("aria-pressed", String(isVocoder(name)));
     box.append(one);
   }

@@ -24,10 +24,10 @@ export function runList(data, files, { act, save, show }) {
       select.disabled = false;
     });
     const remove = button("delete", "Delete", () => {
-      if (remove.dataset.sure) { act("remove", id); return; }
-      remove.dataset.sure = "1";
+      if (remove.dataset.confirm) { act("remove", id); return; }
+      remove.dataset.confirm = "1";
       remove.textContent = "Really delete?";
-      setTimeout(() => { delete remove.dataset.sure; remove.textContent = "Delete"; }, 4000);
+      setTimeout(() => { delete remove.dataset.confirm; remove.textContent = "Delete"; }, 4000);
     });
     buttons.append(button("stop", "Stop", () => act("stop", id)), button("resume", "Resume", () => act("resume", id)), select, remove);
     row.append(label, el("span", "figure"), el("span", "status"), buttons, bar);

@@ -10,7 +10,7 @@ export const isVocoder = name => name === vocoder;
 export const withVocoder = id => /^(gallery|run|explore)\//.test(id) ? `${id}~${vocoder}` : id;
 export function chooseVocoder(name) {
   vocoder = name;
-  document.querySelectorAll(".frami-detail .voices button").forEach(b => b.setAttribute("aria-pressed", String(isVocoder(b.dataset.voice))));
+  document.querySelectorAll(".frami-detail .vocoders button").forEach(b => b.setAttribute("aria-pressed", String(isVocoder(b.dataset.vocoder))));
 }
 
 export async function soundUrl(clip, server) {

@@ -35,7 +35,7 @@ frami.try = (element, props, server, watch) => {
     if (!value.label) press(null);
     // on a phone the predictions lie below what was clicked
     if (state !== "idle" && onPhone()) requestAnimationFrame(() => root.scrollIntoView({ block: "start", behavior: "smooth" }));
-    root.replaceChildren(...state === "answered" ? predictions(value)
+    root.replaceChildren(...state === "predicted" ? predictions(value)
       : [state === "refused" ? el("p", "refused", value.message) : el("p", "frami-empty", "Click a sound, or record your own: the predictions appear here.")]);
   };
   watch("value", draw);

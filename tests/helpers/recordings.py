@@ -22,6 +22,16 @@ def tone(kind: int, seconds: float = 0.25, seed: int = 0) -> np.ndarray:
     return wave.astype(np.float32)
 
 
+def tone_file(
+    path: Path, seconds: float, rate: int = 22_050, level: float = 0.5, channels: int = 1, lead: float = 0.0
+) -> Path:
+    """A file with a tone of 440 Hz after ``lead`` seconds of silence."""
+    time = np.arange(round(seconds * rate)) / rate
+    wave = np.concatenate([np.zeros(round(lead * rate)), level * np.sin(2 * np.pi * 440 * time)])
+    soundfile.write(path, np.stack([wave] * channels, 1) if channels > 1 else wave, rate)
+    return path
+
+
 def make_fsdd(root: Path, speakers: Sequence[str] = ("george", "theo"), takes: int = 1, ending: str = ".wav") -> Path:
     """FSDD's layout below ``root / "fsdd"``: ten digits of each speaker; takes are of rising duration."""
     folder = root / "fsdd" / "recordings"

@@ -1,4 +1,4 @@
-"""The Distil tab: its queue of processes, what the page is told, and a student that learns in a real browser."""
+"""The Distil tab: its queue of processes, what the page is sent, and a student that learns in a real browser."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def queue(tmp_path, monkeypatch):
     made.close()
 
 
-def test_the_page_gets_what_changed_and_a_run_keeps_its_colour(queue):
+def test_the_page_gets_what_changed_and_a_run_has_one_colour(queue):
     known = Distillations(queue, checkpoints.load, ["fsdd"])
     first, second = queue.add("a", SETTINGS), queue.add("b", SETTINGS | {"student": "nano"})
     queue.runs.log(first.id, 1, 2.0, {"agreement": 0.25, "share": 0.5, "left": 3.0, "answer": 1.5})
@@ -265,13 +265,13 @@ def test_an_empty_tab_invites_and_fits(open_page, width, theme):
 
 
 def test_quick_ticks_all_count(open_page):
-    """Also those that come while the studio still answers the one before: here it takes half a second to."""
+    """Also those that come while the studio still handles the one before: here it takes half a second to."""
     page = opened(open_page())
     page.evaluate(
         """() => {
-            const asked = window.fetch;
+            const fetched = window.fetch;
             window.fetch = async (...what) => {
-                const reply = await asked(...what);
+                const reply = await fetched(...what);
                 if (String(what[0]?.url ?? what[0]).includes("/run/")) await new Promise(done => setTimeout(done, 500));
                 return reply;
             };

@@ -56,7 +56,7 @@ def test_listen_plays_and_shows_the_right_clip(open_page):
         "return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size }"
     )
     assert painted > 50, "the spectrogram has shades"
-    usual, other = detail.locator(".voices button").all()
+    usual, other = detail.locator(".vocoders button").all()
     assert (usual.inner_text(), usual.get_attribute("aria-pressed")) == ("FRAMI", "true")
     before = page.evaluate("frami.player.src")
     other.click()
@@ -129,7 +129,7 @@ def test_generate_live_then_play_download_and_find_again(open_page, tmp_path):
     page.wait_for_function(f"before => {mel} !== before", arg=early, timeout=60_000)
     one = page.locator("#live .frami-tile").nth(1)
     one.click()
-    assert playing(page, one) > 0.2, "a clip can be heard while it forms"
+    assert playing(page, one) > 0.2, "a clip can be played while it forms"
     early = page.evaluate("frami.player.src")
     assert page.locator("#live .curve").count() >= 3
     assert "left" in page.locator("#live .status").inner_text()
@@ -144,7 +144,7 @@ def test_generate_live_then_play_download_and_find_again(open_page, tmp_path):
     assert page.locator(".frami-detail .title b").text_content() == "two"
     tiles.nth(1).click()
     playing(page, tiles.nth(1))
-    assert page.evaluate("frami.player.src") != early, "the finished sound, not the one heard while it formed"
+    assert page.evaluate("frami.player.src") != early, "the finished sound, not the one played while it formed"
     assert page.locator(".frami-detail .save").count() == 1
     with page.expect_download() as waiting:
         page.locator("#download").click()
@@ -253,9 +253,9 @@ def test_the_vocoder_can_be_chosen(open_page):
     tile = page.locator("#live .frami-tile").first
     tile.click()
     assert playing(page, tile) > 0.1
-    pressed = page.locator(".frami-detail .voices button[aria-pressed=true]")
+    pressed = page.locator(".frami-detail .vocoders button[aria-pressed=true]")
     assert pressed.all_inner_texts() == ["Griffin-Lim"], "what was chosen is what sounds"
-    shot(page, "voices")
+    shot(page, "vocoders")
 
 
 def test_durations_that_cannot_be_are_refused(open_page):
@@ -269,7 +269,7 @@ def test_durations_that_cannot_be_are_refused(open_page):
     assert page.locator("#live .frami-tile").count() == 2
 
 
-def test_stop_keeps_what_was_made(open_page):
+def test_stop_saves_what_was_made(open_page):
     page = open_page()
     generate(page, samples=20, steps=600)
     page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=30_000)

@@ -1,4 +1,4 @@
-"""Runs of the studio without a page: queue, what is kept and found again, every recipe, states of a clip."""
+"""Runs of the studio without a page: queue, what is saved and found again, every recipe, states of a clip."""
 
 import io
 import shutil
@@ -209,7 +209,7 @@ def test_what_the_page_offers_suits_every_recipe(fsdd):
     assert "student learns along" in offers.about(RECIPES["dfq"]) and "target" in offers.about(RECIPES["dafl"])
 
 
-def test_a_clip_sounds_with_the_vocoder_that_is_asked_for(tmp_path, fsdd):
+def test_a_clip_is_synthesized_by_the_vocoder_that_its_id_names(tmp_path, fsdd):
     jobs = studio_jobs.Jobs(tmp_path)
     job = finished(jobs.start(fsdd, settings_for("frami-fast", vocoder="griffin-lim")))
     usual = finished(jobs.start(fsdd, settings_for("frami-fast")))
@@ -228,7 +228,7 @@ def test_a_clip_sounds_with_the_vocoder_that_is_asked_for(tmp_path, fsdd):
             clips.sound(wrong)
 
 
-def test_the_way_of_a_clip_can_be_seen_and_heard(tmp_path, fsdd):
+def test_saved_states_of_a_clip_can_be_shown_and_played(tmp_path, fsdd):
     jobs = studio_jobs.Jobs(tmp_path)
     job = finished(jobs.start(fsdd, settings_for("frami-fast", steps=12)))
     stopped = jobs.start(fsdd, settings_for("frami", steps=600))
@@ -254,7 +254,7 @@ def test_the_way_of_a_clip_can_be_seen_and_heard(tmp_path, fsdd):
         clips.sound(f"run/{job.id}/1@{len(states)}")
 
 
-def test_the_gallery_keeps_states_too(tmp_path, fsdd):
+def test_the_gallery_has_saved_states_too(tmp_path, fsdd):
     gallery.make(fsdd, tmp_path / "fsdd", each=1, steps=6, recipe="frami-fast")
     states = lookup(tmp_path, tmp_path).states("gallery/fsdd/3")
     assert states[-1]["step"] == 6 and len(states) >= 3

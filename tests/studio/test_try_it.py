@@ -1,14 +1,12 @@
-"""The Try it tab: sounds of every kind made ready, refused in words, and answered side by side in a real browser."""
+"""The Try it tab: students of a teacher, sounds to try, and predictions side by side in a real browser."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 
-from frami import audio_input, checkpoints, example_sounds
-from frami.audio import MelSpec
+from frami import checkpoints
 from frami.cost import parameters
 from frami.distill import OBJECTIVES, new_student
 from frami.errors import FramiError
@@ -18,77 +16,12 @@ from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.jobs import Jobs
 from frami.studio.services.recognition import Recognition
+from tests.helpers.recordings import tone_file
 from tests.helpers.studio import BROWSER_FLAGS, chromium, running_studio
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "assets" / "samples" / "fsdd" / "four-en-us.flac"
 ARTEFACTS = ROOT / "test-artefacts"
-SPEC = MelSpec()
-
-
-def sound(path, seconds, rate=22_050, level=0.5, channels=1, lead=0.0, pitch=440):
-    """A file with a tone after ``lead`` seconds of nothing."""
-    time = np.arange(round(seconds * rate)) / rate
-    wave = np.concatenate([np.zeros(round(lead * rate)), level * np.sin(2 * np.pi * pitch * time)])
-    soundfile.write(path, np.stack([wave] * channels, 1) if channels > 1 else wave, rate)
-    return path
-
-
-# ---------------------------------------------------------------------------------------------- made ready, refused
-
-
-def test_what_is_done_to_a_sound_is_said(tmp_path):
-    plain = audio_input.read(sound(tmp_path / "a.wav", 0.5), SPEC)
-    assert plain.notes == () and abs(plain.seconds - 0.5) < 0.01
-    other = audio_input.read(sound(tmp_path / "b.flac", 0.5, rate=16_000, channels=2), SPEC)
-    assert other.notes == ("both channels were averaged", "resampled from 16,000 to 22,050 Hz")
-    assert abs(other.seconds - 0.5) < 0.02 and other.samples.ndim == 1
-    quiet = audio_input.read(sound(tmp_path / "c.wav", 0.5, level=0.01), SPEC)
-    assert "louder" in quiet.notes[0] and abs(float(quiet.samples.abs().max()) - audio_input.LOUD) < 1e-3
-    late = audio_input.read(sound(tmp_path / "d.wav", 0.5, lead=1.0), SPEC)
-    assert "0.9 s of quiet" in late.notes[0] and 0.5 < late.seconds < 0.65
-    long = audio_input.read(sound(tmp_path / "e.wav", 40), SPEC)
-    assert "first 30 s of 40 s" in long.notes[0] and abs(long.seconds - 30) < 0.1
-
-
-def test_noise_is_not_taken_for_quiet():
-    x = torch.randn(22_050, generator=torch.Generator().manual_seed(0)) * 0.1
-    assert audio_input.without_quiet_ends(x, 22_050)[1] == 0
-    word = torch.cat([0.003 * x, x, 0.003 * x])
-    kept, cut = audio_input.without_quiet_ends(word, 22_050)
-    assert abs(cut - 1.9) < 0.05 and abs(len(kept) / 22_050 - 1.1) < 0.05
-
-
-def test_what_cannot_be_answered_is_refused_in_words(tmp_path):
-    (tmp_path / "text.wav").write_text("this is no sound")
-    soundfile.write(tmp_path / "none.wav", np.zeros(0), 22_050)
-    soundfile.write(tmp_path / "still.wav", np.zeros(22_050), 22_050)
-    click = np.zeros(22_050)
-    click[9_000] = 0.5
-    soundfile.write(tmp_path / "click.wav", click, 22_050)
-    soundfile.write(tmp_path / "bad.wav", np.full(22_050, np.nan), 22_050, subtype="FLOAT")
-    sound(tmp_path / "short.wav", 0.03)
-    cases = {
-        "text": "cannot be read", "none": "empty", "still": "silence", "click": "click", "short": "0.03 s",
-        "missing": "cannot be read", "bad": "not numbers",
-    }  # fmt: skip
-    for name, words in cases.items():
-        with pytest.raises(audio_input.SoundError, match=words):
-            audio_input.read(tmp_path / f"{name}.wav", SPEC)
-
-
-def test_bundled_sounds_are_small_and_mostly_understood(teacher):
-    found = example_sounds.listed("fsdd")
-    assert {one.label for one in found} == set(teacher.classes) and len(found) == 20
-    assert sum(path.stat().st_size for path in example_sounds.FOLDER.rglob("*.*")) < 300_000
-    right = 0
-    for one in found:
-        ready = audio_input.read(one.path, teacher.spec)
-        shares = audio_input.answer(teacher, teacher.spec(ready.samples)).shares
-        right += teacher.classes[int(shares.argmax())] == one.label
-        assert not ready.notes and abs(float(shares.sum()) - 1) < 1e-4
-    assert right >= 16
-    assert example_sounds.listed("nobody") == []
 
 
 @pytest.fixture
@@ -115,7 +48,7 @@ def finished_run(store, teacher, size="nano"):
     return run
 
 
-def test_teacher_and_students_answer_from_the_same_picture(recognition, teacher):
+def test_teacher_and_students_classify_the_same_spectrogram(recognition, teacher):
     assert all(key.startswith("bundled:") for _, key in recognition.students("fsdd"))
     run = finished_run(recognition.distillations.queue.runs, teacher)
     key = f"run:{run.id}"
@@ -142,6 +75,14 @@ def test_only_bundled_sounds_are_given_away(recognition):
             recognition.sample(id)
 
 
+def test_a_made_clip_is_played_by_either_vocoder(recognition):
+    id = recognition.samples("esc10")[0]["sounds"][0]["id"]
+    usual, other = (recognition.sound(f"{id}~{name}") for name in ("frami", "griffin-lim"))
+    assert usual == recognition.sound(id) and other[:4] == b"RIFF" and other != usual
+    path, *_ = recognition.sample("sample/fsdd/0")
+    assert recognition.sound("sample/fsdd/0") == path.read_bytes()
+
+
 # --------------------------------------------------------------------------------------------------- in a browser
 
 
@@ -162,7 +103,7 @@ def opened(page):
     return page
 
 
-def answered(page, state="answered"):
+def predicted(page, state="predicted"):
     page.wait_for_selector(f".frami-try[data-state={state}]", timeout=20_000)
     return page.locator(".frami-try")
 
@@ -170,7 +111,7 @@ def answered(page, state="answered"):
 def upload(page, path):
     if page.locator("#try-sound [aria-label=Clear]").count():
         page.locator("#try-sound [aria-label=Clear]").click()
-        answered(page, "idle")
+        predicted(page, "idle")
     page.locator("#try-sound [aria-label='Upload file']").click()
     page.locator("#try-sound input[type=file]").set_input_files(path)
 
@@ -180,10 +121,10 @@ def shot(page, name):
     page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
 
 
-def test_a_sample_is_heard_and_answered_side_by_side(open_page):
+def test_a_sample_is_played_and_classified_side_by_side(open_page):
     page = opened(open_page())
     page.locator("#try-samples button", has_text="four").first.click()
-    shown = answered(page)
+    shown = predicted(page)
     page.wait_for_function("frami.player.dataset.clip === 'sample/fsdd/4' && frami.player.readyState > 0")
     networks = shown.locator(".network")
     students = page.locator("#try-students label").count()
@@ -201,26 +142,26 @@ def test_a_sample_is_heard_and_answered_side_by_side(open_page):
     page.wait_for_function("n => document.querySelectorAll('.frami-try .network').length === n", arg=students)
     page.locator("#teacher label", has_text="ESC-10").click()
     page.wait_for_selector("#try-samples button:has-text('dog')")
-    answered(page, "idle")
+    predicted(page, "idle")
     page.locator("#try-samples button", has_text="dog").click()
-    assert answered(page).locator(".network").first.get_attribute("data-predicted") == "dog"
+    assert predicted(page).locator(".network").first.get_attribute("data-predicted") == "dog"
 
 
-def test_own_sounds_are_answered_or_refused_in_words(open_page, tmp_path):
+def test_own_sounds_are_classified_or_refused_in_words(open_page, tmp_path):
     page = opened(open_page())
-    upload(page, sound(tmp_path / "stereo.wav", 0.6, rate=16_000, channels=2))
-    shown = answered(page)
+    upload(page, tone_file(tmp_path / "stereo.wav", 0.6, rate=16_000, channels=2))
+    shown = predicted(page)
     assert "16,000" in shown.locator(".notes").inner_text() and "averaged" in shown.inner_text()
     assert shown.locator(".network").count() == 1 + page.locator("#try-students label").count() > 1
     soundfile.write(tmp_path / "still.wav", np.zeros(22_050), 22_050)
     upload(page, tmp_path / "still.wav")
-    assert "silence" in answered(page, "refused").inner_text()
-    upload(page, sound(tmp_path / "short.wav", 0.04))
+    assert "silence" in predicted(page, "refused").inner_text()
+    upload(page, tone_file(tmp_path / "short.wav", 0.04))
     page.wait_for_selector(".frami-try:has-text('far too short')")
     shot(page, "try-refused")
 
 
-def test_what_the_microphone_hears_is_answered(browser, open_page, tmp_path):
+def test_what_the_microphone_records_is_classified(browser, open_page, tmp_path):
     """Recorded in the page, from a device that the browser feigns: a digit said over and over."""
     soundfile.write(tmp_path / "said.wav", np.tile(soundfile.read(SAMPLE)[0], 3), soundfile.info(SAMPLE).samplerate)
     flags = [
@@ -234,7 +175,7 @@ def test_what_the_microphone_hears_is_answered(browser, open_page, tmp_path):
         page.locator("#try-sound button.record-button").click()
         page.wait_for_timeout(1500)
         page.locator("#try-sound button.stop-button:visible").click()
-        shown = answered(page)
+        shown = predicted(page)
         assert shown.locator(".network").count() == 1 + page.locator("#try-students label").count()
         assert "Your sound" in shown.inner_text() and "Resampled" in shown.locator(".notes").inner_text()
         shot(page, "try-microphone")
@@ -246,6 +187,6 @@ def test_what_the_microphone_hears_is_answered(browser, open_page, tmp_path):
 def test_it_fits_a_phone(open_page, theme):
     page = opened(open_page(390, 844, theme))
     page.locator("#try-samples button", has_text="eight").first.click()
-    answered(page)
+    predicted(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     shot(page, f"try-phone-{theme}")

@@ -121,7 +121,7 @@ class Recognition:
             except (FramiError, KeyError):
                 notes.append("one of the students is not there any more")
         return {
-            "state": "answered",
+            "state": "predicted",
             "label": page_values.name(label) if label in teacher.classes else "",
             "what": origin,
             "notes": notes,
@@ -150,12 +150,12 @@ class Recognition:
 
 def _row(network: Checkpoint, mel: torch.Tensor, title: str) -> dict:
     """A network's most probable classes, and what they cost."""
-    found = audio_input.answer(network, mel)
+    found = audio_input.predict(network, mel)
     return {
         "title": title,
         "small": "",
         "colour": None,
         "parameters": network.card.parameters,
         "milliseconds": round(found.milliseconds, 2),
-        "top": page_values.top(found.shares, network.classes, 4),
+        "top": page_values.top(found.probabilities, network.classes, 4),
     }
