@@ -7,7 +7,11 @@ finished and holds what the next batch needs to know of the earlier ones.
 
 from frami.banks.bank import Bank, load
 from frami.banks.folder import MANIFEST, BankError
+from frami.banks.making import create_for, fill
 from frami.banks.sounds import renew_sounds
 from frami.banks.writer import Predict, Writer, create, predictor
 
-__all__ = ["MANIFEST", "Bank", "BankError", "Predict", "Writer", "create", "load", "predictor", "renew_sounds"]
+__all__ = [
+    "MANIFEST", "Bank", "BankError", "Predict", "Writer", "create", "create_for", "fill", "load", "predictor",
+    "renew_sounds",
+]  # fmt: skip

@@ -12,6 +12,7 @@ from frami.audio import MelSpec
 from frami.banks import shards
 from frami.banks.folder import BankError, entries, read_manifest, read_shards, settle, shard_path
 from frami.banks.shards import Damaged
+from frami.checkpoints import Card
 from frami.inversion import Clips
 
 _TENSORS = ("frames", "lengths", "target", "predicted", "confidence", "logits", "pooled")
@@ -61,6 +62,12 @@ class Bank:
     def target_accuracy(self) -> float:
         """Share that the teacher hears as the class asked for."""
         return float((self.target == self.predicted).float().mean())
+
+    def made_from(self, card: Card) -> bool:
+        """Whether it was made from the weights of this card, as far as it says: early banks of the gallery do not."""
+        settings = self.manifest["settings"]
+        weights = settings.get("teacher_sha256") in (None, card.sha256)
+        return weights and settings["teacher"] == card.name and self.manifest["classes"] == list(card.classes)
 
     def sound(self, index: int) -> Path | None:
         """Sound file of a clip; None in a bank without sounds."""

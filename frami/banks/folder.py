@@ -14,6 +14,7 @@ from frami.banks import shards
 from frami.banks.shards import FORMAT, Damaged, Shard
 from frami.errors import FramiError
 from frami.inversion import Clips
+from frami.inversion.settings import upgraded
 
 MANIFEST = "manifest.json"
 SHARDS = "shards"
@@ -93,7 +94,8 @@ def read_manifest(folder: Path) -> dict:
             raise BankError(f"{path}: written by {age} frami, which this one cannot read")
         if missing := _HEAD - set(manifest):
             raise KeyError(", ".join(sorted(missing)))
-        return manifest | {"format": FORMAT}
+        settings = upgraded(manifest["settings"], len(manifest["classes"]))
+        return manifest | {"format": FORMAT, "settings": settings}
     except FileNotFoundError:
         raise BankError(f"{folder} holds no bank ({MANIFEST} is missing)") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -58,12 +58,11 @@ def _count(banks: Banks, samples: int | None) -> int:
 def _check(banks: Banks, teacher: Checkpoint) -> None:
     """FramiError when a bank was not made from these weights."""
     for name, bank in banks:
-        settings, own = bank.manifest["settings"], teacher.card.name
-        if settings["teacher"] != own:
-            made = f"{name} was made from '{settings['teacher']}', not from '{own}'"
+        named, own = bank.manifest["settings"]["teacher"], teacher.card.name
+        if named != own:
+            made = f"{name} was made from '{named}', not from '{own}'"
             raise FramiError(f"{made}: features of two teachers do not compare")
-        same = settings.get("teacher_sha256", teacher.card.sha256) == teacher.card.sha256
-        if not same or bank.spec != teacher.spec or bank.logits.shape[1] != len(teacher.classes):
+        if not bank.made_from(teacher.card) or bank.spec != teacher.spec:
             raise FramiError(f"{name} was made from other weights of '{own}'; make the bank again")
 
 

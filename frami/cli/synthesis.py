@@ -82,34 +82,20 @@ def _recipes() -> Iterable[str]:
 def _synthesize(options) -> tuple[dict, list[str]]:
     from frami import banks, checkpoints, vocoder
     from frami.device import pick
-    from frami.inversion import arithmetic, durations, invert, recipe
+    from frami.inversion import InversionSettings, arithmetic, invert
 
     teacher = checkpoints.load(options.teacher, pick(options.device))
-    row = recipe(options.recipe)
-    speaker = None if options.no_sounds else vocoder.get(options.vocoder, teacher.spec)
-    low, high = durations(teacher, row, options.seconds)
-    choices = {
-        "samples": options.samples,
-        "steps": options.steps or row.steps,
-        "seconds": low if low == high else (low, high),
-        "classes": class_numbers(options.classes, teacher.classes) or list(range(len(teacher.classes))),
-        "batch": options.batch,
-        "seed": options.seed,
-    }
-    invert(teacher, row, **choices)  # refuses bad choices before anything is written
-    writer = banks.create(
-        options.out,
-        {"teacher": teacher.card.name, "teacher_sha256": teacher.card.sha256, "recipe": row.name} | choices,
-        teacher.classes,
-        teacher.spec,
-        speaker,
-        predict=banks.predictor(teacher.model),
-        overwrite=options.overwrite,
-    )
+    classes = class_numbers(options.classes, teacher.classes)
+    settings = InversionSettings.of(
+        teacher, options.recipe, samples=options.samples, steps=options.steps, seconds=options.seconds,
+        classes=classes, batch=options.batch, seed=options.seed,
+    )  # fmt: skip
+    sounds = None if options.no_sounds else vocoder.get(options.vocoder, teacher.spec)
+    writer = banks.create_for(teacher, settings, options.out, sounds, overwrite=options.overwrite)
     there, notes = writer.complete, {}
     if not there:
-        states = invert(teacher, row, **choices, first=writer.batches, memory=writer.state)
-        notes = _run(writer, states, f"{row.name} on {teacher.card.name}")
+        states = invert(teacher, settings, first=writer.batches, memory=writer.state)
+        notes = _fill(writer, states, f"{settings.recipe.name} on {teacher.card.name}")
     bank = banks.load(options.out)
     for name in bank.damaged:
         print(f"frami synthesize: left out: {name}", file=sys.stderr)
@@ -119,14 +105,15 @@ def _synthesize(options) -> tuple[dict, list[str]]:
         "confidence": round(float(bank.confidence.mean()), 4),
         "seconds": bank.seconds,
         "bank": str(bank.folder / banks.MANIFEST),
-        "macs": arithmetic(teacher, (low + high) / 2),
+        "macs": arithmetic(teacher, sum(settings.seconds) / 2),
         "notes": list(notes),
         "already_there": there,
     }
     cost = value["macs"]
     line = (
         f"{'already there: ' if there else ''}{value['clips']} clips in {value['seconds']:.1f} s, "
-        f"{value['target_accuracy']:.1%} heard as asked (mean confidence {value['confidence']:.1%}): {bank.folder}"
+        f"{value['target_accuracy']:.1%} classified as their target class (mean confidence {value['confidence']:.1%}): "
+        f"{bank.folder}"
     )
     arithmetic_line = (
         f"forward pass of a clip, in million multiply-accumulates: teacher {cost['teacher'] / 1e6:.1f}, "
@@ -135,102 +122,74 @@ def _synthesize(options) -> tuple[dict, list[str]]:
     return value, [line, arithmetic_line]
 
 
-def _run(writer, states, label: str) -> dict[str, None]:
-    """Save the batches of a run as they are finished; returns its notes, which it prints once each."""
+def _fill(writer, states, label: str) -> dict[str, None]:
+    """Fill a bank; returns the notes of the run, each of which it prints once."""
+    from frami.banks import fill
+
     notes: dict[str, None] = {}
     with progress_bar("step", label) as bar:
-        if writer.batches:
-            bar.write(f"frami synthesize: goes on behind the {writer.made} clips that are there", file=sys.stderr)
-        for state in states:
+
+        def report(state) -> None:
             for note in state.notes:
                 if note not in notes:
                     bar.write(f"frami synthesize: {note}", file=sys.stderr)
                 notes[note] = None
-            moved(bar)((state.batch - 1) * state.steps + state.step, state.batches * state.steps)
+            moved(bar)(state.done, state.total)
             bar.set_postfix(confidence=f"{state.confidence:.0%}")
-            if state.finished:
-                writer.append(state.clips, seconds=state.seconds, state=state.memory())
-    writer.finish()
+
+        if writer.batches:
+            bar.write(f"frami synthesize: goes on behind the {writer.made} clips that are there", file=sys.stderr)
+        fill(writer, states, report)
     return notes
 
 
 def _gallery(options) -> tuple[dict, list[str]]:
     from frami import checkpoints
-    from frami.device import pick
-    from frami.features.gallery import make
     from frami.paths import ASSETS
 
-    if options.explore:
-        return _explore(options)
-    out = Path(options.out) if options.out else ASSETS / "gallery"
-    names = options.teachers or [card.name for card in checkpoints.bundled("teacher")]
-    if options.sounds:
-        return _sounds(out, names, options.vocoder)
-    rows = []
-    for name in names:
-        teacher = checkpoints.load(name, pick(options.device))
-        with progress_bar("step", name) as bar:
-            rows.append(
-                make(
-                    teacher,
-                    out / name,
-                    each=options.each,
-                    steps=options.steps,
-                    seed=options.seed,
-                    speaker=options.vocoder,
-                    report=moved(bar),
-                )
-            )
-    lines = [f"{row['teacher']:13} {row['clips']} clips, {row['target_accuracy']:.1%} heard as asked" for row in rows]
+    out = Path(options.out) if options.out else ASSETS / ("explore" if options.explore else "gallery")
+    make = _explored if options.explore else _vocoded if options.sounds else _made
+    rows, lines = [], []
+    for name in options.teachers or [card.name for card in checkpoints.bundled("teacher")]:
+        with progress_bar("clip" if make is _vocoded else "step", name) as bar:
+            row, line = make(options, name, out / name, bar)
+        rows.append(row)
+        lines.append(f"{name:13} {line}")
     return {"out": str(out), "teachers": rows}, lines
 
 
-def _sounds(out: Path, names: list[str], speaker: str | None) -> tuple[dict, list[str]]:
+def _made(options, name: str, folder: Path, bar) -> tuple[dict, str]:
+    from frami import checkpoints
+    from frami.device import pick
+    from frami.features.gallery import make
+
+    choices = {"each": options.each, "steps": options.steps, "seed": options.seed, "vocoder": options.vocoder}
+    row = make(checkpoints.load(name, pick(options.device)), folder, **choices, report=moved(bar))
+    return row, f"{row['clips']} clips, {row['target_accuracy']:.1%} classified as their target class"
+
+
+def _vocoded(options, name: str, folder: Path, bar) -> tuple[dict, str]:
     from frami import banks, vocoder
 
-    rows = []
-    for name in names:
-        made_for = banks.load(out / name).spec
-        speak = vocoder.get(speaker, made_for)
-        with progress_bar("clip", name) as bar:
-            rows.append(
-                {"teacher": name, "vocoder": speak.name, "clips": banks.renew_sounds(out / name, speak, moved(bar))}
-            )
-    lines = [f"{row['teacher']:13} {row['clips']} clips vocoded again by {row['vocoder']}" for row in rows]
-    return {"out": str(out), "teachers": rows}, lines
+    chosen = vocoder.get(options.vocoder, banks.load(folder).spec)
+    row = {"teacher": name, "vocoder": chosen.name, "clips": banks.renew_sounds(folder, chosen, moved(bar))}
+    return row, f"{row['clips']} clips vocoded again by {row['vocoder']}"
 
 
-def _explore(options) -> tuple[dict, list[str]]:
+def _explored(options, name: str, folder: Path, bar) -> tuple[dict, str]:
     from frami import checkpoints
     from frami.device import pick
     from frami.features.gallery import EXPLORE_CLIPS, explore
-    from frami.paths import ASSETS
 
-    out = Path(options.out) if options.out else ASSETS / "explore"
-    rows = []
-    for name in options.teachers or [card.name for card in checkpoints.bundled("teacher")]:
-        teacher = checkpoints.load(name, pick(options.device))
-        with progress_bar("step", name) as bar:
+    def report(what: str, done: int, total: int) -> None:
+        bar.set_description(f"{name}: {what}", refresh=False)
+        moved(bar)(done, total)
 
-            def report(what: str, done: int, total: int, name=name, bar=bar) -> None:
-                bar.set_description(f"{name}: {what}", refresh=False)
-                moved(bar)(done, total)
-
-            rows.append(
-                explore(
-                    teacher,
-                    out / name,
-                    samples=options.samples or EXPLORE_CLIPS,
-                    steps=options.steps,
-                    seed=options.seed,
-                    data_folder=options.data,
-                    report=report,
-                )
-            )
-    lines = []
-    for row in rows:
-        clips = ", ".join(f"{count} of {recipe}" for recipe, count in row["clips"].items())
-        beside = row["measures"]["real_clips"]
-        beside = f"measured beside {beside} recordings" if beside else "no recordings here to measure beside"
-        lines.append(f"{row['teacher']:13} {clips}; {row['bytes'] / 1e6:.1f} MB; {beside}")
-    return {"out": str(out), "teachers": rows}, lines
+    row = explore(
+        checkpoints.load(name, pick(options.device)), folder, samples=options.samples or EXPLORE_CLIPS,
+        steps=options.steps, seed=options.seed, data_folder=options.data, report=report,
+    )  # fmt: skip
+    clips = ", ".join(f"{count} of {recipe}" for recipe, count in row["clips"].items())
+    real = row["measures"]["real_clips"]
+    beside = f"measured beside {real} recordings" if real else "no recordings here to measure beside"
+    return row, f"{clips}; {row['bytes'] / 1e6:.1f} MB; {beside}"

@@ -1,21 +1,22 @@
-"""What the studio has precomputed: a bank a teacher to listen to, and banks of several recipes with their map."""
+"""What the studio has precomputed: a bank of sounds for each teacher, and banks of several recipes with their map."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from frami import banks, vocoder
+from frami import banks
+from frami import vocoder as vocoders
 from frami.checkpoints import Checkpoint
 from frami.data import DataError
 from frami.features import diversity, maps
-from frami.inversion import RECIPES, Clips, Progress, durations, invert, recipe
+from frami.inversion import InversionSettings, Progress, invert
 
-#: Optimisation steps of a clip to listen to: more than a clip to learn from needs.
+#: Optimisation steps of a clip of the gallery: more than a clip to learn from needs.
 STEPS = 300
 #: Longest clip of the gallery, in seconds.
 LONGEST = 2.0
-#: States of each clip that are kept: all of them together stay a few megabytes.
+#: States of each clip that are saved: all of them together stay a few megabytes.
 SNAPSHOTS = 5
-#: Recipes on the map, and clips of each: so many that their figures say something, and few enough to be bundled.
+#: Recipes on the map, and clips of each: enough for the measures, few enough to be bundled.
 EXPLORE = ("frami", "cmi", "dafl")
 EXPLORE_CLIPS = 100
 _BATCH = 50
@@ -29,52 +30,35 @@ def make(
     steps: int | None = None,
     recipe: str = "frami",
     seed: int = 0,
-    speaker: str | None = None,
+    vocoder: str | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Write a bank with ``each`` clips of every class of ``teacher`` to ``folder``, sounds as FLAC, with states
     that each clip went through.
 
-    speaker : name of the vocoder (None: the usual one). An older gallery there is replaced. ``report(done,
+    vocoder : name (None: the usual one). An older gallery there is replaced. ``report(done,
     total)`` counts steps.
     """
-    settings = {
-        "teacher": teacher.card.name,
-        "recipe": recipe,
-        "samples": each * len(teacher.classes),
-        "steps": steps or STEPS,
-        "seconds": min(teacher.card.seconds, LONGEST),
-        "batch": 2 * len(teacher.classes),
-        "seed": seed,
-    }
-    finished: list[Progress] = []
-    run = {key: value for key, value in settings.items() if key not in ("teacher", "recipe")}
-    for state in invert(teacher, RECIPES[recipe], every=10, snapshots=SNAPSHOTS, **run):
-        if report:
-            report((state.batch - 1) * state.steps + state.step, state.batches * state.steps)
-        if state.finished:
-            finished.append(state)
-    writer = banks.create(
-        folder,
-        settings,
-        teacher.classes,
-        teacher.spec,
-        vocoder.get(speaker, teacher.spec),
-        ending="flac",
-        predict=banks.predictor(teacher.model),
-        overwrite=True,
-    )
-    for state in finished:
-        writer.append(state.clips, seconds=state.seconds, trajectory=state.trajectory)
-    writer.finish()
-    clips = Clips.join([state.clips for state in finished])
-    seconds = round(writer.seconds, 1)
+    kinds = len(teacher.classes)
+    settings = InversionSettings.of(
+        teacher, recipe, samples=each * kinds, steps=steps or STEPS, seconds=min(teacher.card.seconds, LONGEST),
+        batch=2 * kinds, seed=seed, snapshots=SNAPSHOTS,
+    )  # fmt: skip
+    synthesize = vocoders.get(vocoder, teacher.spec)
+    writer = banks.create_for(teacher, settings, folder, synthesize, ending="flac", overwrite=True)
+    banks.fill(writer, invert(teacher, settings, every=10), _counted(report), resumable=False)
+    manifest = writer.manifest
     return {
         "teacher": teacher.card.name,
-        "clips": len(clips),
-        "target_accuracy": clips.target_accuracy,
-        "seconds": seconds,
+        "clips": len(manifest["clips"]),
+        "target_accuracy": manifest["target_accuracy"],
+        "seconds": round(writer.seconds, 1),
     }
+
+
+def _counted(report: Callable[[int, int], None] | None) -> Callable[[Progress], None] | None:
+    """A report of steps as one of states."""
+    return report and (lambda state: report(state.done, state.total))
 
 
 def explore(
@@ -97,16 +81,9 @@ def explore(
     report = report or (lambda what, done, total: None)
     layers = []
     for name in recipes:
-        settings = {
-            "teacher": teacher.card.name,
-            "teacher_sha256": teacher.card.sha256,
-            "recipe": name,
-            "samples": samples,
-            "steps": steps or recipe(name).steps,
-            "seconds": durations(teacher, recipe(name), None),
-            "batch": min(_BATCH, samples),
-            "seed": seed,
-        }
+        settings = InversionSettings.of(
+            teacher, name, samples=samples, steps=steps, seconds=None, batch=min(_BATCH, samples), seed=seed
+        )
         bank = _bank(teacher, folder / name, settings, lambda done, total, name=name: report(name, done, total))
         layers.append(maps.of_bank(name, name, bank))
     measured = _measured(teacher, layers, data_folder, report)
@@ -120,22 +97,17 @@ def explore(
     }
 
 
-def _bank(teacher: Checkpoint, folder: Path, settings: dict, report: Callable[[int, int], None]) -> banks.Bank:
+def _bank(
+    teacher: Checkpoint, folder: Path, settings: InversionSettings, report: Callable[[int, int], None]
+) -> banks.Bank:
     """The bank of these settings, made as far as it is not there yet."""
-    row = recipe(settings["recipe"])
-    run = {key: settings[key] for key in ("samples", "steps", "seconds", "batch", "seed")}
-    made = (folder, settings, teacher.classes, teacher.spec)
-    predict = banks.predictor(teacher.model)
     try:
-        writer = banks.create(*made, predict=predict)
+        writer = banks.create_for(teacher, settings, folder)
     except banks.BankError:  # other settings, or an older format
-        writer = banks.create(*made, predict=predict, overwrite=True)
+        writer = banks.create_for(teacher, settings, folder, overwrite=True)
     if not writer.complete:
-        for state in invert(teacher, row, every=10, **run, first=writer.batches, memory=writer.state):
-            report((state.batch - 1) * state.steps + state.step, state.batches * state.steps)
-            if state.finished:
-                writer.append(state.clips, seconds=state.seconds, state=state.memory())
-        writer.finish()
+        states = invert(teacher, settings, every=10, first=writer.batches, memory=writer.state)
+        banks.fill(writer, states, _counted(report))
     return banks.load(folder)
 
 

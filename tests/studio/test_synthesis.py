@@ -1,6 +1,7 @@
 """Runs of the studio without a page: queue, what is saved and found again, every recipe, states of a clip."""
 
 import io
+import json
 import shutil
 import time
 import zipfile
@@ -15,7 +16,7 @@ import torch
 from frami import banks, checkpoints
 from frami.errors import FramiError
 from frami.features import gallery
-from frami.inversion import RECIPES, TERMS
+from frami.inversion import RECIPES, TERMS, InversionSettings
 from frami.studio.services import jobs as studio_jobs
 from frami.studio.services import offers, page_values, run_values
 from frami.studio.services.clips import ClipLookup
@@ -39,7 +40,7 @@ def finished(job, seconds=120):
 @pytest.mark.parametrize("name", ["fsdd", "esc10", "urbansound8k"])
 def test_gallery_has_every_class_of_every_teacher(name):
     card = checkpoints.read_card(ROOT / "checkpoints" / name)
-    value = listen.gallery(ROOT / "assets" / "gallery" / name)
+    value = listen.gallery(ROOT / "assets" / "gallery" / name, card.sha256)
     assert [group["title"] for group in value["groups"]] == [page_values.name(c) for c in card.classes]
     assert all(len(group["clips"]) >= 2 for group in value["groups"])
     bank = banks.load(ROOT / "assets" / "gallery" / name)
@@ -84,12 +85,8 @@ def test_a_clip_without_its_sound_file_is_vocoded(tmp_path):
 
 def test_runs_are_found_again_after_a_restart_in_whatever_state(tmp_path):
     teacher = checkpoints.load("fsdd")
-    settings = {
-        "teacher": "fsdd", "recipe": "frami", "samples": 4, "steps": 3, "seconds": 0.2,
-        "classes": [0, 1], "batch": 2, "seed": 0,
-    }  # fmt: skip
     jobs = studio_jobs.Jobs(tmp_path)
-    one, two = jobs.start(teacher, settings), jobs.start(teacher, settings | {"steps": 600})
+    one, two = (jobs.start(teacher, settings_for(teacher, "frami", samples=4, steps=steps)) for steps in (3, 600))
     deadline = time.time() + 60
     while two.latest is None and time.time() < deadline:
         time.sleep(0.05)
@@ -109,18 +106,15 @@ def test_runs_are_found_again_after_a_restart_in_whatever_state(tmp_path):
 def test_two_runs_wait_for_each_other_and_a_failed_one_says_why(tmp_path, monkeypatch):
     teacher = checkpoints.load("fsdd")
     jobs = studio_jobs.Jobs(tmp_path)
-    settings = {
-        "teacher": "fsdd", "recipe": "frami", "samples": 2, "steps": 3, "seconds": 0.2,
-        "classes": [0, 1], "batch": 2, "seed": 0,
-    }  # fmt: skip
-    one, two = jobs.start(teacher, settings), jobs.start(teacher, settings | {"seed": 1})
+    settings = settings_for(teacher, "frami", steps=3)
+    one, two = jobs.start(teacher, settings), jobs.start(teacher, replace(settings, seed=1))
     deadline = time.time() + 60
     while not two.done and time.time() < deadline:
         time.sleep(0.05)
     assert jobs.ahead(two) == 0
     assert one.done and two.done and not one.error and not two.error
     assert len(jobs.bank(one.id)) == 2
-    three, four = jobs.start(teacher, settings | {"steps": 600}), jobs.start(teacher, settings)
+    three, four = jobs.start(teacher, settings_for(teacher, "frami", steps=600)), jobs.start(teacher, settings)
     assert jobs.ahead(four) == 1
     while three.latest is None and time.time() < deadline:
         time.sleep(0.05)
@@ -131,14 +125,13 @@ def test_two_runs_wait_for_each_other_and_a_failed_one_says_why(tmp_path, monkey
         time.sleep(0.05)
     assert three.stopped and len(three.finished) == 2
     assert four.stopped and four.finished is None, "stopped while it waited: nothing was begun"
-    monkeypatch.setattr(studio_jobs.banks, "create", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(studio_jobs.banks, "create_for", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
     five = jobs.start(teacher, settings)
     while not five.done and time.time() < deadline:
         time.sleep(0.05)
     assert "disk full" in five.error
-    for wrong in ({"samples": 0}, {"weights": {"class": 0, "batch_norm": 0, "contrast": 0}}):
-        with pytest.raises(checkpoints.FramiError):
-            jobs.start(teacher, settings | wrong)
+    with pytest.raises(checkpoints.FramiError, match="nothing would be learnt"):
+        jobs.start(teacher, settings_for(teacher, "frami", weights={"class": 0, "batch_norm": 0, "contrast": 0}))
     (tmp_path / "file").write_text("")
     with pytest.raises(checkpoints.FramiError, match="FRAMI_HOME"):
         studio_jobs.Jobs(tmp_path / "file" / "studio").start(teacher, settings)
@@ -159,11 +152,12 @@ def fsdd():
     return checkpoints.load("fsdd")
 
 
-def settings_for(recipe, **others):
-    return {
-        "teacher": "fsdd", "recipe": recipe, "samples": 2, "steps": 2, "seconds": [0.2, 0.4], "classes": [4, 2],
-        "batch": 2, "seed": 0, "weights": offers.weights(RECIPES[recipe]),
-    } | others  # fmt: skip
+def settings_for(teacher, recipe, **others):
+    choices = {
+        "samples": 2, "steps": 2, "seconds": [0.2, 0.4], "classes": [4, 2], "batch": 2,
+        "weights": offers.weights(RECIPES[recipe]),
+    }  # fmt: skip
+    return InversionSettings.of(teacher, recipe, **(choices | others))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -172,7 +166,7 @@ def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
     monkeypatch.setitem(RECIPES, name, recipe)
     jobs = studio_jobs.Jobs(tmp_path)
     own = {} if offers.targeted(recipe) else {"classes": list(range(10))}
-    job = finished(jobs.start(fsdd, settings_for(name, **own)))
+    job = finished(jobs.start(fsdd, settings_for(fsdd, name, **own)))
     jobs.close()
     value = run_values.live(job)
     assert value["state"] == "done" and value["share"] == pytest.approx(1, abs=0.02) and value["clips"] == []
@@ -211,8 +205,8 @@ def test_what_the_page_offers_suits_every_recipe(fsdd):
 
 def test_a_clip_is_synthesized_by_the_vocoder_that_its_id_names(tmp_path, fsdd):
     jobs = studio_jobs.Jobs(tmp_path)
-    job = finished(jobs.start(fsdd, settings_for("frami-fast", vocoder="griffin-lim")))
-    usual = finished(jobs.start(fsdd, settings_for("frami-fast")))
+    job = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast"), "griffin-lim"))
+    usual = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast")))
     jobs.close()
     assert job.manifest["vocoder"] == "griffin-lim" and usual.manifest["vocoder"] == "frami"
     clips = lookup(tmp_path, tmp_path)
@@ -230,8 +224,8 @@ def test_a_clip_is_synthesized_by_the_vocoder_that_its_id_names(tmp_path, fsdd):
 
 def test_saved_states_of_a_clip_can_be_shown_and_played(tmp_path, fsdd):
     jobs = studio_jobs.Jobs(tmp_path)
-    job = finished(jobs.start(fsdd, settings_for("frami-fast", steps=12)))
-    stopped = jobs.start(fsdd, settings_for("frami", steps=600))
+    job = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast", steps=12)))
+    stopped = jobs.start(fsdd, settings_for(fsdd, "frami", steps=600))
     while stopped.latest is None:
         time.sleep(0.02)
     jobs.close()
@@ -260,3 +254,42 @@ def test_the_gallery_has_saved_states_too(tmp_path, fsdd):
     assert states[-1]["step"] == 6 and len(states) >= 3
     bank = banks.load(tmp_path / "fsdd")
     assert torch.equal(bank.target, torch.arange(10)) and bank.manifest["complete"]
+    assert bank.manifest["settings"]["teacher_sha256"] == fsdd.card.sha256
+    assert listen.gallery(tmp_path / "fsdd", fsdd.card.sha256)["groups"]
+    assert "No gallery" in listen.gallery(tmp_path / "fsdd", "0" * 64)["message"], "the teacher's weights were replaced"
+
+
+def test_clips_of_replaced_weights_do_not_pass_as_this_teachers(tmp_path, fsdd):
+    """A run names the weights that it inverted; those of earlier versions did not, and are shown."""
+    jobs = studio_jobs.Jobs(tmp_path)
+    job = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast")))
+    jobs.close()
+    bank, other = jobs.bank(job.id), replace(fsdd.card, sha256="0" * 64)
+    assert bank.made_from(fsdd.card) and not bank.made_from(other)
+    path = job.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["settings"].pop("teacher_sha256") == fsdd.card.sha256
+    path.write_text(json.dumps(manifest))
+    assert jobs.bank(job.id).made_from(other)
+    assert not jobs.bank(job.id).made_from(replace(fsdd.card, classes=fsdd.card.classes[::-1]))
+
+
+def test_a_run_of_an_earlier_version_is_shown_again(tmp_path, fsdd):
+    """Its settings held every weight and the vocoder, and no checksum."""
+    jobs = studio_jobs.Jobs(tmp_path)
+    job = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast")))
+    jobs.close()
+    path = job.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["settings"] = {
+        "teacher": "fsdd", "recipe": "frami-fast", "samples": 2, "steps": 2, "seconds": [0.2, 0.4], "classes": [4, 2],
+        "batch": 2, "seed": 0, "vocoder": "frami", "weights": offers.weights(RECIPES["frami-fast"]),
+    }  # fmt: skip
+    path.write_text(json.dumps(manifest))
+    bank = studio_jobs.Jobs(tmp_path).bank(job.id)
+    settings = InversionSettings.from_dict(bank.manifest["settings"])
+    again = studio_jobs.Job(
+        job.id, fsdd, settings, bank.folder, done=True, finished=bank.clips(), manifest=bank.manifest
+    )
+    assert run_values.finished(again) and run_values.live(again)["recipe"] == "FRAMI fast"
+    assert settings == replace(job.settings, teacher_sha256=None, snapshots=0)

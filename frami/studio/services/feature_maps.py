@@ -17,7 +17,7 @@ from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.background import Background
 from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.jobs import Jobs
-from frami.studio.services.map_layers import MapLayer, belongs, of_bank, of_recordings
+from frami.studio.services.map_layers import MapLayer, of_bank, of_recordings
 
 REAL = "real"
 #: Real clips on a map at most: more would hide the made ones.
@@ -234,7 +234,7 @@ class FeatureMaps:
                 bank = banks.load(folder / key)
             except FramiError:
                 continue
-            if belongs(bank, teacher):
+            if bank.made_from(teacher.card):
                 found.append(of_bank(bank, teacher, key, offers.title(key)))
         stored = maps.load(folder)
         return found, stored if stored and stored.fits([one.layer for one in found]) else None
@@ -247,7 +247,7 @@ class FeatureMaps:
 
     def _read_run(self, name: str, id: str) -> MapLayer | None:
         bank, teacher = self.jobs.bank(id), self.load_teacher(name)
-        if bank is None or not belongs(bank, teacher):
+        if bank is None or not bank.made_from(teacher.card):
             return None
         settings = bank.manifest["settings"]
         title = f"Your run · {offers.title(settings['recipe'])}, seed {settings['seed']}"

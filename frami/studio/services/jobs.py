@@ -1,4 +1,4 @@
-"""Runs of the studio: each in the worker thread, one after the other, kept on disk, found again by id."""
+"""Runs of the studio: each in the worker thread, one after the other, saved on disk, found again by id."""
 
 import atexit
 import re
@@ -7,33 +7,35 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
-from frami import banks, files, vocoder
+from frami import banks, files
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
-from frami.inversion import Clips, Progress, invert, recipe
+from frami.inversion import Clips, InversionSettings, Progress, invert
 from frami.paths import home
 from frami.studio.services import offers, page_values
 
 _ID = re.compile(r"[0-9a-f]{12}")
-_KEPT = 50
-#: States of each clip that are kept on its way.
+#: Runs on disk, and states of each clip that are saved on its way.
+_RUNS = 50
 SNAPSHOTS = 8
 
 
 @dataclass
 class Job:
-    """One run: what was asked, and where it stands. Written by the worker, read by the page."""
+    """One run and where it stands; written by the worker, read by the page. ``vocoder`` : name, None for the usual."""
 
     id: str
     teacher: Checkpoint
-    settings: dict
+    settings: InversionSettings
     folder: Path
+    vocoder: str | None = None
     requested_at: float = field(default_factory=time.time)
     done: bool = False
     stopped: bool = False
@@ -42,17 +44,16 @@ class Job:
     finished: Clips | None = None
     curves: dict[str, list[float]] = field(default_factory=dict)
     manifest: dict | None = None
-    _writer: banks.Writer | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _turn: Future | None = None
 
     @property
     def untargeted(self) -> bool:
-        """Whether its recipe takes the classes as they come."""
-        return offers.untargeted(self.settings)
+        """Whether its recipe takes no target classes."""
+        return not offers.targeted(self.settings.recipe)
 
     def stop(self) -> None:
-        """End after the present step, keeping what was made so far; at once while it still waits its turn."""
+        """End after the present step, and save what was made so far; at once while it still waits its turn."""
         self._stop.set()
         if self._turn is not None and self._turn.cancel():
             self.stopped = self.done = True
@@ -71,8 +72,8 @@ class Jobs:
     def folder(self) -> Path:
         return self._folder or home() / "studio"
 
-    def start(self, teacher: Checkpoint, settings: dict) -> Job:
-        """Queue a run of ``invert`` with these settings; ``FramiError`` at once when one is out of range."""
+    def start(self, teacher: Checkpoint, settings: InversionSettings, vocoder: str | None = None) -> Job:
+        """Queue an inversion; ``FramiError`` at once where nothing would be learnt or the folder cannot be made."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -81,16 +82,15 @@ class Jobs:
             ) from error
         self._forget()
         id = uuid4().hex[:12]
-        job = Job(id, teacher, settings, self.folder / id)
-        arguments = {k: v for k, v in settings.items() if k not in ("teacher", "recipe", "vocoder")}
-        states = invert(teacher, recipe(settings["recipe"]), every=2, snapshots=SNAPSHOTS, **arguments)
+        job = Job(id, teacher, replace(settings, snapshots=SNAPSHOTS), self.folder / id, vocoder)
+        states = invert(teacher, job.settings, every=2)
         with self._lock:
             self._jobs[job.id] = job
         job._turn = self._worker.submit(self._run, job, states)
         return job
 
     def close(self) -> None:
-        """Stop all runs, keeping what they made, and wait for the one at work."""
+        """Stop all runs, save what they made, and wait for the one at work."""
         for job in list(self._jobs.values()):
             job.stop()
         self._worker.shutdown(wait=True, cancel_futures=True)
@@ -112,56 +112,43 @@ class Jobs:
         except FramiError:
             return None
 
-    def _run(self, job: Job, states) -> None:
+    def _run(self, job: Job, states: Iterator[Progress]) -> None:
+        writer = None
+
+        def report(state: Progress) -> bool:
+            # Without what only the writer or a later run wants: it would outlive the run.
+            job.latest = replace(state, trajectory=None, memory=None)
+            confidence = {"confidence": page_values.confidence(state.clips, job.untargeted)}
+            for name, value in (state.losses | confidence).items():
+                job.curves.setdefault(name, []).append(value)
+            job.stopped = job._stop.is_set() and (state.step < state.steps or state.batch < state.batches)
+            job.manifest = writer.manifest if writer.made else None
+            if state.finished or job.stopped:
+                job.finished = state.clips if job.finished is None else Clips.join([job.finished, state.clips])
+            return job.stopped
+
         try:
-            for state in states:
-                # Without what only the writer or a later run wants: it would outlive the run.
-                job.latest = replace(state, trajectory=None, memory=None)
-                for name, value in (
-                    state.losses | {"confidence": page_values.confidence(state.clips, job.untargeted)}
-                ).items():
-                    job.curves.setdefault(name, []).append(value)
-                if job._stop.is_set():
-                    job.stopped = state.step < state.steps or state.batch < state.batches
-                if state.finished or job.stopped:
-                    self._keep(job, state)
-                if job.stopped:
-                    break
-            else:
-                job._writer.finish()
+            synthesize = offers.vocoder(job.vocoder, job.teacher.spec)
+            writer = banks.create_for(job.teacher, job.settings, job.folder, synthesize)
+            banks.fill(writer, states, report, resumable=False)
         except Exception as error:
             job.error = str(error) if isinstance(error, FramiError) else f"the run failed ({error})"
         finally:
             states.close()
+            job.manifest = writer.manifest if writer and writer.made else None
             job.done = True
-
-    def _keep(self, job: Job, state: Progress) -> None:
-        """Save the clips of a batch, finished or stopped on its way."""
-        job.finished = state.clips if job.finished is None else Clips.join([job.finished, state.clips])
-        if job._writer is None:
-            teacher, voice = job.teacher, job.settings.get("vocoder")
-            job._writer = banks.create(
-                job.folder,
-                job.settings,
-                teacher.classes,
-                teacher.spec,
-                vocoder.get(None if voice == "frami" else voice, teacher.spec),
-                predict=banks.predictor(teacher.model),
-            )
-        job._writer.append(state.clips, seconds=state.seconds, trajectory=state.trajectory)
-        job.manifest = job._writer.manifest
 
     def _forget(self) -> None:
         """Drop the oldest runs, in memory and on disk."""
         with self._lock:
             ended = [job for job in self._jobs.values() if job.done]
-            for job in ended[: max(0, len(ended) - _KEPT)]:
+            for job in ended[: max(0, len(ended) - _RUNS)]:
                 del self._jobs[job.id]
             if not self.folder.is_dir():
                 return
             on_disk = [path for path in self.folder.iterdir() if _ID.fullmatch(path.name)]
             on_disk.sort(key=lambda path: path.stat().st_mtime)
-            for path in on_disk[: max(0, len(on_disk) - _KEPT)]:
+            for path in on_disk[: max(0, len(on_disk) - _RUNS)]:
                 if path.name not in self._jobs:
                     shutil.rmtree(path, ignore_errors=True)
 

@@ -31,13 +31,6 @@ class MapLayer:
     sound: Callable[[int, str | None], bytes]
 
 
-def belongs(bank: Bank, teacher: Checkpoint) -> bool:
-    """Whether a bank was made from these weights, as far as it says."""
-    settings = bank.manifest["settings"]
-    same = settings.get("teacher_sha256", teacher.card.sha256) == teacher.card.sha256
-    return same and settings["teacher"] == teacher.card.name and list(teacher.classes) == bank.manifest["classes"]
-
-
 def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str) -> MapLayer:
     """A bank on a map. Without target classes, a clip is shown under the predicted one."""
     settings, prefix = bank.manifest["settings"], clip_ids.prefix("explore", teacher.card.name, key)

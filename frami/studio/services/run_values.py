@@ -18,7 +18,7 @@ def live(job: Job) -> dict:
         "curves": {name: page_values.curve(list(values)) for name, values in list(job.curves.items())},
         "share": 0.0,
         "teacher": job.teacher.card.title,
-        "recipe": offers.title(settings["recipe"]),
+        "recipe": settings.recipe.title,
         "untargeted": job.untargeted,
     }
     if state is None:
@@ -34,7 +34,7 @@ def live(job: Job) -> dict:
         "confidence": job.curves["confidence"][-1],
         "notes": list(state.notes),
     }
-    first = (state.batch - 1) * settings["batch"]
+    first = (state.batch - 1) * settings.batch
     if not job.done and count(job) <= first:
         value["clips"] = _rows(job, state.clips, f"step {state.step}", first)
     return value
@@ -42,7 +42,7 @@ def live(job: Job) -> dict:
 
 def finished(job: Job) -> list[dict]:
     """The clips of a run that are done and saved."""
-    return _rows(job, job.finished, offers.origin(job.settings))[: count(job)] if count(job) else []
+    return _rows(job, job.finished, offers.origin(job.settings.to_dict()))[: count(job)] if count(job) else []
 
 
 def count(job: Job) -> int:

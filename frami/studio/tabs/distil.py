@@ -10,6 +10,7 @@ from frami.distill import OBJECTIVES, STUDENTS, Settings
 from frami.distill.run import RunSettings
 from frami.errors import FramiError
 from frami.inversion import RECIPES
+from frami.inversion.settings import MOST_SEED
 from frami.studio import components
 from frami.studio.services import distillations, offers
 from frami.studio.services.distillations import Distillations
@@ -114,7 +115,7 @@ def requests(teacher: str, sizes, objectives, recipes, budget, seed) -> list[Run
     count = len(sizes) * len(objectives) * len(recipes)
     if count > MOST_RUNS:
         raise FramiError(f"these would be {count} runs; untick some: {MOST_RUNS} at once are the most")
-    for value, least, most, what in ((budget, LEAST, MOST, "the time for each"), (seed, 0, 2**31 - 1, "the seed")):
+    for value, least, most, what in ((budget, LEAST, MOST, "the time for each"), (seed, 0, MOST_SEED, "the seed")):
         if not isinstance(value, int | float) or not float(value).is_integer() or not least <= value <= most:
             raise FramiError(f"{what} is a whole number from {least} to {most}")
     rows = product(*([one for one in known if one in chosen] for chosen, known in groups.values()))

@@ -33,15 +33,17 @@ class Listen(Tab):
         """Two sentences on what these sounds are, and the gallery."""
         card = self.services.teachers[teacher]
         subject = DATASETS[card.dataset].subject if card.dataset in DATASETS else card.title
-        return _INTRO.format(subject=subject), gallery(self.services.clips.gallery / teacher)
+        return _INTRO.format(subject=subject), gallery(self.services.clips.gallery / teacher, card.sha256)
 
 
 @lru_cache(maxsize=16)
-def gallery(folder: Path) -> dict:
-    """A gallery bank as the page draws it; ``{"message"}`` where there is none."""
+def gallery(folder: Path, sha256: str) -> dict:
+    """A gallery bank as the page draws it; ``{"message"}`` where there is none, or of other weights."""
     try:
         bank = banks.load(folder)
     except FramiError:
+        bank = None
+    if bank is None or bank.manifest["settings"].get("teacher_sha256") not in (None, sha256):
         return {"groups": [], "message": "No gallery for this teacher yet. Make one with: frami gallery"}
     origin, prefix = offers.origin(bank.manifest["settings"]), clip_ids.prefix("gallery", folder.name)
     classes = tuple(dict.fromkeys(entry["target_name"] for entry in bank.manifest["clips"]))

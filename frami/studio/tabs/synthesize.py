@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 import gradio as gr
 
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
-from frami.inversion import RECIPES, TERMS, Recipe
+from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
+from frami.inversion.settings import MOST_SEED
 from frami.studio import components
 from frami.studio.services import offers, page_values, run_values
 from frami.studio.services.jobs import Job, archive
@@ -123,20 +123,19 @@ class Synthesize(Tab):
         self, teacher, recipe, classes, clips, shortest, longest, steps, seed, vocoder, *weights
     ) -> Iterator[tuple]:
         try:
-            card, method = self.services.load_teacher(teacher), recipe_named(recipe)
-            settings = {
-                "teacher": card.card.name,
-                "recipe": method.name,
-                "samples": _whole(clips, 1, 64, "clips"),
-                "steps": _whole(steps, 1, offers.MOST_STEPS, "steps"),
-                "seconds": _span(shortest, longest),
-                "classes": _chosen(classes if offers.targeted(method) else [], card),
-                "batch": BATCH,
-                "seed": _whole(seed, 0, 2**31, "the seed"),
-                "vocoder": offers.check_vocoder(vocoder),
-                "weights": dict(zip(TERMS, weights, strict=True)),
-            }
-            job = self.services.jobs.start(card, settings)
+            loaded, method = self.services.load_teacher(teacher), recipe_named(recipe)
+            settings = InversionSettings.of(
+                loaded,
+                method,
+                samples=_whole(clips, 1, 64, "clips"),
+                steps=_whole(steps, 1, offers.MOST_STEPS, "steps"),
+                seconds=_span(shortest, longest),
+                classes=_chosen(classes if offers.targeted(method) else [], loaded),
+                batch=BATCH,
+                seed=_whole(seed, 0, MOST_SEED, "the seed"),
+                weights=dict(zip(TERMS, weights, strict=True)),
+            )
+            job = self.services.jobs.start(loaded, settings, offers.check_vocoder(vocoder))
         except FramiError as error:
             raise gr.Error(str(error), duration=None, print_exception=False) from error
         yield from self._follow(job)
@@ -174,15 +173,16 @@ class Synthesize(Tab):
             yield from self._follow(job)
 
     def _saved(self, id: str) -> Job | None:
-        bank, teacher = self.services.jobs.bank(id), None
+        bank = self.services.jobs.bank(id)
         if bank is None:
             return None
-        with suppress(FramiError):
-            teacher = self.services.load_teacher(bank.manifest["settings"]["teacher"])
-        if teacher is None or len(teacher.classes) != bank.logits.shape[1]:
+        try:
+            settings = InversionSettings.from_dict(bank.manifest["settings"])
+            teacher = self.services.load_teacher(settings.teacher)
+        except FramiError:
             return None
         rest = {"finished": bank.clips(), "manifest": bank.manifest}
-        return Job(id, teacher, bank.manifest["settings"], bank.folder, done=True, **rest)
+        return Job(id, teacher, settings, bank.folder, done=True, **rest) if bank.made_from(teacher.card) else None
 
 
 def _slider(elem_id: str, label: str, value: float, least: float, most: float, step: float = 1) -> gr.Slider:

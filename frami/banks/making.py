@@ -1,0 +1,41 @@
+"""A bank of a running inversion: its batches are added as they are finished."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from frami.banks.writer import Writer, create, predictor
+from frami.checkpoints import Checkpoint
+from frami.inversion import InversionSettings, Progress
+from frami.vocoder import Vocoder
+
+
+def create_for(
+    teacher: Checkpoint, settings: InversionSettings, folder: str | Path, vocoder: Vocoder | None = None, **choices
+) -> Writer:
+    """``create`` for an inversion of a teacher; ``choices`` : ``ending`` and ``overwrite``."""
+    values, predict = settings.to_dict(), predictor(teacher.model)
+    return create(folder, values, teacher.classes, teacher.spec, vocoder, predict=predict, **choices)
+
+
+def fill(
+    writer: Writer,
+    states: Iterable[Progress],
+    report: Callable[[Progress], bool | None] | None = None,
+    *,
+    resumable: bool = True,
+) -> bool:
+    """Add each finished batch of ``invert`` to a bank, and finish the bank with the run.
+
+    ``report(state)`` is called at every state, before it is saved. Where it returns True, the run ends: the clips are
+    saved as they are, and the bank stays unfinished. resumable : save with each batch what an interrupted run needs to
+    go on. Returns whether the run came to its end. Raises BankError.
+    """
+    for state in states:
+        stop = report is not None and report(state) is True
+        if state.finished or stop:
+            memory = state.memory() if resumable and state.memory else None
+            writer.append(state.clips, seconds=state.seconds, trajectory=state.trajectory, state=memory)
+        if stop:
+            return False
+    writer.finish()
+    return True
