@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 from frami.bench.distillation import METHODS, OBJECTIVES_ALONE, ROWS
-from frami.bench.pages import intro, mean_sd, picture, plus_minus, table
+from frami.bench.pages import heading, intro, mean_sd, picture, plus_minus, table
 from frami.distill import OBJECTIVES
 from frami.features.gallery import EXPLORE
 
@@ -58,14 +58,13 @@ def page(results: dict[str, dict], out: Path) -> list[str]:
     lines = intro("distillation")
     lines += [*_overview(first), *_objectives(first), *_best_rows(first), *_all_parts(turns, sections)]
     for section, runs in sorted(first.items()):
-        teacher = _teacher(runs)
         lines += [
-            "",
-            f"## {section.dataset}: {section.held_out} held out",
-            "",
-            f"Teacher {teacher:.1%}. Student `{section.student}`, {section.budget:g} s a run on {section.device}. The "
-            f"command's options: `--budget {section.budget:g}s --clips {section.at_once} --batch {section.batch} "
-            f"--student {section.student}`.",
+            *heading(
+                f"{section.dataset}: {section.held_out} held out",
+                f"Teacher {_teacher(runs):.1%}. Student `{section.student}`, {section.budget:g} s a run on "
+                f"{section.device}. The command's options: `--budget {section.budget:g}s --clips {section.at_once} "
+                f"--batch {section.batch} --student {section.student}`.",
+            ),
             *_noted(
                 ["row", "accuracy", "agreement", "clips", "steps", "parameters", "runs"],
                 [[f"`{name}`", *_figures(cells)] for name, cells in runs.items()],
@@ -140,14 +139,10 @@ def _overview(sections: Sections) -> list[str]:
             cells = [runs.get(start + objective, []) for runs in places.values() for objective in _BOTH]
             if any(cells):
                 rows.append([label, *map(_accuracy, cells)])
-        lines += [
-            "",
-            f"## All together: {title}",
-            "",
-            "Accuracy in % with the objectives `logits` (KD loss alone) and `frami` (with frame-level features and "
-            "embedding):",
-            *_noted(["clips by", *(f"{place}, `{objective}`" for place in places for objective in _BOTH)], rows),
-        ]
+        heads = ["clips by", *(f"{place}, `{objective}`" for place in places for objective in _BOTH)]
+        about = "`logits` (KD loss alone) and `frami` (with frame-level features and embedding)"
+        lines += heading(f"All together: {title}", f"Accuracy in % with the objectives {about}:")
+        lines += _noted(heads, rows)
     return lines
 
 
@@ -163,8 +158,8 @@ def _objectives(sections: Sections) -> list[str]:
                     for name in OBJECTIVES
                     if f"{recipe} + {name}" in there
                 ]
-                heading = f"## Objectives on the clips of `{recipe}`: {title}"
-                lines += ["", heading, *_noted(["objective", *places], rows)]
+                lines += heading(f"Objectives on the clips of `{recipe}`: {title}")
+                lines += _noted(["objective", *places], rows)
     return lines
 
 
@@ -204,21 +199,16 @@ def _all_parts(turns: list[list[Section]], sections: Sections) -> list[str]:
             if all(name in part for part in parts)
         }
         teacher = [100 * _teacher(part) for part in parts]
-        labelled = {"*teacher*": teacher} | {f"`{name}`": values for name, values in means.items()}
-        lines += [
-            "",
-            f"## {kinds[0].dataset}: {len(kinds)} parts held out in turn, {kinds[0].title}",
-            "",
+        rows = [
+            [label, *(f"{value:.1f}" for value in values), plus_minus(*mean_sd(values))]
+            for label, values in [("*teacher*", teacher), *((f"`{name}`", values) for name, values in means.items())]
+        ]
+        lines += heading(
+            f"{kinds[0].dataset}: {len(kinds)} parts held out in turn, {kinds[0].title}",
             "Accuracy in %, of each part the mean of its runs; each part has a teacher that was not trained on it. "
             "Last, mean ± standard deviation over the parts:",
-            *table(
-                ["row", *(kind.held_out for kind in kinds), "all"],
-                [
-                    [label, *(f"{value:.1f}" for value in values), plus_minus(*mean_sd(values))]
-                    for label, values in labelled.items()
-                ],
-            ),
-        ]
+        )
+        lines += table(["row", *(kind.held_out for kind in kinds), "all"], rows)
         own = [name for name in means if _is_own(name)]
         if own:
             best = max(own, key=lambda name: fmean(means[name]))

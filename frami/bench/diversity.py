@@ -8,7 +8,7 @@ from itertools import product
 
 from torch import Tensor
 
-from frami.bench.pages import intro, mean_sd, plus_minus, table
+from frami.bench.pages import heading, intro, mean_sd, plus_minus, table
 from frami.bench.results import Context, Report, Results
 from frami.checkpoints import Checkpoint
 from frami.data import Clip, DataError, LogMels
@@ -164,7 +164,7 @@ def page(value: dict) -> list[str]:
             rows.append([f"`{row['recipe']}`{some}", *_cells(row)])
         if found["reference"]:
             rows.append(["*real training clips*", *_cells(found["reference"])])
-        lines += ["", f"## {name}", "", f"Held out: {found['folds']}. Seconds on {found['device']}{elsewhere}."]
+        lines += heading(name, f"Held out: {found['folds']}. Seconds on {found['device']}{elsewhere}.")
         lines += table(["recipe", *(title for title, _ in MEASURES.values())], rows)
     return lines
 

@@ -37,6 +37,10 @@ def write(out: Path, lines: Sequence[str]) -> None:
         raise FramiError(f"{out}: the page cannot be written ({error.strerror})") from error
 
 
+def heading(title: str, *paragraphs: str) -> list[str]:
+    return ["", f"## {title}", *(line for text in paragraphs for line in ("", text))]
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table, after an empty one."""
     return ["", _row(heads), f"|{'---|' * len(heads)}", *map(_row, rows)]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from frami import audio, banks, checkpoints, data
 from frami.audio import MelSpec
-from frami.bench.pages import intro, table
+from frami.bench.pages import heading, intro, table
 from frami.bench.results import Context, Report, silent
 from frami.checkpoints import Checkpoint
 from frami.device import threads
@@ -164,7 +164,7 @@ def page(value: dict, command: str) -> list[str]:
         first = next(iter(rows.values()))
         best = {key: pick(row[key] for row in rows.values()) for key, (*_, pick) in _MEASURES.items()}
         cells = [[f"`{name}`", *(_cell(key, row[key], best[key]) for key in _MEASURES)] for name, row in rows.items()]
-        lines += ["", f"## {dataset}: {first['clips']} clips of {', '.join(first['folds'])}"]
+        lines += heading(f"{dataset}: {first['clips']} clips of {', '.join(first['folds'])}")
         lines += table(["vocoder", *(title for title, *_ in _MEASURES.values())], cells)
     return [*lines, *_made(value["made"]), *_verdict(tables)]
 
@@ -182,11 +182,9 @@ def _made(made: list[dict]) -> list[str]:
     found = {(row["vocoder"], row["teacher"]): f"{row['target_accuracy']:.0%}, {row['log_mel']:.3f}" for row in made}
     names = dict.fromkeys(row["vocoder"] for row in made)
     counts = ", ".join(f"{count} of {teacher}" for teacher, count in clips.items())
+    about = "Target accuracy after spectrogram → sound → spectrogram; log-Mel distance."
     return [
-        "",
-        f"## Made clips of the bundled gallery: {counts}",
-        "",
-        "Target accuracy after spectrogram → sound → spectrogram; log-Mel distance.",
+        *heading(f"Made clips of the bundled gallery: {counts}", about),
         *table(["vocoder", *clips], [[f"`{name}`", *(found[name, teacher] for teacher in clips)] for name in names]),
     ]
 
@@ -201,8 +199,8 @@ def _verdict(tables: dict[str, dict[str, dict]]) -> list[str]:
         ahead = [f"`{name}`" for name, row in rows.items() if pick(row[key], own) != own]
         if ahead:
             lines.append(f"- {dataset}, {title}: {', '.join(ahead)}")
-    head = ["", f"## Where `{usual}`, the usual vocoder, is not the best", ""]
-    return [*head, *(lines or ["In no measure of these tables."])] if measured else []
+    title = f"Where `{usual}`, the usual vocoder, is not the best"
+    return [*heading(title), "", *(lines or ["In no measure of these tables."])] if measured else []
 
 
 # --- the vocoders compared -------------------------------------------------------------------------------------------

@@ -123,6 +123,12 @@ def context(options):
     return Context(pick(getattr(options, "device", "cpu")), options.data, progress)
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, each column as wide as its longest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
 def class_numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
     """Indices of classes given by name or number; FramiError lists the classes for another one."""
     if names is None:

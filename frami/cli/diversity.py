@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from frami.cli.arguments import command, context, data_option, device_option, whole
+from frami.cli.arguments import aligned, command, context, data_option, device_option, whole
 
 
 def add(commands) -> None:
@@ -37,23 +37,12 @@ def _lines(value: dict, notes: list[str]) -> list[str]:
     """A column for each bank and a line for each measure, intervals in brackets, and how to read them."""
     from frami.features.diversity import READING
 
-    rows = list(value["rows"])
-    names = [Path(row["bank"]).name for row in rows]
-    titles = [row["bank"] if names.count(name) > 1 else name for row, name in zip(rows, names, strict=True)]
-    recipes = [str(row["recipe"]) for row in rows]
+    names = [Path(row["bank"]).name for row in value["rows"]]
+    columns = [["", "recipe", *READING]]
+    for name, row in zip(names, value["rows"], strict=True):
+        columns.append([row["bank"] if names.count(name) > 1 else name, str(row["recipe"]), *_cells(row)])
     if value["reference"]:
-        rows, titles, recipes = [*rows, value["reference"]], [*titles, "real training clips"], [*recipes, "recorded"]
-    columns = [
-        [title, recipe, *(_cell(row[name], row["intervals"].get(name)) for name in READING)]
-        for title, recipe, row in zip(titles, recipes, rows, strict=True)
-    ]
-    widths = [max(map(len, column)) for column in columns]
-    heads = ["", "recipe", *READING]
-    width = max(map(len, heads))
-    table = [
-        "  ".join([f"{head:{width}}", *(f"{cell:{size}}" for cell, size in zip(cells, widths, strict=True))]).rstrip()
-        for head, cells in zip(heads, zip(*columns, strict=True), strict=True)
-    ]
+        columns.append(["real training clips", "recorded", *_cells(value["reference"])])
     beside = f", beside {value['real_clips']} real ones of {value['dataset']} ({value['split']})"
     equal = "Figures compare for equal numbers of clips only"
     if value["reference"]:
@@ -62,20 +51,25 @@ def _lines(value: dict, notes: list[str]) -> list[str]:
         f"teacher {value['teacher']}; {value['samples']} clips each{beside if value['real_clips'] else ''}; "
         "95 % intervals in brackets",
         "",
-        *table,
+        *aligned([*zip(*columns, strict=True)]),
         "",
-        *(f"{name:{width}}  {sentence}" for name, sentence in READING.items()),
+        *aligned([*READING.items()]),
         f"{equal}.",
         *notes,
     ]
 
 
-def _cell(value: float | None, interval: list[float] | None) -> str:
-    if value is None:
-        return "-"
-    return _figure(value) + (f" [{_figure(interval[0])}, {_figure(interval[1])}]" if interval else "")
+def _cells(row: dict) -> list[str]:
+    from frami.features.diversity import READING
+
+    cells = []
+    for name in READING:
+        ends = row["intervals"].get(name)
+        interval = f" [{_figure(ends[0])}, {_figure(ends[1])}]" if ends else ""
+        cells.append("-" if row[name] is None else _figure(row[name]) + interval)
+    return cells
 
 
 def _figure(value: float) -> str:
-    """About three digits that count, never with an exponent."""
+    """About three significant digits, never with an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"

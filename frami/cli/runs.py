@@ -2,7 +2,7 @@
 
 import time
 
-from frami.cli.arguments import command, group
+from frami.cli.arguments import aligned, command, group
 from frami.errors import FramiError
 
 
@@ -63,19 +63,14 @@ def _compare(options) -> tuple[dict, list[str]]:
     store = Runs()
     table = store.compare([store.find(text).id for text in options.ids])
     runs = table["runs"]
-    rows = [("", [run.id for run in runs]), ("name", [run.name for run in runs]), ("", [run.status for run in runs])]
-    rows += [(name, [_text(value) for value in values]) for name, values in table["differing"].items()]
+    rows = [["", *(run.id for run in runs)], ["name", *(run.name for run in runs)], ["", *(run.status for run in runs)]]
+    rows += [[name, *map(_text, values)] for name, values in table["differing"].items()]
     rows += [
-        (name, [_text(value) for value in values])
+        [name, *map(_text, values)]
         for name, values in table["results"].items()
         if not any(isinstance(value, list | dict) for value in values)
     ]
-    widths = [max(len(cells[k]) for _, cells in rows) for k in range(len(runs))]
-    lines = [
-        f"{name:20} " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        for name, cells in rows
-    ]
-    return table | {"runs": [run.to_dict() for run in runs]}, lines
+    return table | {"runs": [run.to_dict() for run in runs]}, aligned(rows)
 
 
 def _delete(options) -> tuple[dict, list[str]]:
