@@ -29,7 +29,7 @@ def compare(
     with here.progress("clip", "real clips") as report:
         clips, notes = _real(own, dataset, split, here.data_folder, report)
         real = embed(own, clips, progress=report) if clips else None
-        training = training_clips(own, count, clips.clips, here, seed) if clips else None
+    training = training_clips(own, count, clips.clips, here, seed) if clips else None
     rows, reference = [], None
     with here.progress("bank", "diversity") as report:
         for done, (name, bank) in enumerate(banks, 1):

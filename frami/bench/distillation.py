@@ -81,7 +81,7 @@ def bank(teacher: Checkpoint, row: Row) -> Bank | None:
     """The ready bank that a row learns from; None where this teacher has none."""
     folder = READY / teacher.card.name / row.recipe
     found = banks.load(folder) if (folder / banks.MANIFEST).exists() else None
-    return found if found and found.manifest["settings"].get("teacher_sha256") == teacher.card.sha256 else None
+    return found if found and found.made_from(teacher.card) else None
 
 
 def teachers(names: Sequence[str] | None, folds: Sequence[str] | None, here: Context) -> Iterator[Checkpoint]:
