@@ -54,7 +54,7 @@ class MelSpec:
 
     @property
     def ceiling(self) -> float:
-        """Log-Mel value that sound within full scale practically never passes.
+        """Log-Mel value that sound within full scale practically never exceeds.
 
         A full-scale sine fills the Hann main lobe, ``n_fft / 2`` in all, times the largest weight of a band.
         """
@@ -158,7 +158,7 @@ def mono(samples: np.ndarray, rate: int, sample_rate: int = 22_050, name: str = 
 
 
 def to_int16(waveform: Tensor | np.ndarray) -> np.ndarray:
-    """Samples in [-1, 1] as 16-bit integers (clipped), the form that keeps its loudness in players."""
+    """Samples in [-1, 1] as 16-bit integers (clipped): players change the loudness of floats."""
     samples = torch.as_tensor(waveform).detach().cpu().float().numpy()
     return (np.clip(samples, -1, 1) * 32767).round().astype(np.int16)
 

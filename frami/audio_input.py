@@ -1,7 +1,4 @@
-"""A sound of a visitor's own, prepared for the networks, and what each of them predicts.
-
-Whatever is done to the sound is reported in words, and a sound that cannot be classified is refused in words.
-"""
+"""A user's sound as input of the networks: read, trimmed and levelled, with notes on what was changed; predictions."""
 
 import time
 from dataclasses import dataclass
@@ -16,24 +13,24 @@ from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 
-#: Seconds that are read of a sound at most, and that must be left of it at least.
+#: Seconds of a sound that are read at most, and that are needed at least.
 LONGEST, SHORTEST = 30.0, 0.1
-#: Highest sample of what counts as silence, and of what counts as quiet; quiet sounds are raised to ``LOUD``.
+#: Peak below which a sound is silent, below which it is quiet, and to which quiet sounds are raised.
 SILENT, QUIET, LOUD = 1e-3, 0.05, 0.5
-#: Quiet that is left before and after a sound, in seconds.
+#: Seconds of background that are left before and after a sound.
 MARGIN = 0.05
-#: Times longer than the clips that a network was trained on, from which on that is reported.
-UNLIKE = 5.0
+#: A sound that lasts this many times as long as a network's training clips gets a note.
+UNUSUAL = 5.0
 _PASSES = 7
 
 
-class SoundError(FramiError):
-    """A sound that cannot be classified; the message is for its owner."""
+class AudioInputError(FramiError):
+    """A sound that cannot be classified; the message is for the user who gave it."""
 
 
 @dataclass(frozen=True)
-class Sound:
-    """A sound ready for the networks. samples : Tensor[N], mono at ``rate``; ``notes`` : what was done to it."""
+class AudioInput:
+    """A sound ready for the networks. samples : Tensor[N], mono at ``rate``; ``notes`` : what was changed."""
 
     samples: Tensor
     rate: int
@@ -46,17 +43,16 @@ class Sound:
 
 @dataclass(frozen=True)
 class Prediction:
-    """probabilities : Tensor[K]; ``milliseconds`` : the median of a few passes of the network alone, on this machine as
-    it is."""
+    """probabilities : Tensor[K]; ``milliseconds`` : median of a few forward passes on the network's device."""
 
     probabilities: Tensor
     milliseconds: float
 
 
-def read(path: str | Path, spec: MelSpec) -> Sound:
-    """A sound file as the networks take it: its first 30 s, mono, resampled, without quiet ends, not too quiet.
+def read(path: str | Path, spec: MelSpec) -> AudioInput:
+    """The first 30 s of a sound file, mono, at ``spec.sample_rate``, without silent ends, raised if quiet.
 
-    Raises SoundError for a file that is unreadable or empty, silent, or far too short.
+    Raises AudioInputError for a file that is unreadable, empty, silent or far too short.
     """
     notes = []
     try:
@@ -64,42 +60,39 @@ def read(path: str | Path, spec: MelSpec) -> Sound:
         whole = about.frames / about.samplerate
         samples, rate = soundfile.read(path, int(LONGEST * about.samplerate), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, OSError, ZeroDivisionError) as error:
-        raise SoundError(
+        raise AudioInputError(
             "This file cannot be read as sound: it is damaged, or in another format. WAV, FLAC, OGG and MP3 are read."
         ) from error
     try:
         x = audio.mono(samples, rate, spec.sample_rate, "This sound")
     except audio.AudioError as error:
-        raise SoundError(f"{error}.") from error
+        raise AudioInputError(f"{error}.") from error
     if about.channels > 1:
-        notes.append(
-            "both channels were averaged" if about.channels == 2 else f"{about.channels} channels were averaged"
-        )
+        notes.append(f"{'both' if about.channels == 2 else about.channels} channels were averaged")
     if rate != spec.sample_rate:
         notes.append(f"resampled from {rate:,} to {spec.sample_rate:,} Hz")
     if whole > LONGEST:
         notes.append(f"only the first {LONGEST:.0f} s of {whole:,.0f} s were used: it is far too long")
     if whole < SHORTEST:
-        raise SoundError(f"This sound lasts {whole:.2f} s only: far too short. The least is {SHORTEST:g} s.")
+        raise AudioInputError(f"This sound lasts only {whole:.2f} s: far too short. The least is {SHORTEST:g} s.")
     peak = float(x.abs().max())
     if peak < SILENT:
-        raise SoundError(
+        raise AudioInputError(
             "This is silence: there is nothing in it to recognise. If you recorded it, is the microphone on?"
         )
-    x, cut = without_quiet_ends(x, spec.sample_rate)
+    x, cut = trim(x, spec.sample_rate)
     if cut >= 0.1:
         notes.append(f"{cut:.1f} s of quiet before and after it were cut off")
     if cut and len(x) < (2 * MARGIN + SHORTEST / 2) * spec.sample_rate:
-        raise SoundError("There is only a click in it: far too short. Record a whole word or sound.")
+        raise AudioInputError("There is only a click in it: far too short. Record a whole word or sound.")
     if peak < QUIET:
         x = x * (LOUD / peak)
         notes.append("it was quiet and has been made louder")
-    return Sound(x, spec.sample_rate, tuple(notes))
+    return AudioInput(x, spec.sample_rate, tuple(notes))
 
 
-def without_quiet_ends(x: Tensor, rate: int) -> tuple[Tensor, float]:
-    """x : Tensor[N] without what is quiet, or no louder than the background, before and after it, but ``MARGIN``; and
-    the seconds that were cut off."""
+def trim(x: Tensor, rate: int) -> tuple[Tensor, float]:
+    """x : Tensor[N] without its ends that are silent or at background level, except ``MARGIN``; seconds removed."""
     step = max(1, rate // 100)
     levels = x[: len(x) // step * step].reshape(-1, step).abs().amax(1)
     if len(levels) < 3:
@@ -114,7 +107,7 @@ def without_quiet_ends(x: Tensor, rate: int) -> tuple[Tensor, float]:
 
 @torch.inference_mode()
 def predict(network: Checkpoint, mel: Tensor) -> Prediction:
-    """What a network predicts for a log-Mel-spectrogram, Tensor[F, T]."""
+    """Class probabilities of a log-Mel-spectrogram, Tensor[F, T]."""
     device = next(network.model.parameters()).device
     x = mel[None, None].to(device)
     spent = []
@@ -125,9 +118,9 @@ def predict(network: Checkpoint, mel: Tensor) -> Prediction:
     return Prediction(probabilities, 1e3 * sorted(spent[1:])[len(spent[1:]) // 2])
 
 
-def unlike(sound: Sound, network: Checkpoint) -> str | None:
-    """A note on a duration that a network was not trained on; None where there is nothing to report."""
+def duration_note(sound: AudioInput, network: Checkpoint) -> str | None:
+    """A note on a sound much longer than the network's training clips, None for another one."""
     usual = network.card.seconds
-    if sound.seconds > UNLIKE * usual:
-        return f"much longer than the clips that the teacher was trained on ({usual:.1f} s): less reliable"
+    if sound.seconds > UNUSUAL * usual:
+        return f"much longer than the teacher's training clips ({usual:.1f} s): its prediction is less reliable"
     return None

@@ -1,4 +1,4 @@
-"""What goes wrong in a way that the user can mend."""
+"""The base class of errors that the user can correct."""
 
 
 class FramiError(Exception):

@@ -1,6 +1,6 @@
-"""Sounds to try a network with that are nobody's recording: digits spoken by a machine.
+"""Bundled sounds to try a network with: digits spoken by espeak-ng.
 
-``python -m frami.example_sounds`` makes them anew in ``assets/samples`` (needs espeak-ng:
+``python -m frami.example_sounds`` makes them again in ``assets/samples`` (needs espeak-ng:
 ``apt-get install espeak-ng``).
 """
 
@@ -19,39 +19,39 @@ from frami.errors import FramiError
 from frami.paths import ASSETS, BUNDLED
 
 FOLDER = ASSETS / "samples"
-#: Voice of espeak-ng, its name for people, words a minute.
+#: Voices of espeak-ng, their descriptions, words per minute.
 VOICES = (("en-us", "a man's voice", 190), ("en-us+f3", "a woman's voice", 170))
 TEACHER = "fsdd"
 _RATE, _LEVEL = 22_050, 0.7
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A bundled sound: what is said in it, and by whom."""
+class ExampleSound:
+    """A bundled sound: its file, class and voice."""
 
     path: Path
     label: str
     voice: str
 
 
-def listed(teacher: str, folder: Path = FOLDER) -> list[Sample]:
-    """Bundled sounds for a teacher; none where none are there."""
+def listed(teacher: str, folder: Path = FOLDER) -> list[ExampleSound]:
+    """Bundled sounds for a teacher; empty where there are none."""
     try:
         rows = json.loads((folder / teacher / "samples.json").read_text(encoding="utf-8"))
-        return [Sample(folder / teacher / row["file"], row["label"], row["voice"]) for row in rows]
+        return [ExampleSound(folder / teacher / row["file"], row["label"], row["voice"]) for row in rows]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def make(folder: Path = FOLDER) -> list[Sample]:
-    """Let espeak-ng speak each digit in each voice. Raises FramiError where it is not installed."""
+def make(folder: Path = FOLDER) -> list[ExampleSound]:
+    """Synthesize each digit in each voice. Raises FramiError where espeak-ng is not installed."""
     folder = folder / TEACHER
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for voice, name, speed in VOICES:
         for label in read_card(BUNDLED / TEACHER).classes:
             path = folder / f"{label}-{voice.replace('+', '-')}.flac"
-            x, _ = audio_input.without_quiet_ends(_spoken(label, voice, speed), _RATE)
+            x, _ = audio_input.trim(_speech(label, voice, speed), _RATE)
             audio.save(path, x * (_LEVEL / x.abs().max()), _RATE)
             rows.append(
                 {"file": path.name, "label": label, "voice": name, "source": f"espeak-ng -v {voice} -s {speed}"}
@@ -61,15 +61,15 @@ def make(folder: Path = FOLDER) -> list[Sample]:
     return listed(TEACHER, folder.parent)
 
 
-def _spoken(text: str, voice: str, speed: int):
+def _speech(text: str, voice: str, speed: int):
     """Tensor[N] at ``_RATE``."""
     try:
-        said = subprocess.run(
+        done = subprocess.run(
             ["espeak-ng", "-v", voice, "-s", str(speed), "--stdout", text], capture_output=True, check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        raise FramiError(f"espeak-ng does not speak ({error}); install it with: apt-get install espeak-ng") from error
-    samples, rate = soundfile.read(io.BytesIO(said.stdout), dtype="float32")
+        raise FramiError(f"espeak-ng cannot be run ({error}); install it with: apt-get install espeak-ng") from error
+    samples, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
     return audio.mono(samples, rate, _RATE)
 
 

@@ -236,14 +236,12 @@ def evaluate(
     """Classify every clip at its full length; ``progress(done, total)`` counts clips."""
     model.eval()
     device = next(model.parameters()).device
-    order = sorted(range(len(data)), key=lambda i: len(data.frames[i]))
-    predictions = torch.zeros(len(data), dtype=torch.long)
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch]
-        mels, lengths, _ = data.batch(chosen)
+    predictions, done = torch.zeros(len(data), dtype=torch.long), 0
+    for chosen, mels, lengths in data.batches(batch):
         predictions[chosen] = model(mels.to(device), lengths.to(device)).logits.argmax(1).cpu()
+        done += len(chosen)
         if progress:
-            progress(min(start + batch, len(order)), len(order))
+            progress(done, len(data))
     classes = len(data.classes)
     confusion = torch.bincount(data.labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
     return Evaluation(float((predictions == data.labels).float().mean()), len(data), confusion, predictions)

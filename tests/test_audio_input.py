@@ -1,18 +1,18 @@
-"""Sounds of a visitor's own: prepared, reported on, refused in words; and the example sounds."""
+"""Sounds of every kind are made ready for the networks, or refused with a reason."""
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from frami import audio_input, example_sounds
+from frami import audio_input
 from frami.audio import MelSpec
 from tests.helpers.recordings import tone_file
 
 SPEC = MelSpec()
 
 
-def test_what_is_done_to_a_sound_is_reported(tmp_path):
+def test_what_is_changed_is_noted(tmp_path):
     plain = audio_input.read(tone_file(tmp_path / "a.wav", 0.5), SPEC)
     assert plain.notes == () and abs(plain.seconds - 0.5) < 0.01
     other = audio_input.read(tone_file(tmp_path / "b.flac", 0.5, rate=16_000, channels=2), SPEC)
@@ -26,15 +26,15 @@ def test_what_is_done_to_a_sound_is_reported(tmp_path):
     assert "first 30 s of 40 s" in long.notes[0] and abs(long.seconds - 30) < 0.1
 
 
-def test_noise_is_not_taken_for_quiet():
+def test_noise_is_not_trimmed():
     x = torch.randn(22_050, generator=torch.Generator().manual_seed(0)) * 0.1
-    assert audio_input.without_quiet_ends(x, 22_050)[1] == 0
+    assert audio_input.trim(x, 22_050)[1] == 0
     word = torch.cat([0.003 * x, x, 0.003 * x])
-    rest, cut = audio_input.without_quiet_ends(word, 22_050)
-    assert abs(cut - 1.9) < 0.05 and abs(len(rest) / 22_050 - 1.1) < 0.05
+    kept, cut = audio_input.trim(word, 22_050)
+    assert abs(cut - 1.9) < 0.05 and abs(len(kept) / 22_050 - 1.1) < 0.05
 
 
-def test_what_cannot_be_classified_is_refused_in_words(tmp_path):
+def test_what_cannot_be_classified_is_refused_with_a_reason(tmp_path):
     (tmp_path / "text.wav").write_text("this is no sound")
     soundfile.write(tmp_path / "none.wav", np.zeros(0), 22_050)
     soundfile.write(tmp_path / "still.wav", np.zeros(22_050), 22_050)
@@ -48,19 +48,11 @@ def test_what_cannot_be_classified_is_refused_in_words(tmp_path):
         "missing": "cannot be read", "bad": "not numbers",
     }  # fmt: skip
     for name, words in cases.items():
-        with pytest.raises(audio_input.SoundError, match=words):
+        with pytest.raises(audio_input.AudioInputError, match=words):
             audio_input.read(tmp_path / f"{name}.wav", SPEC)
 
 
-def test_bundled_sounds_are_small_and_mostly_recognised(teacher):
-    found = example_sounds.listed("fsdd")
-    assert {one.label for one in found} == set(teacher.classes) and len(found) == 20
-    assert sum(path.stat().st_size for path in example_sounds.FOLDER.rglob("*.*")) < 300_000
-    right = 0
-    for one in found:
-        ready = audio_input.read(one.path, teacher.spec)
-        probabilities = audio_input.predict(teacher, teacher.spec(ready.samples)).probabilities
-        right += teacher.classes[int(probabilities.argmax())] == one.label
-        assert not ready.notes and abs(float(probabilities.sum()) - 1) < 1e-4
-    assert right >= 16
-    assert example_sounds.listed("nobody") == []
+def test_a_sound_far_longer_than_the_training_clips_gets_a_note(tmp_path, teacher):
+    short, long = (audio_input.read(tone_file(tmp_path / f"{s}.wav", s), SPEC) for s in (0.5, 6))
+    assert audio_input.duration_note(short, teacher) is None
+    assert f"training clips ({teacher.card.seconds:.1f} s)" in audio_input.duration_note(long, teacher)

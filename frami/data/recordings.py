@@ -1,7 +1,7 @@
 """Real recordings: which clips a data set has, and their log-Mel-spectrograms in padded batches.
 
-Clips are found by stem, with any ending that libsndfile reads. Spectrograms are computed once and kept memory-mapped,
-one file a fold, so that an epoch decodes no sound.
+Clips are found by stem, with any ending that libsndfile reads. Spectrograms are computed once and stored
+memory-mapped, one file per fold, so that an epoch decodes no sound.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from frami.paths import data_folder, home
 
 
 def info(name: str) -> DatasetInfo:
-    """The catalogue's entry; ``DataError`` lists the names for another one."""
+    """Row of the catalogue; ``DataError`` with the known names for another one."""
     try:
         return DATASETS[name]
     except KeyError:
@@ -55,7 +55,7 @@ def index(name: str, data: str | Path | None = None) -> list[Clip]:
 
 
 def folds_of(name: str, split: str, train: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Folds meant by ``test``, ``train``, ``all``, a fold's name or several with commas."""
+    """Folds of a split: ``test``, ``train``, ``all``, a fold's name, or several with commas."""
     known = info(name)
     if split == "all":
         return known.folds
@@ -63,8 +63,8 @@ def folds_of(name: str, split: str, train: Sequence[str] | None = None) -> tuple
         return (known.test_fold,)
     if split == "train":
         return tuple(train or (f for f in known.folds if f != known.test_fold))
-    chosen = tuple(dict.fromkeys(part.strip() for part in split.split(",")))
-    unknown = [part for part in chosen if part not in known.folds]
+    chosen = tuple(dict.fromkeys(fold.strip() for fold in split.split(",")))
+    unknown = [fold for fold in chosen if fold not in known.folds]
     if unknown:
         raise DataError(
             f"{known.title} has no split '{', '.join(unknown)}'; "
@@ -74,7 +74,7 @@ def folds_of(name: str, split: str, train: Sequence[str] | None = None) -> tuple
 
 
 def select(clips: list[Clip], folds: Sequence[str], name: str) -> list[Clip]:
-    """The clips of these folds; ``DataError`` when there is none."""
+    """Clips of these folds; ``DataError`` if there are none."""
     chosen = [clip for clip in clips if clip.fold in folds]
     if not chosen:
         here = sorted({clip.fold for clip in clips})
@@ -128,19 +128,23 @@ class LogMels:
         return torch.from_numpy(np.ascontiguousarray(self.frames[i].T, dtype=np.float32))
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Padded batch: log-Mels Tensor[B, 1, F, T] (silence behind the end), lengths Tensor[B], labels Tensor[B]."""
+        """Log-Mels Tensor[B, 1, F, T] padded with silence, lengths Tensor[B], labels Tensor[B]."""
         mels, lengths = pad([self.clip(i) for i in indices], self.spec)
         return mels, lengths, self.labels[torch.as_tensor(list(indices))]
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """All clips once, in an order of rising length so that little is padded."""
-        order = sorted(range(len(self)), key=lambda i: len(self.frames[i]))
+    def batches(self, size: int, chosen: Sequence[int] | None = None) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """These clips (default: all) once, ordered by length so that little is padded: of each batch the positions in
+        ``chosen``, log-Mels Tensor[B, 1, F, T] and lengths Tensor[B]."""
+        rows = range(len(self)) if chosen is None else chosen
+        order = sorted(range(len(rows)), key=lambda i: len(self.frames[rows[i]]))
         for start in range(0, len(order), size):
-            yield self.batch(order[start : start + size])
+            positions = order[start : start + size]
+            mels, lengths, _ = self.batch([rows[i] for i in positions])
+            yield positions, mels, lengths
 
 
 def pad(clips: Sequence[Tensor], spec: MelSpec) -> tuple[Tensor, Tensor]:
-    """Join clips Tensor[F, T_i] to Tensor[B, 1, F, max T], silence behind each end, and lengths Tensor[B]."""
+    """Clips, Tensor[F, T_i], padded with silence to Tensor[B, 1, F, max T], and their lengths Tensor[B]."""
     lengths = torch.tensor([clip.shape[-1] for clip in clips])
     mels = torch.full((len(clips), 1, spec.n_mels, int(lengths.max())), spec.floor)
     for row, clip in zip(mels, clips, strict=True):
@@ -156,10 +160,10 @@ def load(
     train: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LogMels:
-    """Log-Mels of the folds meant by ``split`` (see ``folds_of``), from the cache where it has them.
+    """Log-Mels of a split (see ``folds_of``), from the cache where it has them.
 
-    ``progress(done, total)`` counts clips. A fold that was finished stays when a later one fails or is stopped.
-    Raises DataError or AudioError for missing, truncated or foreign files, naming them.
+    ``progress(done, total)`` counts clips. Folds that were finished remain cached when a later one fails or is stopped.
+    Raises DataError or AudioError, which name them, for missing, truncated or foreign files.
     """
     spec = spec or MelSpec()
     known = info(name)
@@ -169,55 +173,55 @@ def load(
         here = {clip.fold for clip in listed}
         folds = tuple(fold for fold in folds if fold in here)
     clips = select(listed, folds, name)
-    chosen, frames = [], []
+    loaded, frames = [], []
     for fold in folds:
-        part = select(clips, (fold,), name)
-        before = len(chosen)
+        members = select(clips, (fold,), name)
+        before = len(loaded)
         report = (lambda done, before=before: progress(before + done, len(clips))) if progress else None
-        frames += _cached(name, fold, part, spec, report)
-        chosen += part
-    return LogMels(chosen, frames, torch.tensor([clip.label for clip in chosen]), known.classes, spec)
+        frames += _cached(name, fold, members, spec, report)
+        loaded += members
+    return LogMels(loaded, frames, torch.tensor([clip.label for clip in loaded]), known.classes, spec)
 
 
 def _cached(
     name: str, fold: str, clips: list[Clip], spec: MelSpec, report: Callable[[int], None] | None
 ) -> list[np.ndarray]:
+    """Log-Mels of a fold, each (T_i, n_mels), views of one array on disk."""
     paths = find(clips)
-    stamp = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-    key = hashlib.sha256(json.dumps([1, spec.to_dict(), stamp]).encode()).hexdigest()[:16]
-    store = home() / "cache" / "log-mels" / f"{name}-{fold}-{key}"
-    array, ends = Path(f"{store}.npy"), Path(f"{store}.json")
+    versions = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    key = hashlib.sha256(json.dumps([1, spec.to_dict(), versions]).encode()).hexdigest()[:16]
+    stem = home() / "cache" / "log-mels" / f"{name}-{fold}-{key}"
+    array, ends = Path(f"{stem}.npy"), Path(f"{stem}.json")
     if not (array.exists() and ends.exists()):
-        _compute(paths, spec, store, report)
-    offsets = json.loads(ends.read_text())
-    if report:
+        _compute(paths, spec, array, ends, report)
+    elif report:
         report(len(paths))
+    offsets = json.loads(ends.read_text())
     frames = np.load(array, mmap_mode="r")
     return [frames[a:b] for a, b in pairwise(offsets)]
 
 
-def _compute(paths: list[Path], spec: MelSpec, store: Path, report: Callable[[int], None] | None) -> None:
-    def one(path: Path) -> np.ndarray:
+def _compute(paths: list[Path], spec: MelSpec, array: Path, ends: Path, report: Callable[[int], None] | None) -> None:
+    def log_mel(path: Path) -> np.ndarray:
         return spec(audio.load(path, spec.sample_rate)).T.numpy().astype(np.float16)
 
     try:
-        store.parent.mkdir(parents=True, exist_ok=True)
+        array.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"{store.parent} cannot be made ({error.strerror}); set FRAMI_HOME to another folder"
+            f"{array.parent} cannot be made ({error.strerror}); set FRAMI_HOME to another folder"
         ) from error
-    offsets, parts = [0], []
+    offsets, clips = [0], []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         try:
-            for done, part in enumerate(pool.map(one, paths), 1):
-                parts.append(part)
-                offsets.append(offsets[-1] + len(part))
-                if report and done % 16 == 0:
+            for done, clip in enumerate(pool.map(log_mel, paths), 1):
+                clips.append(clip)
+                offsets.append(offsets[-1] + len(clip))
+                if report and (done % 16 == 0 or done == len(paths)):
                     report(done)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    # The list of offsets is written last: it says that the array beside it is whole.
-    with files.replacing(f"{store}.npy") as temporary:
-        np.save(temporary, np.concatenate(parts))
-    files.write_json(f"{store}.json", offsets, indent=None)
+    with files.replacing(array) as temporary:
+        np.save(temporary, np.concatenate(clips))
+    files.write_json(ends, offsets, indent=None)  # written last: it says that the array is complete

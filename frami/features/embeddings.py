@@ -72,14 +72,13 @@ def embed(
     rows = list(range(len(clips)) if chosen is None else chosen)
     if not rows:
         raise FramiError("there is no clip to embed")
-    order = sorted(range(len(rows)), key=lambda i: len(clips.frames[rows[i]]))  # so that little is padded
-    pooled, logits = [], []
-    for start in range(0, len(order), batch):
-        mels, lengths, _ = clips.batch([rows[i] for i in order[start : start + batch]])
+    order, pooled, logits = [], [], []
+    for positions, mels, lengths in clips.batches(batch, rows):
         out = teacher.model(mels.to(device), lengths.to(device))
         pooled.append(out.pooled.float().cpu())
         logits.append(out.logits.float().cpu())
+        order += positions
         if progress:
-            progress(min(start + batch, len(order)), len(order))
+            progress(len(order), len(rows))
     back = torch.tensor(order).argsort()
     return Embedded(torch.cat(pooled)[back], torch.cat(logits)[back], clips.labels[torch.tensor(rows)])

@@ -147,8 +147,3 @@ class Network(nn.Module):
             sound = self.synthesis(ahead * (lack.clamp(max=10) @ self.spread.T))
             previous = rebuilt
         return sound
-
-
-def parameters(network: nn.Module) -> int:
-    """Number of trained parameters."""
-    return sum(p.numel() for p in network.parameters())

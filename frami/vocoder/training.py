@@ -16,12 +16,13 @@ from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_para
 
 from frami import files
 from frami.audio import MelSpec
+from frami.cost import parameters
 from frami.device import RecordedStep, autocast, describe, memory_format
 from frami.errors import FramiError
 from frami.optim import adam, moments, restore, set_rate
 from frami.vocoder import losses, neural
 from frami.vocoder.discriminators import Discriminators
-from frami.vocoder.network import Network, NetworkConfig, parameters
+from frami.vocoder.network import Network, NetworkConfig
 from frami.vocoder.neural import VocoderCard
 from frami.vocoder.recordings import DATASETS, Recordings, Report, degrade, read
 

@@ -290,15 +290,18 @@ def test_a_batch_is_padded_with_silence(make_tree, tmp_path):
 
 def test_batches_give_every_clip_once_and_pad_little(make_mels):
     loaded = make_mels(classes=4, each=7)
-    sizes, pieces = [], []
-    for mels, lengths, labels in loaded.batches(8):
+    sizes, seen = [], []
+    for rows, mels, lengths in loaded.batches(8):
         sizes.append(len(mels))
-        pieces += [(int(k), float(mel[0, :, :n].mean())) for mel, n, k in zip(mels, lengths, labels, strict=True)]
-        assert lengths.tolist() == sorted(lengths.tolist())
-    assert sizes == [8, 8, 8, 4]
-    expected = [(int(k), float(loaded.clip(i).mean())) for i, k in enumerate(loaded.labels)]
-    for piece, clip in zip(sorted(pieces), sorted(expected), strict=True):
-        assert piece == pytest.approx(clip)
+        seen += rows
+        assert lengths.tolist() == sorted(lengths.tolist()) == [len(loaded.frames[i]) for i in rows]
+        torch.testing.assert_close(mels[-1, 0], loaded.clip(rows[-1]), rtol=0, atol=0)
+    assert sizes == [8, 8, 8, 4] and sorted(seen) == list(range(28))
+    chosen = [9, 3, 3, 20]
+    ((positions, mels, lengths),) = loaded.batches(8, chosen)
+    assert sorted(positions) == [0, 1, 2, 3]
+    for position, mel, length in zip(positions, mels[:, 0], lengths, strict=True):
+        torch.testing.assert_close(mel[:, :length], loaded.clip(chosen[position]), rtol=0, atol=0)
 
 
 # --- what can be wrong -----------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from frami.audio import MelSpec
+from frami.cost import parameters
 from frami.vocoder import PEAK, Neural, VocoderError, get, neural
-from frami.vocoder.network import Network, NetworkConfig, Synthesis, parameters
+from frami.vocoder.network import Network, NetworkConfig, Synthesis
 from frami.vocoder.neural import VocoderCard, read_card, save
 
 SPEC = MelSpec()

@@ -108,10 +108,10 @@ class Recognition:
         teacher = self.clips.load_teacher(name)
         try:
             sound = audio_input.read(path, teacher.spec)
-        except audio_input.SoundError as error:
+        except audio_input.AudioInputError as error:
             return {"state": "refused", "message": str(error)}
         mel = teacher.spec(sound.samples)
-        notes = [*sound.notes, *filter(None, [audio_input.unlike(sound, teacher)])]
+        notes = [*sound.notes, *filter(None, [audio_input.duration_note(sound, teacher)])]
         networks = [_row(teacher, mel, "The teacher") | {"small": teacher.card.title}]
         titles = {key: title for title, key in self.students(name)}
         for key in keys:
