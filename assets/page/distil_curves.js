@@ -6,7 +6,7 @@ import { colour, SHARES } from "./distil_runs.js";
 const METRICS = {
   accuracy: ["Accuracy", "share of held-out recordings, not used in training, that are classified correctly"],
   agreement: ["Agreement", "share of unseen made clips for which student and teacher predict the same class"],
-  answer: ["KD loss", "Kullback-Leibler divergence of the student's softened probabilities from the teacher's"],
+  kd: ["KD loss", "Kullback-Leibler divergence of the student's softened probabilities from the teacher's"],
   before: ["Frame-level features", "loss: distance of the student's frame-level features from the teacher's"],
   after: ["Embedding", "loss: distance of the student's embedding from the teacher's"],
   attention: ["Attention maps", "loss: distance of the student's attention maps from the teacher's"],

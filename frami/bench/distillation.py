@@ -16,7 +16,8 @@ from frami.bench.results import Context, Report, Results
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.device import describe
-from frami.distill.loop import BudgetError, Settings, distill
+from frami.distill import Settings, distill
+from frami.distill.loop import BudgetError
 from frami.errors import FramiError
 from frami.features.embeddings import recordings
 from frami.features.gallery import EXPLORE

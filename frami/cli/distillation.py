@@ -34,9 +34,7 @@ def add(commands) -> None:
     sub.add_argument(
         "--resume", nargs="?", const="", metavar="RUN", help="go on with a stopped run: its id, its folder, or --out's"
     )
-    sub.add_argument(
-        "--run", dest="noted", metavar="ID", help="do the work of a run that was noted before, or go on with it"
-    )
+    sub.add_argument("--run", dest="stored", metavar="ID", help="do the work of a stored run, or go on with it")
     sub.add_argument("--keep", type=number(0, 3600), help="seconds of work between checkpoints (default: 10)")
     data_option(sub)
     device_option(sub)
@@ -60,6 +58,7 @@ def seconds(text: str) -> float:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[found[2]]
 
 
+#: Options that are fields of ``Settings``.
 _CHOICES = ("student", "architecture", "objective", "recipe", "clips", "steps", "share", "batch", "lr", "seed")
 
 
@@ -70,20 +69,20 @@ def _distill(options) -> tuple[dict, list[str]]:
 
     device = pick(options.device)
     store = Runs()
-    id = _which(options, store)
+    id = _stored(options, store) or _new(options, store)
     with _stoppable(), progress_bar("%", store.get(id).name) as bar:
 
         def report(state, accuracy: float | None) -> None:
-            said = {"clips": state.clips, "steps": state.steps}
+            values = {"clips": state.clips, "steps": state.steps}
             if state.steps and state.agreement == state.agreement:
-                said["agreement"] = f"{state.agreement:.0%}"
+                values["agreement"] = f"{state.agreement:.0%}"
             if accuracy is not None:
-                said["accuracy"] = f"{accuracy:.1%}"
-            bar.set_postfix(said, refresh=False)
+                values["accuracy"] = f"{accuracy:.1%}"
+            bar.set_postfix(values, refresh=False)
             moved(bar)(int(100 * state.share), 100)
 
-        keep = {} if options.keep is None else {"keep": options.keep}
-        value = runs.work(id, store, device, options.data, report, **keep)
+        every = runs.SAVE_EVERY if options.keep is None else options.keep
+        value = runs.work(id, store, device, options.data, report, every)
     run = store.get(id)
     on = "not measured on real clips" if value["accuracy"] is None else f"accuracy {value['accuracy']:.1%}"
     same = "" if value["agreement"] is None else f", agrees with its teacher on {value['agreement']:.1%} of made clips"
@@ -96,7 +95,7 @@ def _distill(options) -> tuple[dict, list[str]]:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Being asked to end (SIGTERM) is like Ctrl-C: what is finished is kept."""
+    """SIGTERM is like Ctrl-C: what is finished is saved."""
 
     def interrupt(*_) -> None:
         raise KeyboardInterrupt
@@ -108,65 +107,63 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _which(options, store) -> str:
-    """Id of the run that is meant: a stored one, or a new one."""
+def _stored(options, store) -> str | None:
+    """Id of the stored run that --run or --resume names; None without them."""
     from frami import checkpoints
-    from frami.distill import Settings
+    from frami.distill import RunSettings
+    from frami.distill.run import held_out
+
+    target = options.stored or options.resume or (options.resume == "" and options.out)
+    if options.resume == "" and not target:
+        raise FramiError("--resume needs the run: its id, its folder, or --out with its folder")
+    if not target:
+        return None
+    given = [n for n in (*_CHOICES, "teacher", "bank", "budget", "rounds", "source") if getattr(options, n) is not None]
+    if given:
+        raise FramiError(f"a stored run has its settings already; leave out {', '.join(f'--{name}' for name in given)}")
+    run = store.find(target)
+    request = RunSettings.from_dict(run.settings)
+    data = options.data or request.data
+    if data is not None and run.status != "finished":  # a wrong folder is refused before the run is touched
+        held_out(checkpoints.load(request.teacher), data)
+    return run.id
+
+
+def _new(options, store) -> str:
+    """Id of a new run. Bad choices are refused before anything is written."""
+    from frami import checkpoints
+    from frami.distill import RunSettings, Settings, distill
     from frami.distill import run as runs
 
     given = {name: getattr(options, name) for name in _CHOICES if getattr(options, name) is not None}
-    target = options.noted or options.resume
-    if options.resume == "" and not options.noted:
-        if not options.out:
-            raise FramiError("--resume needs the run: its id, its folder, or --out with its folder")
-        target = options.out
-    if target:
-        rest = ("teacher", "bank", "budget", "rounds", "source")
-        more = [f"--{name}" for name in given] + [f"--{name}" for name in rest if getattr(options, name)]
-        if more:
-            raise FramiError(f"a noted run has its settings already; leave out {', '.join(more)}")
-        found = store.find(target)
-        wanted = runs.RunSettings.read(found.settings)
-        data = options.data or wanted.data
-        if data is not None and found.status != "finished":  # a wrong folder is told before the run is touched
-            runs.held_out(checkpoints.load(wanted.teacher), data)
-        return found.id
     if not options.teacher:
         raise FramiError("name a teacher with --teacher, or go on with a run: --resume RUN. See: frami teachers")
     if options.budget and options.rounds:
         raise FramiError("give --budget or --rounds, not both")
     if options.bank and options.source:
         raise FramiError("give --bank or --source, not both")
-    given["source"] = "bank" if options.bank else options.source or "made"
+    source = "bank" if options.bank else options.source or "made"
     idle = [f"--{name}" for name in ("recipe", "clips", "share") if name in given]
-    if given["source"] != "made" and idle:
-        which = "--bank" if options.bank else f"--source {options.source}"
+    if source != "made" and idle:
+        which = "--bank" if options.bank else f"--source {source}"
         raise FramiError(f"with {which} no clips are made; leave out {', '.join(idle)}")
     if options.rounds:
         given |= {"budget": None, "rounds": options.rounds}
     elif options.budget:
         given["budget"] = options.budget
     by_path = Path(f"{checkpoints.stem(options.teacher)}.safetensors").is_file()
-    teacher = str(Path(options.teacher).resolve()) if by_path else options.teacher  # goes on from any folder
-    bank = options.bank and str(Path(options.bank).resolve())
-    data = options.data and str(Path(options.data).resolve())
-    wanted = runs.RunSettings(teacher, Settings(**given), bank, data)
+    teacher, bank, data = (  # paths from the root, so that the run goes on from any folder
+        path and (str(Path(path).resolve()) if is_path else path)
+        for path, is_path in ((options.teacher, by_path), (options.bank, True), (options.data, True))
+    )
+    request = RunSettings(teacher, Settings(source=source, **given), bank, data)
     out = Path(options.out) if options.out else None
     if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         known = runs.unfinished(out, store)
         hint = "add --resume to go on with the run there" if known else "choose another --out, or move it away"
         raise FramiError(f"{out} is not empty; {hint}")
-    check(wanted, options.data)
-    return runs.begin(wanted, store, out)
-
-
-def check(wanted, data_folder) -> None:
-    """Refuse bad choices before anything is written."""
-    from frami import checkpoints
-    from frami.distill import distill
-    from frami.distill import run as runs
-
-    teacher = checkpoints.load(wanted.teacher)
-    distill(teacher, wanted.settings, runs.source(teacher, wanted, data_folder))
-    if data_folder is not None:
-        runs.held_out(teacher, data_folder)
+    loaded = checkpoints.load(teacher)
+    distill(loaded, request.settings, runs.source(loaded, request, options.data))
+    if options.data is not None:
+        runs.held_out(loaded, options.data)
+    return runs.begin(request, store, out)

@@ -1,7 +1,8 @@
-"""Distillation without data: a student that learns from made clips, the teacher's hidden states reused."""
+"""Distillation without data: a student that learns from made clips, the teacher's features reused."""
 
-from frami.distill.loop import Settings, State, distill
+from frami.distill.loop import State, distill
 from frami.distill.objectives import OBJECTIVES, Objective, objective
+from frami.distill.settings import RunSettings, Settings
 from frami.distill.student import STUDENTS, new_student
 from frami.models import ARCHITECTURES
 
@@ -10,6 +11,7 @@ __all__ = [
     "OBJECTIVES",
     "STUDENTS",
     "Objective",
+    "RunSettings",
     "Settings",
     "State",
     "distill",

@@ -1,4 +1,4 @@
-"""What a student looks at: clips kept on the device, replayed each time under another view."""
+"""What a student learns from: clips on the device, augmented anew each time that they are drawn."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,13 +12,16 @@ from frami.inversion.augment import ViewConfig, draw_view
 from frami.models import length_mask
 
 _CURVES = 4
-#: Random numbers that one replayed clip takes: its view, response, noise and partner.
+#: Random numbers that one clip takes: its view, response, noise and partner.
 NUMBERS = VIEW_NUMBERS + _CURVES + 3 + 2
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Strengths of the views on replay, the same for every source of clips and every objective.
+    """Strengths of the augmentation, the same for every source of clips and every objective.
+
+    Training of teachers (``frami.train``) augments alike, clip by clip on the CPU with a generator of numpy; a function
+    for both would change one's results.
 
     ``view`` : segment, tempo, level, masks (as of the inversion); ``colour`` : size of a random smooth frequency
     response, as another microphone has; ``noise`` : chance of a random noise floor under the sound; ``mix`` : chance
@@ -91,7 +94,7 @@ def _grown(x: Tensor, count: int, rows: int) -> Tensor:
 
 
 def texture(spec: MelSpec, device: torch.device, frames: int = 4096) -> Tensor:
-    """White noise of unit spread, Tensor[F, frames], of which ``draw_replay`` takes segments."""
+    """White noise of unit spread, Tensor[F, frames], of which ``augment`` takes segments."""
     return torch.randn(spec.n_mels, frames, generator=torch.Generator().manual_seed(0)).to(device)
 
 
@@ -141,9 +144,9 @@ def noise_clips(spec: MelSpec, clips: int, shortest: int, longest: int, seed: in
 
 
 def split(count: int, first: int = 0, every: int = 8) -> tuple[list[int], list[int]]:
-    """Rows of ``count`` new clips to learn from, and those kept aside to measure agreement on unseen made clips.
+    """Rows of ``count`` new clips to learn from, and those set apart to measure agreement on unseen made clips.
 
     ``first`` : clips before these; the place moves on from block to block, so that every class has its turn.
     """
-    aside = [i for i in range(count) if (first + i + (first + i) // every) % every == every - 1]
-    return [i for i in range(count) if i not in aside], aside
+    unseen = [i for i in range(count) if (first + i + (first + i) // every) % every == every - 1]
+    return [i for i in range(count) if i not in unseen], unseen

@@ -1,6 +1,6 @@
 """A student in training: tensors of fixed shape and the step that improves it, so that CUDA replays one graph."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from frami.distill.objectives import Batch, Objective, agreement
 from frami.distill.student import learning, new_hint
 from frami.inversion.bn_statistics import frozen
 from frami.inversion.teacher import fast_copy
-from frami.models import Classifier, Features
+from frami.models import Classifier
 from frami.optim import adam, moments, restore
 
 #: Batches among which clips are sorted by length, and what their frames are rounded up to (so that shapes recur).
@@ -24,14 +24,14 @@ class Learner:
     """Everything that a training step reads and writes. Shapes: mels Tensor[B, 1, F, T]; lengths, labels Tensor[B];
     numbers Tensor[B, NUMBERS].
 
-    ``last`` : terms of the latest step by name.
+    ``fast_teacher`` : copy of the teacher's model for the steps; ``last`` : terms of the latest step by name.
     """
 
     teacher: Checkpoint
-    listener: nn.Module
+    fast_teacher: nn.Module
     student: Classifier
     objective: Objective
-    replay: AugmentConfig
+    augmentation: AugmentConfig
     hint: nn.Module | None
     optimiser: torch.optim.AdamW
     mels: Tensor
@@ -58,18 +58,18 @@ def new_learner(
     frames: int,
     lr: float,
     weight_decay: float,
-    replay: AugmentConfig,
+    augmentation: AugmentConfig,
     seed: int,
 ) -> Learner:
-    """A student about to learn from batches of ``batch`` clips of at most ``frames`` frames."""
+    """A student that will learn from batches of ``batch`` clips of at most ``frames`` frames."""
     device = next(teacher.model.parameters()).device
     hint = new_hint(teacher, student, seed) if objective.hint else None
     learner = Learner(
         teacher=teacher,
-        listener=fast_copy(teacher.model, teacher.spec, frames),
+        fast_teacher=fast_copy(teacher.model, teacher.spec, frames),
         student=student,
         objective=objective,
-        replay=replay,
+        augmentation=augmentation,
         hint=hint,
         optimiser=adam(
             [{"params": learning(student, hint), "lr": lr}], device, torch.optim.AdamW, weight_decay=weight_decay
@@ -85,12 +85,12 @@ def new_learner(
     return learner
 
 
-def learn(learner: Learner, store: ReplayBuffer) -> None:
-    """One training step on clips drawn from the store."""
-    rows, frames = _drawn(learner, store)
+def learn(learner: Learner, buffer: ReplayBuffer) -> None:
+    """One training step on clips drawn from the buffer."""
+    rows, frames = _drawn(learner, buffer)
     numbers = torch.rand(learner.numbers.shape, generator=learner.rng)
     places = torch.rand(len(rows), generator=learner.rng)
-    mels, lengths, labels = store.take(rows, places)
+    mels, lengths, labels = buffer.take(rows, places)
     if learner.device.type == "cuda":  # a recorded step reads the same memory again
         learner.mels.copy_(mels)
     else:
@@ -99,21 +99,24 @@ def learn(learner: Learner, store: ReplayBuffer) -> None:
     learner.labels.copy_(labels)
     learner.numbers.copy_(numbers)
     learner.student.train()
+    if learner.objective.reuse:  # these stay as they are in the teacher
+        learner.student.pooling.eval()
+        learner.student.classifier.eval()
     learner.step(work=frames)
     learner.steps += 1
 
 
-def _drawn(learner: Learner, store: ReplayBuffer) -> tuple[Tensor, int]:
+def _drawn(learner: Learner, buffer: ReplayBuffer) -> tuple[Tensor, int]:
     """Rows of the clips of a step, Tensor[B], and the frames that hold them.
 
     On a GPU any clips, in tensors that keep their shape; elsewhere clips of like length together, since padding costs
     as much as sound.
     """
-    batch, most = len(learner.labels), store.frames
+    batch, most = len(learner.labels), buffer.frames
     if learner.device.type == "cuda":
-        return torch.randint(len(store), (batch,), generator=learner.rng), most
-    some = torch.randint(len(store), (_SOME, batch), generator=learner.rng).flatten()
-    lengths = store.lengths(some)
+        return torch.randint(len(buffer), (batch,), generator=learner.rng), most
+    some = torch.randint(len(buffer), (_SOME, batch), generator=learner.rng).flatten()
+    lengths = buffer.lengths(some)
     turn = int(torch.randint(_SOME, (), generator=learner.rng))
     order = lengths.argsort(stable=True)[turn * batch : (turn + 1) * batch]
     longest = int(lengths[order].max())
@@ -127,18 +130,18 @@ def _step(learner: Learner) -> None:
         learner.lengths,
         learner.labels,
         learner.teacher.spec,
-        learner.replay,
+        learner.augmentation,
         learner.numbers,
         learner.noise,
     )
-    with torch.no_grad(), frozen(learner.listener), autocast(learner.device):
-        wanted = learner.listener(x, lengths)
+    with torch.no_grad(), frozen(learner.fast_teacher), autocast(learner.device):
+        teacher = learner.fast_teacher(x, lengths)
     with autocast(learner.device, enabled=learner.device.type == "cuda"):
-        made = learner.student(x, lengths)
+        student = learner.student(x, lengths)
         hint = None
         if learner.hint is not None:
-            hint = Features(learner.hint(made.frames, made.lengths), made.pooled, made.logits, made.lengths)
-    terms = learner.objective.terms(Batch(wanted, made, hint, learner.labels, partners, share))
+            hint = replace(student, frames=learner.hint(student.frames, student.lengths))
+    terms = learner.objective.terms(Batch(teacher, student, hint, learner.labels, partners, share))
     loss = torch.stack(list(terms.values())).sum()
     learner.optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -147,17 +150,17 @@ def _step(learner: Learner) -> None:
 
 
 @torch.no_grad()
-def agreement_on(learner: Learner, store: ReplayBuffer, most: int = 256, batch: int = 128) -> float:
-    """Share of the newest ``most`` clips stored, as they are, to which student and teacher give the same answer; NaN
-    without any."""
+def agreement_on(learner: Learner, buffer: ReplayBuffer, most: int = 256, batch: int = 128) -> float:
+    """Share of the newest ``most`` clips, as they are, of which student and teacher predict the same class; NaN without
+    any."""
     same = 0.0
-    count = min(len(store), most)
+    count = min(len(buffer), most)
     learner.student.eval()
-    for start in range(len(store) - count, len(store), batch):
-        rows = torch.arange(start, min(start + batch, len(store)))
-        mels, lengths, _ = store.take(rows, torch.zeros(len(rows)))
-        wanted, made = learner.teacher.model(mels, lengths), learner.student(mels, lengths)
-        same += float(agreement(wanted.logits, made.logits)) * len(rows)
+    for start in range(len(buffer) - count, len(buffer), batch):
+        rows = torch.arange(start, min(start + batch, len(buffer)))
+        mels, lengths, _ = buffer.take(rows, torch.zeros(len(rows)))
+        teacher, student = learner.teacher.model(mels, lengths), learner.student(mels, lengths)
+        same += float(agreement(teacher.logits, student.logits)) * len(rows)
     return same / count if count else float("nan")
 
 

@@ -1,8 +1,8 @@
 """What a student learns from its teacher: pure functions of both networks' features, chosen by name.
 
-Every term is free of the teacher's scale, so that one set of weights serves all teachers: answers are compared as
-probabilities, hidden states by the share of the teacher's variance that the student misses (0: the same, 1: no better
-than the mean), attention maps at unit length. So all weights are one.
+Every term is free of the teacher's scale, so that one set of weights serves all teachers: logits are compared as
+probabilities, features by the share of the teacher's variance that the student misses (0: the same, 1: no better than
+the mean), attention maps at unit length. So all weights are one.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from torch import Tensor
 from frami.errors import FramiError
 from frami.models import Features, length_mask
 
-#: Softening of both answers (Hinton et al. 2015); teachers trained with mixup are soft already.
+#: Temperature of both softmaxes (Hinton et al. 2015); teachers trained with mixup are soft already.
 TEMPERATURE = 4.0
 
 Terms = dict[str, Tensor]
 
 
 def kd_loss(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Kullback-Leibler divergence of the softened answers, times the temperature's square (Hinton et al. 2015).
+    """Kullback-Leibler divergence of the softened predictions, times the temperature's square (Hinton et al. 2015).
 
     teacher, student : logits Tensor[B, K]. Returns Tensor[].
     """
@@ -34,11 +34,11 @@ def frames_loss(teacher: Features, student: Features) -> Tensor:
 
     frames : Tensor[B, C, F', T'] both; another resolution is averaged to the coarser one. Returns Tensor[].
     """
-    wanted, made, mask = _aligned(teacher, student)
-    count = mask.sum() * wanted.shape[2]
-    centre = (wanted * mask).sum((0, 2, 3), keepdim=True) / count
-    spread = ((wanted - centre) * mask).square().sum()
-    return ((made - wanted) * mask).square().sum() / spread.clamp(min=1e-6)
+    target, found, mask = _aligned(teacher, student)
+    count = mask.sum() * target.shape[2]
+    centre = (target * mask).sum((0, 2, 3), keepdim=True) / count
+    spread = ((target - centre) * mask).square().sum()
+    return ((found - target) * mask).square().sum() / spread.clamp(min=1e-6)
 
 
 def pooled_loss(teacher: Tensor, student: Tensor) -> Tensor:
@@ -51,21 +51,18 @@ def pooled_loss(teacher: Tensor, student: Tensor) -> Tensor:
 def attention_loss(teacher: Features, student: Features) -> Tensor:
     """Squared distance of the attention maps: mean square over channels, at unit length for each clip (Zagoruyko and
     Komodakis, ICLR 2017). Channels may differ."""
-    wanted, made, mask = _aligned(teacher, student)
-    maps = [F.normalize((x.square().mean(1, keepdim=True) * mask).flatten(1), dim=1) for x in (wanted, made)]
+    *both, mask = _aligned(teacher, student)
+    maps = [F.normalize((x.square().mean(1, keepdim=True) * mask).flatten(1), dim=1) for x in both]
     return (maps[0] - maps[1]).square().sum(1).mean()
 
 
 def _aligned(teacher: Features, student: Features) -> tuple[Tensor, Tensor, Tensor]:
     """Both networks' frames at the coarser resolution of the two, and the mask of what lies within the clips."""
-    wanted, made = teacher.frames.float(), student.frames.float()
-    size = tuple(min(a, b) for a, b in zip(wanted.shape[2:], made.shape[2:], strict=True))
-    lengths = teacher.lengths if size[1] == wanted.shape[3] else student.lengths
-    if wanted.shape[2:] != size:
-        wanted = F.adaptive_avg_pool2d(wanted, size)
-    if made.shape[2:] != size:
-        made = F.adaptive_avg_pool2d(made, size)
-    return wanted, made, length_mask(lengths, size[1])
+    both = [teacher.frames.float(), student.frames.float()]
+    size = tuple(map(min, both[0].shape[2:], both[1].shape[2:]))
+    lengths = teacher.lengths if size[1] == both[0].shape[3] else student.lengths
+    target, found = (x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in both)
+    return target, found, length_mask(lengths, size[1])
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class Batch:
 
 
 def logits(batch: Batch) -> Terms:
-    return {"answer": kd_loss(batch.teacher.logits, batch.student.logits)}
+    return {"kd": kd_loss(batch.teacher.logits, batch.student.logits)}
 
 
 def simkd(batch: Batch) -> Terms:
@@ -201,5 +198,5 @@ def labelled_loss(student: Tensor, labels: Tensor) -> Tensor:
 
 
 def agreement(teacher: Tensor, student: Tensor) -> Tensor:
-    """Share of clips to which both give the same answer; logits Tensor[B, K] both, Tensor[]."""
+    """Share of clips of which both predict the same class; logits Tensor[B, K] both, Tensor[]."""
     return (teacher.argmax(1) == student.argmax(1)).float().mean()

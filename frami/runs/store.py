@@ -27,6 +27,9 @@ ENDED = "its process ended before it was finished"
 _WAIT = 30.0  # seconds that a call waits for the others' transactions
 _CLOCK = 2.0  # seconds by which the system's figure of a process's start may be off
 
+#: What curves were called by earlier versions, and what they are called now.
+FORMER_CURVES = {"answer": "kd"}
+
 #: Points (step, seconds, value) of each curve, by its name.
 Curves = dict[str, list[tuple[int, float, float]]]
 
@@ -116,7 +119,7 @@ class Runs:
         rows = self._read("SELECT name, step, seconds, value FROM metrics WHERE run = ? ORDER BY name, step", (id,))
         curves: dict[str, list] = {}
         for name, *point in rows:
-            curves.setdefault(name, []).append(tuple(point))
+            curves.setdefault(FORMER_CURVES.get(name, name), []).append(tuple(point))
         return curves
 
     def compare(self, ids: Sequence[str]) -> dict:
@@ -321,7 +324,7 @@ def bundled(name: str) -> tuple[Run, Curves] | None:
     if Path(name).name != name or not path.is_file():
         return None
     values = json.loads(path.read_text(encoding="utf-8"))
-    curves = {of: [tuple(point) for point in points] for of, points in values.pop("metrics").items()}
+    curves = {FORMER_CURVES.get(of, of): [*map(tuple, points)] for of, points in values.pop("metrics").items()}
     return Run(**values, pid=None, folder=BUNDLED, error=None), curves
 
 

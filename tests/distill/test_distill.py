@@ -18,7 +18,7 @@ from frami.adapter import adapt
 from frami.audio import MelSpec
 from frami.cli.distillation import seconds as read_seconds
 from frami.cost import parameters
-from frami.distill import OBJECTIVES, STUDENTS, Settings, distill, loop, new_student, objectives
+from frami.distill import OBJECTIVES, STUDENTS, RunSettings, Settings, distill, loop, new_student, objectives
 from frami.distill import run as runs
 from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, noise_clips, split, texture
 from frami.distill.loop import BudgetError, Clock, Pace
@@ -29,6 +29,7 @@ from frami.inversion.augment import ViewConfig
 from frami.models import Features
 from frami.models.architectures import BLOCKS
 from frami.runs import Runs
+from frami.runs.store import bundled
 from frami.train import evaluate
 from tests.helpers.cli import run
 
@@ -102,13 +103,13 @@ def test_the_objectives_are_what_they_say(tiny):
     made = new_student(tiny, "nano", OBJECTIVES["frami"]).eval()(x, lengths)
     found = {name: set(row.terms(Batch(wanted, made, made))) for name, row in OBJECTIVES.items()}
     assert found == {
-        "frami": {"answer", "before", "after"},
-        "logits": {"answer"},
-        "before": {"answer", "before"},
-        "after": {"answer", "after"},
+        "frami": {"kd", "before", "after"},
+        "logits": {"kd"},
+        "before": {"kd", "before"},
+        "after": {"kd", "after"},
         "simkd": {"before"},
-        "fitnet": {"answer", "before"},
-        "attention": {"answer", "attention"},
+        "fitnet": {"kd", "before"},
+        "attention": {"kd", "attention"},
     }
     assert all(row.title and row.about.endswith(".") for row in OBJECTIVES.values())
 
@@ -445,7 +446,7 @@ def test_a_run_from_the_command_line_to_a_student_that_runs_alone(capsys, tmp_pa
     stored = Runs().get(value["run"])
     assert stored.status == "finished" and stored.result["steps"] == 10
     curves = Runs().metrics(value["run"])
-    assert {"answer", "before", "after", "agreement", "clips", "share"} <= set(curves)
+    assert {"kd", "before", "after", "agreement", "clips", "share"} <= set(curves)
 
     status, _, err = run(capsys, "distill", "--teacher", tiny_teacher, *options)
     assert status == 2 and "not empty" in err
@@ -498,14 +499,27 @@ def test_a_killed_run_goes_on(tmp_path, fresh_home, tiny_teacher, kill):
     value = runs.work(stopped.id, Runs())
     assert value["steps"] == 48 and value["clips"] == 64
     assert len(banks.load(out / "bank")) == 64, "no batch is lost, none is there twice"
-    steps = [step for step, _, _ in Runs().metrics(stopped.id)["answer"]]
+    steps = [step for step, _, _ in Runs().metrics(stopped.id)["kd"]]
     assert steps == sorted(steps) and steps[-1] == 48
     assert not (out / "state.pt").exists()
 
 
+def test_curves_of_earlier_versions_are_read_under_their_new_names(fresh_home):
+    """The KD loss was called ``answer``; a run that goes on writes the new name."""
+    store = Runs()
+    id = store.create("distill", "it", {}).id
+    for step, name in ((1, "answer"), (2, "answer"), (3, "kd")):
+        store.log(id, step, 0.5 * step, {name: 1 / step, "before": 1.0})
+    assert store.metrics(id)["kd"] == [(1, 0.5, 1.0), (2, 1.0, 0.5), (3, 1.5, 1 / 3)]
+    assert set(store.metrics(id)) == {"kd", "before"}
+    for path in (ROOT / "checkpoints" / "runs").glob("*.json"):
+        _, curves = bundled(path.stem)
+        assert "answer" not in curves and len(curves["kd"]) > 100
+
+
 def test_a_wrong_folder_of_recordings_leaves_a_stopped_run_alone(capsys, tmp_path, fresh_home):
     store = Runs()
-    id = runs.begin(runs.RunSettings("fsdd", Settings(**QUICK)), store)
+    id = runs.begin(RunSettings("fsdd", Settings(**QUICK)), store)
     status, _, err = run(capsys, "distill", "--resume", id, "--data", tmp_path / "nowhere")
     assert status == 2 and "nowhere" in err and len(err.strip().splitlines()) == 1
     assert store.get(id).status != "failed"
@@ -526,7 +540,7 @@ def test_a_run_keeps_the_folder_of_recordings_it_was_given(capsys, tmp_path, fre
 
 def test_the_folder_of_a_forgotten_run_is_not_resumed(capsys, tmp_path, fresh_home):
     store = Runs()
-    id = runs.begin(runs.RunSettings("fsdd", Settings(**QUICK)), store, tmp_path / "run")
+    id = runs.begin(RunSettings("fsdd", Settings(**QUICK)), store, tmp_path / "run")
     again = ["distill", "--teacher", "fsdd", "--out", tmp_path / "run"]
     assert "--resume" in run(capsys, *again)[2]
     store.delete(id)
@@ -538,7 +552,7 @@ def test_the_folder_of_a_forgotten_run_is_not_resumed(capsys, tmp_path, fresh_ho
 def test_a_run_interrupted_where_it_hurts_goes_on(fresh_home, tiny_teacher, short_warmup, where, monkeypatch):
     """Before the first clips are finished, and between a batch of clips and its shard: nothing is lost or twice."""
     store = Runs()
-    request = runs.RunSettings(str(tiny_teacher), Settings(**(QUICK | {"recipe": "dafl", "rounds": 3})))
+    request = RunSettings(str(tiny_teacher), Settings(**(QUICK | {"recipe": "dafl", "rounds": 3})))
     id = runs.begin(request, store)
     calls = []
     real = loop.agreement_on
@@ -556,7 +570,7 @@ def test_a_run_interrupted_where_it_hurts_goes_on(fresh_home, tiny_teacher, shor
         if where == "agreement":
             patch.setattr(loop, "agreement_on", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            runs.work(id, store, report=report if where == "first state" else None, keep=0.0)
+            runs.work(id, store, report=report if where == "first state" else None, save_every=0.0)
     assert store.get(id).status == "stopped"
     value = runs.work(id, store)
     bank = banks.load(store.get(id).folder / "bank")
@@ -568,12 +582,12 @@ def test_a_run_interrupted_where_it_hurts_goes_on(fresh_home, tiny_teacher, shor
 @pytest.mark.parametrize("recipe", ["frami-flash", "dafl"])
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(fresh_home, tiny_teacher, short_warmup, recipe, monkeypatch):
     """The same weights, bit for bit: moments, learning rates and chance go on where they were."""
-    monkeypatch.setattr(runs, "TELL", 0.0)
+    monkeypatch.setattr(runs, "REPORT_EVERY", 0.0)
     settings = Settings(**(QUICK | {"recipe": recipe, "rounds": 4, "steps": 8}))
 
     def student(stop_at: int | None) -> torch.Tensor:
         store = Runs()
-        id = runs.begin(runs.RunSettings(str(tiny_teacher), settings), store)
+        id = runs.begin(RunSettings(str(tiny_teacher), settings), store)
 
         def report(state, _) -> None:
             if state.steps >= stop_at:
@@ -581,7 +595,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(fresh_home, tiny_teach
 
         if stop_at:
             with pytest.raises(KeyboardInterrupt):
-                runs.work(id, store, report=report, keep=0.0)
+                runs.work(id, store, report=report, save_every=0.0)
             assert 16 <= torch.load(store.get(id).folder / "state.pt", weights_only=True)["steps"] < 32
         runs.work(id, store)
         model = checkpoints.load(store.get(id).folder / "student").model
@@ -621,7 +635,7 @@ def test_two_runs_at_once_do_no_harm(tmp_path, fresh_home, tiny_teacher):
     for out, value in zip(outs, values, strict=True):
         assert value["steps"] == 18 and value["clips"] == len(banks.load(out / "bank")) == 24
         assert Runs().get(value["run"]).status == "finished"
-        assert [step for step, _, _ in Runs().metrics(value["run"])["answer"]][-1] == 18
+        assert [step for step, _, _ in Runs().metrics(value["run"])["kd"]][-1] == 18
         weights.append((out / "student.safetensors").read_bytes())
     assert weights[0] == weights[1], "the same settings and seed, undisturbed"
 
@@ -662,7 +676,7 @@ def test_a_student_learns_what_real_recordings_are_from_made_ones(real_data, fre
     """Of a speaker that the teacher never heard, after a few rounds."""
     settings = Settings(budget=None, rounds=4, clips=24, steps=60, batch=24, lr=6e-3)
     store = Runs()
-    value = runs.work(runs.begin(runs.RunSettings("fsdd", settings), store), store, data_folder=real_data)
+    value = runs.work(runs.begin(RunSettings("fsdd", settings), store), store, data_folder=real_data)
     assert value["accuracy"] > 0.5 and value["confusion_of"] == "real"
     assert sum(map(sum, value["confusion"])) == 500
 

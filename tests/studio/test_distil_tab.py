@@ -35,12 +35,12 @@ def queue(tmp_path, monkeypatch):
 def test_the_page_gets_what_changed_and_a_run_has_one_colour(queue):
     known = Distillations(queue, checkpoints.load, ["fsdd"])
     first, second = queue.add("a", SETTINGS), queue.add("b", SETTINGS | {"student": "nano"})
-    queue.runs.log(first.id, 1, 2.0, {"agreement": 0.25, "share": 0.5, "left": 3.0, "answer": 1.5})
+    queue.runs.log(first.id, 1, 2.0, {"agreement": 0.25, "share": 0.5, "left": 3.0, "kd": 1.5})
     value = known.value("fsdd")
     colours = {row["id"]: row["colour"] for row in value["runs"]}
     assert [row["id"] for row in value["runs"]] == [second.id, first.id] and len(set(colours.values())) == 2
     row = value["runs"][1]
-    assert row["curves"] == {"agreement": [[2.0, 0.25]], "answer": [[2.0, 1.5]]} and row["share"] == 0.5
+    assert row["curves"] == {"agreement": [[2.0, 0.25]], "kd": [[2.0, 1.5]]} and row["share"] == 0.5
     assert row["settings"]["Student"] == "micro" and row["settings"]["Objective"] == "FRAMI"
     assert (row["ahead"], value["runs"][0]["ahead"]) == (0, 1)
     again = known.value("fsdd", {row["id"]: row["stamp"]})
@@ -144,7 +144,7 @@ def learning(page, text):
     """Wait until a student is past its first clips and has learnt a little."""
     page.wait_for_function(
         "text => [...document.querySelectorAll('.frami-distil .run')].some(r => r.textContent.includes(text) "
-        "&& r.dataset.status === 'running' && r.closest('.frami-distil').curve(r.dataset.id, 'answer').length)",
+        "&& r.dataset.status === 'running' && r.closest('.frami-distil').curve(r.dataset.id, 'kd').length)",
         arg=text,
         timeout=60_000,
     )
@@ -195,7 +195,7 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
     wait(page, "nano", "finished")
     wait(page, "micro", "finished")
     for name in ("micro", "nano"):
-        losses = [[value for _, value in curve(page, name, term)] for term in ("answer", "before", "after")]
+        losses = [[value for _, value in curve(page, name, term)] for term in ("kd", "before", "after")]
         assert any(min(values) < values[0] for values in losses), "it learns"
         assert curve(page, name, "agreement")
     assert page.locator(".frami-distil .segments label").first.inner_text() == "Agreement", "no recordings: no accuracy"
@@ -310,10 +310,10 @@ def test_a_killed_studio_finds_its_run_again_and_resume_finishes_it(browser, tmp
     with running_studio(tmp_path) as studio:
         page = opened(visit(studio.address))
         wait(page, "micro", "stopped")
-        before = len(curve(page, "micro", "answer"))
+        before = len(curve(page, "micro", "kd"))
         assert before
         row(page, "micro").locator(".resume").click()
         wait(page, "micro", "finished", 90)
-        assert len(curve(page, "micro", "answer")) > before
+        assert len(curve(page, "micro", "kd")) > before
         page.context.close()
     assert store.get(run.id).result["clips"] > 0

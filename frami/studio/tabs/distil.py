@@ -6,8 +6,7 @@ from itertools import product
 
 import gradio as gr
 
-from frami.distill import OBJECTIVES, STUDENTS, Settings
-from frami.distill.run import RunSettings
+from frami.distill import OBJECTIVES, STUDENTS, RunSettings, Settings
 from frami.errors import FramiError
 from frami.inversion import RECIPES
 from frami.inversion.settings import MOST_SEED

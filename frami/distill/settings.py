@@ -1,0 +1,94 @@
+"""What a distillation is: its settings, and those of a run that is stored."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from frami.distill.objectives import LABELS, objective
+from frami.errors import FramiError
+from frami.inversion.settings import check_least, check_seed
+from frami.models import DEFAULT
+
+SOURCES = ("made", "bank", "real", "noise")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a distillation is. FramiError for a value out of range.
+
+    ``student`` : a size of ``architecture``; ``objective`` : a name of ``OBJECTIVES``, or ``labels`` (true classes, of
+    real clips only); ``source`` : ``made`` (by ``recipe``, as it goes), ``bank``, ``real`` or ``noise``; ``budget`` :
+    seconds of making clips and learning together, or None: ``rounds`` of ``clips`` made ones and ``steps`` of learning
+    each; ``share`` : part of the budget that making may take; ``batch`` : clips of a training step; ``lr`` rises over
+    the first twentieth and then falls to zero on a cosine.
+    """
+
+    student: str = "tiny"
+    architecture: str = DEFAULT
+    objective: str = "frami"
+    source: str = "made"
+    recipe: str = "frami-flash"
+    budget: float | None = 120.0
+    rounds: int = 12
+    clips: int = 32
+    steps: int = 60
+    share: float = 0.25
+    batch: int = 32
+    lr: float = 4e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self):
+        check_least(1, clips=self.clips, rounds=self.rounds, steps=self.steps)
+        check_least(2, batch=self.batch)
+        check_seed(self.seed)
+        if self.budget is not None and not 0 < self.budget < math.inf:
+            raise FramiError(f"a budget is a number of seconds above 0, not {self.budget}")
+        if not 0 < self.share < 1:
+            raise FramiError(f"the share of the budget for making clips lies between 0 and 1, not at {self.share}")
+        if not 0 < self.lr <= 1:
+            raise FramiError(f"a learning rate lies above 0 and at most at 1, not at {self.lr}")
+        if self.source not in SOURCES:
+            raise FramiError(f"no source '{self.source}'; choose one of: {', '.join(SOURCES)}")
+        if objective(self.objective) is LABELS and self.source != "real":
+            raise FramiError("objective 'labels' learns the true classes of real clips: made ones have none")
+
+    def to_dict(self) -> dict:
+        """Its fields; the student's architecture where it is not the default one."""
+        return {k: v for k, v in asdict(self).items() if (k, v) != ("architecture", DEFAULT)}
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of a run: ``teacher`` by name or path, ``bank`` a folder of made clips, ``data`` the folder of
+    recordings that was named, or None."""
+
+    teacher: str
+    settings: Settings
+    bank: str | None = None
+    data: str | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "RunSettings":
+        """From the settings of a stored run; fields that are not given keep their defaults. Raises FramiError."""
+        known = {field.name for field in fields(Settings)}
+        foreign = set(values) - known - {"teacher", "bank", "data"}
+        if foreign or not isinstance(values.get("teacher"), str):
+            what = f"unknown: {', '.join(sorted(foreign))}" if foreign else "no teacher is named"
+            raise FramiError(f"these are not the settings of a distillation ({what})")
+        settings = Settings(**{k: v for k, v in values.items() if k in known})
+        return cls(values["teacher"], settings, values.get("bank"), values.get("data"))
+
+    def to_dict(self) -> dict:
+        """As stored; without what only says how clips are made where none are."""
+        named = {name: getattr(self, name) for name in ("bank", "data") if getattr(self, name)}
+        values = {"teacher": self.teacher, **self.settings.to_dict()} | named
+        making = () if self.settings.source == "made" else ("recipe", "clips", "share")
+        return {name: value for name, value in values.items() if name not in making}
+
+    @property
+    def name(self) -> str:
+        """Short name of the run."""
+        s = self.settings
+        source = {"made": s.recipe, "bank": Path(self.bank or "").name}.get(s.source, s.source)
+        return f"{Path(self.teacher).name} {s.student} {s.objective} {source}"
