@@ -45,6 +45,14 @@ assert "toy-tab" in parts and "It knows zero, one" in demo.blocks[parts["toy-cla
 assert any(parts["toy-classes"] in event["outputs"] for event in demo.config["dependencies"]), "follows the teacher"
 demo.end_runs()
 """,
+    "vocoder": """
+import soundfile
+from frami import banks
+from frami.studio.services import offers
+bank = banks.load("toy-clips")
+assert bank.manifest["vocoder"] == "toy" and "toy" in offers.VOCODERS
+assert all(abs(soundfile.read(bank.sound(k))[0]).max() > 0.01 for k in range(4))
+""",
 }
 
 #: Runs the commands of a file in one process, which saves the time to load torch, then looks at what came of them.

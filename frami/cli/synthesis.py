@@ -32,11 +32,7 @@ def add(commands) -> None:
     sub.add_argument("--classes", type=names, help="names or numbers, with commas (default: all in turn)")
     sub.add_argument("--batch", type=whole(1), default=16, help="clips made at once")
     sub.add_argument("--seed", type=whole(0), default=0)
-    sub.add_argument(
-        "--vocoder",
-        help="frami (default, where it takes the teacher's spectrograms), griffin-lim, bigvgan, "
-        "vocos, or a .safetensors",
-    )
+    lazy_help(sub, sub.add_argument("--vocoder"), _vocoders)
     sub.add_argument("--no-sounds", action="store_true", help="spectrograms only")
     sub.add_argument("--out", required=True, help="folder for shards, sounds and manifest.json; goes on if interrupted")
     sub.add_argument("--overwrite", action="store_true", help="replace another bank in that folder")
@@ -77,6 +73,12 @@ def _recipes() -> Iterable[str]:
     from frami.inversion import RECIPES
 
     return RECIPES
+
+
+def _vocoders() -> str:
+    from frami.vocoder import VOCODERS
+
+    return f"{', '.join(VOCODERS)}, or a .safetensors (default: frami, where it takes the teacher's spectrograms)"
 
 
 def _synthesize(options) -> tuple[dict, list[str]]:

@@ -1,7 +1,5 @@
 """Log-Mel-spectrogram to sound. A vocoder states the ``MelSpec`` that it takes, and refuses another one."""
 
-from collections.abc import Callable
-
 from frami.audio import MelSpec
 from frami.vocoder.base import FADE, PEAK, Vocoder, VocoderError
 from frami.vocoder.griffin_lim import GriffinLim, unmel
@@ -22,15 +20,21 @@ __all__ = [
     "unmel",
 ]
 
-#: Public vocoders of optional packages; they take a folder in place of the Hub's files.
-PLUGINS = {plugin.name: plugin for plugin in (BigVGAN, Vocos)}
 
-#: Vocoders by name, each a function of the front-end.
-VOCODERS: dict[str, Callable[[MelSpec], Vocoder]] = {
-    GriffinLim.name: GriffinLim,
-    "frami": lambda mel_spec: Neural(FOLDER / "frami", "frami"),
-    **PLUGINS,
-}
+class Bundled(Neural):
+    """The bundled network."""
+
+    name, title = "frami", "FRAMI"
+
+    def __init__(self, mel_spec: MelSpec):
+        super().__init__(FOLDER / self.name, self.name)
+
+
+#: Vocoders by name, each made for a front-end; the first is the default. Adding one is an entry here.
+VOCODERS: dict[str, type[Vocoder]] = {kind.name: kind for kind in (Bundled, GriffinLim, BigVGAN, Vocos)}
+
+#: Public vocoders of optional packages; they take a folder in place of the Hub's files.
+PLUGINS = {kind.name: kind for kind in VOCODERS.values() if kind.optional}
 
 
 def get(name: str | None, mel_spec: MelSpec) -> Vocoder:
@@ -58,6 +62,6 @@ def get(name: str | None, mel_spec: MelSpec) -> Vocoder:
 def default(mel_spec: MelSpec) -> Vocoder:
     """The bundled network where it takes this front-end, else Griffin-Lim."""
     try:
-        return get("frami", mel_spec)
+        return get(Bundled.name, mel_spec)
     except VocoderError:
         return GriffinLim(mel_spec)

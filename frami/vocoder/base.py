@@ -23,10 +23,13 @@ class VocoderError(FramiError):
 class Vocoder(ABC):
     """Turns log-Mel-spectrograms of one front-end, ``mel_spec``, into sound.
 
-    A subclass names itself and implements ``synthesize``; the checks, lengths, fades and peaks are here.
+    A subclass names itself and implements ``synthesize``; the checks, lengths, fades and peaks are here. ``title`` :
+    its name for people; ``optional`` : it needs packages that may be missing, so that the studio does not offer it.
     """
 
     name: str
+    title: str = ""
+    optional: bool = False
     mel_spec: MelSpec
 
     @abstractmethod

@@ -24,7 +24,7 @@ class GriffinLim(Vocoder):
     iterations : 32 is where the log-Mel distance levels off. momentum : 0.99 as in the source; 0 is plain Griffin-Lim.
     """
 
-    name = "griffin-lim"
+    name, title = "griffin-lim", "Griffin-Lim"
 
     def __init__(self, mel_spec: MelSpec, iterations: int = 32, momentum: float = 0.99, seed: int = 0):
         if iterations < 0 or momentum < 0:

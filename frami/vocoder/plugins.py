@@ -31,7 +31,7 @@ class BigVGAN(Vocoder):
     say which spectrograms it takes.
     """
 
-    name = "bigvgan"
+    name, title, optional = "bigvgan", "BigVGAN", True
     repository = "nvidia/bigvgan_v2_22khz_80band_256x"
 
     def __init__(self, mel_spec: MelSpec, folder: str | Path | None = None):
@@ -78,7 +78,7 @@ class Vocos(Vocoder):
     folder : in place of the Hub's repository, with its ``config.yaml`` and ``pytorch_model.bin``.
     """
 
-    name = "vocos"
+    name, title, optional = "vocos", "Vocos", True
     repository = "charactr/vocos-mel-24khz"
 
     def __init__(self, mel_spec: MelSpec, folder: str | Path | None = None):

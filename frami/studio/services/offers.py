@@ -14,8 +14,8 @@ DEFAULT = "frami-fast"
 STEPS = 40
 MOST_STEPS = 1000
 SHORTEST, LONGEST = 0.2, 5.0
-#: Vocoders by their names for people; the first is the usual one.
-VOCODERS = {"frami": "FRAMI", "griffin-lim": "Griffin-Lim"}
+#: Vocoders that need no other package, by name, with their titles; the first is the default.
+VOCODERS = {name: kind.title for name, kind in vocoders.VOCODERS.items() if not kind.optional}
 
 
 def title(name: str) -> str:
