@@ -66,7 +66,8 @@ def pytest_terminal_summary(terminalreporter) -> None:
         if report.when == "call" and report.duration > 10 and "slow" not in names:
             unmarked.append(f"{report.nodeid} takes {report.duration:.0f} s and is not marked slow")
     words = [f"{name} {total:.0f} s ({len(tests[name])} tests)" for name, total in seconds.most_common()]
-    terminalreporter.write_line("time by marker: " + ", ".join(words))
+    if words:
+        terminalreporter.write_line("time by marker: " + ", ".join(words))
     for line in unmarked:
         terminalreporter.write_line(line)
 

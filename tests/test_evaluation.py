@@ -175,6 +175,7 @@ def test_students_are_listed_as_teachers_are(make_checkpoint, capsys):
     assert "not measured on theo" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [card.name for card in checkpoints.bundled("student")])
 def test_a_bundled_student_keeps_its_promise(name, real_data):
     """The card's accuracy, to half a percent, and what docs/results.md says of its agreement with its teacher."""

@@ -83,6 +83,7 @@ def test_the_front_end_is_that_of_mel_spec(spec, samples):
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "fields", "input"),
     [
@@ -203,6 +204,7 @@ def test_the_docs_show_this_snippet():
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_exports_at_once_both_end(tiny_teacher, tmp_path):
     teacher, paths = checkpoints.load(tiny_teacher), [tmp_path / f"{k}.onnx" for k in range(2)]
     with ThreadPoolExecutor(2) as pool:
@@ -210,6 +212,7 @@ def test_two_exports_at_once_both_end(tiny_teacher, tmp_path):
     assert all(answers(path, torch.zeros(1, 1, 80, 9)).shape == (1, 4) for path in paths)
 
 
+@pytest.mark.slow
 def test_an_export_in_a_process_of_its_own(tiny_teacher, tmp_path):
     export.safetensors(tiny_teacher, tmp_path / "tiny")
     export.onnx_apart(tmp_path / "tiny.safetensors", tmp_path / "a.onnx", "waveform")

@@ -188,6 +188,7 @@ LEAST = {"fsdd": 0.93, "esc10": 0.82, "urbansound8k": 0.62}
 SHIPPED = {path.stem for path in BUNDLED.glob("*.json") if json.loads(path.read_text())["kind"] == "teacher"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*LEAST, *SHIPPED}))
 def test_a_bundled_teacher_keeps_its_promise(name, real_data):
     """The card's accuracy, to half a percent, on folds apart from its training; and not below what is asked for."""

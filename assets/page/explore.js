@@ -23,7 +23,7 @@ frami.explore = (element, props, server, watch) => {
     value: { classes: [], layers: [] }, points: [], chosen: null, hovered: null, isolated: null, details: new Map(),
     choice: { colour: "class", projection: "umap", view: "together" },
   };
-  let moving = 0, poll = 0, began = 0, walk = 0;
+  let moving = 0, poll = 0, silent = false, walk = 0;
 
   // ---- the page's parts
   const controls = el("div", "controls"), stage = el("div", "stage"), canvas = el("canvas"), tip = el("div", "tip"), zoom = el("div", "zoom");
@@ -60,7 +60,7 @@ frami.explore = (element, props, server, watch) => {
   async function choose(id) {
     const own = ++walk, p = s.points.find(point => point.id === id);
     if (!p) return;
-    began = performance.now();
+    silent = true;
     s.chosen = root.dataset.selected = id;
     spoken.textContent = `${about(p)}. ${p.layer.title}.`;
     map.draw();
@@ -78,10 +78,9 @@ frami.explore = (element, props, server, watch) => {
     } catch (error) { status.textContent = error.message || String(error); }
   }
   player.addEventListener("playing", () => {
-    if (!began || player.dataset.clip !== s.chosen) return;
-    root.dataset.delay = Math.round(performance.now() - began);
+    if (!silent || player.dataset.clip !== s.chosen) return;
     root.dataset.sounded = s.chosen;
-    began = 0;
+    silent = false;
   });
   const hover = p => { s.hovered = p; map.draw(); };
   showNeighbours(s, choose, hover);

@@ -247,6 +247,7 @@ def test_too_few_real_clips_are_named(capsys, made, tree, tmp_path):
 # --- real recordings (FRAMI_DATA) ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_real_sound_gets_better_figures_than_unfinished_clips(capsys, made, real_data, own_home, monkeypatch):
     monkeypatch.setenv("FRAMI_HOME", str(own_home))
     found = value(capsys, make(made / "sixty", samples=60), "--data", real_data)

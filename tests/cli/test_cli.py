@@ -260,6 +260,7 @@ def test_evaluate_a_fold_of_real_data(capsys, real_data):
     assert set(value["per_class"]) == set(checkpoints.read_card(ROOT / "checkpoints" / "fsdd").classes)
 
 
+@pytest.mark.slow
 def test_train_teacher_evaluate_and_use_it(capsys, real_data, tmp_path):
     out = tmp_path / "mine"
     status, text, err = run(

@@ -451,6 +451,7 @@ def test_real_urbansound8k(real_data):
         assert 1 < mel.shape[1] <= SPEC.frames(4.05) and mel.max() > -8
 
 
+@pytest.mark.slow
 def test_real_esc50(real_data):
     """Four folds of all classes, and the fifth of ESC-10's; that the others are missing from it is no error."""
     clips = data.index("esc50", real_data)

@@ -1,6 +1,5 @@
 """Distillation: objectives, students, replay, the loop, and runs that go on after a kill."""
 
-import itertools
 import json
 import signal
 import subprocess
@@ -32,6 +31,7 @@ from frami.runs import Runs
 from frami.runs.store import bundled
 from frami.train import evaluate
 from tests.helpers.cli import run
+from tests.helpers.clock import ticking
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"student": "nano", "budget": None, "rounds": 2, "clips": 8, "steps": 3, "batch": 8}
@@ -300,12 +300,6 @@ def test_the_same_seed_gives_the_same_student(tiny):
 
     assert torch.equal(weights(0), weights(0))
     assert not torch.equal(weights(0), weights(1))
-
-
-def ticking(seconds):
-    """A clock that goes on by so much each time it is read."""
-    ticks = itertools.count()
-    return lambda: seconds * next(ticks)
 
 
 def test_the_budget_is_kept_and_shared(tiny):

@@ -19,6 +19,7 @@ from tests.helpers.kinds import FRAMI, KINDS, finished, of_kind, rng, same
 # --- what comes out --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_default_settings_are_heard_as_asked(teacher):
     """The promise of the default settings: at least 95 % are classified as asked."""
     made = make_clips(teacher, samples=10, batch=10, seconds=0.3)

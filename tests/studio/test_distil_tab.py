@@ -11,7 +11,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from frami import checkpoints
 from frami.errors import FramiError
-from frami.inversion import invert, recipe
+from frami.inversion import invert
 from frami.runs import Runs
 from frami.studio.services import distillations
 from frami.studio.services.distillations import Distillations
@@ -109,9 +109,9 @@ def test_the_default_ends_within_three_minutes():
 def budget(teacher):
     """Seconds that let a student learn for a while after its first clips on this machine, as busy as it is now."""
     start = time.perf_counter()
-    for _ in invert(teacher, recipe("frami-fast"), samples=32, batch=32):
+    for _ in invert(teacher, "frami-flash", samples=32, batch=32):
         pass
-    return round(5 + 2 * (time.perf_counter() - start))
+    return round(4 + 3 * (time.perf_counter() - start))
 
 
 def begin(page, budget, *students):
@@ -171,6 +171,7 @@ def shot(page, name):
     page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
 
 
+@pytest.mark.slow
 def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, budget):
     page = open_page()
     assert page.locator("#distil-start").count() == 0, "mounted when it is opened"
@@ -232,6 +233,7 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
     page.wait_for_function("document.querySelector('.frami-distil').dataset.runs === '1'")
 
 
+@pytest.mark.slow
 def test_with_recordings_the_students_accuracy_is_shown(start_studio, open_page, make_tree, tmp_path, budget):
     make_tree("fsdd", tmp_path)
     with start_studio(tmp_path) as studio:
@@ -289,6 +291,7 @@ def test_quick_ticks_all_count(open_page):
         page.wait_for_selector(f"#distil-start:has-text('{wanted}')", timeout=10_000)
 
 
+@pytest.mark.slow
 def test_a_killed_studio_finds_its_run_again_and_resume_finishes_it(browser, tmp_path, budget):
     def visit(address):
         page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()

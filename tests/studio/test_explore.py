@@ -2,7 +2,6 @@
 
 import io
 import json
-import statistics
 import time
 from pathlib import Path
 
@@ -38,21 +37,20 @@ def ready(page, timeout=60_000):
 
 
 def click(page, id):
-    """Click where a point lies; returns milliseconds until it sounded."""
+    """Click where a point lies, and wait until it sounds."""
     page.locator(".frami-explore .stage").scroll_into_view_if_needed()
     x, y = page.evaluate(f"id => {MAP}.where(id)", id)
     page.mouse.click(x, y)
-    return sounded(page)
+    sounded(page)
 
 
 def sounded(page):
-    """Wait until the selected clip sounds; returns milliseconds since it was selected."""
+    """Wait until the selected clip sounds."""
     page.wait_for_function(
         f"() => {MAP}.dataset.selected && {MAP}.dataset.sounded === {MAP}.dataset.selected "
         f"&& frami.player.dataset.clip === {MAP}.dataset.selected && frami.player.readyState > 0",
         timeout=10_000,
     )
-    return int(page.evaluate(f"{MAP}.dataset.delay"))
 
 
 def lonely(page, prefix):
@@ -89,18 +87,15 @@ def colours(page):
 
 def test_click_a_point_hear_and_see_the_right_clip(open_page):
     page = open_page()
-    start = time.perf_counter()
     opened(page)
-    assert time.perf_counter() - start < 10, "a fresh clone shows the map in seconds"
     ready(page)
     found = banks_of("fsdd")
     assert int(page.evaluate(f"{MAP}.dataset.points")) == sum(map(len, found.values()))
     assert page.evaluate(f"{MAP}.dataset.projection") == "umap", "precomputed: nothing to wait for"
     assert colours(page) > 50
-    delays = []
     for recipe in EXPLORE:
         id = lonely(page, f"explore/fsdd/{recipe}/")
-        delays.append(click(page, id))
+        click(page, id)
         assert page.evaluate("frami.selection.clip.id") == id
         row = int(id.rpartition("/")[2])
         seconds = found[recipe].manifest["clips"][row]["seconds"]
@@ -110,8 +105,6 @@ def test_click_a_point_hear_and_see_the_right_clip(open_page):
         assert page.locator(".frami-detail .title b").text_content() == classes[own]
         assert recipe.upper() in page.locator(".frami-detail .meta").inner_text()
         assert page.locator(".frami-explore .frami-spoken").text_content().startswith(classes[own])
-    print(f"\nclick to sound: {sorted(delays)} ms, median {statistics.median(delays)} ms")
-    assert statistics.median(delays) < 1000, "0.3 s on a quiet machine"
     shot(page, "explore-light")
 
 
@@ -132,16 +125,15 @@ def test_keys_walk_from_clip_to_clip(open_page):
     canvas = page.locator(".frami-explore canvas").first
     assert "Feature map of" in canvas.get_attribute("aria-label") and canvas.get_attribute("tabindex") == "0"
     canvas.focus()
-    delays, seen = [], []
+    seen = []
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"):
         page.keyboard.press(key)
         page.wait_for_function(f"last => ({MAP}.dataset.selected || '') !== last", arg=(seen or [""])[-1])
-        delays.append(sounded(page))
+        sounded(page)
         seen.append(page.evaluate(f"{MAP}.dataset.selected"))
         if len(seen) == 2:
             ends = [page.evaluate(f"id => {MAP}.where(id)", id) for id in seen]
             assert ends[1][0] > ends[0][0], "to the right"
-    print(f"\nkey to sound: {sorted(delays)} ms, median {statistics.median(delays)} ms")
     page.keyboard.press("Enter")
     assert page.evaluate(f"{MAP}.dataset.selected") == seen[-1]
     # the page scrolls as ever over the map
@@ -218,8 +210,8 @@ def test_another_teacher_renews_the_map(open_page):
     assert page.evaluate(f"{MAP}.dataset.selected") is None
     assert page.locator(".frami-detail .title").count() == 0, "the clip of the other teacher is gone"
     assert "rooster" in page.locator(".frami-explore .legend").inner_text()
-    delay = click(page, lonely(page, "explore/esc10/frami/"))
-    assert page.evaluate("frami.selection.clip.id").startswith("explore/esc10/") and delay < 2000
+    click(page, lonely(page, "explore/esc10/frami/"))
+    assert page.evaluate("frami.selection.clip.id").startswith("explore/esc10/")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -234,6 +226,7 @@ def test_fits_a_phone(open_page, theme):
     shot(page, f"explore-phone-{theme}")
 
 
+@pytest.mark.slow
 def test_a_run_of_the_visitor_comes_to_the_map(open_page):
     page = open_page()
     page.get_by_role("tab", name="Synthesize").click()
@@ -260,6 +253,7 @@ def test_a_run_of_the_visitor_comes_to_the_map(open_page):
     assert "6 clips" in row.inner_text() and row.locator("td").nth(3).inner_text().strip() not in ("", "–")
 
 
+@pytest.mark.slow
 def test_recordings_join_when_they_are_at_hand(open_page, start_studio, make_tree, tmp_path):
     make_tree("fsdd", tmp_path, speakers=SPEAKERS, takes=2)
     with start_studio(tmp_path) as studio:
