@@ -359,7 +359,7 @@ def test_recipes_run_on_any_module(case, name):
 def test_the_norm_of_the_bands_is_found():
     found = {}
     for name, (module, choices) in MODULES.items():
-        copy = TeacherCopy(adapt(module, SPEC, CLASSES, **choices), 0.3)
+        copy = TeacherCopy(adapt(module, SPEC, CLASSES, **choices), (0.3, 0.3))
         found[name] = copy.norms
         bands = {"bands": lambda m: m.module.bn0, "waves": lambda m: m.module.norm0}.get(name)
         assert copy.bands is (bands(copy.exact) if bands else None), name
@@ -390,7 +390,7 @@ def test_quick_copies_answer_like_the_module(case):
     exact = teacher.model(x, torch.tensor([40, 30, 20, 10]))
     error = (out.logits.float() - exact.logits).norm() / exact.logits.norm()
     assert error < 0.05
-    (out.logits.float().sum() + sum(e.var.sum() for e in seen.inputs)).backward()
+    (out.logits.float().sum() + sum(e.var.sum() for e in seen)).backward()
     assert x.grad.isfinite().all() and x.grad.abs().sum() > 0
 
 
@@ -404,7 +404,7 @@ def test_rows_of_frames_count_for_their_clips():
         teacher.model(x)
     handle.remove()
     rows = kept[0].unflatten(0, (4, 18))
-    (entry,) = seen.inputs
+    (entry,) = seen
     torch.testing.assert_close(entry.means, rows.mean(1))
     torch.testing.assert_close(entry.mean, rows[:3].mean((0, 1)))
     torch.testing.assert_close(entry.var, rows[:3].var((0, 1), correction=0))

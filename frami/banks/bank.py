@@ -10,61 +10,42 @@ from torch import Tensor
 
 from frami.audio import MelSpec
 from frami.banks import shards
-from frami.banks.folder import BankError, entries, read_manifest, read_shards, settle, shard_path
-from frami.banks.shards import Damaged
+from frami.banks.folder import BankError, entries, finish_replacement, read_manifest, read_shards, shard_path
+from frami.banks.shards import Damaged, Shard
 from frami.checkpoints import Card
 from frami.inversion import Clips
 
-_TENSORS = ("frames", "lengths", "target", "predicted", "confidence", "logits", "pooled")
-
 
 @dataclass
-class Bank:
-    """A bank in memory.
+class Bank(Shard):
+    """A bank in memory: its shards as one.
 
-    frames : Tensor[sum of lengths, F], float16 where every shard is, else float32, one clip behind the other; offsets :
-    Tensor[N + 1], where each clip begins and the last ends; target, predicted, confidence, logits, pooled : as in
-    ``Clips``; damaged : shards that were left out, with the reason; parts : number of the first clip and file of each
-    shard.
-    The manifest lists exactly the clips that are here, in their order.
+    frames : float16 where every shard is, else float32; damaged : shards that were left out, with the reason; starts :
+    number of the first clip and file of each shard. The manifest lists exactly the clips that are here, in their order.
     """
 
     folder: Path
     manifest: dict
-    frames: Tensor
-    offsets: Tensor
-    target: Tensor
-    predicted: Tensor
-    confidence: Tensor
-    logits: Tensor
-    pooled: Tensor
     damaged: list[str]
-    parts: list[tuple[int, Path]]
-
-    def __len__(self) -> int:
-        return len(self.target)
+    starts: list[tuple[int, Path]]
 
     @property
     def spec(self) -> MelSpec:
         return MelSpec.from_dict(self.manifest["mel_spec"])
 
     @property
-    def lengths(self) -> Tensor:
-        """Frames of each clip, Tensor[N]."""
-        return self.offsets.diff()
-
-    @property
     def seconds(self) -> float:
-        """Time that the making took, as the manifest has it."""
+        """Time that the making took, by the manifest."""
         return self.manifest["seconds"]
 
     @property
     def target_accuracy(self) -> float:
-        """Share that the teacher hears as the class asked for."""
+        """Share that the teacher classifies as the target class."""
         return float((self.target == self.predicted).float().mean())
 
     def made_from(self, card: Card) -> bool:
-        """Whether it was made from the weights of this card, as far as it says: early banks of the gallery do not."""
+        """Whether it was made from the weights of this card, as far as is known: early banks of the gallery do not name
+        theirs."""
         settings = self.manifest["settings"]
         weights = settings.get("teacher_sha256") in (None, card.sha256)
         return weights and settings["teacher"] == card.name and self.manifest["classes"] == list(card.classes)
@@ -75,7 +56,8 @@ class Bank:
         return None if name is None else self.folder / name
 
     def batch(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-Mels Tensor[B, 1, F, T] in float32 (silence behind each end), lengths Tensor[B], asked Tensor[B]."""
+        """Log-Mels Tensor[B, 1, F, T] in float32 (silence behind each end), lengths Tensor[B], target classes
+        Tensor[B]."""
         indices = indices if isinstance(indices, Tensor) else torch.tensor(list(indices), dtype=torch.long)
         return *shards.padded(self.frames, self.offsets, indices, self.spec.floor), self.target[indices]
 
@@ -87,17 +69,16 @@ class Bank:
         return Clips(mels=mels, lengths=lengths, target=target, **rest)
 
     def trajectory(self, index: int) -> tuple[list[int], Tensor] | None:
-        """How a clip came to be, read from its shard: steps, and log-Mels Tensor[S, F, T]; None where it was not kept.
+        """How a clip formed, read from its shard: steps, and log-Mels Tensor[S, F, T]; None where it was not stored.
 
         Raises BankError when the shard has been damaged.
         """
-        length = int(self.lengths[index])
-        first, path = self.parts[bisect_right(self.parts, index, key=lambda part: part[0]) - 1]
+        first, path = self.starts[bisect_right(self.starts, index, key=lambda start: start[0]) - 1]
         try:
             found = shards.read_trajectory(path, index - first, self.spec)
         except Damaged as error:
             raise BankError(f"{path}: the trajectory is damaged ({error})") from error
-        return found and (found[0], found[1][..., :length])
+        return found and (found[0], found[1][..., : int(self.lengths[index])])
 
 
 def load(folder: str | Path) -> Bank:
@@ -106,17 +87,16 @@ def load(folder: str | Path) -> Bank:
     Raises BankError when there is no bank, its manifest is damaged or no shard is whole, naming the file.
     """
     folder = Path(folder)
-    settle(folder)
+    finish_replacement(folder)
     manifest = read_manifest(folder)
     whole, damaged = read_shards(folder, manifest)
     if not whole:
         raise BankError(f"{folder} holds no clips: {'; '.join(damaged.values()) or 'no batch was finished yet'}")
-    tensors = {name: torch.cat([getattr(shard, name) for shard in whole.values()]) for name in _TENSORS}
-    offsets = torch.cat([torch.zeros(1, dtype=torch.long), tensors.pop("lengths").cumsum(0)])
-    listed, parts = [], []
+    listed, starts = [], []
     for number, shard in whole.items():
-        parts.append((len(listed), shard_path(folder, number)))
+        starts.append((len(listed), shard_path(folder, number)))
         listed += entries(shard, shard.first, manifest)
-    bank = Bank(folder, manifest, **tensors, offsets=offsets, damaged=list(damaged.values()), parts=parts)
+    tensors = {name: torch.cat([getattr(shard, name) for shard in whole.values()]) for name in shards.CLIPS}
+    bank = Bank(0, **tensors, folder=folder, manifest=manifest, damaged=list(damaged.values()), starts=starts)
     bank.manifest = manifest | {"target_accuracy": round(bank.target_accuracy, 4), "clips": listed}
     return bank

@@ -1,4 +1,4 @@
-"""The folder of a bank: where its parts lie, what its manifest says, and how a new bank takes an old one's place."""
+"""The folder of a bank: its files, its manifest, and how a new bank takes an old one's place."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def read_shards(folder: Path, manifest: dict) -> tuple[dict[int, Shard], dict[in
 
 
 def entries(clips: Clips | Shard, first: int, manifest: dict) -> list[dict]:
-    """What the manifest says of each clip: file, classes asked for and heard, confidence (0–1), seconds.
+    """Rows of the manifest, one a clip: file, target and predicted class, confidence (0–1), seconds.
 
     ``first`` is the number of the first clip in the bank; the names of sound files begin with these numbers.
     """
@@ -110,11 +110,11 @@ def write_manifest(folder: Path, manifest: dict) -> None:
     files.write(folder / MANIFEST, f'{head},\n "clips": [\n{lines}\n ]\n}}\n')
 
 
-def settle(folder: Path) -> None:
+def finish_replacement(folder: Path) -> None:
     """Put a bank that waits in ``.new`` in the place of the old one, also where an earlier try was cut off.
 
-    Its manifest, written last, says that it is whole. The old manifest goes last, and the new one comes last. Raises
-    BankError when the disk refuses.
+    It is whole once its manifest is there. The old manifest goes last, and the new one comes last. Raises BankError
+    when the disk refuses.
     """
     new = folder / NEW
     if not (new / MANIFEST).exists():

@@ -3,6 +3,7 @@
 import math
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -17,14 +18,14 @@ FORMAT = 3
 #: Format 2 has the same content under other names.
 _FORMER = {"target": "asked", "predicted": "heard"}
 NAME = "shard-{:05d}.safetensors"
-_CLIPS = ("frames", "lengths", "target", "predicted", "confidence", "logits", "pooled")
+CLIPS = ("frames", "lengths", "target", "predicted", "confidence", "logits", "pooled")
 _TRAJECTORY = ("trajectory", "trajectory_steps")
 _LEVELS = 255
 _SMALL = 2**20
 
 
 class Damaged(Exception):
-    """A shard that is not what was written; the message says why."""
+    """A shard that is not what was written; the message gives the reason."""
 
 
 @dataclass
@@ -47,6 +48,16 @@ class Shard:
     def __len__(self) -> int:
         return len(self.target)
 
+    @cached_property
+    def offsets(self) -> Tensor:
+        """Where each clip begins and the last ends, Tensor[N + 1]."""
+        return offsets(self.lengths)
+
+
+def offsets(lengths: Tensor) -> Tensor:
+    """Where each clip begins and the last ends: Tensor[N] → Tensor[N + 1]."""
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
 
 def flat(clips: Clips) -> Tensor:
     """Frames of all clips, one clip behind the other: Tensor[sum of lengths, F]."""
@@ -60,8 +71,8 @@ def padded(frames: Tensor, offsets: Tensor, indices: Tensor, floor: float) -> tu
     """Clips out of flat frames, in one gather.
 
     Returns log-Mels Tensor[B, 1, F, T] in float32, ``floor`` behind each end, and lengths Tensor[B].
-    frames : Tensor[sum of lengths, F]; offsets : Tensor[N + 1], where each clip begins and the last ends; indices :
-    Tensor[B], at least one. IndexError for a clip that is not there.
+    frames : Tensor[sum of lengths, F]; offsets : Tensor[N + 1]; indices : Tensor[B], at least one. IndexError for a
+    clip that is not there.
     """
     starts, lengths = offsets[:-1][indices], offsets[1:][indices] - offsets[:-1][indices]
     steps = torch.arange(int(lengths.max()), device=offsets.device)
@@ -74,10 +85,10 @@ def padded(frames: Tensor, offsets: Tensor, indices: Tensor, floor: float) -> tu
 def pack(clips: Clips, frames: Tensor, first: int, spec: MelSpec, trajectory: Trajectory | None = None) -> bytes:
     """Content of a shard.
 
-    frames : ``flat(clips)`` in the precision to keep; first : number of the first clip in the bank. A trajectory is
-    kept in 256 even levels from the floor to the ceiling of ``spec``: half a level is 0.03 (0.25 dB).
+    frames : ``flat(clips)`` in the precision to store; first : number of the first clip in the bank. A trajectory is
+    stored in 256 even levels from the floor to the ceiling of ``spec``: half a level is 0.03 (0.25 dB).
     """
-    tensors = {"frames": frames} | {name: getattr(clips, name).contiguous() for name in _CLIPS if name != "frames"}
+    tensors = {"frames": frames} | {name: getattr(clips, name).contiguous() for name in CLIPS if name != "frames"}
     metadata = {"format": str(FORMAT), "first": str(first), "crc32": _crc(tensors, first)}
     if trajectory is not None:
         scaled = (trajectory.mels.float() - spec.floor) / (spec.ceiling - spec.floor)
@@ -90,17 +101,17 @@ def pack(clips: Clips, frames: Tensor, first: int, spec: MelSpec, trajectory: Tr
 
 def read(path: Path) -> Shard:
     """A shard's clips, without its trajectory. Large ones stay memory-mapped. Raises Damaged."""
-    first, tensors = _read(path, _CLIPS, "crc32")
+    first, tensors = _read(path, CLIPS, "crc32")
     if not all(finite(tensors[name]) for name in ("frames", "confidence", "logits", "pooled")):
         raise Damaged("values that are not finite")
     if sum(tensor.nbytes for tensor in tensors.values()) < _SMALL:
-        # A process may hold some 65,000 maps: many small shards must not each keep one.
+        # A process may hold some 65,000 maps: many small shards must not hold one each.
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     return Shard(first, **tensors)
 
 
 def read_trajectory(path: Path, row: int, spec: MelSpec) -> tuple[list[int], Tensor] | None:
-    """Steps, and log-Mels Tensor[S, F, T] after each, of a shard's clip; None where none was kept. Raises Damaged."""
+    """Steps, and log-Mels Tensor[S, F, T] after each, of a shard's clip; None where none was stored. Raises Damaged."""
     try:
         with safe_open(path, "pt") as file:
             if not set(_TRAJECTORY) <= set(file.keys()):
@@ -113,12 +124,13 @@ def read_trajectory(path: Path, row: int, spec: MelSpec) -> tuple[list[int], Ten
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether a tensor has neither NaN nor infinity (many times faster than to ask each value)."""
+    """Whether a tensor has neither NaN nor infinity (many times faster than a look at each value)."""
     least, most = tensor.aminmax()
     return math.isfinite(least) and math.isfinite(most)
 
 
-def _read(path: Path, names: tuple[str, ...], mark: str) -> tuple[int, dict[str, Tensor]]:
+def _read(path: Path, names: tuple[str, ...], checksum: str) -> tuple[int, dict[str, Tensor]]:
+    """Number of the first clip, and the tensors of these names, whose checksum has its own name."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -127,10 +139,10 @@ def _read(path: Path, names: tuple[str, ...], mark: str) -> tuple[int, dict[str,
             stored = {former.get(name, name): name for name in names}
             tensors = {name: file.get_tensor(name) for name in stored}
     except KeyError as error:
-        raise Damaged(f"it does not say its {error}") from error
+        raise Damaged(f"its {error} is missing") from error
     except (OSError, SafetensorError, ValueError) as error:
         raise Damaged(str(error)) from error
-    if metadata.get("format") not in ("2", str(FORMAT)) or metadata.get(mark) != _crc(tensors, first):
+    if metadata.get("format") not in ("2", str(FORMAT)) or metadata.get(checksum) != _crc(tensors, first):
         raise Damaged("its checksum is another one")
     return first, {stored[name]: tensor for name, tensor in tensors.items()}
 

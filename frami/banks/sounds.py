@@ -1,10 +1,9 @@
-"""The sounds of a bank that is there, made anew from its spectrograms by another vocoder."""
+"""Sounds of a bank that is there, made anew from its spectrograms by another vocoder."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from frami import audio
+from frami import audio, files
 from frami.audio import AudioError
 from frami.banks.bank import load
 from frami.banks.folder import BankError, write_manifest
@@ -30,13 +29,8 @@ def renew_sounds(folder: str | Path, vocoder: Vocoder, report: Callable[[int, in
             rows = range(start, min(start + _BATCH, len(bank)))
             mels, lengths, _ = bank.batch(rows)
             for i, sound in zip(rows, vocoder(mels, lengths), strict=True):
-                path = bank.sound(i)
-                temporary = path.with_name(f".{os.getpid()}.{path.name}")
-                try:
+                with files.replacing(bank.sound(i)) as temporary:
                     audio.save(temporary, sound, bank.spec.sample_rate)
-                    temporary.replace(path)
-                finally:
-                    temporary.unlink(missing_ok=True)
             if report:
                 report(rows[-1] + 1, len(bank))
         write_manifest(bank.folder, bank.manifest | {"vocoder": vocoder.name})

@@ -1,6 +1,5 @@
 """Making a bank: finished batches are added one by one, and an interrupted run goes on behind the last of them."""
 
-import io
 import json
 import shutil
 import zipfile
@@ -19,9 +18,9 @@ from frami.banks.folder import (
     RESUME,
     BankError,
     entries,
+    finish_replacement,
     read_manifest,
     read_shards,
-    settle,
     shard_numbers,
     shard_path,
     write_manifest,
@@ -32,7 +31,7 @@ from frami.vocoder import Vocoder
 #: Clips up to which the manifest is written after every batch; from there on when the bank has grown by a tenth.
 OFTEN = 1000
 
-#: The teacher's answer: ``hear(mels Tensor[B, 1, F, T], lengths Tensor[B])`` gives the classes heard, Tensor[B].
+#: The teacher's predictions: ``predict(mels Tensor[B, 1, F, T], lengths Tensor[B])`` gives classes, Tensor[B].
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -60,10 +59,10 @@ def create(
 ) -> "Writer":
     """A writer for the bank of these settings, which goes on where an interrupted run of the same settings stopped.
 
-    A finished bank of the same settings is left as it is (``writer.complete``). Another one is kept unless
-    ``overwrite``, and then stays until the first batch of the new one is saved. Without a vocoder no sounds are
-    written; ``ending`` chooses their format. With ``predict`` a shard is kept in float32 where float16 would change the
-    teacher's answer. Raises BankError.
+    A finished bank of the same settings is left as it is (``writer.complete``). Another one stays unless ``overwrite``,
+    and then until the first batch of the new one is saved. Without a vocoder no sounds are written; ``ending`` chooses
+    their format. With ``predict`` a shard is stored in float32 where float16 would change a prediction. Raises
+    BankError.
     """
     folder = Path(folder)
     if vocoder is not None:
@@ -80,7 +79,7 @@ def create(
         raise BankError(f"{folder} is a file; choose a folder for the bank")
     writer = Writer(folder, head, vocoder, predict)
     try:
-        settle(folder)
+        finish_replacement(folder)
         if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
             writer._begin(folder)
         elif overwrite:
@@ -97,9 +96,9 @@ def create(
 class Writer:
     """Adds finished batches to a bank; ``create`` makes one.
 
-    made : clips made so far, those of damaged shards among them; batches : their batches; state : what ``append`` was
-    given with the last of them, or None; seconds : time that all of it took; complete : the run has finished;
-    damaged : shards that are not whole any more, with the reason.
+    made : clips so far, those of damaged shards among them; batches : their number; state : what ``append`` was given
+    with the last of them, or None; seconds : time that all took; complete : the run has finished; damaged : shards that
+    are not whole any more, with the reason.
     """
 
     def __init__(self, folder: Path, head: dict, vocoder: Vocoder | None, predict: Predict | None):
@@ -111,7 +110,7 @@ class Writer:
         self._head, self._vocoder, self._predict = head, vocoder, predict
         self._spec = MelSpec.from_dict(head["mel_spec"])
         self._entries: list[dict] = []
-        self._at, self._before, self._noted = folder, 0.0, 0
+        self._at, self._before, self._listed = folder, 0.0, 0
 
     @property
     def manifest(self) -> dict:
@@ -139,37 +138,37 @@ class Writer:
         full = shards.flat(clips)
         if not all(map(shards.finite, (full, clips.confidence, clips.logits, clips.pooled))):
             raise BankError(f"{self.folder}: a clip of batch {self.batches + 1} is not finite; try other settings")
-        content = shards.pack(clips, self._kept(full, clips), self.made, self._spec, trajectory)
+        content = shards.pack(clips, self._stored(full, clips), self.made, self._spec, trajectory)
         listed = entries(clips, self.made, self._head)
         sounds = self._vocoder(clips.mels, clips.lengths) if self._vocoder else [None] * len(clips)
-        path, resume, spent = shard_path(self._at, self.batches), self._at / RESUME, self._before + seconds
+        resume, spent = self._at / RESUME, self._before + seconds
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             for entry, sound in zip(listed, sounds, strict=True):
                 if sound is not None:
                     audio.save(self._at / entry["file"], sound, self._spec.sample_rate)
-            files.write(path, content)
+            files.write(shard_path(self._at, self.batches), content)
             if state is None:
                 resume.unlink(missing_ok=True)
             else:
-                files.write(resume, _packed({"batches": self.batches + 1, "seconds": spent, "state": state}))
+                with files.replacing(resume) as temporary:
+                    torch.save({"batches": self.batches + 1, "seconds": spent, "state": state}, temporary)
             self._entries += listed
             self.made, self.batches, self.state, self.seconds = self.made + len(clips), self.batches + 1, state, spent
-            if self.made <= OFTEN or self.made >= 1.1 * self._noted:
-                self._note()
+            if self.made <= OFTEN or self.made >= 1.1 * self._listed:
+                self._write_manifest()
             if self._at != self.folder:
-                settle(self.folder)
+                finish_replacement(self.folder)
                 self._at = self.folder
         except (OSError, AudioError) as error:
             raise BankError(f"{self.folder}: the bank cannot be written ({error})") from error
 
     def finish(self) -> None:
-        """Say that the run has finished. Raises BankError when it made nothing or the disk refuses."""
+        """Mark the run as finished. Raises BankError when it made nothing or the disk refuses."""
         if not self.made:
             raise BankError(f"{self.folder}: nothing was made, so there is nothing to finish")
         self.complete = True
         try:
-            self._note()
+            self._write_manifest()
             (self.folder / RESUME).unlink(missing_ok=True)
         except OSError as error:
             raise BankError(f"{self.folder}: the bank cannot be written ({error})") from error
@@ -180,7 +179,7 @@ class Writer:
         at.mkdir(parents=True, exist_ok=True)
         self._at = at
         if at == self.folder:
-            self._note()
+            self._write_manifest()
 
     def _go_on(self, manifest: dict) -> None:
         """Find out where the run stopped. Shards behind its saved state are removed: the run makes the same again."""
@@ -207,26 +206,26 @@ class Writer:
         for shard in (shard for number, shard in whole.items() if number < self.batches):
             self._entries += entries(shard, shard.first, self._head)
             self.made = shard.first + len(shard)
-        self._note()
+        self._write_manifest()
 
-    def _kept(self, full: Tensor, clips: Clips) -> Tensor:
-        """Frames in half precision, or as they are where that would change what the teacher hears."""
+    def _stored(self, full: Tensor, clips: Clips) -> Tensor:
+        """Frames in half precision, or as they are where that would change a prediction."""
         half = full.half()
         if not shards.finite(half):
             return full
         if self._predict is None:
             return half
-        offsets = torch.cat([torch.zeros(1, dtype=torch.long), clips.lengths.cumsum(0)])
 
         def predicted(frames: Tensor) -> Tensor:
-            return self._predict(*shards.padded(frames, offsets, torch.arange(len(clips)), self._spec.floor))
+            rows = torch.arange(len(clips))
+            return self._predict(*shards.padded(frames, shards.offsets(clips.lengths), rows, self._spec.floor))
 
-        answer = predicted(half)
-        return half if torch.equal(answer, clips.predicted) or torch.equal(answer, predicted(full)) else full
+        found = predicted(half)
+        return half if torch.equal(found, clips.predicted) or torch.equal(found, predicted(full)) else full
 
-    def _note(self) -> None:
+    def _write_manifest(self) -> None:
         write_manifest(self._at, self.manifest)
-        self._noted = len(self._entries)
+        self._listed = len(self._entries)
 
 
 def _differences(head: dict, manifest: dict) -> list[str]:
@@ -234,12 +233,6 @@ def _differences(head: dict, manifest: dict) -> list[str]:
     own, there = head["settings"], manifest["settings"]
     other = [key for key in own | there if own.get(key) != there.get(key)]
     return other + [key for key in head if key != "settings" and head[key] != manifest[key]]
-
-
-def _packed(values: dict) -> bytes:
-    file = io.BytesIO()
-    torch.save(values, file)
-    return file.getvalue()
 
 
 def _saved(path: Path) -> dict | None:

@@ -171,14 +171,14 @@ def _stepper(
     teacher: Checkpoint, recipe: Recipe, clips: int, seconds: float, speedups: Speedups = ALL
 ) -> Callable[[], None]:
     """One step of this recipe on a batch, the feature bank full."""
-    work = new_work(TeacherCopy(teacher, seconds, speedups), recipe, clips)
+    work = new_work(TeacherCopy(teacher, (seconds, seconds), speedups), recipe, clips)
     improve = stepper(work)
     rng = torch.Generator().manual_seed(0)
     target = torch.arange(clips) % len(teacher.classes)
     begin_batch(work, target, 0, rng)
     bank = FeatureBank(recipe.bank)
     if "contrast" in work.weights:
-        rows = torch.randn(recipe.bank, work.features, generator=rng)
+        rows = torch.randn(recipe.bank, work.negatives.rows.shape[1], generator=rng)
         bank.push(rows.to(work.device), (torch.arange(recipe.bank) % len(teacher.classes)).to(work.device))
 
     def step() -> None:

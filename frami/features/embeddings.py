@@ -35,9 +35,9 @@ def recordings(
 
 @dataclass
 class Embedded:
-    """Real clips as a teacher sees them, on the CPU.
+    """Real clips in a teacher's feature space, on the CPU.
 
-    pooled : Tensor[M, D], its hidden state after the pooling; logits : Tensor[M, K]; labels : Tensor[M], what they are.
+    pooled : Tensor[M, D], embeddings; logits : Tensor[M, K]; labels : Tensor[M], their classes.
     """
 
     pooled: Tensor
@@ -46,12 +46,12 @@ class Embedded:
 
     @property
     def predicted(self) -> Tensor:
-        """Class that the teacher hears, Tensor[M]."""
+        """Predicted classes, Tensor[M]."""
         return self.logits.argmax(1)
 
     @property
     def confidence(self) -> Tensor:
-        """Probability that the teacher gives to the right class, Tensor[M]."""
+        """The teacher's probability of the right class, Tensor[M]."""
         return self.logits.softmax(1).gather(1, self.labels[:, None])[:, 0]
 
 

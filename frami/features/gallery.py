@@ -33,11 +33,10 @@ def make(
     vocoder: str | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> dict:
-    """Write a bank with ``each`` clips of every class of ``teacher`` to ``folder``, sounds as FLAC, with states
-    that each clip went through.
+    """Write a bank with ``each`` clips of every class of ``teacher`` to ``folder``, sounds as FLAC, with states of each
+    clip on its way.
 
-    vocoder : name (None: the usual one). An older gallery there is replaced. ``report(done,
-    total)`` counts steps.
+    vocoder : name (None: the usual one). An older gallery there is replaced. ``report(done, total)`` counts steps.
     """
     kinds = len(teacher.classes)
     settings = InversionSettings.of(
@@ -74,9 +73,9 @@ def explore(
 ) -> dict:
     """Write a bank without sounds for each recipe to ``folder``, and the map of them all with what was measured.
 
-    A bank of the same settings is kept, or finished where it was interrupted; one of other settings is replaced. Where
+    A bank of the same settings stays, or is finished where it was interrupted; one of other settings is replaced. Where
     the teacher's held-out recordings are at hand, the banks are measured beside them; of the recordings only such
-    measures are written. ``report(what, done, total)`` says what is at work. Raises FramiError.
+    measures are written. ``report(what, done, total)`` names what is at work. Raises FramiError.
     """
     report = report or (lambda what, done, total: None)
     layers = []

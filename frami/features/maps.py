@@ -1,12 +1,13 @@
 """Maps of a teacher's feature space: made and real clips as points, the nearest of each, and how rich each bank is.
 
-Features are the teacher's pooled hidden states. The precomputed part of a map (``map.json``) holds made clips only.
+Features are the teacher's embeddings. The precomputed part of a map (``map.json``) holds made clips only.
 """
 
 import hashlib
 import json
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.errors import FramiError
 from frami.features import diversity, projection
-from frami.features.embeddings import embed, recordings
+from frami.features.embeddings import Embedded, embed, recordings
 from frami.paths import home
 
 FORMAT = 1
@@ -91,7 +92,7 @@ def nearest(
 ) -> list[tuple[Layer, int, float]]:
     """The nearest ``made`` and ``real`` clips to one, itself left out: layer, row and Euclidean distance, made first.
 
-    Where no layer is real, so many more made ones. Raises FramiError when there is no such clip.
+    Where no layer is real, that many more made ones. Raises FramiError when there is no such clip.
     """
     own = next((layer for layer in layers if layer.key == key), None)
     if own is None or not 0 <= row < len(own):
@@ -99,14 +100,13 @@ def nearest(
     if not any(layer.real for layer in layers):
         made, real = made + real, 0
     found = []
-    for wanted, count in ((False, made), (True, real)):
-        rows = [(layer, i) for layer in layers if layer.real == wanted for i in range(len(layer))]
-        if not rows or not count:
-            continue
-        distances = (_joined([layer for layer in layers if layer.real == wanted]) - own.pooled[row]).norm(dim=1)
-        order = distances.argsort()[: count + 1].tolist()
-        near = [(*rows[i], float(distances[i])) for i in order if rows[i] != (own, row)]
-        found += near[:count]
+    for is_real, count in ((False, made), (True, real)):
+        some = [layer for layer in layers if layer.real == is_real and len(layer)]
+        if some and count:
+            rows = [(layer, i) for layer in some for i in range(len(layer))]
+            distances = (_joined(some) - own.pooled[row]).norm(dim=1)
+            order = distances.argsort()[: count + 1].tolist()
+            found += [(*rows[i], float(distances[i])) for i in order if rows[i] != (own, row)][:count]
     return found
 
 
@@ -144,40 +144,22 @@ def recorded(
 ) -> Recorded:
     """Real clips of the teacher's data set, classes in turn where there are more than ``most``.
 
-    What the teacher makes of them is kept in ``FRAMI_HOME``. ``progress(done, total)`` counts clips. Raises FramiError
-    (DataError where the recordings are not here).
+    Their embeddings are stored in ``FRAMI_HOME``. ``progress(done, total)`` counts clips. Raises FramiError (DataError
+    where the recordings are not here).
     """
     clips = recordings(teacher, None, split, data_folder, progress)
     rows = sorted(diversity.in_turns(clips.labels, min(most or len(clips), len(clips))).tolist())
     name = json.dumps([FORMAT, teacher.card.sha256, teacher.spec.to_dict(), [str(clips.clips[i].stem) for i in rows]])
     store = home() / "cache" / "features" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
-    tensors = _kept(store)
-    if tensors is None:
+    try:
+        found = Embedded(**load_file(store))
+    except (OSError, SafetensorError):
         found = embed(teacher, clips, rows, progress=progress)
-        tensors = {"pooled": found.pooled, "logits": found.logits, "labels": found.labels}
-        _keep(store, tensors)
-    labels, logits = tensors["labels"], tensors["logits"]
-    sure = logits.softmax(1).gather(1, labels[:, None])[:, 0]
-    layer = Layer("real", "Recordings", tensors["pooled"], labels, logits.argmax(1), sure, real=True)
-    return Recorded(layer, logits, clips, rows)
-
-
-def _kept(store: Path) -> dict[str, Tensor] | None:
-    try:
-        return load_file(store)
-    except (OSError, SafetensorError):
-        return None
-
-
-def _keep(store: Path, tensors: dict[str, Tensor]) -> None:
-    """Remember for the next start; a disk that refuses costs that start the time, no more."""
-    temporary = store.with_suffix(".tmp")
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-        temporary.replace(store)
-    except (OSError, SafetensorError):
-        temporary.unlink(missing_ok=True)
+        # A disk that refuses costs the next start the time, no more.
+        with suppress(OSError, SafetensorError), files.replacing(store) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in vars(found).items()}, temporary)
+    layer = Layer("real", "Recordings", found.pooled, found.labels, found.predicted, found.confidence, real=True)
+    return Recorded(layer, found.logits, clips, rows)
 
 
 # --------------------------------------------------------------------------------------------- precomputed

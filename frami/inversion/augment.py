@@ -1,4 +1,4 @@
-"""Views under which a sound keeps its class and a classifier with statistics pooling should keep its features.
+"""Views of a sound, under which its class stays and features of statistics pooling should stay.
 
 Drawn for a whole batch at once: segment, shift and stretch are one interpolating gather along time.
 """
@@ -15,7 +15,7 @@ from frami.models import length_mask
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """Strengths. ``shortest`` : smallest share of the clip that a view keeps; ``stretch`` : largest relative change
+    """Strengths. ``shortest`` : smallest share of the clip in a view; ``stretch`` : largest relative change
     of tempo; ``gain`` : largest change of level (natural log); ``time_mask``, ``band_mask`` : largest masked share."""
 
     shortest: float = 0.6
@@ -43,8 +43,8 @@ def draw_view(
     u = iter(numbers.T)
 
     rate = 1 + config.stretch * (2 * next(u) - 1)
-    kept = (lengths * (config.shortest + (1 - config.shortest) * next(u))).floor().clamp(min=1)
-    new_lengths = (kept / rate).floor().clamp(min=1).minimum(lengths.float())
+    share = (lengths * (config.shortest + (1 - config.shortest) * next(u))).floor().clamp(min=1)
+    new_lengths = (share / rate).floor().clamp(min=1).minimum(lengths.float())
     begin = (lengths - 1 - (new_lengths - 1) * rate).clamp(min=0) * next(u)
     at = begin[:, None] + rate[:, None] * torch.arange(frames, device=device)
     at = at.minimum((lengths - 1)[:, None].float())

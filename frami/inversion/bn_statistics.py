@@ -1,81 +1,65 @@
-"""What a classifier's batch norms see of made clips: taps that always come off, one reduction for every use."""
+"""Statistics of what a classifier's batch norms get of made clips: hooks that always come off, and one reduction."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from frami.models import MaskedBatchNorm2d
 
 
 @dataclass
 class NormInput:
-    """What one batch norm saw.
+    """Input of a batch norm. ``mean``, ``var`` : Tensor[C] over the plain clips; ``means`` : Tensor[B, C] of each."""
 
-    ``mean``, ``var`` : Tensor[C] over the plain clips; ``means`` : Tensor[B, C] of each clip.
-    """
-
-    norm: nn.modules.batchnorm._BatchNorm
+    norm: _BatchNorm
     mean: Tensor
     var: Tensor
     means: Tensor
 
-    def standardised(self) -> Tensor:
-        """Mean of each channel in each clip, in units of the stored statistics, Tensor[B, C]."""
-        stored = self.norm
-        return (self.means - stored.running_mean) * (stored.running_var + stored.eps).rsqrt()
+
+def clip_means(inputs: list[NormInput]) -> Tensor:
+    """Channel means of all batch norms' inputs in each clip, in units of the stored statistics: Tensor[B, sum of C]."""
+    scaled = [(i.means - i.norm.running_mean) * (i.norm.running_var + i.norm.eps).rsqrt() for i in inputs]
+    return torch.cat(scaled, 1)
 
 
-@dataclass
-class Recording:
-    """Inputs of all batch norms, in the order of the forward pass."""
-
-    inputs: list[NormInput] = field(default_factory=list)
-
-    def clip_means(self) -> Tensor:
-        """Standardised channel means of all batch norms of each clip, Tensor[B, sum of C]."""
-        return torch.cat([entry.standardised() for entry in self.inputs], 1)
-
-
-def norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Batch norms of a model that keep statistics."""
-    kind = nn.modules.batchnorm._BatchNorm
-    return [m for m in model.modules() if isinstance(m, kind) and m.running_mean is not None]
+def norms(model: nn.Module) -> list[_BatchNorm]:
+    """Batch norms of a model that store statistics."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
 
 @contextmanager
 def recorded(
     model: nn.Module, plain: int | None = None, clips: int | None = None, *, fused: bool = True
-) -> Iterator[Recording]:
-    """Record the inputs of every batch norm of ``model`` that keeps statistics, within the context only.
+) -> Iterator[list[NormInput]]:
+    """Record the input of every batch norm of ``model`` that stores statistics, within the context only, in the order
+    of the forward pass.
 
     Batch statistics are taken over the first ``plain`` clips (default: all); only valid frames count where a mask is
     given. ``clips`` : how many clips the model gets, for one that hands a norm each frame as a row of its own.
     ``fused`` : a batch norm, its statistics and what follows it are one autograd function (``_Site``) or, where False,
     plain operations of the same result. The model is frozen and in evaluation mode: its batch norms get no gradients.
     """
-    recording = Recording()
-    masks: dict[tuple, tuple[Tensor, Tensor]] = {}
+    inputs: list[NormInput] = []
     site = _Site.apply if fused else _plain_site
 
-    def note(norm: nn.Module, sums: Tensor, squares: Tensor, mask: Tensor | None, rows: int, frames: int) -> None:
-        count = (
-            sums.new_full((len(sums), 1), rows * frames)
-            if mask is None
-            else rows * mask.float().sum((1, 2, 3))[:, None]
-        )
+    def record(norm: nn.Module, sums: Tensor, squares: Tensor, count: Tensor) -> None:
+        """sums : Tensor[B, C] of each clip; squares : Tensor[plain, C]; count : Tensor[B, 1], positions of each."""
         number = count[:plain].sum()
         mean = sums[:plain].sum(0) / number
         var = (squares.sum(0) / number - mean.square()).clamp(min=0)
-        recording.inputs.append(NormInput(norm, mean, var, sums / count))
+        inputs.append(NormInput(norm, mean, var, sums / count))
 
-    def tap(norm: MaskedBatchNorm2d, x: Tensor, mask: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
-        wide = _widened(masks, mask, x)
+    def tap(norm, x: Tensor, mask: Tensor | None, wide: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
         y, sums, squares = site(x, wide, add, norm, relu, plain)
-        note(norm, sums, squares, mask, x.shape[2], x.shape[3])
+        rows, frames = x.shape[2:]
+        whole = sums.new_full((len(x), 1), rows * frames)
+        record(norm, sums, squares, whole if mask is None else rows * mask.float().sum((1, 2, 3))[:, None])
         return y
 
     def hook(norm: nn.Module, args: tuple) -> None:
@@ -84,42 +68,48 @@ def recorded(
         part = x if plain is None else x[: plain * each]
         sums = x.sum((2, 3), dtype=torch.float32).unflatten(0, (-1, each)).sum(1)
         squares = part.float().square().sum((2, 3)).unflatten(0, (-1, each)).sum(1)
-        note(norm, sums, squares, None, x.shape[2] * each, x.shape[3])
+        record(norm, sums, squares, sums.new_full((len(sums), 1), each * x.shape[2] * x.shape[3]))
 
-    handles, tapped = [], []
-    for norm in norms(model):
-        if isinstance(norm, MaskedBatchNorm2d):
-            norm.tap = tap
-            tapped.append(norm)
-        else:
-            handles.append(norm.register_forward_pre_hook(hook))
+    others = [norm for norm in norms(model) if not isinstance(norm, MaskedBatchNorm2d)]
+    handles = [norm.register_forward_pre_hook(hook) for norm in others]
     try:
-        yield recording
+        with _tapped(model, tap):
+            yield inputs
     finally:
-        for norm in tapped:
-            del norm.tap
         for handle in handles:
             handle.remove()
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Let the masked batch norms of a frozen model in evaluation mode work in place, without gradients: within the
-    context it only listens."""
-    masks: dict[tuple, tuple[Tensor, Tensor]] = {}
+    """Let the masked batch norms of a frozen model in evaluation mode work in place, without gradients."""
 
-    def tap(norm: MaskedBatchNorm2d, x: Tensor, mask: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
-        y = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
-        if add is not None:
-            y.add_(add)
-        if relu:
-            y.relu_()
-        wide = _widened(masks, mask, y)
-        return y if wide is None else y.mul_(wide)
+    def tap(norm, x: Tensor, mask: Tensor | None, wide: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
+        return _normalised(x, wide, add, norm, relu)
+
+    with _tapped(model, tap):
+        yield
+
+
+@contextmanager
+def _tapped(model: nn.Module, tap: Callable[..., Tensor]) -> Iterator[None]:
+    """``tap(norm, x, mask, wide, add, relu)`` instead of each masked batch norm, within the context only.
+
+    ``wide`` : the mask as large as x: multiplying by a broadcast one is several times slower in channels-last order.
+    """
+    masks: dict[tuple, tuple[Tensor, Tensor]] = {}  # with the mask itself, so that no later one takes over its id
+
+    def with_mask(norm, x: Tensor, mask: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
+        if mask is None:
+            return tap(norm, x, None, None, add, relu)
+        key = (id(mask), x.shape, x.dtype)
+        if key not in masks:
+            masks[key] = mask, mask.to(x.dtype).expand_as(x).contiguous(memory_format=_order(x))
+        return tap(norm, x, mask, masks[key][1], add, relu)
 
     tapped = [norm for norm in norms(model) if isinstance(norm, MaskedBatchNorm2d)]
     for norm in tapped:
-        norm.tap = tap
+        norm.tap = with_mask
     try:
         yield
     finally:
@@ -127,20 +117,19 @@ def frozen(model: nn.Module) -> Iterator[None]:
             del norm.tap
 
 
-def _widened(masks: dict[tuple, tuple[Tensor, Tensor]], mask: Tensor | None, x: Tensor) -> Tensor | None:
-    """A mask as large as x: multiplying by a broadcast one is several times slower in channels-last order. The mask
-    itself is kept too, so that no later one takes over its id."""
-    if mask is None:
-        return None
-    key = (id(mask), x.shape, x.dtype)
-    if key not in masks:
-        masks[key] = mask, mask.to(x.dtype).expand_as(x).contiguous(memory_format=_order(x))
-    return masks[key][1]
-
-
 def _order(x: Tensor) -> torch.memory_format:
     last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format
+
+
+def _normalised(x: Tensor, mask: Tensor | None, add: Tensor | None, norm: nn.Module, relu: bool) -> Tensor:
+    """A frozen batch norm with what follows it, without gradients: in place as far as possible."""
+    y = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+    if add is not None:
+        y.add_(add)
+    if relu:
+        y.relu_()
+    return y if mask is None else y.mul_(mask)
 
 
 class _Site(torch.autograd.Function):
@@ -158,13 +147,7 @@ class _Site(torch.autograd.Function):
         sums = seen.sum((2, 3), dtype=torch.float32)
         part = seen[:plain]
         squares = (part * part).sum((2, 3), dtype=torch.float32)
-        y = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
-        if add is not None:
-            y.add_(add)
-        if relu:
-            y.relu_()
-        if mask is not None:
-            y.mul_(mask)
+        y = _normalised(x, mask, add, norm, relu)
         scale = (norm.running_var + norm.eps).rsqrt()
         ctx.scale = scale if norm.weight is None else scale * norm.weight
         ctx.relu, ctx.added = relu, add is not None

@@ -13,8 +13,8 @@ class Clips:
     """Made clips, on the CPU.
 
     mels : Tensor[N, 1, F, T] log-Mels; lengths : Tensor[N] frames; target, predicted : Tensor[N] class indices;
-    confidence : Tensor[N], the teacher's probability of the class asked for; logits : Tensor[N, K];
-    pooled : Tensor[N, D], the teacher's hidden state after pooling.
+    confidence : Tensor[N], the teacher's probability of the target class; logits : Tensor[N, K];
+    pooled : Tensor[N, D], the teacher's embedding.
     """
 
     mels: Tensor
@@ -30,7 +30,7 @@ class Clips:
 
     @property
     def target_accuracy(self) -> float:
-        """Share that the teacher hears as the class asked for."""
+        """Share that the teacher classifies as the target class."""
         return float((self.target == self.predicted).float().mean())
 
     @classmethod
@@ -44,8 +44,8 @@ class Clips:
 
 @dataclass
 class Trajectory:
-    """How the clips of a batch came to be: log-Mels in half precision, Tensor[S, B, F, T], as each of ``steps``
-    found them; the last are the finished ones."""
+    """How the clips of a batch formed: log-Mels in half precision, Tensor[S, B, F, T], after each of ``steps``; the
+    last are the finished ones."""
 
     steps: list[int]
     mels: Tensor
@@ -56,10 +56,9 @@ class Progress:
     """State of a running inversion: the clips of the present batch as they are now, and where it stands.
 
     ``losses`` : unweighted terms by name; ``finished`` : the clips will not change any more; ``done`` of ``total``
-    steps of the whole run, after ``seconds``, with ``left`` (estimated) to go; ``notes`` : what the reader of the
-    result should know (a term that this teacher lacks); ``trajectory`` : the snapshots asked for, and ``memory()`` :
-    what a later run needs to go on from here (see ``invert``; to be called before the next state is asked for); both
-    with a finished batch only.
+    steps of the whole run, after ``seconds``, with ``left`` (estimated) to go; ``notes`` : remarks on the result (a
+    term that this teacher lacks). With a finished batch only: ``trajectory`` : its snapshots; ``memory()`` : what a
+    later run needs to go on from here (see ``invert``), to be called before the next state is requested.
     """
 
     batch: int
@@ -79,5 +78,5 @@ class Progress:
 
     @property
     def confidence(self) -> float:
-        """Mean probability that the teacher gives to the class asked for."""
+        """Mean of the teacher's probabilities of the target classes."""
         return float(self.clips.confidence.mean())

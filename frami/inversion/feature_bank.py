@@ -5,10 +5,9 @@ from torch import Tensor
 
 
 class FeatureBank:
-    """Keeps the newest ``capacity`` rows and their classes, on one device, without gradients.
+    """The newest ``capacity`` rows and their classes, on one device, without gradients.
 
-    It holds raw features, not projections: the projection head goes on learning, and rows projected by an older head
-    would not be comparable.
+    Features, not projections: rows that an older projection head had projected would not be comparable.
     """
 
     def __init__(self, capacity: int = 2048):
@@ -33,7 +32,7 @@ class FeatureBank:
         self._count = min(self.capacity, self._count + len(rows))
 
     def rows(self) -> Tensor | None:
-        """All rows kept, Tensor[len, D] (in no particular order), or None while empty."""
+        """All rows, Tensor[len, D] (in no particular order), or None while empty."""
         return None if self._rows is None else self._rows[: self._count]
 
     def labels(self) -> Tensor | None:
@@ -50,7 +49,7 @@ class FeatureBank:
         return self._rows[chosen], self._labels[chosen]
 
     def state_dict(self) -> dict:
-        """Everything kept, on the CPU."""
+        """All of it, on the CPU."""
         if self._rows is None:
             return {"next": 0}
         return {"next": self._next, "rows": self.rows().cpu(), "labels": self.labels().cpu()}

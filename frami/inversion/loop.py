@@ -16,7 +16,18 @@ from frami.inversion.clips import Clips, Progress, Trajectory
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.recipes import RECIPES, TERMS, Recipe
 from frami.inversion.settings import InversionSettings, check_least
-from frami.inversion.state import Work, begin_batch, draw, finish_batch, load, new_generator, new_work, snapshot, usable
+from frami.inversion.state import (
+    Work,
+    begin_batch,
+    draw,
+    feature_size,
+    finish_batch,
+    load,
+    new_generator,
+    new_work,
+    snapshot,
+    usable,
+)
 from frami.inversion.step import result, stepper
 from frami.inversion.teacher import TeacherCopy
 from frami.optim import set_rate
@@ -55,7 +66,7 @@ def invert(
         settings = InversionSettings.of(teacher, settings, **choices)
     check_least(1, every=every)
     check_least(0, first=first)
-    recipe, copy = settings.recipe, TeacherCopy(teacher, settings.seconds[1])
+    recipe, copy = settings.recipe, TeacherCopy(teacher, settings.seconds)
     if not usable(recipe, copy, student):
         raise FramiError(f"nothing would be learnt: no loss term of '{recipe.name}' can be used here; raise a weight")
     notes = []
@@ -64,6 +75,8 @@ def invert(
     if recipe.labels == "own" and len(settings.classes) < copy.classes:
         notes.append(f"'{recipe.name}' cannot be given target classes: it makes what it makes, in whatever balance")
     bank = FeatureBank(recipe.bank) if bank is None else bank
+    if len(bank) and bank.rows().shape[1] != feature_size(recipe, copy):
+        raise FramiError("this feature bank holds features of another teacher or recipe; give each its own")
     return _Run(settings, copy, student, bank, every, first, tuple(notes)).states(memory)
 
 
@@ -127,9 +140,12 @@ class _Run:
             rng = torch.Generator().manual_seed((settings.seed * 1_000_003 + number + 100_000) % 2**63)
             target = self._target()
             if work is None or len(work.labels) != len(target):
-                work = self._work(len(target), work, memory)
+                older, work = work, new_work(self.teacher, recipe, len(target), self.student, settings.seed * 1009)
+                if older is not None:
+                    load(work, None, snapshot(older, None))
+                elif memory is not None:
+                    load(work, self.bank, memory)
                 improve = stepper(work)
-            self._check_bank(work)
             begin_batch(work, target, settings.seed * 1009 + number, rng)
             states: list[Tensor] = []
             for step in range(1, recipe.steps + 1):
@@ -163,26 +179,6 @@ class _Run:
         begin = max(self.number, self.first) * settings.batch
         rows = range(begin, min(begin + settings.batch, settings.samples))
         return torch.tensor([settings.classes[i % len(settings.classes)] for i in rows])
-
-    def _work(self, clips: int, older: Work | None, memory: dict | None) -> Work:
-        """Work for batches of another size, which goes on from the older one, or from an earlier run."""
-        settings = self.settings
-        shortest = self.teacher.spec.frames(settings.seconds[0])
-        uniform = settings.seconds[0] == settings.seconds[1]
-        work = new_work(
-            self.teacher, settings.recipe, clips,
-            shortest=None if uniform else shortest, student=self.student, seed=settings.seed * 1009,
-        )  # fmt: skip
-        if older is not None:
-            load(work, None, snapshot(older, None))
-        elif memory is not None:
-            load(work, self.bank, memory)
-        return work
-
-    def _check_bank(self, work: Work) -> None:
-        rows = self.bank.rows()
-        if rows is not None and rows.shape[1] != work.features:
-            raise FramiError("this feature bank holds features of another teacher or recipe; give each its own")
 
     def _progress(self, work: Work, target: Tensor, values: dict[str, Tensor]) -> Progress:
         """The present state. Steps of warm-up batches count as steps of the first one."""

@@ -10,10 +10,10 @@ from frami.inversion.bn_statistics import NormInput
 
 
 def class_loss(logits: Tensor, labels: Tensor, certainty: float = 1.0) -> Tensor:
-    """Cross entropy: the classifier hears the class asked for. logits Tensor[B, K], labels Tensor[B].
+    """Cross entropy with the target classes. logits Tensor[B, K], labels Tensor[B].
 
-    A clip whose class has reached the probability ``certainty`` is left in peace: real sounds are not the extremes of
-    their class either.
+    It is constant, without a gradient, for a clip whose class has reached the probability ``certainty``: real sounds
+    are not the extremes of their class either.
     """
     each = F.cross_entropy(logits.float(), labels, reduction="none")
     return each.clamp(min=-math.log(certainty)).mean()
@@ -22,7 +22,7 @@ def class_loss(logits: Tensor, labels: Tensor, certainty: float = 1.0) -> Tensor
 def batch_norm_loss(
     inputs: list[NormInput], past: list[Tensor] | None = None, share: Tensor | None = None, first: float = 1.0
 ) -> Tensor:
-    """Distance between the statistics that the batch norms saw and the stored ones.
+    """Distance between the statistics of the batch norms' inputs and the stored ones.
 
     Sum over the layers of the Euclidean norms of the mean's and the variance's difference (DeepInversion, Yin et
     al. 2020). ``past`` : for each layer Tensor[2, C], mean and variance of earlier batches, which count for ``share``,
@@ -39,9 +39,9 @@ def batch_norm_loss(
 
 
 def adversarial_loss(teacher: Tensor, student: Tensor, divergence: str = "agreeing") -> Tensor:
-    """Minus the divergence of a student's answer: pulls clips to where the student does not follow yet.
+    """Minus the divergence of a student's prediction: pulls clips to where the student does not follow yet.
 
-    Logits Tensor[B, K] both. ``agreeing``: Kullback-Leibler where both name the same class (CMI, Fang et al. 2021);
+    Logits Tensor[B, K] both. ``agreeing``: Kullback-Leibler where both predict the same class (CMI, Fang et al. 2021);
     ``kl``: everywhere (ZSKT, Micaelli and Storkey 2019); ``js``: Jensen-Shannon at temperature 3 (ADI).
     """
     teacher, student = teacher.float(), student.float()
@@ -61,13 +61,13 @@ def _divergence(p: Tensor, q: Tensor) -> Tensor:
 
 
 def balance_loss(logits: Tensor) -> Tensor:
-    """Minus the entropy of the mean answer: all classes occur equally often (DAFL, Chen et al. 2019)."""
+    """Minus the entropy of the mean prediction: all classes occur equally often (DAFL, Chen et al. 2019)."""
     share = logits.float().softmax(1).mean(0)
     return (share * share.clamp(min=1e-8).log()).sum()
 
 
 def activation_loss(pooled: Tensor) -> Tensor:
-    """Minus the mean size of the hidden state, Tensor[B, D]: real input excites a network (DAFL)."""
+    """Minus the mean size of the embedding, Tensor[B, D]: real input excites a network (DAFL)."""
     return -pooled.float().abs().mean()
 
 

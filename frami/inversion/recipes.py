@@ -114,15 +114,8 @@ _FRAMI = Recipe(
     about="Each clip has to differ from all others, and all start at the mean spectrum stored in the teacher.",
     source="Kang et al., ICASSP 2023 (arXiv 2303.07643); our formulation of what its abstract leaves open",
     weights={"class": 1.0, "batch_norm": 0.06, "contrast": 0.15, "adversarial": 0.5},
-    steps=100,
-    lr=5e-3,
-    lr_latent=0.1,
-    cosine=True,
-    start="spectrum",
-    temperature=0.3,
-    past=0.9,
-    durations=(0.6, 1.4),
-)
+    steps=100, lr=5e-3, lr_latent=0.1, cosine=True, start="spectrum", temperature=0.3, past=0.9, durations=(0.6, 1.4),
+)  # fmt: skip
 _FAST = replace(
     _FRAMI,
     name="frami-fast",
@@ -130,12 +123,8 @@ _FAST = replace(
     about="FRAMI for little time: the generator is carried over from batch to batch, so that few steps suffice.",
     source="frami, warm-started: the generator but its first layer is carried over, few steps, no second view",
     weights=_FRAMI.weights | {"contrast": 0.0},
-    steps=28,
-    lr=3e-3,
-    lr_latent=0.2,
-    past=0.8,
-    keep="warm",
-)
+    steps=28, lr=3e-3, lr_latent=0.2, past=0.8, keep="warm",
+)  # fmt: skip
 _FLASH = replace(
     _FAST,
     name="frami-flash",
@@ -144,123 +133,76 @@ _FLASH = replace(
     source="frami-fast with half the steps: more clips of lower confidence, for a student on a time budget",
     steps=14,
 )
+_CMI = Recipe(
+    name="cmi",
+    title="CMI",
+    about="What FRAMI grew out of: clips have to differ from each other, in views that were made for photographs.",
+    source="Contrastive Model Inversion, Fang et al., IJCAI 2021",
+    weights={"class": 0.5, "batch_norm": 1.0, "contrast": 0.8, "adversarial": 0.5},
+    steps=200, lr=1e-3, lr_latent=1e-3, feature="means", views=ImageViewConfig(), best=True,
+)  # fmt: skip
+_DEEPINVERSION = Recipe(
+    name="deepinversion",
+    title="DeepInversion",
+    about="No generator: each point of the spectrogram is optimised itself, a penalty makes it smooth.",
+    source="DeepInversion and Adaptive DeepInversion, Yin et al., CVPR 2020",
+    weights={"class": 1.0, "batch_norm": 0.05, "variation": 1e-3, "adversarial": 1.0},
+    steps=1000, lr=0.1, lr_latent=0.1, betas=(0.5, 0.99), parameter="clip", divergence="js", first_norm=10.0, best=True,
+)  # fmt: skip
+_DAFL = Recipe(
+    name="dafl",
+    title="DAFL",
+    about="One generator learns to make sounds of high confidence, of every class equally often.",
+    source="Data-Free Learning of Student Networks, Chen et al., ICCV 2019",
+    weights={"class": 1.0, "balance": 5.0, "activation": 0.1},
+    steps=20, warmup=20, lr=1e-3, betas=(0.9, 0.999), keep="kept", labels="own",
+)  # fmt: skip
+_DFQ = replace(
+    _DAFL,
+    name="dfq",
+    title="DFQ",
+    about="One generator learns to match the training data's statistics where a student does not follow yet.",
+    source="Data-Free Network Quantization with Adversarial Knowledge Distillation, Choi et al., CVPRW 2020",
+    weights={"class": 1.0, "batch_norm": 1.0, "balance": 20.0, "adversarial": 1.0},
+    divergence="kl",
+    student_steps=10,
+)
+_ZSKT = replace(
+    _DFQ,
+    name="zskt",
+    title="ZSKT",
+    about="Disagreement alone: whatever a student classifies otherwise than the teacher, like a sound or not.",
+    source="Zero-shot Knowledge Transfer via Adversarial Belief Matching, Micaelli and Storkey, NeurIPS 2019",
+    weights={"adversarial": 1.0},
+)
+_FAST_DATAFREE = Recipe(
+    name="fast",
+    title="Fast-DataFree",
+    about="One generator learns a good start, so that each new clip takes a few steps only.",
+    source="Up to 100x Faster Data-free Knowledge Distillation (Fast-DataFree), Fang et al., AAAI 2022",
+    weights={"class": 0.5, "batch_norm": 10.0, "adversarial": 1.33},
+    steps=10, warmup=20, lr=2e-3, lr_latent=1e-2, keep="meta", past=0.9, best=True,
+)  # fmt: skip
 
 
 def _ablation(of: Recipe, name: str, what: str, **choices) -> Recipe:
     """A row that differs from another in one choice."""
-    texts = {
-        "title": f"Ablation: {what}",
-        "about": f"{of.title} with one choice undone, to see what it is worth.",
-        "source": f"{of.name}, but: {what}",
-    }
+    about = f"{of.title} with one choice undone, to see what it is worth."
+    texts = {"title": f"Ablation: {what}", "about": about, "source": f"{of.name}, but: {what}"}
     return replace(of, name=f"{of.name}-{name}", ablation=True, **texts, **choices)
 
 
-_DEEPINVERSION = Recipe(
-    name="deepinversion",
-    title="DeepInversion",
-    about="No generator: each point of the spectrogram is optimised itself, a penalty keeps it smooth.",
-    source="DeepInversion and Adaptive DeepInversion, Yin et al., CVPR 2020",
-    weights={"class": 1.0, "batch_norm": 0.05, "variation": 1e-3, "adversarial": 1.0},
-    first_norm=10.0,
-    steps=1000,
-    lr=0.1,
-    lr_latent=0.1,
-    betas=(0.5, 0.99),
-    parameter="clip",
-    divergence="js",
-    best=True,
-)
-
+_CIFAR = {"weights": _DEEPINVERSION.weights | {"batch_norm": 10.0}, "first_norm": 1.0}
 _ROWS = (
-    _FRAMI,
-    _FAST,
-    _FLASH,
-    Recipe(
-        name="cmi",
-        title="CMI",
-        about="What FRAMI grew out of: clips have to differ from each other, in views that were made for photographs.",
-        source="Contrastive Model Inversion, Fang et al., IJCAI 2021",
-        weights={"class": 0.5, "batch_norm": 1.0, "contrast": 0.8, "adversarial": 0.5},
-        steps=200,
-        lr=1e-3,
-        lr_latent=1e-3,
-        feature="means",
-        views=ImageViewConfig(),
-        best=True,
-    ),
-    _DEEPINVERSION,
-    Recipe(
-        name="dafl",
-        title="DAFL",
-        about="One generator learns to make sounds of high confidence, of every class equally often.",
-        source="Data-Free Learning of Student Networks, Chen et al., ICCV 2019",
-        weights={"class": 1.0, "balance": 5.0, "activation": 0.1},
-        steps=20,
-        warmup=20,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        keep="kept",
-        labels="own",
-    ),
-    Recipe(
-        name="dfq",
-        title="DFQ",
-        about="One generator learns to match the training data's statistics where a student does not follow yet.",
-        source="Data-Free Network Quantization with Adversarial Knowledge Distillation, Choi et al., CVPRW 2020",
-        weights={"class": 1.0, "batch_norm": 1.0, "balance": 20.0, "adversarial": 1.0},
-        steps=20,
-        warmup=20,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        keep="kept",
-        labels="own",
-        divergence="kl",
-        student_steps=10,
-    ),
-    Recipe(
-        name="zskt",
-        title="ZSKT",
-        about="Disagreement alone: whatever a student classifies otherwise than the teacher, like a sound or not.",
-        source="Zero-shot Knowledge Transfer via Adversarial Belief Matching, Micaelli and Storkey, NeurIPS 2019",
-        weights={"adversarial": 1.0},
-        steps=20,
-        warmup=20,
-        lr=1e-3,
-        betas=(0.9, 0.999),
-        keep="kept",
-        labels="own",
-        divergence="kl",
-        student_steps=10,
-    ),
-    Recipe(
-        name="fast",
-        title="Fast-DataFree",
-        about="One generator learns a good start, so that each new clip takes a few steps only.",
-        source="Up to 100x Faster Data-free Knowledge Distillation (Fast-DataFree), Fang et al., AAAI 2022",
-        weights={"class": 0.5, "batch_norm": 10.0, "adversarial": 1.33},
-        steps=10,
-        warmup=20,
-        lr=2e-3,
-        lr_latent=1e-2,
-        keep="meta",
-        past=0.9,
-        best=True,
-    ),
+    _FRAMI, _FAST, _FLASH, _CMI, _DEEPINVERSION, _DAFL, _DFQ, _ZSKT, _FAST_DATAFREE,
     _ablation(_FRAMI, "no-contrast", "no contrastive term", weights=_FRAMI.weights | {"contrast": 0.0}),
     _ablation(_FRAMI, "image-views", "CMI's views", views=ImageViewConfig()),
     _ablation(_FRAMI, "pooled", "the embeddings alone are contrasted", feature="pooled"),
     _ablation(_FRAMI, "means", "the layer means alone are contrasted", feature="means"),
     _ablation(_FRAMI, "fixed", "one duration for all clips", durations=(1.0, 1.0)),
     _ablation(_FRAMI, "batch", "statistics of each batch, not of the set", past=0.0),
-    _ablation(
-        _DEEPINVERSION,
-        "cifar",
-        "the weights of its small-picture script",
-        weights=_DEEPINVERSION.weights | {"batch_norm": 10.0},
-        first_norm=1.0,
-    ),
-)
+    _ablation(_DEEPINVERSION, "cifar", "the weights of its small-picture script", **_CIFAR),
+)  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {row.name: row for row in _ROWS}
 

@@ -74,7 +74,7 @@ class InversionSettings:
         span = durations(teacher, row, seconds)
         card = teacher.card
         settings = cls(card.name, card.sha256, row, samples, span, classes, batch, seed, snapshots)
-        TeacherCopy(teacher, span[1])  # refuses clips of a duration that the teacher does not take
+        TeacherCopy(teacher, span)  # refuses clips of a duration that the teacher does not take
         return settings
 
     def to_dict(self) -> dict:

@@ -49,7 +49,7 @@ class Negatives:
 
 @dataclass
 class Work:
-    """A batch of B clips under optimisation, each of ``shortest`` to ``frames`` frames.
+    """A batch of B clips under optimisation.
 
     ``model`` : the teacher's fast copy; ``weights`` : of the terms that can be used here; ``optimiser`` : of the
     ``generator`` and of the ``latents`` (as of its ``noise``) from which it draws the clips; labels, lengths :
@@ -66,7 +66,6 @@ class Work:
     model: nn.Module
     recipe: Recipe
     weights: dict[str, float]
-    shortest: int
     generator: nn.Module
     latents: nn.Parameter
     optimiser: Adam
@@ -95,12 +94,7 @@ class Work:
     @property
     def mask(self) -> Tensor | None:
         """Lengths for a model, Tensor[B]; None where every clip is as long as the batch."""
-        return self.lengths if self.shortest < self.frames else None
-
-    @property
-    def features(self) -> int:
-        """Size of what the contrastive term compares."""
-        return self.negatives.rows.shape[1]
+        return None if self.teacher.shortest == self.frames else self.lengths
 
     def ended(self, x: Tensor) -> Tensor:
         """Log-Mels Tensor[B, 1, F, T] with the floor behind each clip's end."""
@@ -117,16 +111,14 @@ def usable(recipe: Recipe, teacher: TeacherCopy, student: nn.Module | None) -> d
     return {name: recipe.weights[name] for name in TERMS if recipe.weights.get(name) and name not in absent}
 
 
-def new_work(
-    teacher: TeacherCopy,
-    recipe: Recipe,
-    clips: int,
-    *,
-    shortest: int | None = None,
-    student: nn.Module | None = None,
-    seed: int = 0,
-) -> Work:
-    """Everything that batches of this size need; ``shortest`` : frames, None where all clips are equally long."""
+def feature_size(recipe: Recipe, teacher: TeacherCopy) -> int:
+    """Size of what the contrastive term compares; the embedding alone where there is no batch norm."""
+    means = sum(teacher.norms) if recipe.feature != "pooled" else 0
+    return means + (teacher.embedding if recipe.feature != "means" or not means else 0)
+
+
+def new_work(teacher: TeacherCopy, recipe: Recipe, clips: int, student: nn.Module | None = None, seed: int = 0) -> Work:
+    """Everything that batches of this size need."""
     device, frames, spec = teacher.device, teacher.frames, teacher.spec
     weights = usable(recipe, teacher, student)
     generator = new_generator(recipe, spec, teacher.bands, seed).to(device)
@@ -134,22 +126,16 @@ def new_work(
     groups = [{"params": [latents], "lr": recipe.lr_latent}] if recipe.lr_latent else []
     own = list(generator.parameters())
     groups += [{"params": own, "lr": recipe.lr}] if own else []
-    means, embedding = sum(teacher.norms), teacher.embedding
-    size = {"means": means, "pooled": embedding, "both": means + embedding}[recipe.feature] or embedding
-    rows = NEGATIVES if device.type == "cuda" else 0
+    size, rows = feature_size(recipe, teacher), NEGATIVES if device.type == "cuda" else 0
+    whole = {"dtype": torch.long, "device": device}
     work = Work(
-        teacher=teacher, model=teacher.fast, recipe=recipe, weights=weights,
-        shortest=frames if shortest is None else shortest,
+        teacher=teacher, model=teacher.fast, recipe=recipe, weights=weights, student=student,
         generator=generator, latents=latents, optimiser=adam(groups, device, betas=recipe.betas),
-        labels=torch.zeros(clips, dtype=torch.long, device=device),
-        lengths=torch.full((clips,), frames, device=device),
+        labels=torch.zeros(clips, **whole), lengths=torch.full((clips,), frames, **whole),
         numbers=torch.zeros(clips, NUMBERS, device=device),
         negatives=Negatives(
-            torch.zeros(rows, size, device=device),
-            torch.zeros(rows, dtype=torch.long, device=device),
-            torch.zeros((), dtype=torch.long, device=device),
+            torch.zeros(rows, size, device=device), torch.zeros(rows, **whole), torch.zeros((), **whole)
         ),
-        student=student,
     )  # fmt: skip
     if "contrast" in weights and recipe.head == "learned":
         with _seeded(seed):
@@ -203,7 +189,7 @@ def begin_batch(work: Work, target: Tensor, seed: int, rng: torch.Generator) -> 
     recipe, generator = work.recipe, work.generator
     work.labels.copy_(target)
     if work.mask is not None:
-        work.lengths.copy_(torch.randint(work.shortest, work.frames + 1, (len(target),), generator=rng))
+        work.lengths.copy_(torch.randint(work.teacher.shortest, work.frames + 1, (len(target),), generator=rng))
     work.latents.copy_(generator.noise(len(target), work.frames, rng))
     if recipe.keep in ("reset", "warm"):
         fresh = new_generator(recipe, work.teacher.spec, work.teacher.bands, seed).state_dict()
@@ -248,30 +234,33 @@ def finish_batch(work: Work) -> None:
         work.meta.optimiser.step()
 
 
-def snapshot(work: Work, bank: FeatureBank | None, batches: int = 0) -> dict:
-    """What later batches need of the earlier ones: tensors and numbers only, on the CPU."""
-    keep, generator = work.recipe.keep, work.generator
-    state: dict = {"batches": batches}
-    if bank is not None:
-        state["bank"] = bank.state_dict()
-    if keep != "reset":
-        state["generator"] = _stored(generator)
-    if keep == "kept":
-        state["optimiser"] = moments(work.optimiser, generator.parameters())
+def _carried(work: Work) -> tuple[dict, dict, dict]:
+    """What outlasts a batch, by name: networks, optimisers with their parameters, lists of tensors."""
+    networks, optimisers, tensors = {}, {}, {}
+    if work.recipe.keep != "reset":
+        networks["generator"] = work.generator
+    if work.recipe.keep == "kept":
+        optimisers["optimiser"] = work.optimiser, list(work.generator.parameters())
     if work.meta is not None:
-        state["meta"] = [p.detach().cpu().clone() for p in work.meta.network.parameters()]
-        state["meta_optimiser"] = moments(work.meta.optimiser)
+        tensors["meta"] = list(work.meta.network.parameters())
+        optimisers["meta_optimiser"] = work.meta.optimiser, tensors["meta"]
     if work.past is not None:
-        state["past"] = [past.cpu().clone() for past in work.past]
-        state["past_share"] = work.past_share.cpu().clone()
+        tensors |= {"past": work.past, "past_share": [work.past_share]}
     for name, trained in (("head", work.head), ("student", work.companion)):
         if trained is not None:
-            state |= {name: _stored(trained.network), f"{name}_optimiser": moments(trained.optimiser)}
-    return state
+            networks[name] = trained.network
+            optimisers[f"{name}_optimiser"] = trained.optimiser, list(trained.network.parameters())
+    return networks, optimisers, tensors
 
 
-def _stored(network: nn.Module) -> dict:
-    return {name: value.cpu().clone() for name, value in network.state_dict().items()}
+def snapshot(work: Work, bank: FeatureBank | None, batches: int = 0) -> dict:
+    """What later batches need of the earlier ones: tensors and numbers only, on the CPU."""
+    networks, optimisers, tensors = _carried(work)
+    state = {"batches": batches} | ({} if bank is None else {"bank": bank.state_dict()})
+    for name, network in networks.items():
+        state[name] = {part: value.cpu().clone() for part, value in network.state_dict().items()}
+    state |= {name: moments(*pair) for name, pair in optimisers.items()}
+    return state | {name: [t.detach().cpu().clone() for t in values] for name, values in tensors.items()}
 
 
 @torch.no_grad()
@@ -279,19 +268,12 @@ def load(work: Work, bank: FeatureBank | None, state: dict) -> None:
     """Inverse of ``snapshot``, for work of the same recipe and teacher (of any batch size)."""
     if bank is not None:
         bank.load_state_dict(state["bank"], work.device)
-    if "generator" in state:
-        work.generator.load_state_dict(state["generator"])
-    if "optimiser" in state:
-        restore(work.optimiser, state["optimiser"], work.generator.parameters())
-    if work.meta is not None and "meta" in state:
-        for mine, stored in zip(work.meta.network.parameters(), state["meta"], strict=True):
-            mine.copy_(stored)
-        restore(work.meta.optimiser, state["meta_optimiser"])
-    if work.past is not None and "past" in state:
-        for mine, stored in zip(work.past, state["past"], strict=True):
-            mine.copy_(stored)
-        work.past_share.copy_(state["past_share"])
-    for name, trained in (("head", work.head), ("student", work.companion)):
-        if trained is not None and name in state:
-            trained.network.load_state_dict(state[name])
-            restore(trained.optimiser, state[f"{name}_optimiser"])
+    networks, optimisers, tensors = _carried(work)
+    for name in networks.keys() & state.keys():
+        networks[name].load_state_dict(state[name])
+    for name in optimisers.keys() & state.keys():
+        restore(optimisers[name][0], state[name], optimisers[name][1])
+    for name in tensors.keys() & state.keys():
+        stored = state[name] if isinstance(state[name], list) else [state[name]]  # as earlier versions had past_share
+        for mine, value in zip(tensors[name], stored, strict=True):
+            mine.copy_(value)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from frami.device import RecordedStep, autocast
 from frami.inversion import losses
 from frami.inversion.augment import ImageViewConfig, draw_image_view, draw_view
-from frami.inversion.bn_statistics import Recording, recorded
+from frami.inversion.bn_statistics import NormInput, clip_means, recorded
 from frami.inversion.state import Work
 from frami.models import Features
 
@@ -52,7 +52,7 @@ def _improve(work: Work) -> None:
         optimiser.step()
     computed = {"x": made.x, "logits": made.logits, "pooled": made.pooled} | terms
     if work.past is not None:
-        computed |= {f"norm {i}": torch.stack([e.mean, e.var]) for i, e in enumerate(made.statistics.inputs)}
+        computed |= {f"norm {i}": torch.stack([e.mean, e.var]) for i, e in enumerate(made.statistics)}
     work.last = {name: value.detach() for name, value in computed.items()}
 
 
@@ -63,7 +63,7 @@ class Forward:
 
     x: Tensor
     out: Features
-    statistics: Recording
+    statistics: list[NormInput]
 
     @property
     def logits(self) -> Tensor:
@@ -88,7 +88,7 @@ def _forward(work: Work) -> Forward:
         view, view_lengths = draw(x, work.lengths, teacher.spec.floor, recipe.views, work.numbers)
         inputs = torch.cat([x, view])
         lengths = None if lengths is None and of_images else torch.cat([work.lengths, view_lengths])
-    watched = nullcontext(Recording())
+    watched = nullcontext([])
     if work.weights.keys() & {"batch_norm", "contrast"}:
         watched = recorded(work.model, len(x), len(inputs), fused=teacher.speedups.fused)
     with watched as statistics, autocast(work.device, fast):
@@ -101,7 +101,7 @@ def _class(work: Work, made: Forward) -> Tensor:
 
 
 def _batch_norm(work: Work, made: Forward) -> Tensor:
-    return losses.batch_norm_loss(made.statistics.inputs, work.past, work.past_share, work.recipe.first_norm)
+    return losses.batch_norm_loss(made.statistics, work.past, work.past_share, work.recipe.first_norm)
 
 
 def _contrast(work: Work, made: Forward) -> Tensor:
@@ -144,12 +144,12 @@ LOSSES: dict[str, Callable[[Work, Forward], Tensor]] = {
 }
 
 
-def features(statistics: Recording, pooled: Tensor, kind: str) -> Tensor:
+def features(statistics: list[NormInput], pooled: Tensor, kind: str) -> Tensor:
     """What the contrastive term compares, Tensor[B, D]; the embeddings where there is no batch norm."""
     pooled = pooled.float()
-    if kind == "pooled" or not statistics.inputs:
+    if kind == "pooled" or not statistics:
         return pooled
-    means = statistics.clip_means().float()
+    means = clip_means(statistics).float()
     return means if kind == "means" else torch.cat([means, pooled], 1)
 
 

@@ -34,28 +34,28 @@ ALL = Speedups()
 class TeacherCopy:
     """Copies of a teacher for the clips of one inversion: two runs in two threads do not see each other's hooks.
 
-    exact : in full precision, for what is reported; fast : for the steps; frames : of the longest clip; norms :
-    channels of each batch norm, in the order of the forward pass; embedding : size of the embedding; bands : the batch
-    norm of the Mel bands themselves, or None. FramiError where the teacher does not take clips of ``seconds``.
+    exact : in full precision, for what is reported; fast : for the steps; shortest, frames : of the shortest and the
+    longest clip; norms : channels of each batch norm, in the order of the forward pass; embedding : size of the
+    embedding; bands : the batch norm of the Mel bands themselves, or None. FramiError where the teacher does not take
+    the longest clips. seconds : as in ``InversionSettings``.
     """
 
-    def __init__(self, teacher: Checkpoint, seconds: float, speedups: Speedups = ALL):
+    def __init__(self, teacher: Checkpoint, seconds: tuple[float, float], speedups: Speedups = ALL):
         self.spec, self.classes, self.speedups = teacher.spec, len(teacher.classes), speedups
-        self.frames = self.spec.frames(seconds)
-        self.exact = frozen_copy(teacher.model)
-        self.device = next(self.exact.parameters()).device
+        self.shortest, self.frames = map(self.spec.frames, seconds)
+        self.exact, self.device = frozen_copy(teacher.model), teacher.device
         mels = _noise(self.spec, self.frames, self.device)
         try:
-            with torch.no_grad(), recorded(self.exact, clips=len(mels)) as seen:
+            with torch.no_grad(), recorded(self.exact, clips=len(mels)) as inputs:
                 out = self.exact(mels)
         except RuntimeError as error:
-            raise FramiError(f"this teacher does not take clips of {seconds:g} seconds ({error})") from error
-        self.norms = [len(entry.mean) for entry in seen.inputs]
+            raise FramiError(f"this teacher does not take clips of {seconds[1]:g} seconds ({error})") from error
+        self.norms = [len(entry.mean) for entry in inputs]
         self.embedding = out.pooled.shape[1]
         self.bands = None
-        if seen.inputs and seen.inputs[0].mean.shape == (self.spec.n_mels,):
-            same = torch.allclose(seen.inputs[0].mean, mels.mean((0, 1, 3)), atol=1e-2)
-            self.bands = seen.inputs[0].norm if same else None
+        if inputs and inputs[0].mean.shape == (self.spec.n_mels,):
+            same = torch.allclose(inputs[0].mean, mels.mean((0, 1, 3)), atol=1e-2)
+            self.bands = inputs[0].norm if same else None
 
     @cached_property
     def fast(self) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from frami.inversion.bn_statistics import NormInput, frozen, norms, recorded
+from frami.inversion.bn_statistics import NormInput, clip_means, frozen, norms, recorded
 from frami.models import MaskedBatchNorm2d, build, length_mask
 
 
@@ -62,7 +62,7 @@ def test_the_fused_operation_is_autograds(order, precision, masked, affine):
                 exact = [t.detach().float().contiguous().requires_grad_() for t in given]
                 with recorded(norm, plain) as seen:
                     ours = norm(given[0], mask, given[1] if joined else None, relu)
-                (entry,) = seen.inputs
+                (entry,) = seen
                 ours = (ours, entry.mean, entry.var, entry.means)
                 theirs = plainly(norm, exact[0], mask, exact[1] if joined else None, relu, plain)
                 pulls = [torch.randn(t.shape, generator=rng) for t in theirs]
@@ -92,7 +92,7 @@ def test_only_what_is_used_reaches_the_input(relu):
         given, exact = x.clone().requires_grad_(), x.clone().requires_grad_()
         with recorded(norm) as seen:
             y = norm(given, relu=relu)
-        pick(y, seen.inputs[0]).square().sum().backward()
+        pick(y, seen[0]).square().sum().backward()
         y, mean, var, means = plainly(norm, exact, None, None, relu, None)
         pick(y, NormInput(norm, mean, var, means)).square().sum().backward()
         torch.testing.assert_close(given.grad, exact.grad, rtol=1e-3, atol=1e-4)
@@ -137,7 +137,7 @@ def test_plain_norms_are_recorded(norm, shape, plain):
     with recorded(norm, plain) as seen:
         y = norm(x)
     torch.testing.assert_close(y, norm(x))
-    (entry,) = seen.inputs
+    (entry,) = seen
     flat = x.flatten(2) if len(shape) > 2 else x[..., None]
     torch.testing.assert_close(entry.means, flat.mean(2))
     torch.testing.assert_close(entry.mean, flat[:plain].mean((0, 2)))
@@ -151,7 +151,7 @@ def test_rows_of_frames_belong_to_their_clips():
     x = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0))
     with recorded(norm, plain=3, clips=4) as seen:
         norm(x.flatten(0, 1))
-    (entry,) = seen.inputs
+    (entry,) = seen
     torch.testing.assert_close(entry.means, x.mean(1))
     torch.testing.assert_close(entry.mean, x[:3].mean((0, 1)))
     torch.testing.assert_close(entry.var, x[:3].var((0, 1), correction=0), rtol=1e-4, atol=1e-4)
@@ -162,7 +162,7 @@ def test_norms_without_statistics_are_passed_over():
     assert norms(model) == [model[2]]
     with recorded(model) as seen:
         model(torch.randn(2, 3, 4, 5))
-    assert [entry.norm for entry in seen.inputs] == [model[2]]
+    assert [entry.norm for entry in seen] == [model[2]]
 
 
 # --- what is recorded ------------------------------------------------------------------------------------------------
@@ -174,16 +174,16 @@ def test_recorded_moments_count_valid_frames_only(teacher):
     lengths = torch.tensor([48, 30])
     with recorded(teacher.model) as seen:
         teacher.model(x, lengths)
-    first = seen.inputs[0]
+    first = seen[0]
     frames = torch.cat([x[0, 0], x[1, 0, :, :30]], 1)
     assert torch.allclose(first.mean, frames.mean(1), atol=1e-4)
     assert torch.allclose(first.var, frames.var(1, unbiased=False), atol=1e-3)
     assert torch.allclose(first.means[1], x[1, 0, :, :30].mean(1), atol=1e-4)
     with recorded(teacher.model, plain=1) as seen:
         teacher.model(x, lengths)
-    assert torch.allclose(seen.inputs[0].mean, x[0, 0].mean(1), atol=1e-4)
-    assert torch.allclose(seen.inputs[0].var, x[0, 0].var(1, unbiased=False), atol=1e-3)
-    assert len(seen.inputs[0].means) == 2
+    assert torch.allclose(seen[0].mean, x[0, 0].mean(1), atol=1e-4)
+    assert torch.allclose(seen[0].var, x[0, 0].var(1, unbiased=False), atol=1e-3)
+    assert len(seen[0].means) == 2
 
 
 def test_padding_changes_no_statistics(teacher):
@@ -198,11 +198,11 @@ def test_padding_changes_no_statistics(teacher):
             teacher.model(clip[None, ..., :length])
         apart.append(seen)
     torch.testing.assert_close(together.clip_means(), torch.cat([s.clip_means() for s in apart]), rtol=1e-3, atol=1e-3)
-    for i, entry in enumerate(together.inputs):
+    for i, entry in enumerate(together):
         frames = lengths if i == 0 else _downsampled(lengths, entry.norm, teacher.model)
         shares = (frames / frames.sum())[:, None]
-        means = torch.stack([s.inputs[i].mean for s in apart])
-        squares = torch.stack([s.inputs[i].var + s.inputs[i].mean.square() for s in apart])
+        means = torch.stack([s[i].mean for s in apart])
+        squares = torch.stack([s[i].var + s[i].mean.square() for s in apart])
         torch.testing.assert_close(entry.mean, (shares * means).sum(0), rtol=1e-3, atol=1e-3)
         var = (shares * squares).sum(0) - entry.mean.square()
         torch.testing.assert_close(entry.var, var, rtol=1e-2, atol=1e-3)
@@ -220,9 +220,9 @@ def test_recorded_covers_every_batch_norm(teacher):
     with recorded(teacher.model) as seen:
         teacher.model(noise())
     count = sum(isinstance(m, torch.nn.BatchNorm2d) for m in teacher.model.modules())
-    assert len(seen.inputs) == len({id(entry.norm) for entry in seen.inputs}) == count
-    assert seen.inputs[0].norm is teacher.model.backbone.bands
-    assert seen.clip_means().shape == (4, sum(len(entry.norm.running_mean) for entry in seen.inputs))
+    assert len(seen) == len({id(entry.norm) for entry in seen}) == count
+    assert seen[0].norm is teacher.model.backbone.bands
+    assert clip_means(seen).shape == (4, sum(len(entry.norm.running_mean) for entry in seen))
 
 
 def test_standardised_means_are_in_units_of_the_stored_ones():
@@ -232,7 +232,7 @@ def test_standardised_means_are_in_units_of_the_stored_ones():
     x[1] = (norm.running_mean + 2 * norm.running_var.sqrt())[:, None, None]
     with recorded(norm) as seen:
         norm(x)
-    rows = seen.clip_means()
+    rows = clip_means(seen)
     torch.testing.assert_close(rows[:2], torch.tensor([[0.0], [2.0]]).expand(2, 6), rtol=1e-3, atol=1e-3)
 
 
@@ -248,7 +248,7 @@ def test_several_passes_each_have_their_own_mask(teacher):
     for i, lengths in enumerate(each):
         with torch.no_grad(), recorded(teacher.model) as alone:
             teacher.model(x, lengths)
-        for mine, theirs in zip(together.inputs[i * count : (i + 1) * count], alone.inputs, strict=True):
+        for mine, theirs in zip(together[i * count : (i + 1) * count], alone, strict=True):
             torch.testing.assert_close((mine.mean, mine.means), (theirs.mean, theirs.means))
 
 
@@ -287,12 +287,12 @@ def test_two_models_are_recorded_at_once(teacher):
             third(x)
         teacher.model.backbone(y, None)
     assert watched(teacher.model) == watched(other) == watched(third) == 0
-    assert [len(r.inputs) for r in (one, two, three)] == [2 * len(two.inputs), len(norms(other)), len(norms(third))]
+    assert [len(r) for r in (one, two, three)] == [2 * len(two), len(norms(other)), len(norms(third))]
     with recorded(other, plain=1) as alone:
         other(y)
-    for mine, theirs in zip(two.inputs, alone.inputs, strict=True):
+    for mine, theirs in zip(two, alone, strict=True):
         torch.testing.assert_close((mine.mean, mine.var, mine.means), (theirs.mean, theirs.var, theirs.means))
-    assert all(entry.means.shape[0] == 4 for entry in one.inputs[: len(two.inputs)])
+    assert all(entry.means.shape[0] == 4 for entry in one[: len(two)])
 
 
 def test_a_listening_model_answers_the_same_with_fewer_passes():

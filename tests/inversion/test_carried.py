@@ -123,7 +123,7 @@ def test_what_the_bank_holds_already_costs_more(teacher):
 
 def working(teacher, recipe=FRAMI, clips=3):
     """A batch that has begun, and an empty bank."""
-    work = new_work(TeacherCopy(teacher, 0.2), recipe, clips)
+    work = new_work(TeacherCopy(teacher, (0.2, 0.2)), recipe, clips)
     begin_batch(work, torch.arange(clips), 0, rng())
     return work, FeatureBank()
 

@@ -45,7 +45,7 @@ def test_inversion_lowers_its_terms(teacher):
 def test_another_architecture_is_inverted(temporal_teacher):
     """All of its batch norms are matched, the one over the Mel bands among them."""
     teacher = checkpoints.load(temporal_teacher)
-    found = TeacherCopy(teacher, 0.4)
+    found = TeacherCopy(teacher, (0.4, 0.4))
     norms = [m for m in teacher.model.modules() if isinstance(m, MaskedBatchNorm2d)]
     assert found.norms == [len(norm.running_mean) for norm in norms] and len(norms) == 1 + 1 + 3 * 3
     assert torch.equal(found.bands.running_mean, teacher.model.backbone.bands.running_mean)
