@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 # Idle OpenMP threads that spin for long starve their neighbours on a shared machine, those that sleep at once halve the
 # speed of small operations; must be set before torch is loaded.
@@ -15,16 +16,32 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from frami import __version__
-from frami.cli import bench, data, distillation, diversity, export, runs, synthesis, teachers, vocoder
 from frami.cli.arguments import Parser
 from frami.errors import FramiError
 
 STOPPED = 130
+#: Commands: the module of this package that has it, imported when the command is given, and its help.
+COMMANDS = {
+    "data": ("data", "data sets: what is where, download"),
+    "teachers": ("teachers", "The teachers that are here."),
+    "students": ("teachers", "The students that are here."),
+    "train-teacher": ("teachers", "Train a teacher; goes on where it was stopped."),
+    "evaluate": ("teachers", "Accuracy of a checkpoint on real recordings, and its cost."),
+    "synthesize": ("synthesis", "Make clips from a teacher's weights alone."),
+    "gallery": ("synthesis", "Make the studio's gallery: a bank a teacher, every class."),
+    "distill": ("distillation", "Train a student from made clips alone; goes on where it was stopped."),
+    "diversity": ("diversity", "How rich the clips of banks are, also beside real recordings."),
+    "bench": ("bench", "measurements side by side: inversion, diversity, distillation, vocoder, …"),
+    "train-vocoder": ("vocoder", "Train a vocoder; goes on where it was stopped."),
+    "export": ("export", "A teacher or a student as ONNX, or its weights and card, for elsewhere."),
+    "runs": ("runs", "what has been run: settings, curves, results"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0, 2 for bad input, 130 when stopped by the keyboard)."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(arguments).parse_args(arguments)
     try:
         value, lines = options.run(options)
         print(json.dumps(value) if options.json else "\n".join(lines), flush=True)
@@ -42,10 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def _parser(arguments: Sequence[str]) -> Parser:
+    """All commands, with the arguments of the one that is given."""
     parser = Parser(prog="frami", description="Hear what a sound classifier remembers; distil it without data.")
     parser.add_argument("--version", action="version", version=f"frami {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for part in (data, teachers, synthesis, distillation, diversity, bench, vocoder, export, runs):
-        part.add(commands)
+    for name, (_, about) in COMMANDS.items():
+        commands.add_parser(name, help=about, description=about)
+    if arguments and arguments[0] in COMMANDS:
+        import_module(f"frami.cli.{COMMANDS[arguments[0]][0]}").add(commands)
     return parser

@@ -27,19 +27,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}. Try: {self.prog} --help\n")
 
 
-def command(commands, name: str, run: Callable, help: str) -> Parser:
-    """Add a command to a group of commands; ``run(options)`` returns the JSON value and the lines for people."""
-    sub = commands.add_parser(name, help=help, description=help)
+def command(commands, name: str, run: Callable, about: str = "") -> Parser:
+    """A command of a group, added where it is not there yet; ``run(options)`` returns the JSON value and the lines for
+    people."""
+    sub = commands.choices.get(name) or commands.add_parser(name, help=about, description=about)
     sub.add_argument("--json", action="store_true", help="print one JSON value and nothing else")
     sub.set_defaults(run=run)
     return sub
 
 
-def group(commands, name: str, help: str, metavar: str = "ACTION"):
-    """Add a command that has commands of its own."""
-    return commands.add_parser(name, help=help, description=help).add_subparsers(
-        dest="action", required=True, metavar=metavar, parser_class=Parser
-    )
+def group(commands, name: str, metavar: str = "ACTION"):
+    """The commands of a command that has some of its own."""
+    return commands.choices[name].add_subparsers(dest="action", required=True, metavar=metavar, parser_class=Parser)
 
 
 def data_option(parser: Parser) -> None:

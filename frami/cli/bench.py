@@ -3,15 +3,20 @@
 from dataclasses import replace
 from pathlib import Path
 
+from frami import checkpoints, files
+from frami.bench import distillation, distillation_page, diversity, inversion, pages, vocoder
+from frami.bench.results import filling
 from frami.cli.arguments import command, context, data_option, device_option, group, names, number, progress, whole
 from frami.cli.distillation import seconds
+from frami.device import describe, pick
+from frami.distill import Settings
 from frami.errors import FramiError
+from frami.features.embeddings import recordings
+from frami.inversion import RECIPES, recipe
 
 
 def add(commands) -> None:
-    bench = group(
-        commands, "bench", "measurements side by side: inversion, diversity, distillation, vocoder, …", "WHAT"
-    )
+    bench = group(commands, "bench", "WHAT")
     sub = command(bench, "inversion", _inversion, "Clips per second of each recipe, beside the machine's ceiling.")
     sub.add_argument("--teacher", default="fsdd", help="name of a bundled teacher, or path")
     sub.add_argument("--recipes", type=names, help="default: all methods (no ablations)")
@@ -94,19 +99,12 @@ def _shares(text: str) -> list[float]:
 
 
 def _chosen(wanted: list[str] | None, ablations: bool) -> list:
-    from frami.inversion import RECIPES, recipe
-
     if wanted:
         return [recipe(name) for name in wanted]
     return [row for row in RECIPES.values() if ablations or not row.ablation]
 
 
 def _inversion(options) -> tuple[dict, list[str]]:
-    from frami import checkpoints
-    from frami.bench import inversion
-    from frami.device import pick
-    from frami.inversion import RECIPES
-
     teacher = checkpoints.load(options.teacher, pick(options.device))
     timing = inversion.Timing(options.batch, options.seconds, options.rounds)
     recipes = _chosen(options.recipes, ablations=False)
@@ -141,10 +139,6 @@ def _inversion(options) -> tuple[dict, list[str]]:
 
 
 def _diversity(options) -> tuple[dict, list[str]]:
-    from frami import checkpoints
-    from frami.bench import diversity
-    from frami.bench.results import filling
-
     here, out = context(options), Path(options.out)
     recipes = _chosen(options.recipes, ablations=True)
     listed = options.teachers or [card.name for card in checkpoints.bundled("teacher")]
@@ -165,11 +159,6 @@ def _written(out: Path) -> list[str]:
 
 
 def _duration(options) -> tuple[dict, list[str]]:
-    from frami import checkpoints
-    from frami.bench import inversion
-    from frami.device import pick
-    from frami.inversion import recipe
-
     if options.shortest >= options.longest:
         raise FramiError("--shortest must be below --longest")
     teacher, seconds = checkpoints.load(options.teacher, pick(options.device)), (options.shortest, options.longest)
@@ -192,15 +181,10 @@ def _duration(options) -> tuple[dict, list[str]]:
 
 
 def _base(options, **more):
-    from frami.distill import Settings
-
     return Settings(student=options.student, budget=options.budget, clips=options.clips, batch=options.batch, **more)
 
 
 def _distillation(options) -> tuple[dict, list[str]]:
-    from frami.bench import distillation, distillation_page
-    from frami.bench.results import filling
-
     here, out = context(options), Path(options.out)
     rows, base = distillation.chosen(options.rows), _base(options)
     with filling(out, "distillation", lambda results: distillation_page.page(results.cells, out)) as results:
@@ -211,12 +195,6 @@ def _distillation(options) -> tuple[dict, list[str]]:
 
 
 def _time(options) -> tuple[dict, list[str]]:
-    from frami import checkpoints
-    from frami.bench import distillation
-    from frami.device import describe, pick
-    from frami.features.embeddings import recordings
-    from frami.inversion import recipe
-
     device = pick(options.device)
     teacher = checkpoints.load(options.teacher, device)
     recipes = [recipe(name).name for name in options.recipes]
@@ -246,9 +224,6 @@ def _time(options) -> tuple[dict, list[str]]:
 
 
 def _vocoder(options) -> tuple[dict, list[str]]:
-    from frami import files
-    from frami.bench import pages, vocoder
-
     out = Path(options.out) if options.out else None
     if out:
         pages.check(out, "vocoder")

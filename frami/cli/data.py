@@ -1,11 +1,15 @@
 """``frami data``: which recordings are here, and how to get them."""
 
+from frami import data
 from frami.cli.arguments import command, data_option, group, progress_bar
+from frami.data.catalogue import DATASETS
+from frami.data.download import download
 from frami.errors import FramiError
+from frami.paths import data_folder
 
 
 def add(commands) -> None:
-    data = group(commands, "data", "data sets: what is where, download")
+    data = group(commands, "data")
     data_option(command(data, "list", _data_list, "Which data sets are here, their size and licence."))
     sub = command(data, "download", _data_download, "Download a data set (resumes; mirror: FRAMI_MIRROR).")
     sub.add_argument("dataset")
@@ -13,10 +17,6 @@ def add(commands) -> None:
 
 
 def _data_list(options) -> tuple[list, list[str]]:
-    from frami import data
-    from frami.data.catalogue import DATASETS
-    from frami.paths import data_folder
-
     rows = []
     for name, known in DATASETS.items():
         row = {
@@ -48,11 +48,7 @@ def _data_list(options) -> tuple[list, list[str]]:
 
 
 def _data_download(options) -> tuple[dict, list[str]]:
-    from frami.data import info
-    from frami.data.download import download
-    from frami.paths import data_folder
-
-    info(options.dataset)
+    data.info(options.dataset)
     with progress_bar("B", options.dataset, scale=True) as bar:
 
         def report(progress) -> None:

@@ -12,7 +12,7 @@ from frami.errors import FramiError
 
 
 def add(commands) -> None:
-    sub = command(commands, "distill", _distill, "Train a student from made clips alone; goes on where it was stopped.")
+    sub = command(commands, "distill", _distill)
     sub.add_argument("--teacher", help="name of a bundled teacher, or path")
     lazy_help(sub, sub.add_argument("--student"), lambda: f"{', '.join(_tables().STUDENTS)}, … (default: tiny)")
     lazy_help(sub, sub.add_argument("--architecture"), lambda: f"the student's: {', '.join(_tables().ARCHITECTURES)}")

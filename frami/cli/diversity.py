@@ -3,11 +3,14 @@
 import sys
 from pathlib import Path
 
+from frami import banks
+from frami.bench import bank_diversity
 from frami.cli.arguments import aligned, command, context, data_option, device_option, whole
+from frami.features.diversity import READING
 
 
 def add(commands) -> None:
-    sub = command(commands, "diversity", _diversity, "How rich the clips of banks are, also beside real recordings.")
+    sub = command(commands, "diversity", _diversity)
     sub.add_argument("banks", nargs="+", metavar="BANK", help="folder as written by frami synthesize")
     sub.add_argument("--teacher", help="path of the banks' teacher, where its name is not enough to find it")
     sub.add_argument("--dataset", help="real recordings (default: those that the teacher was trained on)")
@@ -19,9 +22,6 @@ def add(commands) -> None:
 
 
 def _diversity(options) -> tuple[dict, list[str]]:
-    from frami import banks
-    from frami.bench import bank_diversity
-
     named = [(name, banks.load(name)) for name in options.banks]
     for name, bank in named:
         for part in bank.damaged:
@@ -35,8 +35,6 @@ def _diversity(options) -> tuple[dict, list[str]]:
 
 def _lines(value: dict, notes: list[str]) -> list[str]:
     """A column for each bank and a line for each measure, intervals in brackets, and how to read them."""
-    from frami.features.diversity import READING
-
     names = [Path(row["bank"]).name for row in value["rows"]]
     columns = [["", "recipe", *READING]]
     for name, row in zip(names, value["rows"], strict=True):
@@ -60,8 +58,6 @@ def _lines(value: dict, notes: list[str]) -> list[str]:
 
 
 def _cells(row: dict) -> list[str]:
-    from frami.features.diversity import READING
-
     cells = []
     for name in READING:
         ends = row["intervals"].get(name)

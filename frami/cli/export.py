@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
+from frami import checkpoints, export
 from frami.cli.arguments import checkpoint_path, command
 from frami.errors import FramiError
 
 
 def add(commands) -> None:
-    sub = command(
-        commands, "export", _export, "A teacher or a student as ONNX, or its weights and card, for elsewhere."
-    )
+    sub = command(commands, "export", _export)
     sub.add_argument("checkpoint", help="name of a teacher or student, a path, or a run (id or folder)")
     sub.add_argument("--format", default="onnx", choices=["onnx", "safetensors"])
     sub.add_argument("--out", required=True, metavar="FILE")
@@ -18,8 +17,6 @@ def add(commands) -> None:
 
 
 def _export(options) -> tuple[dict, list[str]]:
-    from frami import checkpoints, export
-
     path = checkpoint_path(options.checkpoint)
     copied = options.format == "safetensors"
     out = Path(f"{checkpoints.stem(options.out)}.safetensors" if copied else options.out)

@@ -4,10 +4,11 @@ import time
 
 from frami.cli.arguments import aligned, command, group
 from frami.errors import FramiError
+from frami.runs import RunError, Runs, bundled
 
 
 def add(commands) -> None:
-    runs = group(commands, "runs", "what has been run: settings, curves, results")
+    runs = group(commands, "runs")
     sub = command(runs, "list", _list, "All runs, newest first.")
     sub.add_argument("--kind", help="only runs of this kind, for example distill")
     sub = command(runs, "show", _show, "One run: its settings, curves and result.")
@@ -19,16 +20,12 @@ def add(commands) -> None:
 
 
 def _list(options) -> tuple[list, list[str]]:
-    from frami.runs import Runs
-
     runs = Runs().list(options.kind)
     lines = [f"{run.id}  {run.status:8}  {_day(run.created)}  {run.kind:10} {run.name}{_said(run)}" for run in runs]
     return [run.to_dict() for run in runs], lines or ["no run is here yet"]
 
 
 def _show(options) -> tuple[dict, list[str]]:
-    from frami.runs import RunError, Runs, bundled
-
     store = Runs()
     try:
         run = store.find(options.id)
@@ -56,8 +53,6 @@ def _show(options) -> tuple[dict, list[str]]:
 
 
 def _compare(options) -> tuple[dict, list[str]]:
-    from frami.runs import Runs
-
     if len(options.ids) < 2:
         raise FramiError("give two runs or more to compare: frami runs compare RUN RUN")
     store = Runs()
@@ -74,8 +69,6 @@ def _compare(options) -> tuple[dict, list[str]]:
 
 
 def _delete(options) -> tuple[dict, list[str]]:
-    from frami.runs import Runs
-
     store = Runs()
     run = store.find(options.id)
     store.delete(run.id)

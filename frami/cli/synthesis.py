@@ -2,28 +2,30 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
+from frami import banks, checkpoints, vocoder
 from frami.cli.arguments import (
     class_numbers,
     command,
     data_option,
     device_option,
-    lazy_help,
     moved,
     names,
     number,
     progress_bar,
     whole,
 )
+from frami.device import pick
+from frami.features.gallery import EXPLORE_CLIPS, explore, make
+from frami.inversion import RECIPES, InversionSettings, arithmetic, invert
+from frami.paths import ASSETS
 
 
 def add(commands) -> None:
-    sub = command(commands, "synthesize", _synthesize, "Make clips from a teacher's weights alone.")
+    sub = command(commands, "synthesize", _synthesize)
     sub.add_argument("--teacher", required=True, help="name of a bundled teacher, or path")
-    recipe = sub.add_argument("--recipe", default="frami")
-    lazy_help(sub, recipe, lambda: f"{', '.join(_recipes())} (default: frami)")
+    sub.add_argument("--recipe", default="frami", help=f"{', '.join(RECIPES)} (default: frami)")
     sub.add_argument("--samples", type=whole(1), default=16)
     sub.add_argument("--steps", type=whole(1), help="optimisation steps a batch (default: the recipe's)")
     sub.add_argument(
@@ -32,13 +34,17 @@ def add(commands) -> None:
     sub.add_argument("--classes", type=names, help="names or numbers, with commas (default: all in turn)")
     sub.add_argument("--batch", type=whole(1), default=16, help="clips made at once")
     sub.add_argument("--seed", type=whole(0), default=0)
-    lazy_help(sub, sub.add_argument("--vocoder"), _vocoders)
+    sub.add_argument(
+        "--vocoder",
+        help=f"{', '.join(vocoder.VOCODERS)}, or a .safetensors (default: frami, where it takes the teacher's "
+        "spectrograms)",
+    )
     sub.add_argument("--no-sounds", action="store_true", help="spectrograms only")
     sub.add_argument("--out", required=True, help="folder for shards, sounds and manifest.json; goes on if interrupted")
     sub.add_argument("--overwrite", action="store_true", help="replace another bank in that folder")
     device_option(sub)
 
-    sub = command(commands, "gallery", _gallery, "Make the studio's gallery: a bank a teacher, every class.")
+    sub = command(commands, "gallery", _gallery)
     sub.add_argument("--out", help="default: assets/gallery, with --explore assets/explore")
     sub.add_argument("--teachers", type=names, help="default: all bundled ones")
     sub.add_argument("--each", type=whole(1), default=3, help="clips a class")
@@ -69,23 +75,7 @@ def _duration(text: str) -> float | tuple[float, float]:
     return read(low), read(high)
 
 
-def _recipes() -> Iterable[str]:
-    from frami.inversion import RECIPES
-
-    return RECIPES
-
-
-def _vocoders() -> str:
-    from frami.vocoder import VOCODERS
-
-    return f"{', '.join(VOCODERS)}, or a .safetensors (default: frami, where it takes the teacher's spectrograms)"
-
-
 def _synthesize(options) -> tuple[dict, list[str]]:
-    from frami import banks, checkpoints, vocoder
-    from frami.device import pick
-    from frami.inversion import InversionSettings, arithmetic, invert
-
     teacher = checkpoints.load(options.teacher, pick(options.device))
     classes = class_numbers(options.classes, teacher.classes)
     settings = InversionSettings.of(
@@ -126,8 +116,6 @@ def _synthesize(options) -> tuple[dict, list[str]]:
 
 def _fill(writer, states, label: str) -> dict[str, None]:
     """Fill a bank; returns the notes of the run, each of which it prints once."""
-    from frami.banks import fill
-
     notes: dict[str, None] = {}
     with progress_bar("step", label) as bar:
 
@@ -141,14 +129,11 @@ def _fill(writer, states, label: str) -> dict[str, None]:
 
         if writer.batches:
             bar.write(f"frami synthesize: goes on behind the {writer.made} clips that are there", file=sys.stderr)
-        fill(writer, states, report)
+        banks.fill(writer, states, report)
     return notes
 
 
 def _gallery(options) -> tuple[dict, list[str]]:
-    from frami import checkpoints
-    from frami.paths import ASSETS
-
     out = Path(options.out) if options.out else ASSETS / ("explore" if options.explore else "gallery")
     make = _explored if options.explore else _vocoded if options.sounds else _made
     rows, lines = [], []
@@ -161,28 +146,18 @@ def _gallery(options) -> tuple[dict, list[str]]:
 
 
 def _made(options, name: str, folder: Path, bar) -> tuple[dict, str]:
-    from frami import checkpoints
-    from frami.device import pick
-    from frami.features.gallery import make
-
     choices = {"each": options.each, "steps": options.steps, "seed": options.seed, "vocoder": options.vocoder}
     row = make(checkpoints.load(name, pick(options.device)), folder, **choices, report=moved(bar))
     return row, f"{row['clips']} clips, {row['target_accuracy']:.1%} classified as their target class"
 
 
 def _vocoded(options, name: str, folder: Path, bar) -> tuple[dict, str]:
-    from frami import banks, vocoder
-
     chosen = vocoder.get(options.vocoder, banks.load(folder).spec)
     row = {"teacher": name, "vocoder": chosen.name, "clips": banks.renew_sounds(folder, chosen, moved(bar))}
     return row, f"{row['clips']} clips vocoded again by {row['vocoder']}"
 
 
 def _explored(options, name: str, folder: Path, bar) -> tuple[dict, str]:
-    from frami import checkpoints
-    from frami.device import pick
-    from frami.features.gallery import EXPLORE_CLIPS, explore
-
     def report(what: str, done: int, total: int) -> None:
         bar.set_description(f"{name}: {what}", refresh=False)
         moved(bar)(done, total)

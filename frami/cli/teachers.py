@@ -3,29 +3,35 @@
 import time
 from dataclasses import asdict
 
+from frami import checkpoints
 from frami.cli.arguments import (
     checkpoint_path,
     command,
     data_option,
     device_option,
-    lazy_help,
     moved,
     names,
     number,
     progress_bar,
     whole,
 )
+from frami.device import pick
+from frami.evaluation import evaluate
+from frami.models import ARCHITECTURES
+from frami.teachers import train_teacher
 
 
 def add(commands) -> None:
-    command(commands, "teachers", _teachers, "The teachers that are here.")
-    command(commands, "students", _students, "The students that are here.")
+    command(commands, "teachers", _teachers)
+    command(commands, "students", _students)
 
-    sub = command(commands, "train-teacher", _train_teacher, "Train a teacher; goes on where it was stopped.")
+    sub = command(commands, "train-teacher", _train_teacher)
     sub.add_argument("--dataset", required=True, help="fsdd, audiomnist, esc10, esc50 or urbansound8k")
     sub.add_argument("--out", required=True, help="path of the checkpoint, without ending")
-    lazy_help(sub, sub.add_argument("--architecture", default="residual"), _architectures)
-    lazy_help(sub, sub.add_argument("--size", default="base"), _sizes)
+    kinds = "; ".join(f"{name}: {row.about}" for name, row in ARCHITECTURES.items())
+    sizes = " or ".join(f"{', '.join(row.sizes)} ({name})" for name, row in ARCHITECTURES.items())
+    sub.add_argument("--architecture", default="residual", help=f"{kinds} (default: residual)")
+    sub.add_argument("--size", default="base", help=f"{sizes} (default: base)")
     sub.add_argument("--overwrite", action="store_true", help="replace a finished checkpoint at --out")
     sub.add_argument("--train", type=names, help="folds to train on (default: all here but the test fold)")
     sub.add_argument("--test", type=names, help="folds to hold out (default: the data set's test fold)")
@@ -36,7 +42,7 @@ def add(commands) -> None:
     data_option(sub)
     device_option(sub)
 
-    sub = command(commands, "evaluate", _evaluate, "Accuracy of a checkpoint on real recordings, and its cost.")
+    sub = command(commands, "evaluate", _evaluate)
     sub.add_argument("checkpoint", help="name of a teacher or student, a path, or a run (id or folder)")
     sub.add_argument("--dataset", help="default: the one that it was trained on")
     sub.add_argument("--split", default="test", help="test (what its card holds out), train, all, or a fold")
@@ -44,33 +50,15 @@ def add(commands) -> None:
     device_option(sub)
 
 
-def _architectures() -> str:
-    from frami.models import ARCHITECTURES
-
-    rows = [f"{name}: {row.about}" for name, row in ARCHITECTURES.items()]
-    return f"{'; '.join(rows)} (default: residual)"
-
-
-def _sizes() -> str:
-    from frami.models import ARCHITECTURES
-
-    rows = [f"{', '.join(row.sizes)} ({name})" for name, row in ARCHITECTURES.items()]
-    return f"{' or '.join(rows)} (default: base)"
-
-
 def _teachers(options) -> tuple[list, list[str]]:
-    from frami.checkpoints import bundled
-
-    rows = [_row(card) for card in bundled("teacher")]
+    rows = [_row(card) for card in checkpoints.bundled("teacher")]
     return rows, [_line(row) for row in rows] or ["no teacher is here; make one with: frami train-teacher"]
 
 
 def _students(options) -> tuple[list, list[str]]:
-    from frami.checkpoints import bundled
-
     rows = [
         _row(card) | {"teacher": getattr(card, "teacher", ""), "agreement": getattr(card, "agreement", None)}
-        for card in bundled("student")
+        for card in checkpoints.bundled("student")
     ]
     lines = []
     for row in rows:
@@ -94,9 +82,6 @@ def _line(row: dict) -> str:
 
 
 def _train_teacher(options) -> tuple[dict, list[str]]:
-    from frami.device import pick
-    from frami.teachers import train_teacher
-
     settings = {k: getattr(options, k) for k in ("epochs", "batch", "lr", "seed") if getattr(options, k) is not None}
     start = time.perf_counter()
     with progress_bar("clip", "log-Mels") as clips, progress_bar("epoch", options.dataset) as epochs:
@@ -124,10 +109,6 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
 
 
 def _evaluate(options) -> tuple[dict, list[str]]:
-    from frami import checkpoints
-    from frami.device import pick
-    from frami.evaluation import evaluate
-
     path = checkpoint_path(options.checkpoint)
     card = checkpoints.read_card(path)
     with progress_bar("clip", "evaluate") as bar:

@@ -1,10 +1,13 @@
 """``frami train-vocoder``: a vocoder of one's own."""
 
 from frami.cli.arguments import command, data_option, device_option, moved, names, number, progress_bar, whole
+from frami.device import describe, pick
+from frami.vocoder.recordings import DATASETS
+from frami.vocoder.training import VocoderConfig, train
 
 
 def add(commands) -> None:
-    sub = command(commands, "train-vocoder", _train_vocoder, "Train a vocoder; goes on where it was stopped.")
+    sub = command(commands, "train-vocoder", _train_vocoder)
     sub.add_argument("--out", required=True, help="path of the weights, without ending")
     sub.add_argument("--datasets", type=names, help="default: those of fsdd, esc10 and urbansound8k that are here")
     budget = sub.add_mutually_exclusive_group()
@@ -27,10 +30,6 @@ def add(commands) -> None:
 
 
 def _train_vocoder(options) -> tuple[dict, list[str]]:
-    from frami.device import describe, pick
-    from frami.vocoder.recordings import DATASETS
-    from frami.vocoder.training import VocoderConfig, train
-
     wanted = ("steps", "minutes", "batch", "frames", "lr", "discriminators_from", "seed")
     settings = {key: getattr(options, key) for key in wanted if getattr(options, key) is not None}
     if not {"steps", "minutes"} & set(settings):

@@ -12,6 +12,7 @@ import soundfile
 import torch
 
 from frami import banks, checkpoints
+from frami.cli import synthesis
 from frami.inversion import RECIPES
 from tests.helpers.cli import run, synthesize
 
@@ -77,14 +78,12 @@ def test_help_names_the_recipes(capsys):
 
 
 def test_notes_of_a_run_are_said_once(capsys, tmp_path, monkeypatch):
-    import frami.inversion
-
-    original = frami.inversion.invert
+    original = synthesis.invert
 
     def noted(*args, **kwargs):
         return (replace(state, notes=("a word", "another")) for state in original(*args, **kwargs))
 
-    monkeypatch.setattr(frami.inversion, "invert", noted)
+    monkeypatch.setattr(synthesis, "invert", noted)
     status, text, err = run(capsys, *synthesize(tmp_path / "bank", "--batch", 1, "--json"))
     assert status == 0 and json.loads(text)["notes"] == ["a word", "another"]
     assert err.count("a word") == err.count("another") == 1
@@ -120,9 +119,7 @@ def test_another_bank_is_not_lost(capsys, tmp_path, monkeypatch):
 
 
 def test_an_interrupted_run_goes_on_behind_its_last_finished_batch(capsys, tmp_path, monkeypatch):
-    import frami.inversion
-
-    original = frami.inversion.invert
+    original = synthesis.invert
     begun = []
 
     def interrupted(*args, **kwargs):
@@ -138,13 +135,13 @@ def test_an_interrupted_run_goes_on_behind_its_last_finished_batch(capsys, tmp_p
     out, whole = tmp_path / "bank", tmp_path / "whole"
     assert run(capsys, *synthesize(whole, "--batch", 1))[0] == 0
     with monkeypatch.context() as patch:
-        patch.setattr(frami.inversion, "invert", interrupted)
+        patch.setattr(synthesis, "invert", interrupted)
         status, _, err = run(capsys, *synthesize(out, "--batch", 1))
     assert status == 130 and "kept" in err
     bank = banks.load(out)
     assert len(bank) == 2 and all(bank.sound(i).is_file() for i in range(2)) and (out / "resume.pt").is_file()
     before = (out / "shards" / "shard-00001.safetensors").stat()
-    monkeypatch.setattr(frami.inversion, "invert", watched)
+    monkeypatch.setattr(synthesis, "invert", watched)
     status, _, err = run(capsys, *synthesize(out, "--batch", 1))
     assert status == 0 and begun[-1] == 2 and "behind the 2 clips" in err
     assert (out / "shards" / "shard-00001.safetensors").stat() == before
@@ -191,8 +188,6 @@ def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, argum
 
 
 def test_an_older_bank_stays_until_the_new_one_is_there(capsys, tmp_path, monkeypatch):
-    import frami.inversion
-
     out = tmp_path / "bank"
     assert run(capsys, *synthesize(out))[0] == 0
 
@@ -200,7 +195,7 @@ def test_an_older_bank_stays_until_the_new_one_is_there(capsys, tmp_path, monkey
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(frami.inversion, "invert", interrupted)
+    monkeypatch.setattr(synthesis, "invert", interrupted)
     assert run(capsys, *synthesize(out, "--seed", 5, "--overwrite"))[0] == 130
     assert len(banks.load(out)) == 3
 
