@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on_behind_its_last_finished_batch(capsys, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(synthesis, "invert", interrupted)
         status, _, err = run(capsys, *synthesize(out, "--batch", 1))
-    assert status == 130 and "kept" in err
+    assert status == 130 and "saved" in err
     bank = banks.load(out)
     assert len(bank) == 2 and all(bank.sound(i).is_file() for i in range(2)) and (out / "resume.pt").is_file()
     before = (out / "shards" / "shard-00001.safetensors").stat()
