@@ -49,17 +49,6 @@ def device_option(parser: Parser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
-def lazy_help(parser, option, text: Callable[[], str]) -> None:
-    """Help of an option whose import takes seconds, made when the help is printed."""
-    plain = parser.format_help
-
-    def format_help() -> str:
-        option.help = text()
-        return plain()
-
-    parser.format_help = format_help
-
-
 def names(text: str) -> list[str]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:

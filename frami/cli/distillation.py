@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frami.cli.arguments import command, data_option, device_option, lazy_help, moved, number, progress_bar, whole
+from frami import checkpoints
+from frami.cli.arguments import command, data_option, device_option, moved, number, progress_bar, whole
+from frami.device import pick
+from frami.distill import ARCHITECTURES, OBJECTIVES, STUDENTS, RunSettings, Settings, distill
+from frami.distill import run as runs
+from frami.distill.run import held_out
 from frami.errors import FramiError
+from frami.runs import Runs
 
 
 def add(commands) -> None:
     sub = command(commands, "distill", _distill)
     sub.add_argument("--teacher", help="name of a bundled teacher, or path")
-    lazy_help(sub, sub.add_argument("--student"), lambda: f"{', '.join(_tables().STUDENTS)}, … (default: tiny)")
-    lazy_help(sub, sub.add_argument("--architecture"), lambda: f"the student's: {', '.join(_tables().ARCHITECTURES)}")
-    lazy_help(sub, sub.add_argument("--objective"), _objectives)
+    sub.add_argument("--student", help=f"{', '.join(STUDENTS)}, … (default: tiny)")
+    sub.add_argument("--architecture", help=f"the student's: {', '.join(ARCHITECTURES)}")
+    sub.add_argument("--objective", help=f"{', '.join(OBJECTIVES)} (default: frami); labels (real clips only)")
     sub.add_argument("--recipe", help="how clips are made (default: frami-flash); see frami synthesize --help")
     sub.add_argument("--bank", help="folder of a finished bank to learn from, instead of making clips")
     sub.add_argument(
@@ -40,16 +46,6 @@ def add(commands) -> None:
     device_option(sub)
 
 
-def _tables():
-    from frami import distill
-
-    return distill
-
-
-def _objectives() -> str:
-    return f"{', '.join(_tables().OBJECTIVES)} (default: frami); labels (real clips only)"
-
-
 def seconds(text: str) -> float:
     """``120``, ``120s``, ``2m`` or ``1.5h`` in seconds."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
@@ -63,10 +59,6 @@ _CHOICES = ("student", "architecture", "objective", "recipe", "clips", "steps", 
 
 
 def _distill(options) -> tuple[dict, list[str]]:
-    from frami.device import pick
-    from frami.distill import run as runs
-    from frami.runs import Runs
-
     device = pick(options.device)
     store = Runs()
     id = _stored(options, store) or _new(options, store)
@@ -109,10 +101,6 @@ def _stoppable() -> Iterator[None]:
 
 def _stored(options, store) -> str | None:
     """Id of the stored run that --run or --resume names; None without them."""
-    from frami import checkpoints
-    from frami.distill import RunSettings
-    from frami.distill.run import held_out
-
     target = options.stored or options.resume or (options.resume == "" and options.out)
     if options.resume == "" and not target:
         raise FramiError("--resume needs the run: its id, its folder, or --out with its folder")
@@ -131,10 +119,6 @@ def _stored(options, store) -> str | None:
 
 def _new(options, store) -> str:
     """Id of a new run. Bad choices are refused before anything is written."""
-    from frami import checkpoints
-    from frami.distill import RunSettings, Settings, distill
-    from frami.distill import run as runs
-
     given = {name: getattr(options, name) for name in _CHOICES if getattr(options, name) is not None}
     if not options.teacher:
         raise FramiError("name a teacher with --teacher, or go on with a run: --resume RUN. See: frami teachers")
