@@ -197,7 +197,7 @@ def test_padding_changes_no_statistics(teacher):
         with torch.no_grad(), recorded(teacher.model) as seen:
             teacher.model(clip[None, ..., :length])
         apart.append(seen)
-    torch.testing.assert_close(together.clip_means(), torch.cat([s.clip_means() for s in apart]), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(clip_means(together), torch.cat([clip_means(s) for s in apart]), rtol=1e-3, atol=1e-3)
     for i, entry in enumerate(together):
         frames = lengths if i == 0 else _downsampled(lengths, entry.norm, teacher.model)
         shares = (frames / frames.sum())[:, None]
