@@ -125,7 +125,9 @@ def adapt(
     except RuntimeError as error:
         raise FramiError(f"this module cannot be copied ({error})") from error
     shape = (2, 1, spec.n_mels, spec.frames(seconds)) if channel else (2, spec.n_mels, spec.frames(seconds))
-    calls = _calls(module, shape, len(classes))
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)) - 5
+    noise = noise.to(next(module.parameters(), noise).device)
+    calls = _calls(module, noise, len(classes))
     linears = [
         (name, i)
         for i, (name, kind, before, after) in enumerate(calls)
@@ -154,30 +156,21 @@ def adapt(
     if pooling is None:
         return Checkpoint(Adapted(module, frames, classifier, channel).eval(), card, spec)
     pooling = copy.deepcopy(pooling).requires_grad_(False)
-    return Checkpoint(
-        _checked(AdaptedParts(module, frames, classifier, channel, pooling).eval(), spec, seconds), card, spec
-    )
-
-
-@torch.no_grad()
-def _checked(model: AdaptedParts, spec: MelSpec, seconds: float) -> AdaptedParts:
-    """The model, if its parts give the logits of the module; else FramiError."""
-    noise = torch.randn(2, 1, spec.n_mels, spec.frames(seconds), generator=torch.Generator().manual_seed(0)) - 5
-    out = model(noise.to(next(model.parameters()).device))
+    model = AdaptedParts(module, frames, classifier, channel, pooling).eval()
     try:
-        wrong = float((model.head(out.frames, out.lengths).logits - out.logits).abs().max())
+        with torch.no_grad():
+            out = model(noise if channel else noise[:, None])
+            wrong = float((model.head(out.frames, out.lengths).logits - out.logits).abs().max())
     except Exception as error:
-        raise FramiError(
-            f"this pooling does not take the frames of '{type(model.module).__name__}': {error}"
-        ) from error
+        raise FramiError(f"this pooling does not take the frames of '{frames}': {error}") from error
     if not wrong <= 1e-3:
         raise FramiError(f"this pooling is not the module's own: its logits differ by {wrong:.1e}")
-    return model
+    return Checkpoint(model, card, spec)
 
 
-def _calls(module: nn.Module, shape: tuple[int, ...], classes: int) -> list[tuple[str, type, tuple, tuple]]:
+def _calls(module: nn.Module, noise: Tensor, classes: int) -> list[tuple[str, type, tuple, tuple]]:
     """Name, type, shape of the input and of the output of each submodule that makes one tensor of another, in the order
-    in which they are done, for noise of this shape. Raises FramiError when what comes out at the end are no logits."""
+    of the calls for this input. Raises FramiError when the result are no logits."""
     calls = []
 
     def note(name: str, part: nn.Module, inputs: tuple, output: Tensor) -> None:
@@ -186,12 +179,11 @@ def _calls(module: nn.Module, shape: tuple[int, ...], classes: int) -> list[tupl
 
     parts = [(name, part) for name, part in module.named_modules() if name]
     handles = [part.register_forward_hook(partial(note, name)) for name, part in parts]
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)) - 5
     try:
         with torch.enable_grad():
-            logits = module(noise.to(next(module.parameters()).device).requires_grad_())
+            logits = module(noise.clone().requires_grad_())
     except Exception as error:
-        raise FramiError(f"this module does not take log-Mels Tensor{list(shape)}: {error}") from error
+        raise FramiError(f"this module does not take log-Mels Tensor{list(noise.shape)}: {error}") from error
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,4 @@
-"""Weights and the card that says what they are: ``name.safetensors`` beside ``name.json``.
+"""Weights and the card that describes them: ``name.safetensors`` beside ``name.json``.
 
 A card holds everything needed to use the weights again: the front-end, classes, architecture, training data and its
 licence. Loading never executes code.
@@ -32,8 +32,8 @@ class CheckpointError(FramiError):
 class Card:
     """What a checkpoint is. ``split`` names the folds: ``{"train": [...], "test": [...]}``; ``accuracy`` is in 0–1,
     on the ``clips`` clips of the ``test`` folds; ``evaluation`` is the command that measures it; ``seconds`` is the
-    usual (median) duration of the training clips. Of a student, ``teacher`` is the teacher's name, ``agreement`` its
-    share of same answers as the teacher's on unseen made clips, and ``accuracy`` is None where no real clip was at
+    usual (median) duration of the training clips. Of a student, ``teacher`` is the teacher's name, ``agreement`` the
+    share of unseen made clips of which both predict the same class, and ``accuracy`` is None where no real clip was at
     hand."""
 
     name: str
@@ -72,7 +72,7 @@ class Checkpoint:
 
     @property
     def seconds(self) -> float:
-        """Duration of a made clip when none is asked for: that of usual training clips, at most a second."""
+        """Duration of a made clip by default: that of usual training clips, at most a second."""
         return min(self.card.seconds, 1.0)
 
     @property

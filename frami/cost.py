@@ -23,8 +23,8 @@ class Cost:
 
 
 def measure(model: nn.Module, spec: MelSpec, seconds: float) -> Cost:
-    """Cost of classifying a clip of this duration, measured on a copy on the CPU."""
-    model = copy.deepcopy(model).cpu().eval()
+    """Cost of classifying a clip of this duration, of a copy on the CPU."""
+    model = copy.deepcopy(model).cpu()
     frames = spec.frames(seconds)
     clip = torch.full((1, 1, spec.n_mels, frames), spec.floor)
     return Cost(parameters(model), macs(model, clip), latency(model, clip), frames)
@@ -39,11 +39,9 @@ def macs(model: nn.Module, *inputs: Tensor) -> int:
     """Multiply-accumulate operations of one forward pass (convolutions and matrix products)."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    training = model.training
-    model.eval()
+    model = copy.deepcopy(model).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*inputs)
-    model.train(training)
     return counter.get_total_flops() // 2
 
 
@@ -52,8 +50,7 @@ def latency(model: nn.Module, clip: Tensor, passes: int = 50, most: float = 3.0)
 
     clip : Tensor[1, 1, F, T]. At least ten passes, then until ``passes`` or ``most`` seconds are reached.
     """
-    model, clip = copy.deepcopy(model).cpu().eval(), clip.cpu()
-    spent = []
+    model, clip, spent = copy.deepcopy(model).cpu().eval(), clip.cpu(), []
     begin = time.perf_counter()
     with threads(1), torch.inference_mode():
         for _ in range(5):

@@ -28,7 +28,7 @@ def pick(name: str = "auto") -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """Name of a device for people."""
+    """Name of a device, to be shown."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -37,7 +37,7 @@ def describe(device: torch.device) -> str:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is native, so that autocast pays; FRAMI_PRECISION=float32 says no."""
+    """Whether bfloat16 arithmetic is native, so that autocast pays; not with FRAMI_PRECISION=float32."""
     if os.environ.get("FRAMI_PRECISION") == "float32":
         return False
     if device.type == "cuda":
@@ -71,12 +71,12 @@ def threads(count: int) -> Iterator[None]:
 
 
 class Threads:
-    """Calls a function again and again on as many CPU threads as make it quickest.
+    """Calls a function on as many CPU threads as make it fastest.
 
     The steps of small networks are hundreds of operations of a fraction of a millisecond. On a quiet machine two cores
     do them in half the time; on a busy one, threads that wait for one another make them several times slower than one
-    thread alone. So each count is tried three times at the start and every ten seconds, and the quickest one (least
-    time per ``work``) is kept in between. ``OMP_NUM_THREADS=1`` leaves nothing to choose: then the same seed gives the
+    thread alone. So each count is tried three times at the start and every ten seconds, and the fastest one (least
+    time per ``work``) is used in between. ``OMP_NUM_THREADS=1`` leaves nothing to choose: then the same seed gives the
     same bits.
     """
 

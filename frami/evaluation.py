@@ -104,8 +104,8 @@ def _agreement(
 
 
 def teacher_path(card: Card) -> Path | None:
-    """Path of the teacher that a student learnt from: where it was then, or by its name, and with the same weights as
-    far as the student's card tells; None where it is not here."""
+    """Path of the teacher that a student learnt from: where it was then, or by its name, and with the weights that the
+    student's card names, if any; None where it is not here."""
     weights = card.training.get("teacher_sha256", "")
     for name in filter(None, (card.training.get("teacher"), card.teacher)):
         with suppress(checkpoints.CheckpointError):

@@ -27,7 +27,7 @@ from frami.errors import FramiError
 from frami.paths import child_environment
 
 INPUTS = ("mel", "waveform")
-#: Largest difference of a logit from PyTorch's that is let pass.
+#: Largest difference of a logit from PyTorch's that is accepted.
 TOLERANCE = 1e-4
 #: Seconds of the clips that are compared; the first is shorter than a window.
 DURATIONS = (0.02, 0.13, 0.5, 1.0, 2.7, 6.0)
@@ -39,7 +39,7 @@ _ONE = threading.Lock()
 
 
 class ExportError(FramiError):
-    """A checkpoint that cannot be exported as asked."""
+    """A checkpoint that cannot be exported."""
 
 
 class LogMel(nn.Module):
@@ -91,33 +91,22 @@ def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
         raise ExportError(f"no input '{input}'; choose one of: {', '.join(INPUTS)}")
     path = Path(path)
     _writable(path)
-    with _ONE:
-        difference = _onnx(teacher, path, input)
-    return {
-        "path": str(path),
-        "bytes": path.stat().st_size,
-        "difference": difference,
-        "durations": list(DURATIONS),
-    }
-
-
-def _onnx(teacher: Checkpoint, path: Path, input: str) -> float:
-    module = _Exported(teacher, input)
-    with files.replacing(path) as temporary:
+    with _ONE, files.replacing(path) as temporary:
+        module = _Exported(teacher, input)
         _write(module, teacher, input, temporary)
         difference = _compare(module, teacher.spec, input, temporary)
         if not difference <= TOLERANCE:
             raise ExportError(
-                f"{path} was not written: in onnxruntime its answers differ by {difference:.1e} from PyTorch's, more "
+                f"{path} was not written: in onnxruntime its logits differ by {difference:.1e} from PyTorch's, more "
                 f"than {TOLERANCE:.0e}; export with --format safetensors instead, and report this"
             )
-    return difference
+    return {"path": str(path), "bytes": path.stat().st_size, "difference": difference, "durations": list(DURATIONS)}
 
 
 def onnx_apart(source: str | Path, path: Path, input: str = "mel") -> None:
     """``onnx`` of a checkpoint's file in a process of its own, for a server that computes in other threads meanwhile.
 
-    Raises ``ExportError`` with what the process said.
+    Raises ``ExportError`` with the message of the process.
     """
     command = [sys.executable, "-m", "frami", "export", source, "--out", path, "--input", input, "--overwrite"]
     try:
@@ -127,8 +116,8 @@ def onnx_apart(source: str | Path, path: Path, input: str = "mel") -> None:
     except subprocess.TimeoutExpired as error:
         raise ExportError(f"the export took more than {PATIENCE} s; try it when the machine is less busy") from error
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"its process ended with status {done.returncode}"]
-        raise ExportError(said[-1].removeprefix("frami export: "))
+        lines = done.stderr.strip().splitlines() or [f"its process ended with status {done.returncode}"]
+        raise ExportError(lines[-1].removeprefix("frami export: "))
 
 
 def safetensors(source: str | Path, path: str | Path) -> dict:
@@ -162,13 +151,10 @@ def _write(module: _Exported, teacher: Checkpoint, input: str, path: Path) -> No
     spec, card = teacher.spec, teacher.card
     free = torch.export.Dim.DYNAMIC
     if input == "mel":
-        clip, dims, shape = (
-            torch.full((2, 1, spec.n_mels, 50), spec.floor),
-            {0: free, 3: free},
-            [1, spec.n_mels, "frames"],
-        )
+        clip, dims = torch.full((2, 1, spec.n_mels, 50), spec.floor), {0: free, 3: free}
+        shape = ["batch", 1, spec.n_mels, "frames"]
     else:
-        clip, dims, shape = torch.zeros(2, 4 * spec.n_fft + 1), {0: free, 1: free}, ["samples"]
+        clip, dims, shape = torch.zeros(2, 4 * spec.n_fft + 1), {0: free, 1: free}, ["batch", "samples"]
     try:
         with _quietly():
             program = torch.onnx.export(
@@ -185,7 +171,7 @@ def _write(module: _Exported, teacher: Checkpoint, input: str, path: Path) -> No
         node.metadata_props.clear()  # traces of this machine's source files
         for value in node.outputs:
             value.shape = None  # in the exporter's names of the free dimensions, which these two replace
-    graph.inputs[0].shape = ir.Shape(["batch", *shape])
+    graph.inputs[0].shape = ir.Shape(shape)
     graph.outputs[0].shape = ir.Shape(["batch", len(teacher.classes)])
     program.model.metadata_props.update(
         name=card.name,
@@ -227,7 +213,7 @@ def _sound(seconds: float, spec: MelSpec, seed: int) -> Tensor:
 
 @contextmanager
 def _quietly():
-    """The exporter's remarks about itself help nobody here."""
+    """Without the exporter's log messages and warnings."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

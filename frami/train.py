@@ -1,7 +1,7 @@
 """Supervised training and evaluation of classifiers on real recordings."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers of a classifier to real clips. ``confusion[i, j]``: clips of class i heard as class j."""
+    """What a classifier predicts of real clips; ``confusion`` as of the function."""
 
     accuracy: float
     clips: int
@@ -71,7 +71,7 @@ class Evaluation:
 def train(model: Classifier, data: LogMels, config: TrainConfig, state: Path | None = None) -> Iterator[Epoch]:
     """Train ``model`` in place; yields after each epoch.
 
-    With ``state``, everything needed to go on is kept in that file after each epoch, and an existing file is
+    With ``state``, everything needed to go on is saved in that file after each epoch, and an existing file is
     continued (``TrainingError`` when it was made with other settings). After the last epoch the batch norms' stored
     statistics are taken again from the plain training clips, so that they describe real sounds, not augmented ones.
     """
@@ -81,7 +81,8 @@ def train(model: Classifier, data: LogMels, config: TrainConfig, state: Path | N
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.epochs * steps)
     settings = asdict(config) | {"clips": len(data), "model": model.config.to_dict()}
-    first, spent = _resume(state, settings, model, optimiser, schedule)
+    parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    first, spent = _resume(state, settings, parts)
     start = time.perf_counter() - spent
     model.train().to(memory_format=memory_format(device))
     for epoch in range(first, config.epochs):
@@ -104,7 +105,9 @@ def train(model: Classifier, data: LogMels, config: TrainConfig, state: Path | N
             correct += (logits.argmax(1) == targets.argmax(1)).sum()
         seconds = time.perf_counter() - start
         if state:
-            _keep(state, settings, model, optimiser, schedule, epoch + 1, seconds)
+            values = {name: part.state_dict() for name, part in parts.items()}
+            with files.replacing(state) as temporary, temporary.open("wb") as file:
+                torch.save(values | {"settings": settings, "epoch": epoch + 1, "seconds": seconds}, file)
         yield Epoch(epoch + 1, config.epochs, float(total) / len(data), float(correct) / len(data), seconds)
     recalibrate(model, data)
     model.eval()
@@ -120,30 +123,16 @@ def _batches(data: LogMels, size: int, rng: np.random.Generator) -> list[np.ndar
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def _keep(state: Path, settings: dict, model, optimiser, schedule, epoch: int, seconds: float) -> None:
-    values = {
-        "settings": settings,
-        "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-        "epoch": epoch,
-        "seconds": seconds,
-    }
-    with files.replacing(state) as temporary, temporary.open("wb") as file:
-        torch.save(values, file)
-
-
-def _resume(state: Path | None, settings: dict, model, optimiser, schedule) -> tuple[int, float]:
+def _resume(state: Path | None, settings: dict, parts: dict) -> tuple[int, float]:
+    """Load what an interrupted training saved; returns its epochs and seconds (0 and 0 for a new one)."""
     if state is None or not state.exists():
         return 0, 0.0
     try:
-        kept = torch.load(state, map_location="cpu", weights_only=True)
-        same = kept["settings"] == settings
-        if same:
-            model.load_state_dict(kept["model"])
-            optimiser.load_state_dict(kept["optimiser"])
-            schedule.load_state_dict(kept["schedule"])
-            return kept["epoch"], kept["seconds"]
+        saved = torch.load(state, map_location="cpu", weights_only=True)
+        if saved["settings"] == settings:
+            for name, part in parts.items():
+                part.load_state_dict(saved[name])
+            return saved["epoch"], saved["seconds"]
     except Exception as error:
         raise TrainingError(f"{state}: damaged; delete it to start again") from error
     raise TrainingError(f"{state} belongs to a training with other settings; delete it or choose another --out")
@@ -230,18 +219,17 @@ def recalibrate(model: Classifier, data: LogMels, batch: int = 128) -> None:
 
 
 @torch.inference_mode()
-def evaluate(
-    model: torch.nn.Module, data: LogMels, batch: int = 32, progress: Callable[[int, int], None] | None = None
-) -> Evaluation:
-    """Classify every clip at its full length; ``progress(done, total)`` counts clips."""
+def evaluate(model: torch.nn.Module, data: LogMels, batch: int = 32) -> Evaluation:
+    """Classify every clip at its full length."""
     model.eval()
     device = next(model.parameters()).device
-    predictions, done = torch.zeros(len(data), dtype=torch.long), 0
+    predictions = torch.zeros(len(data), dtype=torch.long)
     for chosen, mels, lengths in data.batches(batch):
         predictions[chosen] = model(mels.to(device), lengths.to(device)).logits.argmax(1).cpu()
-        done += len(chosen)
-        if progress:
-            progress(done, len(data))
-    classes = len(data.classes)
-    confusion = torch.bincount(data.labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
-    return Evaluation(float((predictions == data.labels).float().mean()), len(data), confusion, predictions)
+    accuracy = float((predictions == data.labels).float().mean())
+    return Evaluation(accuracy, len(data), confusion(data.labels, predictions, len(data.classes)), predictions)
+
+
+def confusion(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
+    """Clips of class i predicted as class j, Tensor[K, K]; both arguments Tensor[N]."""
+    return torch.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)

@@ -240,9 +240,7 @@ def test_evaluation_counts(make_mels, whole):
     clips = make_mels(each=7, seed=3)
     clips.labels = clips.labels.clone()
     clips.labels[clips.labels == 3] = 2
-    counted = []
-    found = evaluate(whole[0], clips, batch=5, progress=lambda *at: counted.append(at))
-    assert counted == [(5, 28), (10, 28), (15, 28), (20, 28), (25, 28), (28, 28)]
+    found = evaluate(whole[0], clips, batch=5)
     assert found.clips == 28 and found.confusion.shape == (4, 4) and found.confusion.sum() == 28
     assert found.confusion.sum(1).tolist() == [7, 7, 14, 0]
     assert found.confusion.sum(0).tolist() == torch.bincount(found.predictions, minlength=4).tolist()

@@ -29,7 +29,7 @@ def _export(options) -> tuple[dict, list[str]]:
         value = export.onnx(checkpoints.load(path), out, options.input) | {"input": options.input}
         line = (
             f"{out}: {value['bytes'] / 1e3:,.0f} kB, takes {_TAKES[options.input]}; in onnxruntime at most "
-            f"{value['difference']:.0e} from PyTorch's answers, over {len(value['durations'])} durations"
+            f"{value['difference']:.0e} from PyTorch's logits, over {len(value['durations'])} durations"
         )
     return value | {"format": options.format}, [line]
 

@@ -56,10 +56,8 @@ def _teachers(options) -> tuple[list, list[str]]:
 
 
 def _students(options) -> tuple[list, list[str]]:
-    rows = [
-        _row(card) | {"teacher": getattr(card, "teacher", ""), "agreement": getattr(card, "agreement", None)}
-        for card in checkpoints.bundled("student")
-    ]
+    cards = checkpoints.bundled("student")
+    rows = [_row(card) | {"teacher": card.teacher, "agreement": card.agreement} for card in cards]
     lines = []
     for row in rows:
         agrees = "" if row["agreement"] is None else f", agrees with it on {row['agreement']:.1%} of made clips"
@@ -91,19 +89,10 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
             moved(epochs)(epoch.epoch, epoch.epochs)
 
         card = train_teacher(
-            options.dataset,
-            options.out,
-            data_folder=options.data,
-            architecture=options.architecture,
-            size=options.size,
-            train_folds=options.train,
-            test_folds=options.test,
-            device=pick(options.device),
-            on_clips=moved(clips),
-            on_epoch=on_epoch,
-            overwrite=options.overwrite,
-            **settings,
-        )
+            options.dataset, options.out, data_folder=options.data, architecture=options.architecture,
+            size=options.size, train_folds=options.train, test_folds=options.test, device=pick(options.device),
+            on_clips=moved(clips), on_epoch=on_epoch, overwrite=options.overwrite, **settings,
+        )  # fmt: skip
     value = asdict(card) | {"seconds_spent": round(time.perf_counter() - start, 1)}
     return value, [f"{options.out}.safetensors: {card.accuracy:.1%} on {', '.join(card.split['test'])} (held out)"]
 
@@ -113,49 +102,43 @@ def _evaluate(options) -> tuple[dict, list[str]]:
     card = checkpoints.read_card(path)
     with progress_bar("clip", "evaluate") as bar:
         found = evaluate(path, options.dataset, options.split, options.data, pick(options.device), moved(bar))
-    shares = found.per_class().tolist()
+    shares = zip(card.classes, found.per_class().tolist(), strict=True)
     value = {
         "checkpoint": card.name,
         "dataset": options.dataset or card.dataset,
         "split": options.split,
-        "accuracy": found.accuracy,
-        "interval": list(found.interval),
-        "clips": found.clips,
-        "agreement": found.agreement,
-        "ece": found.ece,
+        **{name: getattr(found, name) for name in ("accuracy", "interval", "clips", "agreement", "ece")},
         **asdict(found.cost),
         "bytes": found.bytes,
-        "per_class": {
-            name: None if share != share else share for name, share in zip(card.classes, shares, strict=True)
-        },
+        "per_class": {name: None if share != share else share for name, share in shares},
         "confusion": found.confusion.tolist(),
     }
-    return value, _said(value, card)
+    return value, _summary(value, card)
 
 
-def _said(value: dict, card) -> list[str]:
-    """An evaluation for people."""
+def _summary(value: dict, card) -> list[str]:
+    """An evaluation as lines for people."""
     low, high = value["interval"]
-    teacher = getattr(card, "teacher", "")
     width = max(map(len, card.classes))
+    agreement = ""
+    if value["agreement"] is not None:
+        agreement = (
+            f"; predicts the class that its teacher {card.teacher} does for {value['agreement']:.1%} of the clips"
+        )
+    elif card.teacher:
+        agreement = f"; its teacher {card.teacher} is not here to compare with, or has other weights now"
     lines = [
         f"{value['accuracy']:.2%} of {value['clips']} clips ({value['dataset']}, {value['split']}); "
         f"95 % interval {low:.1%} to {high:.1%}",
-        f"calibration error {value['ece']:.1%}",
+        f"calibration error {value['ece']:.1%}{agreement}",
         f"{value['parameters']:,} parameters, {value['bytes'] / 1e3:,.0f} kB; a clip of {value['frames']} frames: "
         f"{value['macs'] / 1e6:,.1f} M multiply-adds, {value['latency_ms']:.2f} ms on one CPU thread",
+        "accuracy of each class",
     ]
-    if value["agreement"] is not None:
-        lines[1] += f"; hears {value['agreement']:.1%} of the clips as its teacher {teacher} does"
-    elif teacher:
-        lines[1] += f"; its teacher {teacher} is not here to compare with, or has other weights now"
-    lines += ["recognised of each class"]
     lines += [f"  {name:{width}} {share:6.1%}" for name, share in value["per_class"].items() if share is not None]
-    wrong = sorted(
-        ((count, i, j) for i, row in enumerate(value["confusion"]) for j, count in enumerate(row) if i != j and count),
-        reverse=True,
-    )
+    rows = enumerate(value["confusion"])
+    wrong = sorted(((n, i, j) for i, row in rows for j, n in enumerate(row) if i != j and n), reverse=True)
     if wrong:
-        lines.append("most often confused")
-        lines += [f"  {card.classes[i]} heard as {card.classes[j]}: {count}" for count, i, j in wrong[:3]]
+        lines.append("most frequent confusions")
+        lines += [f"  {card.classes[i]} predicted as {card.classes[j]}: {count}" for count, i, j in wrong[:3]]
     return lines

@@ -7,14 +7,6 @@ from frami.distill.student import STUDENTS, new_student
 from frami.models import ARCHITECTURES
 
 __all__ = [
-    "ARCHITECTURES",
-    "OBJECTIVES",
-    "STUDENTS",
-    "Objective",
-    "RunSettings",
-    "Settings",
-    "State",
-    "distill",
-    "new_student",
-    "objective",
-]
+    "ARCHITECTURES", "OBJECTIVES", "STUDENTS", "Objective", "RunSettings", "Settings", "State", "distill",
+    "new_student", "objective",
+]  # fmt: skip

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -11,7 +11,7 @@ from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split
-from frami.distill.learner import Learner, agreement_on, learn, learner_state, load_learner, new_learner
+from frami.distill.learner import agreement_on, learn, learner_state, load_learner, new_learner
 from frami.distill.objectives import objective
 from frami.distill.settings import Settings
 from frami.distill.student import new_student
@@ -104,49 +104,33 @@ def distill(
         )
     if settings.source == "made":
         durations(teacher, row(settings.recipe), None)
-    student = new_student(
-        teacher, settings.student, objective(settings.objective), settings.seed, settings.architecture
-    )
-    return _run(teacher, settings, clips, student, augmentation or AugmentConfig(), every, memory, earlier, now)
-
-
-def _run(teacher, settings, clips, student, augmentation, every, memory, earlier, now) -> Iterator[State]:
+    kind = objective(settings.objective)
+    student = new_student(teacher, settings.student, kind, settings.seed, settings.architecture)
     clock = Clock(memory["seconds"] if memory else 0.0, now)
+    return _run(teacher, settings, clips, student, augmentation or AugmentConfig(), every, memory, earlier, clock)
+
+
+def _run(teacher, settings, clips, student, augmentation, every, memory, earlier, clock) -> Iterator[State]:
     clock.start()
-    device = next(teacher.model.parameters()).device
-    frames = _longest(teacher, settings, clips)
-    learner = new_learner(
-        teacher, student, objective(settings.objective), batch=settings.batch, frames=frames, lr=settings.lr,
-        weight_decay=settings.weight_decay, augmentation=augmentation, seed=settings.seed * 7919 + 1,
-    )  # fmt: skip
-    buffer, unseen = ReplayBuffer(teacher.spec, frames, device), ReplayBuffer(teacher.spec, frames, device)
-    pace = Pace(settings, clock)
-    if memory:
-        load_learner(learner, memory["learner"])
-        pace.load(memory["pace"])
-    course = _Course(settings, learner, buffer, unseen, clock, pace, memory["inversion"] if memory else None)
-    course.spent = memory["seconds"] if memory else 0.0
-    _fill(course, teacher, clips, earlier)
+    course = _Course(teacher, settings, student, augmentation, memory, clock, _longest(teacher, settings, clips))
+    course.fill(teacher, clips, earlier)
     maker = _maker(teacher, settings, student, memory) if settings.source == "made" else None
     course.reported = clock.seconds
-    while not pace.over:
+    while not course.pace.over:
         made = None
-        if maker is not None and (not len(buffer) or pace.wants_clips):
-            made = yield from _make(course, maker, every)
-        if len(buffer):
-            set_rate(learner.optimiser, _rate(pace.share))
-            learn(learner, buffer)
-            pace.learnt()
-            course.record()
+        if maker is not None and (not len(course.buffer) or course.pace.wants_clips):
+            made = yield from course.make(maker, every)
+        if len(course.buffer):
+            course.learn()
         if made is not None or clock.seconds - course.reported >= every:
             yield from course.report(made)
-    if settings.source == "made" and settings.budget and pace.batches <= 1 and learner.steps <= 1:
+    if settings.source == "made" and settings.budget and course.pace.batches <= 1 and course.learner.steps <= 1:
         yield from course.report()
         raise BudgetError(
             f"the first clips alone took the budget of {settings.budget:g} s; give a larger --budget, fewer --clips "
             "or a faster --recipe"
         )
-    course.agreement = agreement_on(learner, unseen, len(unseen))
+    course.agreement = agreement_on(course.learner, course.unseen, len(course.unseen))
     yield from course.report(finished=True)
 
 
@@ -158,24 +142,6 @@ def _longest(teacher: Checkpoint, settings: Settings, clips) -> int:
         return min(max(len(f) for f in clips.frames), teacher.spec.frames(min(CROP, USUAL * teacher.seconds)))
     name = settings.recipe if settings.source == "made" else "frami"
     return teacher.spec.frames(durations(teacher, row(name), None)[1])
-
-
-def _fill(course: "_Course", teacher: Checkpoint, clips, earlier) -> None:
-    """Add the clips that are there at the start."""
-    settings = course.settings
-    if settings.source == "noise":
-        low, high = (teacher.spec.frames(s) for s in durations(teacher, row("frami"), None))
-        mels, lengths = noise_clips(teacher.spec, NOISE_CLIPS, low, high, settings.seed)
-        course.buffer.add(mels, lengths, torch.zeros(len(mels), dtype=torch.long))
-    elif clips is not None:
-        add = course.add if isinstance(clips, Bank) else course.buffer.add
-        for start in range(0, len(clips), 64):
-            add(*clips.batch(range(start, min(start + 64, len(clips)))))
-    elif earlier is not None:
-        found = earlier.clips() if isinstance(earlier, Bank) else earlier
-        for start in range(0, len(found), settings.clips):
-            end = start + settings.clips
-            course.add(found.mels[start:end], found.lengths[start:end], found.target[start:end])
 
 
 def _maker(teacher: Checkpoint, settings: Settings, student: Classifier, memory: dict | None) -> Iterator[Progress]:
@@ -192,46 +158,31 @@ def _maker(teacher: Checkpoint, settings: Settings, student: Classifier, memory:
     )  # fmt: skip
 
 
-def _make(course: "_Course", maker: Iterator[Progress], every: float):
-    """Make one batch of clips, reporting on the way. Returns the finished batch, None where time ran out."""
-    if callable(course.inversion):  # of the end of the last batch: the next one writes over it
-        course.inversion = course.inversion()
-    begin = course.clock.seconds
-    for made in maker:
-        if made.finished:
-            break
-        if course.pace.over:
-            return None
-        if course.clock.seconds - course.reported >= every:
-            yield from course.report()
-    course.add(made.clips.mels, made.clips.lengths, made.clips.target)
-    course.inversion, course.notes = made.memory, made.notes
-    course.pace.made(course.clock.seconds - begin)
-    course.spent = course.clock.seconds
-    return made
-
-
 def _rate(share: float) -> float:
     """Learning rate at this share of the whole, as a share of the highest."""
     return min(max(share, 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * share))) if share < 1 else 0.0
 
 
+@dataclass
 class Pace:
     """Whose turn it is: making or learning, until the budget or the rounds are used up.
 
     With a budget, learning gets its share of the time after each batch of clips, and making ends when its own share is
-    used up; with rounds, each batch is followed by the same number of steps.
+    used up; with rounds, each batch is followed by the same number of steps. ``making``, ``one`` : seconds of making so
+    far, and of the next batch (expected); ``batches``, ``steps`` : done.
     """
 
-    def __init__(self, settings: Settings, clock: Clock):
-        self._settings, self._clock = settings, clock
-        self._making = self._one = 0.0
-        self.batches = self._steps = 0
+    settings: Settings
+    clock: Clock
+    making: float = 0.0
+    one: float = 0.0
+    batches: int = 0
+    steps: int = 0
 
     @property
     def share(self) -> float:
-        s = self._settings
-        return min(1.0, self._clock.seconds / s.budget if s.budget else self._steps / (s.rounds * s.steps))
+        s = self.settings
+        return min(1.0, self.clock.seconds / s.budget if s.budget else self.steps / (s.rounds * s.steps))
 
     @property
     def over(self) -> bool:
@@ -239,33 +190,26 @@ class Pace:
 
     @property
     def wants_clips(self) -> bool:
-        s = self._settings
+        s = self.settings
         if not s.budget:
-            return self.batches < s.rounds and self._steps >= self.batches * s.steps
+            return self.batches < s.rounds and self.steps >= self.batches * s.steps
         if not self.batches:
             return True
-        learning = self._clock.seconds - self._making
-        room = self._making + self._one <= s.share * s.budget
-        return room and learning * s.share >= self._making * (1 - s.share)
+        learning = self.clock.seconds - self.making
+        room = self.making + self.one <= s.share * s.budget
+        return room and learning * s.share >= self.making * (1 - s.share)
 
     def made(self, seconds: float) -> None:
         """Count a batch that took so long; the next one is expected to take as long, without the recipe's warm-up."""
-        discarded = row(self._settings.recipe).warmup if not self.batches else 0
-        self._one = seconds / (1 + discarded)
+        discarded = row(self.settings.recipe).warmup if not self.batches else 0
+        self.one = seconds / (1 + discarded)
         self.batches += 1
-        self._making += seconds
-
-    def learnt(self) -> None:
-        self._steps += 1
+        self.making += seconds
 
     def state(self) -> dict:
-        return {"making": self._making, "one": self._one, "batches": self.batches, "steps": self._steps}
-
-    def load(self, state: dict) -> None:
-        self._making, self._one, self.batches, self._steps = (state[k] for k in ("making", "one", "batches", "steps"))
+        return {name: getattr(self, name) for name in ("making", "one", "batches", "steps")}
 
 
-@dataclass
 class _Course:
     """A distillation as it goes on.
 
@@ -274,22 +218,40 @@ class _Course:
     used; ``reported`` : seconds at the last state.
     """
 
-    settings: Settings
-    learner: Learner
-    buffer: ReplayBuffer
-    unseen: ReplayBuffer
-    clock: Clock
-    pace: Pace
-    inversion: Callable[[], dict] | dict | None
-    agreement: float = math.nan
-    notes: tuple[str, ...] = ()
-    spent: float = 0.0
-    reported: float = 0.0
-    _terms: list[dict] = field(default_factory=list)
+    def __init__(self, teacher, settings, student, augmentation, memory, clock, frames):
+        self.settings, self.clock = settings, clock
+        self.learner = new_learner(
+            teacher, student, objective(settings.objective), batch=settings.batch, frames=frames, lr=settings.lr,
+            weight_decay=settings.weight_decay, augmentation=augmentation, seed=settings.seed * 7919 + 1,
+        )  # fmt: skip
+        self.buffer, self.unseen = (ReplayBuffer(teacher.spec, frames, teacher.device) for _ in range(2))
+        self.pace = Pace(settings, clock, **(memory["pace"] if memory else {}))
+        self.inversion: Callable[[], dict] | dict | None = memory["inversion"] if memory else None
+        if memory:
+            load_learner(self.learner, memory["learner"])
+        self.agreement, self.notes = math.nan, ()
+        self.spent = self.reported = memory["seconds"] if memory else 0.0
+        self._terms: list[dict[str, torch.Tensor]] = []
 
     @property
     def clips(self) -> int:
         return len(self.buffer) + len(self.unseen)
+
+    def fill(self, teacher: Checkpoint, clips: Bank | LogMels | None, earlier: Clips | Bank | None) -> None:
+        """Add the clips that are there at the start."""
+        s = self.settings
+        if s.source == "noise":
+            low, high = (teacher.spec.frames(seconds) for seconds in durations(teacher, row("frami"), None))
+            mels, lengths = noise_clips(teacher.spec, NOISE_CLIPS, low, high, s.seed)
+            self.buffer.add(mels, lengths, torch.zeros(len(mels), dtype=torch.long))
+        elif clips is not None:
+            add = self.add if isinstance(clips, Bank) else self.buffer.add
+            for start in range(0, len(clips), 64):
+                add(*clips.batch(range(start, min(start + 64, len(clips)))))
+        elif earlier is not None:
+            found = earlier.clips() if isinstance(earlier, Bank) else earlier
+            for batch in zip(*(x.split(s.clips) for x in (found.mels, found.lengths, found.target)), strict=True):
+                self.add(*batch)
 
     def add(self, mels, lengths, labels) -> None:
         """Add new clips, some of them to the unseen ones."""
@@ -298,18 +260,40 @@ class _Course:
         if unseen:
             self.unseen.add(mels[unseen], lengths[unseen], labels[unseen])
 
-    def record(self) -> None:
-        """Note the losses of the step just done (on a GPU they stay there), and the seconds."""
-        self._terms.append(dict(self.learner.last) if self.learner.device.type != "cuda" else {})
+    def make(self, maker: Iterator[Progress], every: float) -> Iterator[State]:
+        """Make one batch of clips, reporting on the way. Returns the finished batch, None where time ran out."""
+        if callable(self.inversion):  # of the end of the last batch: the next one writes over it
+            self.inversion = self.inversion()
+        begin = self.clock.seconds
+        for made in maker:
+            if made.finished:
+                break
+            if self.pace.over:
+                return None
+            if self.clock.seconds - self.reported >= every:
+                yield from self.report()
+        self.add(made.clips.mels, made.clips.lengths, made.clips.target)
+        self.inversion, self.notes = made.memory, made.notes
+        self.pace.made(self.clock.seconds - begin)
+        self.spent = self.clock.seconds
+        return made
+
+    def learn(self) -> None:
+        """One training step; its losses are recorded (on a GPU they stay there)."""
+        set_rate(self.learner.optimiser, _rate(self.pace.share))
+        learn(self.learner, self.buffer)
+        self.pace.steps += 1
+        if self.learner.device.type != "cuda":
+            self._terms.append(self.learner.last)
         self.spent = self.clock.seconds
 
     def report(self, made: Progress | None = None, finished: bool = False) -> Iterator[State]:
         """Yield the present state; the clock stands still meanwhile."""
         if made is not None:
             self.agreement = agreement_on(self.learner, self.unseen)
-        terms = [t for t in self._terms if t] or [self.learner.last]
+        terms = self._terms or [self.learner.last]
         losses = {name: float(torch.stack([t[name] for t in terms]).mean()) for name in terms[-1]}
-        self._terms.clear()
+        self._terms = []
         self.learner.student.eval()
         self.clock.stop()
         share, seconds = self.pace.share, self.clock.seconds

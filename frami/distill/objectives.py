@@ -17,8 +17,6 @@ from frami.models import Features, length_mask
 #: Temperature of both softmaxes (Hinton et al. 2015); teachers trained with mixup are soft already.
 TEMPERATURE = 4.0
 
-Terms = dict[str, Tensor]
-
 
 def kd_loss(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Kullback-Leibler divergence of the softened predictions, times the temperature's square (Hinton et al. 2015).
@@ -56,6 +54,17 @@ def attention_loss(teacher: Features, student: Features) -> Tensor:
     return (maps[0] - maps[1]).square().sum(1).mean()
 
 
+def labels_loss(student: Tensor, labels: Tensor, partners: Tensor, share: Tensor) -> Tensor:
+    """Cross entropy with the true classes of mixed clips: logits Tensor[B, K], the others as of ``Batch``."""
+    own, partner = (F.cross_entropy(student.float(), classes, reduction="none") for classes in (labels, partners))
+    return (share * own + (1 - share) * partner).mean()
+
+
+def agreement(teacher: Tensor, student: Tensor) -> Tensor:
+    """Share of clips of which both predict the same class; logits Tensor[B, K] both, Tensor[]."""
+    return (teacher.argmax(1) == student.argmax(1)).float().mean()
+
+
 def _aligned(teacher: Features, student: Features) -> tuple[Tensor, Tensor, Tensor]:
     """Both networks' frames at the coarser resolution of the two, and the mask of what lies within the clips."""
     both = [teacher.frames.float(), student.frames.float()]
@@ -67,7 +76,7 @@ def _aligned(teacher: Features, student: Features) -> tuple[Tensor, Tensor, Tens
 
 @dataclass(frozen=True)
 class Batch:
-    """What an objective compares: the features of both networks for the same clips, and what the clips are.
+    """What a loss compares: the features of both networks for the same clips, and what the clips are.
 
     ``hint`` : the student's features with frames at the teacher's width, where a helper layer takes them there;
     ``labels``, ``partners`` : classes of each clip and of the one mixed into it, Tensor[B]; ``share`` : the clip's own
@@ -82,56 +91,37 @@ class Batch:
     share: Tensor | None = None
 
 
-def logits(batch: Batch) -> Terms:
-    return {"kd": kd_loss(batch.teacher.logits, batch.student.logits)}
-
-
-def simkd(batch: Batch) -> Terms:
-    return {"before": frames_loss(batch.teacher, batch.student)}
-
-
-def before(batch: Batch) -> Terms:
-    return logits(batch) | simkd(batch)
-
-
-def after(batch: Batch) -> Terms:
-    return logits(batch) | {"after": pooled_loss(batch.teacher.pooled, batch.student.pooled)}
-
-
-def frami(batch: Batch) -> Terms:
-    return before(batch) | after(batch)
-
-
-def fitnet(batch: Batch) -> Terms:
-    return logits(batch) | {"before": frames_loss(batch.teacher, batch.hint)}
-
-
-def attention(batch: Batch) -> Terms:
-    return logits(batch) | {"attention": attention_loss(batch.teacher, batch.student)}
-
-
-def labels(batch: Batch) -> Terms:
-    own, partner = (labelled_loss(batch.student.logits, classes) for classes in (batch.labels, batch.partners))
-    return {"labels": (batch.share * own + (1 - batch.share) * partner).mean()}
+#: Terms by the name that they have in objectives and curves.
+LOSSES: dict[str, Callable[[Batch], Tensor]] = {
+    "kd": lambda batch: kd_loss(batch.teacher.logits, batch.student.logits),
+    "before": lambda batch: frames_loss(batch.teacher, batch.hint or batch.student),
+    "after": lambda batch: pooled_loss(batch.teacher.pooled, batch.student.pooled),
+    "attention": lambda batch: attention_loss(batch.teacher, batch.student),
+    "labels": lambda batch: labels_loss(batch.student.logits, batch.labels, batch.partners, batch.share),
+}
 
 
 @dataclass(frozen=True)
 class Objective:
     """How a student is built and what it learns.
 
-    ``title``, ``about`` : its name for people, and what it is in a sentence; ``terms`` : named losses of a batch,
-    summed; ``reuse`` : a projector takes the student into the teacher's own pooling and classifier, which stay as they
-    are; ``bottleneck`` : that projector has three layers; ``hint`` : a layer beside the student takes its frames to the
-    teacher's width while it learns.
+    ``title``, ``about`` : its name for people, and what it is in a sentence; ``losses`` : names of ``LOSSES``, which
+    are summed; ``reuse`` : a projector takes the student into the teacher's own pooling and classifier, which stay as
+    they are; ``bottleneck`` : that projector has three layers; ``hint`` : a layer beside the student takes its frames
+    to the teacher's width while it learns.
     """
 
     name: str
     title: str
     about: str
-    terms: Callable[[Batch], Terms]
+    losses: tuple[str, ...]
     reuse: bool = False
     bottleneck: bool = False
     hint: bool = False
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Each loss by name, Tensor[]."""
+        return {name: LOSSES[name](batch) for name in self.losses}
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -141,62 +131,46 @@ OBJECTIVES: dict[str, Objective] = {
             "frami", "FRAMI",
             "KD loss, frame-level features and embedding, through a projector into the teacher's own pooling and "
             "classifier (our formulation of what the abstract of Kang et al., ICASSP 2023 says).",
-            frami, reuse=True,
+            ("kd", "before", "after"), reuse=True,
         ),
-        Objective(
-            "logits", "Logits (KD)",
-            "The KD loss of the logits alone (Hinton et al. 2015).",
-            logits,
-        ),
+        Objective("logits", "Logits (KD)", "The KD loss of the logits alone (Hinton et al. 2015).", ("kd",)),
         Objective(
             "before", "Frame-level features",
-            "KD loss and the frame-level features before the statistics pooling, into the teacher's pooling and "
-            "classifier.",
-            before, reuse=True,
+            "KD loss and frame-level features, through a projector into the teacher's own pooling and classifier.",
+            ("kd", "before"), reuse=True,
         ),
         Objective(
             "after", "Embedding",
-            "KD loss and the embedding after the statistics pooling, through the teacher's pooling and classifier.",
-            after, reuse=True,
+            "KD loss and embedding, through a projector into the teacher's own pooling and classifier.",
+            ("kd", "after"), reuse=True,
         ),
         Objective(
             "simkd", "SimKD",
-            "The frame-level features alone, through a deeper projector into the teacher's classifier (SimKD, Chen et "
-            "al., CVPR 2022).",
-            simkd, reuse=True, bottleneck=True,
+            "The frame-level features alone, through a deeper projector into the teacher's classifier (Chen et al., "
+            "CVPR 2022).",
+            ("before",), reuse=True, bottleneck=True,
         ),
         Objective(
             "fitnet", "FitNets",
-            "KD loss and the last frame-level features through a helper layer that is thrown away (FitNets, Romero et "
-            "al., ICLR 2015, in one stage).",
-            fitnet, hint=True,
+            "KD loss and the frame-level features through a helper layer that is discarded (Romero et al., ICLR 2015, "
+            "in one stage).",
+            ("kd", "before"), hint=True,
         ),
         Objective(
             "attention", "Attention maps",
-            "KD loss and the attention map of the last frame-level features (Zagoruyko and Komodakis, ICLR 2017).",
-            attention,
+            "KD loss and the attention map of the frame-level features (Zagoruyko and Komodakis, ICLR 2017).",
+            ("kd", "attention"),
         ),
     )
 }  # fmt: skip
 
 #: The reference: what a student learns from labelled real clips, without its teacher.
-LABELS = Objective("labels", "True classes", "Cross entropy with the true classes of real clips.", labels)
+LABELS = Objective("labels", "True classes", "Cross entropy with the true classes of real clips.", ("labels",))
 
 
 def objective(name: str) -> Objective:
     """A row of ``OBJECTIVES``, or ``LABELS``, by name. FramiError for an unknown one."""
-    if name == LABELS.name:
-        return LABELS
-    if name not in OBJECTIVES:
+    found = {LABELS.name: LABELS, **OBJECTIVES}.get(name)
+    if found is None:
         raise FramiError(f"no objective '{name}'; choose one of: {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[name]
-
-
-def labelled_loss(student: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy with the true classes of each clip, Tensor[B]. logits Tensor[B, K], labels Tensor[B]."""
-    return F.cross_entropy(student.float(), labels, reduction="none")
-
-
-def agreement(teacher: Tensor, student: Tensor) -> Tensor:
-    """Share of clips of which both predict the same class; logits Tensor[B, K] both, Tensor[]."""
-    return (teacher.argmax(1) == student.argmax(1)).float().mean()
+    return found

@@ -229,31 +229,28 @@ def measured(teacher: Checkpoint, student: models.Classifier, folder: Path, test
     the run's own bank, against the teacher's predictions."""
     student.eval()
     found = cost.measure(student, teacher.spec, teacher.card.seconds)
-    confusion = kind = None
+    pairs = kind = None
     if test is not None:
-        confusion, kind = train.evaluate(student, test).confusion.tolist(), "real"
+        pairs, kind = train.evaluate(student, test).confusion, "real"
     elif (folder / BANK / banks.MANIFEST).exists():
-        confusion, kind = _confusion(student, banks.load(folder / BANK), len(teacher.classes)).tolist(), "made"
+        bank = banks.load(folder / BANK)
+        pairs, kind = train.confusion(bank.predicted, _predicted(student, bank), len(teacher.classes)), "made"
     return {
         "parameters": found.parameters,
         "macs": found.macs,
         "latency_ms": round(found.latency_ms, 3),
         "bytes": (folder / f"{STUDENT}.safetensors").stat().st_size,
-        "confusion": confusion,
+        "confusion": None if pairs is None else pairs.tolist(),
         "confusion_of": kind,
     }
 
 
 @torch.inference_mode()
-def _confusion(student: models.Classifier, bank: Bank, classes: int) -> torch.Tensor:
-    """Clips of a bank by the teacher's and the student's prediction, Tensor[K, K]."""
+def _predicted(student: models.Classifier, bank: Bank) -> torch.Tensor:
+    """Classes that a student predicts of a bank's clips, Tensor[N]."""
     device = next(student.parameters()).device
-    predicted = []
-    for rows in torch.arange(len(bank)).split(64):
-        mels, lengths, _ = bank.batch(rows)
-        predicted.append(student(mels.to(device), lengths.to(device)).logits.argmax(1).cpu())
-    pairs = bank.predicted * classes + torch.cat(predicted)
-    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    batches = (bank.batch(rows) for rows in torch.arange(len(bank)).split(64))
+    return torch.cat([student(mels.to(device), n.to(device)).logits.argmax(1).cpu() for mels, n, _ in batches])
 
 
 def _read(path: Path) -> dict | None:

@@ -70,7 +70,7 @@ class RunSettings:
 
     @classmethod
     def from_dict(cls, values: dict) -> "RunSettings":
-        """From the settings of a stored run; fields that are not given keep their defaults. Raises FramiError."""
+        """From the settings of a stored run; fields that are not given have their defaults. Raises FramiError."""
         known = {field.name for field in fields(Settings)}
         foreign = set(values) - known - {"teacher", "bank", "data"}
         if foreign or not isinstance(values.get("teacher"), str):
@@ -80,7 +80,7 @@ class RunSettings:
         return cls(values["teacher"], settings, values.get("bank"), values.get("data"))
 
     def to_dict(self) -> dict:
-        """As stored; without what only says how clips are made where none are."""
+        """As stored; without the settings of making clips where none are made."""
         named = {name: getattr(self, name) for name in ("bank", "data") if getattr(self, name)}
         values = {"teacher": self.teacher, **self.settings.to_dict()} | named
         making = () if self.settings.source == "made" else ("recipe", "clips", "share")

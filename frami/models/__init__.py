@@ -5,17 +5,6 @@ from frami.models.norms import MaskedBatchNorm2d, length_mask
 from frami.models.slots import Classifier, Features, Projector, StatisticsPooling, Teacher
 
 __all__ = [
-    "ARCHITECTURES",
-    "DEFAULT",
-    "Classifier",
-    "Config",
-    "Features",
-    "MaskedBatchNorm2d",
-    "Projector",
-    "ResidualConfig",
-    "StatisticsPooling",
-    "Teacher",
-    "build",
-    "from_dict",
-    "length_mask",
-]
+    "ARCHITECTURES", "DEFAULT", "Classifier", "Config", "Features", "MaskedBatchNorm2d", "Projector", "ResidualConfig",
+    "StatisticsPooling", "Teacher", "build", "from_dict", "length_mask",
+]  # fmt: skip

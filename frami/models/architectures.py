@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import nn
@@ -65,13 +66,19 @@ class ResidualConfig(Config):
 
 def residual(config: ResidualConfig) -> Backbone:
     """Residual network over time and frequency; a sixteenth of both resolutions, eight times ``width`` channels."""
-    block, inputs = _row(BLOCKS, config.block, "block"), config.width
-    stem = nn.Conv2d(1, inputs, 3, 2, 1, bias=False)
-    blocks = []
-    for stage in range(4):
+    stem = nn.Conv2d(1, config.width, 3, 2, 1, bias=False)
+    stages = [(config.width * 2**stage, 2 if stage else 1) for stage in range(4)]
+    return _stacked(config, stem, _row(BLOCKS, config.block, "block"), stages)
+
+
+def _stacked(
+    config: Config, stem: nn.Conv2d, block: Callable[..., nn.Module], stages: list[tuple[int, int]]
+) -> Backbone:
+    """A first convolution and stages of ``depth`` blocks; of each stage the channels and the stride."""
+    blocks, inputs = [], stem.out_channels
+    for outputs, stride in stages:
         for place in range(config.depth):
-            outputs = config.width * 2**stage
-            blocks.append(block(inputs, outputs, 2 if stage and not place else 1))
+            blocks.append(block(inputs, outputs, 1 if place else stride))
             inputs = outputs
     return Backbone(config.n_mels, stem, blocks, inputs)
 
@@ -90,15 +97,9 @@ class TemporalConfig(Config):
 def temporal(config: TemporalConfig) -> Backbone:
     """Convolutions over time alone, the Mel bands as input channels; an eighth of the frames (TC-ResNet, Choi et al.,
     Interspeech 2019, here with a batch norm for each band)."""
-    inputs = config.width
-    stem = nn.Conv2d(config.n_mels, inputs, (1, 3), 1, (0, 1), bias=False)
-    blocks = []
-    for share in (1.5, 2, 3):
-        for place in range(config.depth):
-            outputs = int(share * config.width)
-            blocks.append(ResidualBlock(inputs, outputs, 1 if place else 2, (1, 9)))
-            inputs = outputs
-    return Backbone(config.n_mels, stem, blocks, inputs)
+    stem = nn.Conv2d(config.n_mels, config.width, (1, 3), 1, (0, 1), bias=False)
+    block = partial(ResidualBlock, kernel=(1, 9))
+    return _stacked(config, stem, block, [(int(share * config.width), 2) for share in (1.5, 2, 3)])
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,6 @@ class Architecture:
         return tuple(name for name, size in self.sizes.items() if size.student)
 
 
-def _sized(width: int, depth: int, student: bool = False, about: str = "", **more) -> Size:
-    return Size({"width": width, "depth": depth} | more, student, about)
-
-
 ARCHITECTURES: dict[str, Architecture] = {
     row.config.architecture: row
     for row in (
@@ -138,15 +135,15 @@ ARCHITECTURES: dict[str, Architecture] = {
             ResidualConfig,
             residual,
             {  # students of ten classes, with a projector to 128 channels: 15, 27, 57, 88, 188, 327 thousand parameters
-                "micro": _sized(8, 1, True, "for small devices", block="separable"),
-                "nano": _sized(4, 1, True),
-                "edge": _sized(16, 2, True, "for small devices", block="separable"),
-                "tiny": _sized(8, 1, True),
-                "mini": _sized(12, 1, True),
-                "small": _sized(16, 1, True),
-                "base": _sized(16, 2),
-                "large": _sized(24, 2),
-                "huge": _sized(32, 2),
+                "micro": Size({"width": 8, "depth": 1, "block": "separable"}, True, "for small devices"),
+                "nano": Size({"width": 4, "depth": 1}, True),
+                "edge": Size({"width": 16, "depth": 2, "block": "separable"}, True, "for small devices"),
+                "tiny": Size({"width": 8, "depth": 1}, True),
+                "mini": Size({"width": 12, "depth": 1}, True),
+                "small": Size({"width": 16, "depth": 1}, True),
+                "base": Size({"width": 16, "depth": 2}),
+                "large": Size({"width": 24, "depth": 2}),
+                "huge": Size({"width": 32, "depth": 2}),
             },
         ),
         Architecture(
@@ -154,10 +151,10 @@ ARCHITECTURES: dict[str, Architecture] = {
             TemporalConfig,
             temporal,
             {
-                "nano": _sized(8, 1, True),
-                "tiny": _sized(16, 1, True),
-                "small": _sized(24, 1, True),
-                "base": _sized(48, 2),
+                "nano": Size({"width": 8, "depth": 1}, True),
+                "tiny": Size({"width": 16, "depth": 1}, True),
+                "small": Size({"width": 24, "depth": 1}, True),
+                "base": Size({"width": 48, "depth": 2}),
             },
         ),
     )

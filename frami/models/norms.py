@@ -19,7 +19,7 @@ class MaskedBatchNorm2d(nn.BatchNorm2d):
     ``forward(x, mask, add, relu)`` with x : Tensor[B, C, F, T]; mask : Tensor[B, 1, 1, T], or None where all is valid;
     ``add`` : Tensor[B, C, F, T] joined before the ReLU. The result is zero behind a clip's end.
 
-    ``tap`` may take over the whole of it for as long as somebody wants to see what comes in.
+    ``tap`` replaces all of it while the inputs are recorded.
     """
 
     tap: Callable[..., Tensor] | None = None

@@ -32,24 +32,15 @@ class Features:
 
 @runtime_checkable
 class Teacher(Protocol):
-    """A network whose parts behind the frame-level features a student can reuse.
-
-    ``pooling`` (a module: frames, lengths → embedding) and ``classifier`` (a module: embedding → logits) are what
-    ``head`` applies. A network without them still teaches what needs only its ``Features``.
-    """
-
-    pooling: nn.Module
-    classifier: nn.Module
-
-    def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Features:
-        """x : Tensor[B, 1, F, T]; lengths : Tensor[B], or None when all T frames are valid."""
+    """A network whose ``pooling`` (frames, lengths → embedding) and ``classifier`` (embedding → logits), two modules, a
+    student can reuse. Any other that returns ``Features`` teaches the objectives that reuse nothing."""
 
     def head(self, frames: Tensor, lengths: Tensor) -> Features:
-        """frames : Tensor[B, C, F', T'], zero behind each clip's end; lengths : Tensor[B], valid frames of them."""
+        """What both give for frames Tensor[B, C, F', T'] with Tensor[B] valid ones, zero behind each clip's end."""
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with batch norm around a shortcut (He et al. 2016); keeps padding at zero."""
+    """Two convolutions with batch norm around a shortcut (He et al. 2016); padding stays zero."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, kernel: tuple[int, int] = (3, 3)):
         super().__init__()
@@ -74,7 +65,7 @@ class ResidualBlock(nn.Module):
 
 class SeparableBlock(nn.Module):
     """Depthwise 3×3 and pointwise 1×1 convolution, each with batch norm and ReLU (MobileNet, Howard et al. 2017), with
-    a shortcut where the shape stays; keeps padding at zero."""
+    a shortcut where the shape stays; padding stays zero."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
