@@ -1,4 +1,4 @@
-"""``frami runs``: what has been run, beside each other, and gone again."""
+"""``frami runs``: list, show, compare and delete runs."""
 
 import time
 
@@ -13,16 +13,16 @@ def add(commands) -> None:
     sub.add_argument("--kind", help="only runs of this kind, for example distill")
     sub = command(runs, "show", _show, "One run: its settings, curves and result.")
     sub.add_argument("id", metavar="RUN", help="id, its beginning, the run's folder, or a bundled student's name")
-    sub = command(runs, "compare", _compare, "Runs beside each other: settings that differ, results.")
+    sub = command(runs, "compare", _compare, "Runs side by side: settings that differ, results.")
     sub.add_argument("ids", metavar="RUN", nargs="+", help="two runs or more: id, its beginning, or the run's folder")
-    sub = command(runs, "delete", _delete, "Forget a run and remove its folder.")
+    sub = command(runs, "delete", _delete, "Delete a run and its folder.")
     sub.add_argument("id", metavar="RUN", help="id, its beginning, or the run's folder")
 
 
 def _list(options) -> tuple[list, list[str]]:
     runs = Runs().list(options.kind)
-    lines = [f"{run.id}  {run.status:8}  {_day(run.created)}  {run.kind:10} {run.name}{_said(run)}" for run in runs]
-    return [run.to_dict() for run in runs], lines or ["no run is here yet"]
+    lines = [f"{run.id}  {run.status:8}  {_day(run.created)}  {run.kind:10} {run.name}{_shares(run)}" for run in runs]
+    return [run.to_dict() for run in runs], lines or ["no runs yet"]
 
 
 def _show(options) -> tuple[dict, list[str]]:
@@ -38,7 +38,7 @@ def _show(options) -> tuple[dict, list[str]]:
     lines = [
         f"{run.id}  {run.kind}  {run.name}",
         f"{run.status}{f' in process {run.pid}' if run.pid else ''}{f': {run.error}' if run.error else ''}",
-        f"made {_day(run.created)}, last heard of {_day(run.updated)}",
+        f"made {_day(run.created)}, last updated {_day(run.updated)}",
         f"folder {run.folder}",
     ]
     for title, values in (("settings", run.settings), ("result", run.result)):
@@ -80,8 +80,8 @@ def _day(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def _said(run) -> str:
-    """The figures of a result that matter most, in few words."""
+def _shares(run) -> str:
+    """The main figures of a result, in brackets."""
     shares = [
         f"{name} {run.result[name]:.1%}" for name in ("accuracy", "agreement") if _is_number(run.result.get(name))
     ]

@@ -1,4 +1,4 @@
-"""Fetching the published data sets: archives that resume, are checked, and unpack into their published layout."""
+"""Downloads of the published data sets: archives that resume, are checked, and unpack into their published layout."""
 
 import hashlib
 import os
@@ -20,29 +20,29 @@ from frami.data.catalogue import DATASETS
 from frami.data.dataset import Archive, DatasetInfo
 from frami.errors import FramiError
 
-WAITS = (1.0, 2.0, 4.0)  # seconds before each new try of a transfer that gets no further
+WAITS = (1.0, 2.0, 4.0)  # seconds before each retry of a transfer that makes no progress
 TICK = 0.1  # least seconds between two reports of progress
 Progress = Callable[["DownloadProgress"], None] | None
 Stop = Callable[[], bool] | None
-_CHUNK, _TIMEOUT, _AGAIN = 1 << 16, (15, 60), (408, 416, 429, 500, 502, 503, 504)
-_PASSING = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_CHUNK, _TIMEOUT, _RETRY = 1 << 16, (15, 60), (408, 416, 429, 500, 502, 503, 504)
+_TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 class DownloadError(FramiError):
-    """A data set that could not be fetched; the message says what to do."""
+    """A data set that could not be downloaded; the message says what to do."""
 
 
 class DownloadStopped(DownloadError):
-    """Stopped by the caller; what was fetched stays, and the next call goes on from there."""
+    """Stopped by the caller; the next call continues from what was fetched."""
 
 
 class _BadArchive(Exception):
-    """An archive that does not hold what it should."""
+    """An archive whose content is not the published one."""
 
 
 @dataclass(frozen=True)
 class DownloadProgress:
-    """Where a download is: ``done`` of ``total`` bytes of ``file``, seconds left; ``None`` where unknown."""
+    """Progress of a download: ``done`` of ``total`` bytes of ``file``, seconds left; None where unknown."""
 
     stage: str  # already there, downloading, checking or unpacking
     file: str
@@ -58,7 +58,7 @@ class _Watch:
     last: float = 0.0
 
     def __call__(self, stage: str, file: str, done: int = 0, total: int | None = None, rate: float = 0.0) -> None:
-        """Report (not too often), and stop where asked to; ``rate`` is in bytes a second."""
+        """Report (not too often), and stop on request; ``rate`` in bytes per second."""
         if self.progress and (not rate or done == total or time.monotonic() - self.last >= TICK):
             self.last = time.monotonic()
             left = max(0, total - done) / rate if total and rate else None
@@ -72,8 +72,8 @@ def download(
 ) -> Path:
     """Fetch data set ``name`` so that ``data/<folder>/`` has its published layout; return that folder.
 
-    A folder that is there is left as it is. ``mirror`` (or ``FRAMI_MIRROR``) is an address or a folder that holds the
-    archives by ``Archive.file``. Partial archives wait in ``data/.<folder>.download``. Raises ``DownloadError``.
+    An existing folder is left unchanged. ``mirror`` (or ``FRAMI_MIRROR``) is an address or a folder that holds the
+    archives by ``Archive.file``. Partial archives lie in ``data/.<folder>.download``. Raises ``DownloadError``.
     """
     if name not in DATASETS:
         raise DownloadError(f"no data set named '{name}'; choose one of: {', '.join(DATASETS)}")
@@ -117,7 +117,7 @@ def _check_space(info: DatasetInfo, work: Path) -> None:
 
 
 def _fetch(archive: Archive, folder: Path, work: Path, mirror: str | None, watch: _Watch) -> Path:
-    """The archive in ``work``, checked; a crash at any point leaves what was fetched."""
+    """The archive in ``work``, checked; what was fetched survives a crash at any point."""
     url = f"{mirror.rstrip('/')}/{archive.file}" if mirror else archive.url
     by_hand = f"set FRAMI_MIRROR to a folder or address that has {archive.file}, or unpack it as {folder} yourself"
     checked, part, parts = work / archive.file, work / f"{archive.file}.part", urlsplit(url)
@@ -147,37 +147,37 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 def _transfer(url: str, part: Path, archive: Archive, watch: _Watch) -> None:
-    """Bring ``part`` to its full size, trying again while that gets further."""
+    """Bring ``part`` to its full size; retries that make progress are not counted."""
     part.touch()
-    tries, furthest = 0, part.stat().st_size
+    tries, most = 0, part.stat().st_size
     while True:
         try:
             return _attempt(url, part, archive, watch)
-        except _PASSING:
+        except _TRANSIENT:
             size = part.stat().st_size
-            tries, furthest = (0, size) if size > furthest else (tries + 1, furthest)
+            tries, most = (0, size) if size > most else (tries + 1, most)
             if tries > len(WAITS):
                 raise
             time.sleep(WAITS[max(0, tries - 1)])
 
 
 def _attempt(url: str, part: Path, archive: Archive, watch: _Watch) -> None:
-    """One request: go on from what ``part`` holds if the server can, from the start if it cannot."""
+    """One request: from the end of ``part`` if the server can, else from the start."""
     done = part.stat().st_size
     watch("downloading", archive.file, done, archive.size or None)
     if done and done == archive.size:
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as reply, part.open("ab") as file:
-        if reply.status_code in (200, 416):  # no ranges here, or none behind this part of another file
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response, part.open("ab") as file:
+        if response.status_code in (200, 416):  # no ranges here, or none behind this part of another file
             done = file.truncate(0)
-        if reply.status_code in _AGAIN:
-            raise requests.ConnectionError(f"the server answers {reply.status_code} {reply.reason}")
-        reply.raise_for_status()
-        length = int(reply.headers.get("Content-Length", 0))
+        if response.status_code in _RETRY:
+            raise requests.ConnectionError(f"the server answers {response.status_code} {response.reason}")
+        response.raise_for_status()
+        length = int(response.headers.get("Content-Length", 0))
         total = done + length if length else archive.size or None
         before, start = done, time.monotonic() - 1e-6
-        for chunk in reply.iter_content(_CHUNK):
+        for chunk in response.iter_content(_CHUNK):
             done += file.write(chunk)
             watch("downloading", archive.file, done, total, (done - before) / (time.monotonic() - start))
         if length and done != total:

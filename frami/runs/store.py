@@ -90,17 +90,18 @@ class Runs:
         """The run with exactly this id."""
         rows = self._read(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (id,))
         if not rows:
-            raise RunError(f"no run '{id}'; see those that are here with: frami runs list")
+            raise _unknown(id)
         return self._run(rows[0])
 
     def find(self, text: str) -> Run:
         """The run with this id, this folder (the newest of them), or the only one whose id begins so."""
-        text = str(text)
-        found = [run for run in self.list() if run.id == text]
-        if not found and text:
-            folder = Path(text).expanduser().resolve()
-            found = [run for run in self.list() if run.folder == folder][:1]
-            found = found or [run for run in self.list() if run.id.startswith(text.lower())]
+        text, runs = str(text), self.list()
+        folder = Path(text).expanduser().resolve() if text else None
+        found = (
+            [run for run in runs if run.id == text]
+            or [run for run in runs if run.folder == folder][:1]
+            or [run for run in runs if text and run.id.startswith(text.lower())]
+        )
         if not found:
             raise RunError(f"no run '{text}'; give an id, its beginning or the run's folder: frami runs list")
         if len(found) > 1:
@@ -305,7 +306,7 @@ class Runs:
         """Number of the process that has the run, None when it is not alive."""
         row = base.execute("SELECT pid, updated FROM runs WHERE id = ?", (id,)).fetchone()
         if row is None:
-            raise RunError(f"no run '{id}'; see those that are here with: frami runs list")
+            raise _unknown(id)
         return row[0] if alive(*row) else None
 
     @staticmethod
@@ -315,7 +316,7 @@ class Runs:
             f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE id = ?", (*values.values(), id)
         )
         if done.rowcount == 0:
-            raise RunError(f"no run '{id}'; see those that are here with: frami runs list")
+            raise _unknown(id)
 
 
 def bundled(name: str) -> tuple[Run, Curves] | None:
@@ -326,6 +327,10 @@ def bundled(name: str) -> tuple[Run, Curves] | None:
     values = json.loads(path.read_text(encoding="utf-8"))
     curves = {FORMER_CURVES.get(of, of): [*map(tuple, points)] for of, points in values.pop("metrics").items()}
     return Run(**values, pid=None, folder=BUNDLED, error=None), curves
+
+
+def _unknown(id: str) -> RunError:
+    return RunError(f"no run '{id}'; see those that are here with: frami runs list")
 
 
 def _advice(error: sqlite3.OperationalError) -> str:

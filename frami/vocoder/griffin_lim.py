@@ -8,6 +8,7 @@ from torch import Tensor
 
 from frami.audio import MelSpec
 from frami.vocoder.base import Vocoder
+from frami.vocoder.network import Synthesis
 
 UNMEL_STEPS = 20  # the Mel residual is below 0.1 % by then, and the sound stops improving
 
@@ -15,8 +16,8 @@ UNMEL_STEPS = 20  # the Mel residual is below 0.1 % by then, and the sound stops
 class GriffinLim(Vocoder):
     """Phase by fast Griffin-Lim (Perraudin, Balazs & Søndergaard, WASPAA 2013); takes any MelSpec.
 
-    The loop is written out here, because torchaudio's and librosa's assume frames centred on ``t hop_length``. This
-    one analyses as ``MelSpec`` does, so each iteration compares the very frames that a re-analysis will see.
+    torchaudio's and librosa's assume frames centred on ``t hop_length``. This one has the frames of ``MelSpec``, so
+    that each iteration compares those that a re-analysis has.
 
     The random initial phase comes from a generator of its own: the same spectrogram gives the same sound on one kind
     of device, and the global random state is untouched.
@@ -45,30 +46,15 @@ class GriffinLim(Vocoder):
         return sound * (loss[:, None] * top[..., 0].exp())
 
     def _phase(self, magnitude: Tensor) -> Tensor:
-        """Sound whose STFT has these magnitudes, as nearly as a sound can: Tensor[B, K, T] to Tensor[B, N]."""
-        spec, (_, bins, frames) = self.mel_spec, magnitude.shape
-        samples, overlap = frames * spec.hop_length, spec.n_fft - spec.hop_length
-        before, after = overlap // 2, overlap - overlap // 2
-        window = torch.hann_window(spec.n_fft, device=magnitude.device)
-
-        def overlap_add(columns: Tensor) -> Tensor:
-            return F.fold(columns, (1, samples + overlap), (1, spec.n_fft), stride=(1, spec.hop_length))[:, 0, 0]
-
-        def synthesis(stft: Tensor) -> Tensor:
-            sound = overlap_add(torch.fft.irfft(stft, spec.n_fft, dim=1) * window[:, None]) / weight
-            return sound[:, before : before + samples]
-
-        def analysis(sound: Tensor) -> Tensor:
-            sound = F.pad(sound, (before, after), mode="reflect")
-            return torch.stft(sound, spec.n_fft, spec.hop_length, window=window, center=False, return_complex=True)
-
-        weight = overlap_add(window.square()[None, :, None].expand(1, -1, frames)).clamp(min=0.01)
+        """Sound whose STFT has nearly these magnitudes: Tensor[B, K, T] to Tensor[B, N]."""
+        magnitude = magnitude.transpose(1, 2).contiguous()
+        synthesis = Synthesis(self.mel_spec.n_fft, self.mel_spec.hop_length).to(magnitude.device)
         generator = torch.Generator().manual_seed(self.seed)
-        angle = torch.rand(frames, bins, generator=generator).T.to(magnitude) * (2 * math.pi)
+        angle = torch.rand(magnitude.shape[1:], generator=generator).to(magnitude) * (2 * math.pi)
         stft = torch.polar(magnitude, angle.expand_as(magnitude).contiguous())
         previous = None
         for _ in range(self.iterations):
-            rebuilt = analysis(synthesis(stft))
+            rebuilt = synthesis.analysis(synthesis(stft))
             ahead = rebuilt if previous is None else rebuilt + self.momentum * (rebuilt - previous)
             stft, previous = magnitude * ahead.sgn(), rebuilt
         return synthesis(stft)

@@ -72,8 +72,6 @@ class Synthesis(nn.Module):
 
     def __init__(self, n_fft: int, hop_length: int):
         super().__init__()
-        if n_fft % hop_length:
-            raise ValueError(f"a window of {n_fft} samples is no multiple of the hop of {hop_length}")
         self.n_fft, self.hop_length = n_fft, hop_length
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
@@ -93,6 +91,8 @@ class Synthesis(nn.Module):
         return stft.transpose(1, 2)
 
     def _overlap_add(self, columns: Tensor) -> Tensor:
+        if extra := -self.n_fft % self.hop_length:
+            columns = F.pad(columns, (0, extra))
         hops = columns.unflatten(-1, (-1, self.hop_length)).unbind(2)
         return sum(F.pad(hop, (0, 0, i, len(hops) - 1 - i)) for i, hop in enumerate(hops)).flatten(1)
 
