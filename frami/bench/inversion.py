@@ -22,7 +22,7 @@ from frami.checkpoints import Checkpoint
 from frami.device import RecordedStep, describe, fast_bf16
 from frami.inversion import Recipe, arithmetic, make_clips
 from frami.inversion.feature_bank import FeatureBank
-from frami.inversion.state import begin_batch, draw, new_work
+from frami.inversion.state import new_work
 from frami.inversion.step import stepper
 from frami.inversion.teacher import ALL, Speedups, TeacherCopy
 
@@ -175,14 +175,14 @@ def _stepper(
     improve = stepper(work)
     rng = torch.Generator().manual_seed(0)
     target = torch.arange(clips) % len(teacher.classes)
-    begin_batch(work, target, 0, rng)
+    work.begin(target, 0, rng)
     bank = FeatureBank(recipe.bank)
     if "contrast" in work.weights:
         rows = torch.randn(recipe.bank, work.negatives.rows.shape[1], generator=rng)
         bank.push(rows.to(work.device), (torch.arange(recipe.bank) % len(teacher.classes)).to(work.device))
 
     def step() -> None:
-        draw(work, bank, rng)
+        work.draw(bank, rng)
         improve()
 
     return step

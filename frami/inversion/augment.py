@@ -43,8 +43,8 @@ def draw_view(
     u = iter(numbers.T)
 
     rate = 1 + config.stretch * (2 * next(u) - 1)
-    share = (lengths * (config.shortest + (1 - config.shortest) * next(u))).floor().clamp(min=1)
-    new_lengths = (share / rate).floor().clamp(min=1).minimum(lengths.float())
+    segment = (lengths * (config.shortest + (1 - config.shortest) * next(u))).floor().clamp(min=1)
+    new_lengths = (segment / rate).floor().clamp(min=1).minimum(lengths.float())
     begin = (lengths - 1 - (new_lengths - 1) * rate).clamp(min=0) * next(u)
     at = begin[:, None] + rate[:, None] * torch.arange(frames, device=device)
     at = at.minimum((lengths - 1)[:, None].float())

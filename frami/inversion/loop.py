@@ -16,18 +16,7 @@ from frami.inversion.clips import Clips, Progress, Trajectory
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.recipes import RECIPES, TERMS, Recipe
 from frami.inversion.settings import InversionSettings, check_least
-from frami.inversion.state import (
-    Work,
-    begin_batch,
-    draw,
-    feature_size,
-    finish_batch,
-    load,
-    new_generator,
-    new_work,
-    snapshot,
-    usable,
-)
+from frami.inversion.state import Work, feature_size, new_generator, new_work, usable
 from frami.inversion.step import result, stepper
 from frami.inversion.teacher import TeacherCopy
 from frami.optim import set_rate
@@ -99,7 +88,7 @@ def make_clips(
 
 def arithmetic(teacher: Checkpoint, seconds: float) -> dict[str, int]:
     """Multiply-accumulates of one forward pass for one clip of this duration: ``{"teacher", "generator"}``."""
-    spec, frames, device = teacher.spec, teacher.spec.frames(seconds), next(teacher.model.parameters()).device
+    spec, frames, device = teacher.spec, teacher.spec.frames(seconds), teacher.device
     generator = new_generator(RECIPES["frami"], spec, None, 0).to(device)
     latents = generator.noise(1, frames, torch.Generator()).to(device)
     silence = torch.full((1, 1, spec.n_mels, frames), spec.floor, device=device)
@@ -142,15 +131,15 @@ class _Run:
             if work is None or len(work.labels) != len(target):
                 older, work = work, new_work(self.teacher, recipe, len(target), self.student, settings.seed * 1009)
                 if older is not None:
-                    load(work, None, snapshot(older, None))
+                    work.load(None, older.snapshot(None))
                 elif memory is not None:
-                    load(work, self.bank, memory)
+                    work.load(self.bank, memory)
                 improve = stepper(work)
-            begin_batch(work, target, settings.seed * 1009 + number, rng)
+            work.begin(target, settings.seed * 1009 + number, rng)
             states: list[Tensor] = []
             for step in range(1, recipe.steps + 1):
                 self.step = step
-                draw(work, self.bank, rng)
+                work.draw(self.bank, rng)
                 if recipe.cosine:
                     set_rate(work.optimiser, 0.5 * (1 + math.cos(math.pi * (step - 1) / recipe.steps)))
                 improve()
@@ -159,7 +148,7 @@ class _Run:
                     states.append(work.last["x"].half().cpu())
                 if self.done % self.every == 0 and (step < recipe.steps or discarded):
                     yield self._progress(work, target, work.last)
-            finish_batch(work)
+            work.finish()
             if discarded:
                 continue
             x, out, rows = result(work)
@@ -167,7 +156,7 @@ class _Run:
                 target = assigned(target, out.logits.argmax(1).cpu())
             self.bank.push(rows, target.to(rows.device))
             state = self._progress(work, target, work.last | {"x": x, "logits": out.logits, "pooled": out.pooled})
-            state.finished, state.memory = True, partial(snapshot, work, self.bank, number + 1)
+            state.finished, state.memory = True, partial(work.snapshot, self.bank, number + 1)
             if settings.snapshots:
                 mels = torch.stack([*states, x.half().cpu()])[:, :, 0]
                 state.trajectory = Trajectory([*shown, recipe.steps], mels)
@@ -184,32 +173,20 @@ class _Run:
         """The present state. Steps of warm-up batches count as steps of the first one."""
         logits, steps = values["logits"].float().cpu(), self.settings.recipe.steps
         clips = Clips(
-            mels=values["x"].float().cpu().contiguous(),
-            lengths=work.lengths.cpu().clone(),
-            target=target,
-            predicted=logits.argmax(1),
-            confidence=logits.softmax(1).gather(1, target[:, None])[:, 0],
-            logits=logits,
-            pooled=values["pooled"].float().cpu(),
-        )
+            mels=values["x"].float().cpu().contiguous(), lengths=work.lengths.cpu().clone(), target=target,
+            predicted=logits.argmax(1), confidence=logits.softmax(1).gather(1, target[:, None])[:, 0],
+            logits=logits, pooled=values["pooled"].float().cpu(),
+        )  # fmt: skip
         seconds = time.perf_counter() - self.began
         total = (self.batches - self.first + self.warmup) * steps
         earlier = self.number - self.first + self.warmup  # batches of this run before the present one
         in_first = earlier <= self.warmup
         return Progress(
-            batch=max(self.number, self.first) + 1,
-            batches=self.batches,
-            step=self.step + (earlier * steps if in_first else 0),
-            steps=steps * (1 + self.warmup) if in_first else steps,
-            clips=clips,
-            losses={name: float(values[name]) for name in TERMS if name in values},
-            finished=False,
-            done=self.done,
-            total=total,
-            seconds=seconds,
-            left=seconds / self.done * (total - self.done),
-            notes=self.notes,
-        )
+            batch=max(self.number, self.first) + 1, batches=self.batches, clips=clips, finished=False,
+            step=self.step + (earlier * steps if in_first else 0), steps=steps * (1 + self.warmup if in_first else 1),
+            losses={name: float(values[name]) for name in TERMS if name in values}, notes=self.notes,
+            done=self.done, total=total, seconds=seconds, left=seconds / self.done * (total - self.done),
+        )  # fmt: skip
 
 
 def _shown_steps(steps: int, snapshots: int) -> list[int]:

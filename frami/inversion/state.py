@@ -103,6 +103,96 @@ class Work:
         inside = torch.arange(self.frames, device=x.device) < self.lengths[:, None]
         return torch.where(inside[:, None, None], x, self.teacher.spec.floor)
 
+    @torch.no_grad()
+    def begin(self, target: Tensor, seed: int, rng: torch.Generator) -> None:
+        """Set everything that a batch begins with, in place. target : classes Tensor[B]; seed : of new weights."""
+        recipe, generator = self.recipe, self.generator
+        self.labels.copy_(target)
+        if self.mask is not None:
+            self.lengths.copy_(torch.randint(self.teacher.shortest, self.frames + 1, (len(target),), generator=rng))
+        self.latents.copy_(generator.noise(len(target), self.frames, rng))
+        if recipe.keep in ("reset", "warm"):
+            fresh = new_generator(recipe, self.teacher.spec, self.teacher.bands, seed).state_dict()
+            for name, mine in generator.state_dict().items():
+                if recipe.keep == "reset" or name.startswith("project."):
+                    mine.copy_(fresh[name])
+        if self.meta is not None:
+            for parameter, start in zip(generator.parameters(), self.meta.network.parameters(), strict=True):
+                parameter.copy_(start)
+                start.grad = torch.zeros_like(start) if start.grad is None else start.grad.zero_()
+        forget(self.optimiser, [self.latents, *(() if recipe.keep == "kept" else generator.parameters())])
+        if self.best_loss is not None:
+            self.best_loss.fill_(math.inf)
+
+    @torch.no_grad()
+    def draw(self, bank: FeatureBank, rng: torch.Generator) -> None:
+        """Random numbers of a step: the view's, a part of a large bank, fresh latents where they are not learnt."""
+        if "contrast" in self.weights:
+            self.numbers.copy_(torch.rand(self.numbers.shape, generator=rng))
+            chosen = bank.sample(NEGATIVES, rng)
+            if chosen is not None:
+                rows, labels = chosen
+                if self.device.type == "cuda":
+                    self.negatives.rows[: len(rows)] = rows
+                    self.negatives.labels[: len(rows)] = labels
+                else:
+                    self.negatives.rows, self.negatives.labels = rows, labels
+                self.negatives.count.fill_(len(rows))
+        if not self.recipe.lr_latent:
+            self.latents.copy_(self.generator.noise(len(self.labels), self.frames, rng))
+
+    def finish(self) -> None:
+        """Carry over what outlasts a batch."""
+        if self.past is not None:
+            for i, past in enumerate(self.past):
+                now = self.last[f"norm {i}"]
+                past.copy_(torch.where(self.past_share > 0, torch.lerp(now, past, self.recipe.past), now))
+            self.past_share.fill_(self.recipe.past)
+        if self.meta is not None:
+            self.meta.optimiser.step()
+
+    def snapshot(self, bank: FeatureBank | None, batches: int = 0) -> dict:
+        """What later batches need of the earlier ones: tensors and numbers only, on the CPU."""
+        networks, optimisers, tensors = self._carried()
+        state = {"batches": batches} | ({} if bank is None else {"bank": bank.state_dict()})
+        for name, network in networks.items():
+            state[name] = {part: value.cpu().clone() for part, value in network.state_dict().items()}
+        state |= {name: moments(*pair) for name, pair in optimisers.items()}
+        return state | {name: [t.detach().cpu().clone() for t in values] for name, values in tensors.items()}
+
+    @torch.no_grad()
+    def load(self, bank: FeatureBank | None, state: dict) -> None:
+        """Inverse of ``snapshot``, for the same recipe and teacher and any batch size."""
+        if bank is not None:
+            bank.load_state_dict(state["bank"], self.device)
+        networks, optimisers, tensors = self._carried()
+        for name in networks.keys() & state.keys():
+            networks[name].load_state_dict(state[name])
+        for name in optimisers.keys() & state.keys():
+            restore(optimisers[name][0], state[name], optimisers[name][1])
+        for name in tensors.keys() & state.keys():
+            stored = state[name] if isinstance(state[name], list) else [state[name]]  # past_share of earlier versions
+            for mine, value in zip(tensors[name], stored, strict=True):
+                mine.copy_(value)
+
+    def _carried(self) -> tuple[dict, dict, dict]:
+        """What outlasts a batch, by name: networks, optimisers with their parameters, lists of tensors."""
+        networks, optimisers, tensors = {}, {}, {}
+        if self.recipe.keep != "reset":
+            networks["generator"] = self.generator
+        if self.recipe.keep == "kept":
+            optimisers["optimiser"] = self.optimiser, list(self.generator.parameters())
+        if self.meta is not None:
+            tensors["meta"] = list(self.meta.network.parameters())
+            optimisers["meta_optimiser"] = self.meta.optimiser, tensors["meta"]
+        if self.past is not None:
+            tensors |= {"past": self.past, "past_share": [self.past_share]}
+        for name, trained in (("head", self.head), ("student", self.companion)):
+            if trained is not None:
+                networks[name] = trained.network
+                optimisers[f"{name}_optimiser"] = trained.optimiser, list(trained.network.parameters())
+        return networks, optimisers, tensors
+
 
 def usable(recipe: Recipe, teacher: TeacherCopy, student: nn.Module | None) -> dict[str, float]:
     """Weights of the terms that add something here, in the order of ``TERMS``."""
@@ -123,9 +213,8 @@ def new_work(teacher: TeacherCopy, recipe: Recipe, clips: int, student: nn.Modul
     weights = usable(recipe, teacher, student)
     generator = new_generator(recipe, spec, teacher.bands, seed).to(device)
     latents = nn.Parameter(torch.zeros_like(generator.noise(clips, frames, torch.Generator())).to(device))
-    groups = [{"params": [latents], "lr": recipe.lr_latent}] if recipe.lr_latent else []
-    own = list(generator.parameters())
-    groups += [{"params": own, "lr": recipe.lr}] if own else []
+    learnt = ([latents], recipe.lr_latent), (list(generator.parameters()), recipe.lr)
+    groups = [{"params": parameters, "lr": rate} for parameters, rate in learnt if parameters and rate]
     size, rows = feature_size(recipe, teacher), NEGATIVES if device.type == "cuda" else 0
     whole = {"dtype": torch.long, "device": device}
     work = Work(
@@ -181,99 +270,3 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         yield
-
-
-@torch.no_grad()
-def begin_batch(work: Work, target: Tensor, seed: int, rng: torch.Generator) -> None:
-    """Set everything that a batch begins with, in place. target : classes Tensor[B]; seed : of new weights."""
-    recipe, generator = work.recipe, work.generator
-    work.labels.copy_(target)
-    if work.mask is not None:
-        work.lengths.copy_(torch.randint(work.teacher.shortest, work.frames + 1, (len(target),), generator=rng))
-    work.latents.copy_(generator.noise(len(target), work.frames, rng))
-    if recipe.keep in ("reset", "warm"):
-        fresh = new_generator(recipe, work.teacher.spec, work.teacher.bands, seed).state_dict()
-        for name, mine in generator.state_dict().items():
-            if recipe.keep == "reset" or name.startswith("project."):
-                mine.copy_(fresh[name])
-    if work.meta is not None:
-        for parameter, start in zip(generator.parameters(), work.meta.network.parameters(), strict=True):
-            parameter.copy_(start)
-            start.grad = torch.zeros_like(start) if start.grad is None else start.grad.zero_()
-    forget(work.optimiser, [work.latents, *(() if recipe.keep == "kept" else generator.parameters())])
-    if work.best_loss is not None:
-        work.best_loss.fill_(math.inf)
-
-
-@torch.no_grad()
-def draw(work: Work, bank: FeatureBank, rng: torch.Generator) -> None:
-    """Random numbers of a step: the view's, a part of a large bank, fresh latents where they are not learnt."""
-    if "contrast" in work.weights:
-        work.numbers.copy_(torch.rand(work.numbers.shape, generator=rng))
-        chosen = bank.sample(NEGATIVES, rng)
-        if chosen is not None:
-            rows, labels = chosen
-            if work.device.type == "cuda":
-                work.negatives.rows[: len(rows)] = rows
-                work.negatives.labels[: len(rows)] = labels
-            else:
-                work.negatives.rows, work.negatives.labels = rows, labels
-            work.negatives.count.fill_(len(rows))
-    if not work.recipe.lr_latent:
-        work.latents.copy_(work.generator.noise(len(work.labels), work.frames, rng))
-
-
-def finish_batch(work: Work) -> None:
-    """Carry over what outlasts a batch."""
-    if work.past is not None:
-        for i, past in enumerate(work.past):
-            now = work.last[f"norm {i}"]
-            past.copy_(torch.where(work.past_share > 0, torch.lerp(now, past, work.recipe.past), now))
-        work.past_share.fill_(work.recipe.past)
-    if work.meta is not None:
-        work.meta.optimiser.step()
-
-
-def _carried(work: Work) -> tuple[dict, dict, dict]:
-    """What outlasts a batch, by name: networks, optimisers with their parameters, lists of tensors."""
-    networks, optimisers, tensors = {}, {}, {}
-    if work.recipe.keep != "reset":
-        networks["generator"] = work.generator
-    if work.recipe.keep == "kept":
-        optimisers["optimiser"] = work.optimiser, list(work.generator.parameters())
-    if work.meta is not None:
-        tensors["meta"] = list(work.meta.network.parameters())
-        optimisers["meta_optimiser"] = work.meta.optimiser, tensors["meta"]
-    if work.past is not None:
-        tensors |= {"past": work.past, "past_share": [work.past_share]}
-    for name, trained in (("head", work.head), ("student", work.companion)):
-        if trained is not None:
-            networks[name] = trained.network
-            optimisers[f"{name}_optimiser"] = trained.optimiser, list(trained.network.parameters())
-    return networks, optimisers, tensors
-
-
-def snapshot(work: Work, bank: FeatureBank | None, batches: int = 0) -> dict:
-    """What later batches need of the earlier ones: tensors and numbers only, on the CPU."""
-    networks, optimisers, tensors = _carried(work)
-    state = {"batches": batches} | ({} if bank is None else {"bank": bank.state_dict()})
-    for name, network in networks.items():
-        state[name] = {part: value.cpu().clone() for part, value in network.state_dict().items()}
-    state |= {name: moments(*pair) for name, pair in optimisers.items()}
-    return state | {name: [t.detach().cpu().clone() for t in values] for name, values in tensors.items()}
-
-
-@torch.no_grad()
-def load(work: Work, bank: FeatureBank | None, state: dict) -> None:
-    """Inverse of ``snapshot``, for work of the same recipe and teacher (of any batch size)."""
-    if bank is not None:
-        bank.load_state_dict(state["bank"], work.device)
-    networks, optimisers, tensors = _carried(work)
-    for name in networks.keys() & state.keys():
-        networks[name].load_state_dict(state[name])
-    for name in optimisers.keys() & state.keys():
-        restore(optimisers[name][0], state[name], optimisers[name][1])
-    for name in tensors.keys() & state.keys():
-        stored = state[name] if isinstance(state[name], list) else [state[name]]  # as earlier versions had past_share
-        for mine, value in zip(tensors[name], stored, strict=True):
-            mine.copy_(value)

@@ -18,7 +18,7 @@ from frami.models import Features
 
 
 def stepper(work: Work) -> Callable[[], None]:
-    """The step of a batch, to be called after ``state.draw``: a companion student learns first, then the clips."""
+    """The step of a batch, to be called after ``Work.draw``: a companion student learns first, then the clips."""
     teach, improve = (RecordedStep(partial(function, work), work.device) for function in (_teach, _improve))
 
     def step() -> None:
@@ -58,22 +58,15 @@ def _improve(work: Work) -> None:
 
 @dataclass
 class Forward:
-    """A forward pass: x : clips Tensor[B, 1, F, T]; out : the teacher's features of the clips and, where they are
-    contrasted, of a view of each behind them; statistics : inputs of its batch norms, where a term needs them."""
+    """A forward pass. x : clips Tensor[B, 1, F, T]; logits, pooled : the teacher's, Tensor[B, K] and Tensor[B, D];
+    embeddings : of the clips and, where they are contrasted, of a view of each behind them; statistics : inputs of the
+    batch norms, where a term needs them."""
 
     x: Tensor
-    out: Features
+    logits: Tensor
+    pooled: Tensor
+    embeddings: Tensor
     statistics: list[NormInput]
-
-    @property
-    def logits(self) -> Tensor:
-        """Of the clips alone, Tensor[B, K]."""
-        return self.out.logits[: len(self.x)]
-
-    @property
-    def pooled(self) -> Tensor:
-        """Embeddings of the clips alone, Tensor[B, D]."""
-        return self.out.pooled[: len(self.x)]
 
 
 def _forward(work: Work) -> Forward:
@@ -92,7 +85,8 @@ def _forward(work: Work) -> Forward:
     if work.weights.keys() & {"batch_norm", "contrast"}:
         watched = recorded(work.model, len(x), len(inputs), fused=teacher.speedups.fused)
     with watched as statistics, autocast(work.device, fast):
-        return Forward(x, work.model(inputs, lengths), statistics)
+        out = work.model(inputs, lengths)
+    return Forward(x, out.logits[: len(x)], out.pooled[: len(x)], out.pooled, statistics)
 
 
 def _class(work: Work, made: Forward) -> Tensor:
@@ -105,7 +99,7 @@ def _batch_norm(work: Work, made: Forward) -> Tensor:
 
 
 def _contrast(work: Work, made: Forward) -> Tensor:
-    rows, count = features(made.statistics, made.out.pooled, work.recipe.feature), len(made.x)
+    rows, count = features(made.statistics, made.embeddings, work.recipe.feature), len(made.x)
     negatives = work.negatives.rows
     if work.head is not None:
         projected = F.normalize(work.head.network(rows), dim=1)

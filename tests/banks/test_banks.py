@@ -24,7 +24,7 @@ SETTINGS = {"teacher": "made", "seconds": (0.2, 0.5), "seed": 0}
 
 
 def made(count=3, seed=0, shortest=4, longest=9, first=0):
-    """Clips with random contents, of random durations; what lies behind an end is not to be kept."""
+    """Clips with random contents, of random durations; what lies behind an end is not to be stored."""
     rng = torch.Generator().manual_seed(seed)
     target = torch.arange(first, first + count) % len(CLASSES)
     logits = torch.randn(count, len(CLASSES), generator=rng)
@@ -97,7 +97,7 @@ def test_clips_of_mixed_durations_come_back(tmp_path):
     parts = fill(tmp_path / "bank")
     bank = banks.load(tmp_path / "bank")
     same(bank, parts)
-    assert bank.frames.dtype == torch.float16 and len(bank.frames) == int(bank.lengths.sum()), "no padding is kept"
+    assert bank.frames.dtype == torch.float16 and len(bank.frames) == int(bank.lengths.sum()), "no padding is stored"
     assert bank.damaged == [] and bank.manifest["complete"] and bank.seconds == 4.0
     assert bank.manifest["settings"] == {"teacher": "made", "seconds": [0.2, 0.5], "seed": 0}
     assert bank.target_accuracy == pytest.approx(float((bank.target == bank.predicted).float().mean()))
@@ -131,8 +131,8 @@ def test_a_batch_is_what_a_loop_would_make(tmp_path):
         bank.batch([len(bank)])
 
 
-def test_half_precision_only_where_the_answer_stays(tmp_path):
-    """A teacher that tells 2.00001 from 2 needs float32; another one does not, nor one that changes its mind anyway."""
+def test_half_precision_only_where_the_prediction_stays(tmp_path):
+    """A teacher that separates 2.00001 from 2 needs float32; another does not, nor one that predicts something else."""
     clips = made(4)
     clips.mels[2] = 2.0001
     clips.predicted = torch.tensor([0, 0, 1, 0])
@@ -144,7 +144,7 @@ def test_half_precision_only_where_the_answer_stays(tmp_path):
     for name, predict, kind in (
         ("sharp", sharp, torch.float32),
         ("dull", lambda mels, lengths: (mels[:, 0, 0, 0] > 1).long(), torch.float16),
-        ("moody", lambda mels, lengths: torch.ones(len(mels)).long(), torch.float16),
+        ("other", lambda mels, lengths: torch.ones(len(mels)).long(), torch.float16),
         ("none", None, torch.float16),
     ):
         writer = start(tmp_path / name, predict=predict)
@@ -301,17 +301,17 @@ def test_an_interrupted_run_goes_on_with_its_state(tmp_path):
 
 def interrupted(folder, batches=3):
     """An unfinished bank with states; returns what ``resume.pt`` held after each batch."""
-    writer, kept = start(folder), []
+    writer, states = start(folder), []
     for number in range(batches):
         writer.append(made(2, seed=number), seconds=number + 1.0, state={"batch": number})
-        kept.append((folder / "resume.pt").read_bytes())
-    return kept
+        states.append((folder / "resume.pt").read_bytes())
+    return states
 
 
 def test_a_shard_ahead_of_its_state_is_made_again(tmp_path):
     folder = tmp_path / "bank"
-    kept = interrupted(folder)
-    (folder / "resume.pt").write_bytes(kept[1])
+    states = interrupted(folder)
+    (folder / "resume.pt").write_bytes(states[1])
     writer = start(folder)
     assert (writer.batches, writer.made, writer.state, writer.seconds) == (2, 4, {"batch": 1}, 2.0)
     assert not shard(folder, 2).exists()
@@ -411,7 +411,7 @@ def test_a_kill_at_any_point_of_a_save_loses_that_batch_only(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("what", ["replace", "fsync"])
-def test_a_full_disk_is_said_and_loses_one_batch(tmp_path, monkeypatch, what):
+def test_a_full_disk_is_reported_and_loses_one_batch(tmp_path, monkeypatch, what):
     writer = start(tmp_path / "bank")
     writer.append(made(2), seconds=1, state={"batch": 0})
 
@@ -422,7 +422,7 @@ def test_a_full_disk_is_said_and_loses_one_batch(tmp_path, monkeypatch, what):
         patch.setattr(Path if what == "replace" else frami.files.os, what, full)
         with pytest.raises(banks.BankError, match="No space left"):
             writer.append(made(2, seed=1), seconds=2, state={"batch": 1})
-    assert not list((tmp_path / "bank").rglob(".*")), "the half-written file does not keep the disk full"
+    assert not list((tmp_path / "bank").rglob(".*")), "the half-written file does not fill the disk"
     same(banks.load(tmp_path / "bank"), [made(2)])
     writer.append(made(2, seed=1), seconds=2, state={"batch": 1})
     same(banks.load(tmp_path / "bank"), [made(2), made(2, seed=1)])
@@ -431,7 +431,7 @@ def test_a_full_disk_is_said_and_loses_one_batch(tmp_path, monkeypatch, what):
 # ------------------------------------------------------------------------------------------------- other banks
 
 
-def test_another_bank_is_kept_unless_it_may_go(tmp_path):
+def test_another_bank_stays_unless_it_may_go(tmp_path):
     folder = tmp_path / "bank"
     fill(folder)
     before = files(folder)

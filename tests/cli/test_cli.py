@@ -55,7 +55,7 @@ def test_synthesize_writes_bank_sounds_and_manifest(capsys, tmp_path):
     bank = banks.load(out)
     assert len(bank) == 3 and bank.clips().mels.shape[:3] == (3, 1, 80)
     again = banks.predictor(checkpoints.load("fsdd").model)(*bank.batch(range(3))[:2])
-    assert torch.equal(again, bank.predicted), "half precision must not change the teacher's answer"
+    assert torch.equal(again, bank.predicted), "half precision must not change a prediction"
 
 
 def test_synthesize_without_sounds_for_a_range_of_durations(capsys, tmp_path):
@@ -77,7 +77,7 @@ def test_help_names_the_recipes(capsys):
     assert set(RECIPES) <= set(re.split(r"[\s,]+", out))
 
 
-def test_notes_of_a_run_are_said_once(capsys, tmp_path, monkeypatch):
+def test_notes_of_a_run_are_printed_once(capsys, tmp_path, monkeypatch):
     original = synthesis.invert
 
     def noted(*args, **kwargs):

@@ -27,7 +27,7 @@ def test_layers_share_one_projection():
     assert 0 < here.share[1] <= here.share[0] < 1
     expected = projection.pca(torch.cat([one.pooled, two.pooled]))
     assert torch.allclose(here.pca[12:], expected(two.pooled), atol=1e-4)
-    assert (here.pca[:12, 0].mean() - here.pca[12:, 0].mean()).abs() > 5, "the first axis tells them apart"
+    assert (here.pca[:12, 0].mean() - here.pca[12:, 0].mean()).abs() > 5, "the first axis separates them"
     with pytest.raises(FramiError):
         maps.project([])
 
@@ -96,7 +96,7 @@ def test_recordings_are_embedded_once(tmp_path, make_tree, monkeypatch):
     assert len(first.layer) == 12 and first.layer.real
     assert first.layer.target.bincount(minlength=10).min() == 1, "classes take turns"
     assert {first.clips.clips[row].fold for row in first.rows} == {"theo"}, "held out of the training"
-    monkeypatch.setattr(maps, "embed", lambda *a, **k: pytest.fail("the features were kept"))
+    monkeypatch.setattr(maps, "embed", lambda *a, **k: pytest.fail("the features were stored"))
     again = maps.recorded(teacher, most=12, data_folder=root)
     assert torch.equal(again.layer.pooled, first.layer.pooled) and again.rows == first.rows
     monkeypatch.undo()
@@ -126,7 +126,7 @@ def test_the_gallery_makes_banks_with_their_map_and_goes_on(tmp_path, make_tree,
     value = gallery.explore(teacher, tmp_path / "out", **choices)
     assert value["clips"] == {"frami": 8, "cmi": 8}
     after = [banks.load(tmp_path / "out" / name) for name in ("frami", "cmi")]
-    assert torch.equal(after[0].frames, before.frames), "what was finished is kept"
+    assert torch.equal(after[0].frames, before.frames), "what was finished stays"
     assert torch.equal(after[1].frames[: len(half.frames)], half.frames)
     assert not list((tmp_path / "out").rglob("*.wav")) and not list((tmp_path / "out").rglob("*.flac"))
     stored = maps.load(tmp_path / "out")

@@ -13,8 +13,8 @@ KINDS = {
     "frami": "generator made anew, a head, past statistics",
     "cmi": "best clips, a head",
     "deepinversion": "the clip itself",
-    "frami-fast": "generator kept but for its first layer",
-    "dafl": "generator and its moments kept",
+    "frami-fast": "generator carried over but for its first layer",
+    "dafl": "generator and its moments carried over",
     "fast": "meta-generator",
     "zskt": "companion student",
 }

@@ -139,11 +139,11 @@ def test_an_image_view_of_the_whole_picture_is_the_clip_or_its_mirror():
     mels, lengths = noise(3, 40), torch.tensor([40, 25, 1])
     inside = (torch.arange(40) < lengths[:, None])[:, None, None]
     mels = torch.where(inside, mels, FLOOR)
-    view, kept = draw_image_view(mels, lengths, FLOOR, ImageViewConfig(), picture(clips=3))
-    assert torch.equal(kept, lengths)
+    view, view_lengths = draw_image_view(mels, lengths, FLOOR, ImageViewConfig(), picture(clips=3))
+    assert torch.equal(view_lengths, lengths)
     torch.testing.assert_close(view, mels, rtol=0, atol=1e-3)
-    mirror, kept = draw_image_view(mels, lengths, FLOOR, ImageViewConfig(), picture(flip=0.1, clips=3))
-    assert torch.equal(kept, lengths)
+    mirror, view_lengths = draw_image_view(mels, lengths, FLOOR, ImageViewConfig(), picture(flip=0.1, clips=3))
+    assert torch.equal(view_lengths, lengths)
     for row, clip, length in zip(mirror, mels, lengths.tolist(), strict=True):
         torch.testing.assert_close(row[..., :length], clip[..., :length].flip(-1), rtol=0, atol=1e-3)
 

@@ -16,7 +16,7 @@ def noise(clips=4, frames=40, seed=0):
     return torch.randn(clips, 1, 80, frames, generator=torch.Generator().manual_seed(seed)) * 2 - 5
 
 
-def settled(norm, seed=0):
+def with_statistics(norm, seed=0):
     """A frozen norm that shifts and scales."""
     rng = torch.Generator().manual_seed(seed)
     norm.running_mean.normal_(generator=rng)
@@ -50,7 +50,7 @@ def plainly(norm, x, mask, add, relu, plain):
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
 @pytest.mark.parametrize("affine", [True, False], ids=["affine", "bare"])
 def test_the_fused_operation_is_autograds(order, precision, masked, affine):
-    norm = settled(MaskedBatchNorm2d(6, affine=affine))
+    norm = with_statistics(MaskedBatchNorm2d(6, affine=affine))
     rng = torch.Generator().manual_seed(1)
     mask = length_mask(torch.tensor([9, 4, 1, 7]), 9) if masked else None
     for joined in (False, True):
@@ -86,7 +86,7 @@ def test_the_fused_operation_is_autograds(order, precision, masked, affine):
 @pytest.mark.parametrize("relu", [True, False])
 def test_only_what_is_used_reaches_the_input(relu):
     """Gradients of the statistics alone, or of the output alone, with the rest left over."""
-    norm = settled(MaskedBatchNorm2d(6))
+    norm = with_statistics(MaskedBatchNorm2d(6))
     x = torch.randn(3, 6, 4, 5, generator=torch.Generator().manual_seed(0))
     for pick in (lambda y, e: y, lambda y, e: e.means, lambda y, e: e.var):
         given, exact = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -103,7 +103,7 @@ def test_a_recorded_model_answers_as_ever(teacher, fused):
     """Output and gradient of a whole classifier are the same with taps and without."""
     lengths = torch.tensor([48, 30, 17, 3])
     for given in (None, lengths):
-        gradients, answers = [], []
+        gradients, logits = [], []
         for watched in (True, False):
             x = noise(frames=48).requires_grad_()
             if watched:
@@ -112,9 +112,9 @@ def test_a_recorded_model_answers_as_ever(teacher, fused):
             else:
                 out = teacher.model(x, given)
             out.logits.square().sum().backward()
-            answers.append(out.logits.detach())
+            logits.append(out.logits.detach())
             gradients.append(x.grad)
-        torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
 
@@ -132,7 +132,7 @@ def test_a_recorded_model_answers_as_ever(teacher, fused):
     ],
 )
 def test_plain_norms_are_recorded(norm, shape, plain):
-    norm = settled(norm)
+    norm = with_statistics(norm)
     x = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) + 2).requires_grad_()
     with recorded(norm, plain) as seen:
         y = norm(x)
@@ -147,7 +147,7 @@ def test_plain_norms_are_recorded(norm, shape, plain):
 
 
 def test_rows_of_frames_belong_to_their_clips():
-    norm = settled(nn.BatchNorm1d(6))
+    norm = with_statistics(nn.BatchNorm1d(6))
     x = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0))
     with recorded(norm, plain=3, clips=4) as seen:
         norm(x.flatten(0, 1))
@@ -226,7 +226,7 @@ def test_recorded_covers_every_batch_norm(teacher):
 
 
 def test_standardised_means_are_in_units_of_the_stored_ones():
-    norm = settled(nn.BatchNorm2d(6))
+    norm = with_statistics(nn.BatchNorm2d(6))
     x = torch.randn(3, 6, 4, 5)
     x[0] = norm.running_mean[:, None, None]
     x[1] = (norm.running_mean + 2 * norm.running_var.sqrt())[:, None, None]
@@ -295,10 +295,10 @@ def test_two_models_are_recorded_at_once(teacher):
     assert all(entry.means.shape[0] == 4 for entry in one[: len(two)])
 
 
-def test_a_listening_model_answers_the_same_with_fewer_passes():
+def test_a_frozen_model_predicts_the_same_with_fewer_passes():
     model = build("nano", 4).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     for norm in norms(model):
-        settled(norm)
+        with_statistics(norm)
     x, lengths = noise(), torch.tensor([40, 13, 40, 7])
     with torch.no_grad():
         before = model(x, lengths)

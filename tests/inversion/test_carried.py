@@ -13,7 +13,7 @@ from frami import checkpoints
 from frami.errors import FramiError
 from frami.inversion import RECIPES, invert, losses, make_clips
 from frami.inversion.feature_bank import FeatureBank
-from frami.inversion.state import NEGATIVES, begin_batch, draw, new_work
+from frami.inversion.state import NEGATIVES, new_work
 from frami.inversion.step import stepper
 from frami.inversion.teacher import TeacherCopy
 from frami.models import build
@@ -71,8 +71,8 @@ def test_nothing_is_left_to_make(teacher):
 
 
 @pytest.mark.parametrize("name", ["frami", "cmi"])
-@pytest.mark.parametrize(("steps", "snapshots", "marks"), [(8, 4, [1, 2, 4, 8]), (2, 6, [1, 2]), (3, 1, [3])])
-def test_snapshots_end_in_the_finished_clips(teacher, name, steps, snapshots, marks):
+@pytest.mark.parametrize(("steps", "snapshots", "shown"), [(8, 4, [1, 2, 4, 8]), (2, 6, [1, 2]), (3, 1, [3])])
+def test_snapshots_end_in_the_finished_clips(teacher, name, steps, snapshots, shown):
     settings = {"samples": 2, "batch": 1, "seconds": 0.2, "steps": steps}
     states = list(invert(teacher, of_kind(name), snapshots=snapshots, every=1, **settings))
     for state in states:
@@ -80,11 +80,11 @@ def test_snapshots_end_in_the_finished_clips(teacher, name, steps, snapshots, ma
             assert state.trajectory is None and state.memory is None
             continue
         clips, trajectory = state.clips, state.trajectory
-        assert trajectory.steps == marks and trajectory.mels.dtype == torch.float16
-        assert trajectory.mels.shape == (len(marks), len(clips), *clips.mels.shape[2:])
+        assert trajectory.steps == shown and trajectory.mels.dtype == torch.float16
+        assert trajectory.mels.shape == (len(shown), len(clips), *clips.mels.shape[2:])
         assert torch.equal(trajectory.mels[-1], clips.mels[:, 0].half())
         way = [s for s in states if s.batch == state.batch and not s.finished][-steps + 1 :]
-        for step, mels in zip(marks[:-1], trajectory.mels[:-1], strict=True):
+        for step, mels in zip(shown[:-1], trajectory.mels[:-1], strict=True):
             assert torch.equal(way[step - 1].clips.mels[:, 0].half(), mels)
     (without,) = {s.trajectory for s in invert(teacher, of_kind(name), **settings)}
     assert without is None
@@ -124,7 +124,7 @@ def test_what_the_bank_holds_already_costs_more(teacher):
 def working(teacher, recipe=FRAMI, clips=3):
     """A batch that has begun, and an empty bank."""
     work = new_work(TeacherCopy(teacher, (0.2, 0.2)), recipe, clips)
-    begin_batch(work, torch.arange(clips), 0, rng())
+    work.begin(torch.arange(clips), 0, rng())
     return work, FeatureBank()
 
 
@@ -136,7 +136,7 @@ def test_negatives_are_seen_by_the_present_head(teacher, monkeypatch):
     monkeypatch.setattr(losses, "contrastive_loss", lambda *args: given.append(args) or args[0].sum() * 0)
     for _ in range(2):
         expected = F.normalize(work.head.network(bank.rows()), dim=1)
-        draw(work, bank, rng())
+        work.draw(bank, rng())
         stepper(work)()
         anchors, positives, negatives, temperature, allowed = given[-1]
         torch.testing.assert_close(negatives, expected)
@@ -153,7 +153,7 @@ def test_negatives_of_the_same_class_only(teacher, monkeypatch):
     bank.push(torch.zeros(4, work.head.network[0].in_features), torch.tensor([2, 2, 0, 9]))
     given = []
     monkeypatch.setattr(losses, "contrastive_loss", lambda *args: given.append(args[-1]) or args[0].sum() * 0)
-    draw(work, bank, rng())
+    work.draw(bank, rng())
     stepper(work)()
     assert given[0].int().tolist() == [[1, 0, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0]]
 
@@ -168,7 +168,7 @@ def test_a_large_bank_is_drawn_from_and_left_as_it_is(teacher):
         bank.push((numbers / 1e3)[:, None] + torch.zeros(more, size), numbers % 10)
         before = bank.rows().clone(), bank.labels().clone()
         for seed in range(3):
-            draw(work, bank, rng(seed))
+            work.draw(bank, rng(seed))
             count = int(work.negatives.count)
             assert count == min(held, NEGATIVES)
             drawn = (work.negatives.rows[:count, 0] * 1e3).round().long()
@@ -181,7 +181,7 @@ def test_a_large_bank_is_drawn_from_and_left_as_it_is(teacher):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_student_is_listened_to_and_left_as_it_is(teacher, training):
+def test_a_student_is_evaluated_and_left_as_it_is(teacher, training):
     """It gathers no gradients, and its batch norms learn nothing from clips in the making."""
     torch.manual_seed(0)
     student = build("nano", 10).train(training)

@@ -1,4 +1,4 @@
-"""The bank of features keeps the newest rows, whole, and gives them all back."""
+"""The feature bank holds the newest rows, whole, and gives them all back."""
 
 import pytest
 import torch
@@ -68,7 +68,7 @@ def test_rows_carry_no_gradients_and_are_copies():
 
 @pytest.mark.parametrize("count", [0, 3, 8, 9, 13, 16])
 def test_a_state_gives_the_same_bank(count):
-    """What is pushed and drawn later does not tell the two apart."""
+    """What is pushed and drawn later is the same from both."""
     bank, twin = FeatureBank(capacity=8), FeatureBank(capacity=8)
     for number in range(count):
         bank.push(*rows(number))

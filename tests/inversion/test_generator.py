@@ -46,7 +46,7 @@ def test_any_number_of_frames_and_bands(n_mels, frames):
 
 
 def test_a_longer_clip_begins_like_a_shorter_one():
-    """Convolutional along time: what comes later is heard near the border only."""
+    """Convolutional along time: what comes later changes frames near the border only."""
     source = seeded().eval()
     z = source.noise(2, 160, rng())
     with torch.no_grad():

@@ -20,8 +20,8 @@ from tests.helpers.kinds import FRAMI, KINDS, finished, of_kind, rng, same
 
 
 @pytest.mark.slow
-def test_default_settings_are_heard_as_asked(teacher):
-    """The promise of the default settings: at least 95 % are classified as asked."""
+def test_default_settings_reach_their_target_classes(teacher):
+    """The promise of the default settings: at least 95 % are classified as their target class."""
     made = make_clips(teacher, samples=10, batch=10, seconds=0.3)
     assert made.target.tolist() == [*range(10)]
     with torch.inference_mode():
@@ -88,7 +88,7 @@ def test_progress_counts_every_step(teacher, warmup):
     assert [s.finished for s in seldom] == [True, True]
 
 
-def test_assigned_classes_are_those_asked_for():
+def test_assigned_classes_are_the_target_classes():
     target, predicted = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 2, 0, 1])
     assert assigned(target, predicted).tolist() == [2, 0, 0, 1]
     assert assigned(target, target).tolist() == target.tolist()
@@ -101,7 +101,7 @@ def test_assigned_classes_are_those_asked_for():
         assert int((given == predicted).sum()) == common
 
 
-def test_a_recipe_that_cannot_be_asked_says_so(teacher):
+def test_a_recipe_without_target_classes_notes_it(teacher):
     row = replace(RECIPES["dafl"], warmup=0)
     *_, last = invert(teacher, row, samples=4, seconds=0.2, steps=1, classes=[1, 2])
     assert "cannot be given target classes" in last.notes[0] and sorted(last.clips.target.tolist()) == [1, 1, 2, 2]
@@ -114,7 +114,7 @@ def test_a_recipe_that_cannot_be_asked_says_so(teacher):
 
 @pytest.mark.parametrize("name", ["frami", "cmi", "deepinversion"])
 def test_a_batch_mixes_durations(teacher, name):
-    """Lengths vary within what was asked, and behind a clip's end there is exactly the floor, at every state."""
+    """Lengths vary within the range, and behind a clip's end there is exactly the floor, at every state."""
     spec = teacher.spec
     row = of_kind(name)
     for state in invert(teacher, row, samples=16, batch=8, seconds=(0.2, 1.0), steps=2, every=1, snapshots=2):
@@ -132,8 +132,8 @@ def test_a_batch_mixes_durations(teacher, name):
 
 @pytest.mark.parametrize("name", ["fsdd", "esc10", "urbansound8k"])
 @torch.no_grad()
-def test_padding_never_changes_what_a_teacher_hears(name):
-    """Clips of 0.3 to 5 s in one batch and each alone, also by the quick copy that the steps listen with."""
+def test_padding_never_changes_a_prediction(name):
+    """Clips of 0.3 to 5 s in one batch and each alone, also by the fast copy of the steps."""
     teacher = checkpoints.load(name)
     spec = teacher.spec
     each = [spec.frames(seconds) for seconds in (0.3, 0.5, 1.0, 1.7, 3.1, 5.0)]

@@ -121,7 +121,7 @@ def test_batch_norm_loss_is_zero_for_matching_statistics():
 
 @pytest.mark.parametrize("divergence", ["agreeing", "kl", "js"])
 def test_adversarial_loss_falls(teacher, divergence):
-    """Disagreement grows, from clips that a student hears like its teacher (one that always says that class)."""
+    """Disagreement grows, from clips that a student predicts like its teacher (one that always predicts that class)."""
     x = noise(clips=1)
     student = build("nano", 10).eval().requires_grad_(False)
     student.classifier.weight.zero_()
@@ -160,7 +160,7 @@ def test_adversarial_loss_of_equal_and_of_extreme_answers(divergence):
     value.backward()
     assert value.isfinite() and far.grad.isfinite().all()
     if divergence == "js":
-        assert float(value.detach()) == pytest.approx(-math.log(2), rel=1e-4), "as far apart as answers can be"
+        assert float(value.detach()) == pytest.approx(-math.log(2), rel=1e-4), "as far apart as predictions can be"
 
 
 # --- balance, activation, variation ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from frami.models import build
 
 #: Recipes that decide themselves which classes they make.
 OWN = [name for name, row in RECIPES.items() if row.labels == "own"]
-ASKED = [name for name in RECIPES if name not in OWN]
+TARGETED = [name for name in RECIPES if name not in OWN]
 
 
 def short(name, warmup=1, student_steps=1):
@@ -129,8 +129,8 @@ def test_other_ways_to_contrast(teacher, choices):
 LIGHTER = {"cmi": 30, "deepinversion-cifar": 25, "fast": 10}
 
 
-@pytest.mark.parametrize("name", ASKED)
-def test_a_recipe_is_heard_as_asked(teacher, name):
+@pytest.mark.parametrize("name", TARGETED)
+def test_a_recipe_reaches_its_target_classes(teacher, name):
     """Chance is 10 %."""
     choices = {"steps": LIGHTER.get(name, 25 if name == "deepinversion" else 10)}
     choices |= {"weights": {"batch_norm": 0.05}} if name in LIGHTER else {}
@@ -140,9 +140,9 @@ def test_a_recipe_is_heard_as_asked(teacher, name):
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_recipe_that_cannot_be_asked_makes_what_is_recognised(teacher, name):
-    """Its teacher is surer than of what the generator draws at first, and the classes are in better balance where the
-    recipe asks for that."""
+def test_a_recipe_without_target_classes_makes_what_is_recognised(teacher, name):
+    """Its teacher's confidence is above that of what the generator draws at first; the classes are in better balance
+    where that is a term."""
     with torch.no_grad():
         torch.manual_seed(0)
         source, frames = Generator(teacher.spec), teacher.spec.frames(0.3)
@@ -158,7 +158,7 @@ def test_a_recipe_that_cannot_be_asked_makes_what_is_recognised(teacher, name):
 
 @pytest.mark.parametrize("name", LIGHTER)
 def test_published_weights_match_the_statistics(teacher, name):
-    """What their largest term asks for: half of the way within a few steps."""
+    """Their largest term: half of the way within a few steps."""
     row = short(name, warmup=2)
     first, *_, last = invert(teacher, row, samples=4, seconds=0.2, steps=min(row.steps, 30), every=1)
     assert last.losses["batch_norm"] < 0.5 * first.losses["batch_norm"]
