@@ -7,9 +7,11 @@ from html import escape
 
 import gradio as gr
 
+from frami.checkpoints import Card
+from frami.data.catalogue import fold_kind
 from frami.device import describe
 from frami.errors import FramiError
-from frami.studio.services import offers, page_values
+from frami.studio.services import offers
 from frami.studio.services.clips import ClipLookup
 
 
@@ -23,9 +25,17 @@ def header(device) -> gr.HTML:
     )
 
 
-def teacher_facts(card) -> str:
+def teacher_facts(card: Card) -> str:
     """The teacher bar's facts as HTML (all values come from a checked card; escaped nevertheless)."""
-    pairs = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in page_values.facts(card))
+    facts = {
+        "classes": str(len(card.classes)),
+        "parameters": f"{card.parameters / 1e6:.2f} M",
+        f"accuracy on {fold_kind(card.dataset)} {', '.join(card.split['test'])}, held out from training": (
+            "not measured" if card.accuracy is None else f"{card.accuracy:.1%}"
+        ),
+        "data licence": card.data_licence,
+    }
+    pairs = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
     return f'<dl class="frami-facts">{pairs}</dl>'
 
 
@@ -43,16 +53,6 @@ def drawn(kind: str, value: dict, elem_id: str, functions: list[Callable] | None
         elem_id=elem_id,
         **props,
     )
-
-
-def wall(value: dict, clips: ClipLookup, elem_id: str) -> gr.HTML:
-    """Groups of playable spectrograms: ``{"groups": [{"title", "clips"}], "axis"}``."""
-    return drawn("wall", value, elem_id, clip_functions(clips))
-
-
-def live(value: dict, clips: ClipLookup, elem_id: str) -> gr.HTML:
-    """A run: state, progress, curves, the clips that form (``value``) and those that are done (``finished``)."""
-    return drawn("live", value, elem_id, clip_functions(clips), finished=[])
 
 
 def detail() -> gr.HTML:

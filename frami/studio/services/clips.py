@@ -15,7 +15,6 @@ from frami.audio import MelSpec
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
-from frami.inversion import Clips
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.jobs import Jobs
@@ -69,9 +68,14 @@ class ClipLookup:
         teacher = self.load_teacher(settings["teacher"])
         if list(teacher.classes) != bank.manifest["classes"]:
             return []
-        made = _predicted(teacher, mels.reshape(len(steps), 1, *mels.shape[-2:]), int(bank.target[clip.index]))
-        rows = page_values.clips(made, "", teacher.classes, bank.spec, "", untargeted=offers.untargeted(settings))
-        return [row | {"id": f"{id}@{k}", "step": step} for k, (row, step) in enumerate(zip(rows, steps, strict=True))]
+        with torch.inference_mode():
+            logits = teacher.model(mels.reshape(len(steps), 1, *mels.shape[-2:]).to(teacher.device)).logits.cpu()
+        rows = []
+        for k, (step, predicted) in enumerate(zip(steps, logits.argmax(1).tolist(), strict=True)):
+            target = predicted if offers.untargeted(settings) else int(bank.target[clip.index])
+            args = mels[k].reshape(mels.shape[-2:]), logits[k], target, predicted, teacher.classes, bank.spec
+            rows.append(page_values.clip(f"{id}@{k}", *args, step=step))
+        return rows
 
     def _synthesized_state(self, clip: ClipId) -> bytes:
         bank = self._bank(clip)
@@ -109,20 +113,3 @@ def wav_file(samples: Tensor, rate: int) -> bytes:
     out = io.BytesIO()
     soundfile.write(out, audio.to_int16(samples), rate, format="WAV", subtype="PCM_16")
     return out.getvalue()
-
-
-@torch.inference_mode()
-def _predicted(teacher: Checkpoint, mels: Tensor, target: int) -> Clips:
-    """States of one clip, Tensor[S, 1, F, T], as clips."""
-    device = next(teacher.model.parameters()).device
-    out = teacher.model(mels.to(device))
-    logits = out.logits.float().cpu()
-    return Clips(
-        mels=mels,
-        lengths=torch.full((len(mels),), mels.shape[-1]),
-        target=torch.full((len(mels),), target),
-        predicted=logits.argmax(1),
-        confidence=logits.softmax(1)[:, target],
-        logits=logits,
-        pooled=out.pooled.float().cpu(),
-    )

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor, tensor
+from torch import Tensor
 
 from frami import audio, data
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data.catalogue import fold_kind
 from frami.features import maps
-from frami.inversion import Clips
 from frami.studio.services import clip_ids, clips, offers, page_values
 
 
@@ -53,14 +52,10 @@ def of_recordings(found: maps.Recorded, teacher: Checkpoint) -> MapLayer:
     recordings = [found.clips.clips[row] for row in found.rows]
 
     def show(i: int) -> dict:
-        mel = found.clips.clip(found.rows[i])[None, None]
-        one = slice(i, i + 1)
-        made = Clips(
-            mel, tensor([mel.shape[-1]]), layer.target[one], layer.predicted[one], layer.confidence[one],
-            found.logits[one], layer.pooled[one],
-        )  # fmt: skip
+        mel, classes = found.clips.clip(found.rows[i]), (int(layer.target[i]), int(layer.predicted[i]))
         origin = f"a recording, {teacher.card.title}, {fold_kind(teacher.card.dataset)} {recordings[i].fold}"
-        return page_values.clips(made, prefix, teacher.classes, teacher.spec, origin, i)[0] | {"real": True}
+        more = {"origin": origin, "untargeted": False, "real": True}
+        return page_values.clip(f"{prefix}/{i}", mel, found.logits[i], *classes, teacher.classes, teacher.spec, **more)
 
     def sound(i: int, vocoder: str | None) -> bytes:
         rate = teacher.spec.sample_rate

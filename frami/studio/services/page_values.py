@@ -1,9 +1,8 @@
-"""Clips and teachers as plain values that the page draws; no mathematics beyond a change of units."""
+"""Clips as plain values that the page draws; no mathematics beyond a change of units."""
 
 import base64
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,8 +10,6 @@ import torch
 from torch import Tensor
 
 from frami.audio import MelSpec
-from frami.checkpoints import Card
-from frami.data.catalogue import fold_kind
 from frami.inversion import Clips
 
 _DECIBELS = 20 / math.log(10)
@@ -45,64 +42,47 @@ def top(probabilities: Tensor, classes: Sequence[str], digits: int = 3) -> list[
     return [[name(classes[k]), round(p, digits)] for k, p in pairs]
 
 
+def clip(
+    id: str, mel: Tensor, logits: Tensor, target: int, predicted: int, classes: Sequence[str], spec: MelSpec, **more
+) -> dict:
+    """A clip: its class and the predicted one, confidence, picture, the most probable classes; mel Tensor[F, T], logits
+    Tensor[K], ``target`` and ``predicted`` indices."""
+    probabilities = logits.float().softmax(0)
+    return {
+        "id": id,
+        "target": name(classes[target]),
+        "predicted": name(classes[predicted]),
+        "confidence": round(float(probabilities[target]), 3),
+        "frames": mel.shape[-1],
+        "mel": picture(mel, spec),
+        "top": top(probabilities, classes),
+    } | more
+
+
 def clips(
-    made: Clips,
-    prefix: str,
-    classes: Sequence[str],
-    spec: MelSpec,
-    origin: str,
-    first: int = 0,
-    untargeted: bool = False,
+    made: Clips, prefix: str, classes: Sequence[str], spec: MelSpec, origin: str, first: int = 0, untargeted=False
 ) -> list[dict]:
-    """One dict a clip: id, target and predicted class, confidence, picture, the teacher's most probable classes.
-
-    ``untargeted`` : there was no target class, and the predicted one takes its place.
-    """
-    made = as_predicted(made) if untargeted else made
-    probabilities = made.logits.softmax(1)
+    """Made clips, numbered from ``first`` on. ``untargeted`` : there was no target class, the predicted one takes its
+    place."""
+    more = {"origin": origin, "untargeted": untargeted}
+    targets, predicted = (made.predicted if untargeted else made.target).tolist(), made.predicted.tolist()
     return [
-        {
-            "id": f"{prefix}/{first + i}",
-            "target": name(classes[int(made.target[i])]),
-            "predicted": name(classes[int(made.predicted[i])]),
-            "confidence": round(float(made.confidence[i]), 3),
-            "frames": length,
-            "mel": picture(made.mels[i, 0, :, :length], spec),
-            "top": top(probabilities[i], classes),
-            "origin": origin,
-            "untargeted": untargeted,
-        }
+        clip(
+            f"{prefix}/{first + i}", made.mels[i, 0, :, :length], made.logits[i], targets[i], predicted[i],
+            classes, spec, **more,
+        )
         for i, length in enumerate(made.lengths.tolist())
-    ]
-
-
-def as_predicted(made: Clips) -> Clips:
-    """Clips whose target classes are the predicted ones."""
-    return replace(made, target=made.predicted, confidence=made.logits.softmax(1).amax(1))
+    ]  # fmt: skip
 
 
 def confidence(made: Clips, untargeted: bool) -> float:
-    """The teacher's mean probability of the target class, or of the predicted one where there is no target."""
-    return float((as_predicted(made) if untargeted else made).confidence.mean())
+    """The teacher's mean probability of the target class, or of the most probable one where there is no target."""
+    return float((made.logits.softmax(1).amax(1) if untargeted else made.confidence).mean())
 
 
 def name(label: str) -> str:
     """A class name for people."""
     return label.replace("_", " ")
-
-
-def facts(card: Card) -> list[list[str]]:
-    """The teacher in a few pairs of words."""
-    held = f"{fold_kind(card.dataset)} {', '.join(card.split['test'])}"
-    return [
-        ["classes", str(len(card.classes))],
-        ["parameters", f"{card.parameters / 1e6:.2f} M"],
-        [
-            f"accuracy on {held}, held out from training",
-            "not measured" if card.accuracy is None else f"{card.accuracy:.1%}",
-        ],
-        ["data licence", card.data_licence],
-    ]
 
 
 def curve(values: Sequence[float], most: int = 200) -> list[float]:

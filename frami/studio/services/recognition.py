@@ -133,7 +133,7 @@ class Recognition:
     def _load(self, key: str, fingerprint: str) -> Checkpoint:
         student = checkpoints.load(self._path(key))
         teacher = self.clips.load_teacher(student.card.teacher or self.distillations.teachers[0])
-        return student.to(next(teacher.model.parameters()).device)
+        return student.to(teacher.device)
 
     def _path(self, key: str) -> Path:
         kind, _, name = key.partition(":")

@@ -26,7 +26,7 @@ class Listen(Tab):
         words, pictures = self.on_teacher(teacher)
         self.outputs = [
             gr.Markdown(words, elem_id="listen-intro"),
-            components.wall(pictures, self.services.clips, "gallery"),
+            components.drawn("wall", pictures, "gallery", components.clip_functions(self.services.clips)),
         ]
 
     def on_teacher(self, teacher: str) -> tuple[str, dict]:

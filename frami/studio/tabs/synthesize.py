@@ -81,7 +81,8 @@ class Synthesize(Tab):
             self.download = gr.DownloadButton(
                 "Download (zip)", interactive=False, elem_id="download", scale=1, min_width=190
             )
-        self.shown = components.live({"state": "idle", "clips": [], "curves": {}}, self.services.clips, "live")
+        functions = components.clip_functions(self.services.clips)
+        self.shown = components.drawn("live", {"state": "idle"}, "live", functions, finished=[])
         self.inputs = [self.recipe]
         self.outputs = [self.classes, self.shortest, self.longest]
 
