@@ -12,7 +12,7 @@ from frami import banks, checkpoints
 from frami.errors import FramiError
 from frami.features.gallery import EXPLORE
 from frami.studio.services.feature_maps import FeatureMaps
-from frami.studio.services.jobs import Jobs
+from frami.studio.services.syntheses import Syntheses
 from frami.studio.tabs import explore
 
 ROOT = Path(__file__).parents[2]
@@ -281,7 +281,7 @@ def test_recordings_join_when_they_are_at_hand(open_page, start_studio, make_tre
 @pytest.fixture
 def feature_maps(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMI_DATA", str(tmp_path / "nowhere"))
-    found = FeatureMaps(ASSETS, Jobs(tmp_path), checkpoints.load, ["fsdd", "esc10"])
+    found = FeatureMaps(ASSETS, Syntheses(tmp_path), checkpoints.load, ["fsdd", "esc10"])
     yield found
     found.close()
 
@@ -308,7 +308,7 @@ def test_what_a_page_asks_for_is_checked(feature_maps):
 
 def test_a_map_without_bundled_banks_says_nothing_wrong(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMI_DATA", str(tmp_path))
-    empty = FeatureMaps(tmp_path / "none", Jobs(tmp_path), checkpoints.load, ["fsdd"])
+    empty = FeatureMaps(tmp_path / "none", Syntheses(tmp_path), checkpoints.load, ["fsdd"])
     assert empty.choices("fsdd", ["aaaaaaaaaaaa", "..", "x"]) == []
     value = empty.view("fsdd", ["frami", "real"])
     assert value["layers"] == [] and empty.more("fsdd", [], value["stamp"]) == {"pending": None}
@@ -319,7 +319,7 @@ def test_recordings_that_cannot_be_read_are_reported(tmp_path, monkeypatch, make
     root = make_tree("fsdd", tmp_path, speakers=SPEAKERS)
     next((root / "fsdd" / "recordings").glob("*theo*")).write_bytes(b"no sound")
     monkeypatch.setenv("FRAMI_DATA", str(root))
-    found = FeatureMaps(ASSETS, Jobs(tmp_path), checkpoints.load, ["fsdd"])
+    found = FeatureMaps(ASSETS, Syntheses(tmp_path), checkpoints.load, ["fsdd"])
     value, deadline = found.view("fsdd", ["frami", "real"]), time.time() + 30
     while not value.get("trouble") and time.time() < deadline:
         more = found.more("fsdd", ["frami", "real"], value["stamp"])

@@ -17,8 +17,7 @@ from frami import banks, checkpoints
 from frami.errors import FramiError
 from frami.features import gallery
 from frami.inversion import RECIPES, TERMS, InversionSettings
-from frami.studio.services import jobs as studio_jobs
-from frami.studio.services import offers, page_values, run_values
+from frami.studio.services import offers, page_values, syntheses
 from frami.studio.services.clips import ClipLookup
 from frami.studio.tabs import listen
 
@@ -26,15 +25,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def lookup(folder, gallery):
-    return ClipLookup(studio_jobs.Jobs(folder), gallery, checkpoints.load)
+    return ClipLookup(syntheses.Syntheses(folder), gallery, checkpoints.load)
 
 
-def finished(job, seconds=120):
+def finished(run, seconds=120):
     deadline = time.time() + seconds
-    while not job.done and time.time() < deadline:
+    while not run.done and time.time() < deadline:
         time.sleep(0.05)
-    assert job.done and not job.error, job.error
-    return job
+    assert run.done and not run.error, run.error
+    return run
 
 
 @pytest.mark.parametrize("name", ["fsdd", "esc10", "urbansound8k"])
@@ -85,19 +84,19 @@ def test_a_clip_without_its_sound_file_is_vocoded(tmp_path):
 
 def test_runs_are_found_again_after_a_restart_in_whatever_state(tmp_path):
     teacher = checkpoints.load("fsdd")
-    jobs = studio_jobs.Jobs(tmp_path)
-    one, two = (jobs.start(teacher, settings_for(teacher, "frami", samples=4, steps=steps)) for steps in (3, 600))
+    runs = syntheses.Syntheses(tmp_path)
+    one, two = (runs.start(teacher, settings_for(teacher, "frami", samples=4, steps=steps)) for steps in (3, 600))
     deadline = time.time() + 60
     while two.latest is None and time.time() < deadline:
         time.sleep(0.05)
-    jobs.close()
+    runs.close()
     assert one.done and two.stopped
-    again = studio_jobs.Jobs(tmp_path)
+    again = syntheses.Syntheses(tmp_path)
     assert len(again.bank(one.id)) == 4 and again.bank(one.id).manifest["complete"]
     assert len(again.bank(two.id)) == 2 and not again.bank(two.id).manifest["complete"]
     clips = ClipLookup(again, tmp_path, checkpoints.load)
     assert clips.sound(f"run/{two.id}/1")[:4] == b"RIFF"
-    with zipfile.ZipFile(studio_jobs.archive(tmp_path / one.id)) as file:
+    with zipfile.ZipFile(syntheses.archive(tmp_path / one.id)) as file:
         names = {name.split("/", 1)[1] for name in file.namelist()}
     assert {"manifest.json", "shards/shard-00000.safetensors", "shards/shard-00001.safetensors"} <= names
     assert sum(name.endswith(".wav") for name in names) == 4 and len(names) == 7
@@ -105,44 +104,44 @@ def test_runs_are_found_again_after_a_restart_in_whatever_state(tmp_path):
 
 def test_two_runs_wait_for_each_other_and_a_failed_one_says_why(tmp_path, monkeypatch):
     teacher = checkpoints.load("fsdd")
-    jobs = studio_jobs.Jobs(tmp_path)
+    runs = syntheses.Syntheses(tmp_path)
     settings = settings_for(teacher, "frami", steps=3)
-    one, two = jobs.start(teacher, settings), jobs.start(teacher, replace(settings, seed=1))
+    one, two = runs.start(teacher, settings), runs.start(teacher, replace(settings, seed=1))
     deadline = time.time() + 60
     while not two.done and time.time() < deadline:
         time.sleep(0.05)
-    assert jobs.ahead(two) == 0
+    assert runs.ahead(two) == 0
     assert one.done and two.done and not one.error and not two.error
-    assert len(jobs.bank(one.id)) == 2
-    three, four = jobs.start(teacher, settings_for(teacher, "frami", steps=600)), jobs.start(teacher, settings)
-    assert jobs.ahead(four) == 1
+    assert len(runs.bank(one.id)) == 2
+    three, four = runs.start(teacher, settings_for(teacher, "frami", steps=600)), runs.start(teacher, settings)
+    assert runs.ahead(four) == 1
     while three.latest is None and time.time() < deadline:
         time.sleep(0.05)
     four.stop()
-    assert four.done and jobs.ahead(four) == 1, "one that waits its turn is stopped at once"
+    assert four.done and runs.ahead(four) == 1, "one that waits its turn is stopped at once"
     three.stop()
     while not three.done and time.time() < deadline:
         time.sleep(0.05)
     assert three.stopped and len(three.finished) == 2
     assert four.stopped and four.finished is None, "stopped while it waited: nothing was begun"
-    monkeypatch.setattr(studio_jobs.banks, "create_for", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
-    five = jobs.start(teacher, settings)
+    monkeypatch.setattr(syntheses.banks, "create_for", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    five = runs.start(teacher, settings)
     while not five.done and time.time() < deadline:
         time.sleep(0.05)
     assert "disk full" in five.error
     with pytest.raises(checkpoints.FramiError, match="nothing would be learnt"):
-        jobs.start(teacher, settings_for(teacher, "frami", weights={"class": 0, "batch_norm": 0, "contrast": 0}))
+        runs.start(teacher, settings_for(teacher, "frami", weights={"class": 0, "batch_norm": 0, "contrast": 0}))
     (tmp_path / "file").write_text("")
     with pytest.raises(checkpoints.FramiError, match="FRAMI_HOME"):
-        studio_jobs.Jobs(tmp_path / "file" / "studio").start(teacher, settings)
-    jobs.close()
+        syntheses.Syntheses(tmp_path / "file" / "studio").start(teacher, settings)
+    runs.close()
 
 
 def test_zips_are_whole_when_two_pages_ask_at_once(tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "000_one.wav").write_bytes(bytes(200_000))
     with ThreadPoolExecutor(4) as pool:
-        paths = list(pool.map(lambda _: studio_jobs.archive(tmp_path), range(24)))
+        paths = list(pool.map(lambda _: syntheses.archive(tmp_path), range(24)))
     with zipfile.ZipFile(paths[-1]) as file:
         assert file.testzip() is None and len(file.namelist()) == 2
 
@@ -164,16 +163,16 @@ def settings_for(teacher, recipe, **others):
 def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
     recipe = replace(RECIPES[name], warmup=min(RECIPES[name].warmup, 1))
     monkeypatch.setitem(RECIPES, name, recipe)
-    jobs = studio_jobs.Jobs(tmp_path)
+    runs = syntheses.Syntheses(tmp_path)
     own = {} if offers.targeted(recipe) else {"classes": list(range(10))}
-    job = finished(jobs.start(fsdd, settings_for(fsdd, name, **own)))
-    jobs.close()
-    value = run_values.live(job)
+    run = finished(runs.start(fsdd, settings_for(fsdd, name, **own)))
+    runs.close()
+    value = run.value()
     assert value["state"] == "done" and value["share"] == pytest.approx(1, abs=0.02) and value["clips"] == []
     used = {term for term, weight in offers.weights(recipe).items() if weight}
     assert set(value["curves"]) == used | {"confidence"}
     assert used <= set(value["hints"]) and value["recipe"] == offers.title(name)
-    rows = run_values.finished(job)
+    rows = run.saved_clips()
     assert len(rows) == 2
     if offers.targeted(recipe):
         assert [row["target"] for row in rows] == ["four", "two"]
@@ -204,14 +203,14 @@ def test_what_the_page_offers_suits_every_recipe(fsdd):
 
 
 def test_a_clip_is_synthesized_by_the_vocoder_that_its_id_names(tmp_path, fsdd):
-    jobs = studio_jobs.Jobs(tmp_path)
-    job = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast"), "griffin-lim"))
-    usual = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast")))
-    jobs.close()
-    assert job.manifest["vocoder"] == "griffin-lim" and usual.manifest["vocoder"] == "frami"
+    runs = syntheses.Syntheses(tmp_path)
+    run = finished(runs.start(fsdd, settings_for(fsdd, "frami-fast"), "griffin-lim"))
+    usual = finished(runs.start(fsdd, settings_for(fsdd, "frami-fast")))
+    runs.close()
+    assert [runs.bank(one.id).manifest["vocoder"] for one in (run, usual)] == ["griffin-lim", "frami"]
     clips = lookup(tmp_path, tmp_path)
-    id = f"run/{job.id}/1"
-    stored = job.folder / job.manifest["clips"][1]["file"]
+    id = f"run/{run.id}/1"
+    stored = runs.bank(run.id).sound(1)
     assert clips.sound(id) == clips.sound(f"{id}~griffin-lim") == stored.read_bytes()
     assert len(clips.sound(f"{id}~frami")) == len(clips.sound(id)) and clips.sound(f"{id}~frami") != clips.sound(id)
     assert clips.sound(f"{id}@0~frami") != clips.sound(f"{id}@0~griffin-lim") and clips.sound(
@@ -223,29 +222,29 @@ def test_a_clip_is_synthesized_by_the_vocoder_that_its_id_names(tmp_path, fsdd):
 
 
 def test_saved_states_of_a_clip_can_be_shown_and_played(tmp_path, fsdd):
-    jobs = studio_jobs.Jobs(tmp_path)
-    job = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast", steps=12)))
-    stopped = jobs.start(fsdd, settings_for(fsdd, "frami", steps=600))
+    runs = syntheses.Syntheses(tmp_path)
+    run = finished(runs.start(fsdd, settings_for(fsdd, "frami-fast", steps=12)))
+    stopped = runs.start(fsdd, settings_for(fsdd, "frami", steps=600))
     while stopped.latest is None:
         time.sleep(0.02)
-    jobs.close()
-    clips = ClipLookup(jobs, tmp_path, checkpoints.load)
-    row, states = run_values.finished(job)[1], clips.states(f"run/{job.id}/1")
+    runs.close()
+    clips = ClipLookup(runs, tmp_path, checkpoints.load)
+    row, states = run.saved_clips()[1], clips.states(f"run/{run.id}/1")
     steps = [state["step"] for state in states]
-    assert steps == sorted(set(steps)) and steps[-1] == 12 and 4 <= len(steps) <= studio_jobs.SNAPSHOTS
+    assert steps == sorted(set(steps)) and steps[-1] == 12 and 4 <= len(steps) <= syntheses.SNAPSHOTS
     assert states[0]["mel"] != states[-1]["mel"] and len(states[0]["mel"]) == len(row["mel"])
     assert states[-1]["predicted"] == row["predicted"]
     assert states[-1]["confidence"] == pytest.approx(row["confidence"], abs=0.05)
     sounds = [clips.sound(state["id"]) for state in states]
     assert all(sound[:4] == b"RIFF" for sound in sounds) and sounds[0] != sounds[-1]
     assert clips.sound(states[0]["id"]) is sounds[0], "vocoded once"
-    job.latest = replace(job.latest, notes=("this teacher lacks something",))
-    assert run_values.live(job)["notes"] == ["this teacher lacks something"]
+    run.latest = replace(run.latest, notes=("this teacher lacks something",))
+    assert run.value()["notes"] == ["this teacher lacks something"]
     assert clips.states(f"run/{stopped.id}/0") == [], "a clip that was not finished has no way"
     with pytest.raises(checkpoints.FramiError):
         clips.sound(f"run/{stopped.id}/0@0")
     with pytest.raises(checkpoints.FramiError):
-        clips.sound(f"run/{job.id}/1@{len(states)}")
+        clips.sound(f"run/{run.id}/1@{len(states)}")
 
 
 def test_the_gallery_has_saved_states_too(tmp_path, fsdd):
@@ -261,35 +260,31 @@ def test_the_gallery_has_saved_states_too(tmp_path, fsdd):
 
 def test_clips_of_replaced_weights_do_not_pass_as_this_teachers(tmp_path, fsdd):
     """A run names the weights that it inverted; those of earlier versions did not, and are shown."""
-    jobs = studio_jobs.Jobs(tmp_path)
-    job = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast")))
-    jobs.close()
-    bank, other = jobs.bank(job.id), replace(fsdd.card, sha256="0" * 64)
+    runs = syntheses.Syntheses(tmp_path)
+    run = finished(runs.start(fsdd, settings_for(fsdd, "frami-fast")))
+    runs.close()
+    bank, other = runs.bank(run.id), replace(fsdd.card, sha256="0" * 64)
     assert bank.made_from(fsdd.card) and not bank.made_from(other)
-    path = job.folder / "manifest.json"
+    path = run.folder / "manifest.json"
     manifest = json.loads(path.read_text())
     assert manifest["settings"].pop("teacher_sha256") == fsdd.card.sha256
     path.write_text(json.dumps(manifest))
-    assert jobs.bank(job.id).made_from(other)
-    assert not jobs.bank(job.id).made_from(replace(fsdd.card, classes=fsdd.card.classes[::-1]))
+    assert runs.bank(run.id).made_from(other)
+    assert not runs.bank(run.id).made_from(replace(fsdd.card, classes=fsdd.card.classes[::-1]))
 
 
 def test_a_run_of_an_earlier_version_is_shown_again(tmp_path, fsdd):
     """Its settings held every weight and the vocoder, and no checksum."""
-    jobs = studio_jobs.Jobs(tmp_path)
-    job = finished(jobs.start(fsdd, settings_for(fsdd, "frami-fast")))
-    jobs.close()
-    path = job.folder / "manifest.json"
+    runs = syntheses.Syntheses(tmp_path)
+    run = finished(runs.start(fsdd, settings_for(fsdd, "frami-fast")))
+    runs.close()
+    path = run.folder / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["settings"] = {
         "teacher": "fsdd", "recipe": "frami-fast", "samples": 2, "steps": 2, "seconds": [0.2, 0.4], "classes": [4, 2],
         "batch": 2, "seed": 0, "vocoder": "frami", "weights": offers.weights(RECIPES["frami-fast"]),
     }  # fmt: skip
     path.write_text(json.dumps(manifest))
-    bank = studio_jobs.Jobs(tmp_path).bank(job.id)
-    settings = InversionSettings.from_dict(bank.manifest["settings"])
-    again = studio_jobs.Job(
-        job.id, fsdd, settings, bank.folder, done=True, finished=bank.clips(), manifest=bank.manifest
-    )
-    assert run_values.finished(again) and run_values.live(again)["recipe"] == "FRAMI fast"
-    assert settings == replace(job.settings, teacher_sha256=None, snapshots=0)
+    again = syntheses.Syntheses(tmp_path).saved(run.id, checkpoints.load)
+    assert len(again.saved_clips()) == 2 and again.value()["recipe"] == "FRAMI fast"
+    assert again.settings == replace(run.settings, teacher_sha256=None, snapshots=0)

@@ -14,8 +14,8 @@ from frami.runs import Runs
 from frami.runs.queue import Queue
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
-from frami.studio.services.jobs import Jobs
 from frami.studio.services.recognition import Recognition
+from frami.studio.services.syntheses import Syntheses
 from tests.helpers.recordings import tone_file
 from tests.helpers.studio import BROWSER_FLAGS, chromium, running_studio
 
@@ -28,7 +28,7 @@ ARTEFACTS = ROOT / "test-artefacts"
 def recognition(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
     known = Distillations(Queue(Runs()), checkpoints.load, ["fsdd", "esc10"])
-    return Recognition(known, ClipLookup(Jobs(tmp_path), ROOT / "assets" / "gallery", checkpoints.load))
+    return Recognition(known, ClipLookup(Syntheses(tmp_path), ROOT / "assets" / "gallery", checkpoints.load))
 
 
 def finished_run(store, teacher, size="nano"):

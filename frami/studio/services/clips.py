@@ -17,7 +17,7 @@ from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.clip_ids import ClipId
-from frami.studio.services.jobs import Jobs
+from frami.studio.services.syntheses import Syntheses
 
 _SOUNDS = 64
 
@@ -26,7 +26,7 @@ _SOUNDS = 64
 class ClipLookup:
     """Clips of the galleries below ``gallery``, and of runs. An id comes from the page: another raises FramiError."""
 
-    jobs: Jobs
+    runs: Syntheses
     gallery: Path
     load_teacher: Callable[[str], Checkpoint]
     _state_sound: Callable[[ClipId], bytes] = field(init=False, repr=False)
@@ -39,14 +39,13 @@ class ClipLookup:
         clip = clip_ids.parse(id)
         if clip.state is not None:
             return self._state_sound(clip)
-        job = self.jobs.get(clip.owner) if clip.kind == "run" else None
-        made = 0 if job is None or job.manifest is None else len(job.manifest["clips"])
-        if job is not None and clip.index >= made:
-            now, row = job.latest, clip.index - made
+        run = self.runs.get(clip.owner) if clip.kind == "run" else None
+        if run is not None and clip.index >= run.saved:
+            now, row = run.latest, clip.index - run.saved
             if now is None or row >= len(now.clips):
                 raise FramiError("no such clip")
             one = slice(row, row + 1)
-            return wav(now.clips.mels[one], now.clips.lengths[one], job.teacher.spec, clip.vocoder)
+            return wav(now.clips.mels[one], now.clips.lengths[one], run.teacher.spec, clip.vocoder)
         return sound(self._bank(clip), clip.index, clip.vocoder)
 
     def states(self, id: str) -> list[dict]:
@@ -57,8 +56,8 @@ class ClipLookup:
         clip = clip_ids.parse(id)
         if clip.state is not None or clip.vocoder is not None:
             raise FramiError("no such clip")
-        job = self.jobs.get(clip.owner) if clip.kind == "run" else None
-        if job is not None and (job.manifest is None or clip.index >= len(job.manifest["clips"])):
+        run = self.runs.get(clip.owner) if clip.kind == "run" else None
+        if run is not None and clip.index >= run.saved:
             return []
         bank = self._bank(clip)
         settings, found = bank.manifest["settings"], bank.trajectory(clip.index)
@@ -86,7 +85,7 @@ class ClipLookup:
         return wav(mel, torch.tensor([mel.shape[-1]]), bank.spec, clip.vocoder)
 
     def _bank(self, clip: ClipId) -> Bank:
-        folders = {"gallery": self.gallery, "run": self.jobs.folder}
+        folders = {"gallery": self.gallery, "run": self.runs.folder}
         if clip.kind not in folders:
             raise FramiError("no such clip")
         bank = banks.load(folders[clip.kind] / clip.owner)

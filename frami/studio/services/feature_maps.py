@@ -16,8 +16,8 @@ from frami.features.gallery import EXPLORE
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.background import Background
 from frami.studio.services.clip_ids import ClipId
-from frami.studio.services.jobs import Jobs
 from frami.studio.services.map_layers import MapLayer, of_bank, of_recordings
+from frami.studio.services.syntheses import Syntheses
 
 REAL = "real"
 #: Real clips on a map at most: more would hide the made ones.
@@ -73,7 +73,7 @@ class FeatureMaps:
     """
 
     folder: Path
-    jobs: Jobs
+    runs: Syntheses
     load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
     _work: Background = field(default_factory=lambda: Background("frami-map"))
@@ -242,11 +242,11 @@ class FeatureMaps:
     def _of_run(self, name: str, key: str) -> MapLayer | None:
         """A visitor's run, once it has ended, if this teacher was its."""
         id = clip_ids.run_of_layer(key)
-        job = self.jobs.get(id)
-        return self._run(name, id) if id and (job is None or job.done) else None
+        run = self.runs.get(id)
+        return self._run(name, id) if id and (run is None or run.done) else None
 
     def _read_run(self, name: str, id: str) -> MapLayer | None:
-        bank, teacher = self.jobs.bank(id), self.load_teacher(name)
+        bank, teacher = self.runs.bank(id), self.load_teacher(name)
         if bank is None or not bank.made_from(teacher.card):
             return None
         settings = bank.manifest["settings"]

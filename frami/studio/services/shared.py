@@ -14,8 +14,8 @@ from frami.runs.queue import Queue
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.feature_maps import FeatureMaps
-from frami.studio.services.jobs import Jobs
 from frami.studio.services.recognition import Recognition
+from frami.studio.services.syntheses import Syntheses
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Services:
     device: torch.device
     teachers: dict[str, Card]
     load_teacher: Callable[[str], Checkpoint]
-    jobs: Jobs
+    syntheses: Syntheses
     clips: ClipLookup
     maps: FeatureMaps
     distillations: Distillations
@@ -34,7 +34,7 @@ class Services:
     def close(self) -> None:
         """Stop what is computed; what was made is saved."""
         self.maps.close()
-        self.jobs.close()
+        self.syntheses.close()
         self.distillations.queue.close()
 
 
@@ -45,16 +45,16 @@ def start() -> Services:
         raise FramiError("no teacher in checkpoints/; train one with: frami train-teacher")
     here, names = device.pick(), [card.name for card in cards]
     load_teacher = lru_cache(maxsize=8)(lambda name: checkpoints.load(name, here))
-    jobs = Jobs()
-    clips = ClipLookup(jobs, ASSETS / "gallery", load_teacher)
+    syntheses = Syntheses()
+    clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher)
     distillations = Distillations(Queue().begin(), load_teacher, names)
     return Services(
         device=here,
         teachers={card.name: card for card in cards},
         load_teacher=load_teacher,
-        jobs=jobs,
+        syntheses=syntheses,
         clips=clips,
-        maps=FeatureMaps(ASSETS / "explore", jobs, load_teacher, names),
+        maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, names),
         distillations=distillations,
         recognition=Recognition(distillations, clips),
     )

@@ -11,8 +11,8 @@ from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
 from frami.inversion.settings import MOST_SEED
 from frami.studio import components
-from frami.studio.services import offers, page_values, run_values
-from frami.studio.services.jobs import Job, archive
+from frami.studio.services import offers, page_values
+from frami.studio.services.syntheses import Synthesis, archive
 from frami.studio.tabs.base import EVENT, Page, Tab
 
 CLIPS, BATCH = 10, 10
@@ -136,54 +136,40 @@ class Synthesize(Tab):
                 seed=_whole(seed, 0, MOST_SEED, "the seed"),
                 weights=dict(zip(TERMS, weights, strict=True)),
             )
-            job = self.services.jobs.start(loaded, settings, offers.check_vocoder(vocoder))
+            run = self.services.syntheses.start(loaded, settings, offers.check_vocoder(vocoder))
         except FramiError as error:
             raise gr.Error(str(error), duration=None, print_exception=False) from error
-        yield from self._follow(job)
+        yield from self._follow(run)
 
-    def _follow(self, job: Job) -> Iterator[tuple]:
+    def _follow(self, run: Synthesis) -> Iterator[tuple]:
         """Values of the tab's parts while a run goes on, until it is done."""
         off, on = gr.update(interactive=False), gr.update(interactive=True)
-        shown, saved, sent = None, -1, 0.0
+        shown, sent, at = None, -1, 0.0
         while True:
-            done, state, ahead = job.done, job.latest, self.services.jobs.ahead(job)
-            count = run_values.count(job)
+            done, state, saved, ahead = run.done, run.latest, run.saved, self.services.syntheses.ahead(run)
             # A tab that was closed is noticed at a yield only.
-            if not done and saved >= 0 and shown == (state, ahead) and time.monotonic() - sent < _SILENCE:
+            if not done and shown == (state, ahead) and time.monotonic() - at < _SILENCE:
                 time.sleep(_TICK)
                 continue
-            value = run_values.live(job) | ({"ahead": ahead} if state is None else {})
-            more = {"finished": run_values.finished(job)} if count != saved else {}
-            page = gr.update(value=value, **more)
+            more = {"finished": run.saved_clips()} if saved != sent else {}
+            page = gr.update(value=run.value() | ({"ahead": ahead} if state is None else {}), **more)
             if done:
-                yield page, on, off, gr.update(value=_zip(job), interactive=True) if count else off, job.id
+                yield page, on, off, gr.update(value=_zip(run), interactive=True) if saved else off, run.id
                 return
-            yield page, off, on, off, job.id
-            shown, saved, sent = (state, ahead), count, time.monotonic()
+            yield page, off, on, off, run.id
+            shown, sent, at = (state, ahead), saved, time.monotonic()
 
     def _stop(self, id: str) -> None:
-        if job := self.services.jobs.get(id):
-            job.stop()
+        if run := self.services.syntheses.get(id):
+            run.stop()
 
     def _again(self, id: str) -> Iterator[tuple]:
         """The browser's last run, while it goes on or as it was saved."""
-        job = self.services.jobs.get(id) or self._saved(id)
-        if job is None:
-            yield tuple(gr.skip() for _ in range(5))
+        syntheses = self.services.syntheses
+        if run := syntheses.get(id) or syntheses.saved(id, self.services.load_teacher):
+            yield from self._follow(run)
         else:
-            yield from self._follow(job)
-
-    def _saved(self, id: str) -> Job | None:
-        bank = self.services.jobs.bank(id)
-        if bank is None:
-            return None
-        try:
-            settings = InversionSettings.from_dict(bank.manifest["settings"])
-            teacher = self.services.load_teacher(settings.teacher)
-        except FramiError:
-            return None
-        rest = {"finished": bank.clips(), "manifest": bank.manifest}
-        return Job(id, teacher, settings, bank.folder, done=True, **rest) if bank.made_from(teacher.card) else None
+            yield tuple(gr.skip() for _ in range(5))
 
 
 def _slider(elem_id: str, label: str, value: float, least: float, most: float, step: float = 1) -> gr.Slider:
@@ -204,9 +190,9 @@ def _weights(recipe: Recipe) -> dict[str, dict]:
     }
 
 
-def _zip(job: Job) -> str | None:
+def _zip(run: Synthesis) -> str | None:
     try:
-        return str(archive(job.folder))
+        return str(archive(run.folder))
     except OSError:
         return None
 
