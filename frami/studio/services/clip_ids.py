@@ -39,8 +39,8 @@ def parse(text) -> ClipId:
     found = _ID.fullmatch(text) if isinstance(text, str) else None
     if not found or (found["kind"] == "run" and not is_run(found["owner"])):
         raise FramiError("no such clip")
-    if found["vocoder"] is not None:
-        offers.check_vocoder(found["vocoder"])
+    if found["vocoder"] not in (None, *offers.VOCODERS):
+        raise FramiError("no such vocoder")
     state = None if found["state"] is None else int(found["state"])
     kind, owner = found["kind"] or "explore", found["owner"] or found["teacher"]
     return ClipId(kind, owner, found["layer"] or "", int(found["index"]), state, found["vocoder"])

@@ -5,7 +5,6 @@ from html import escape
 from frami import vocoder as vocoders
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
-from frami.errors import FramiError
 from frami.inversion import RECIPES, TERMS, Recipe, durations
 
 #: The recipe that the studio opens with.
@@ -78,13 +77,6 @@ def seconds(teacher: Checkpoint, recipe: Recipe) -> tuple[float, float]:
 def origin(settings: dict) -> str:
     """How the clips of a run were made, in a few words."""
     return f"{title(settings['recipe'])}, {settings['steps']} steps, seed {settings['seed']}"
-
-
-def check_vocoder(name) -> str:
-    """This name; FramiError for a vocoder that is not offered."""
-    if not isinstance(name, str) or name not in VOCODERS:
-        raise FramiError(f"no such vocoder; there are: {', '.join(VOCODERS.values())}")
-    return name
 
 
 def vocoder(name: str | None, spec: MelSpec) -> vocoders.Vocoder:

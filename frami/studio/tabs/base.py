@@ -11,6 +11,11 @@ from frami.studio.services.shared import Services
 EVENT = {"show_progress": "hidden", "api_visibility": "private"}
 
 
+def refusal(reason: object) -> gr.Error:
+    """What an event raises to tell the visitor why nothing was done."""
+    return gr.Error(str(reason), duration=None, print_exception=False)
+
+
 @dataclass(frozen=True)
 class Page:
     """Components that all tabs share: the page itself, the choice of the teacher, and what the browser remembers: its

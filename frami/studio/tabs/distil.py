@@ -13,7 +13,7 @@ from frami.inversion.settings import MOST_SEED
 from frami.studio import components
 from frami.studio.services import distillations, offers
 from frami.studio.services.distillations import Distillations
-from frami.studio.tabs.base import EVENT, Page, Tab
+from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
 #: Name of a preset, and its seconds of making clips and learning; the default ends within three minutes on two cores.
 PRESETS = (("A look: 30 s", 30), ("Short: 2 min", 120), ("Long: 10 min", 600), ("Best: 30 min", 1800))
@@ -101,7 +101,7 @@ class Distil(Tab):
         try:
             runs = [self.services.distillations.queue.add(one.name, one.to_dict()) for one in requests(*choices)]
         except FramiError as error:
-            raise gr.Error(str(error), duration=None, print_exception=False) from error
+            raise refusal(error) from error
         return {"teacher": choices[0], "begun": runs[-1].id}
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
@@ -13,7 +12,7 @@ from frami.inversion.settings import MOST_SEED
 from frami.studio import components
 from frami.studio.services import offers, page_values
 from frami.studio.services.syntheses import Synthesis, archive
-from frami.studio.tabs.base import EVENT, Page, Tab
+from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
 CLIPS, BATCH = 10, 10
 #: Seconds between two looks at a run, and after which the page is sent something in any case.
@@ -63,6 +62,8 @@ class Synthesize(Tab):
                 0,
                 label="seed",
                 info="same seed, same clips; the next run takes the next one",
+                minimum=0,
+                maximum=MOST_SEED,
                 precision=0,
                 elem_id="seed",
                 min_width=210,
@@ -120,25 +121,28 @@ class Synthesize(Tab):
 
     # ------------------------------------------------------------------------------------- runs
 
-    def _start(
-        self, teacher, recipe, classes, clips, shortest, longest, steps, seed, vocoder, *weights
-    ) -> Iterator[tuple]:
+    def _start(self, teacher, recipe, classes, clips, low, high, steps, seed, vocoder, *weights) -> Iterator[tuple]:
+        """Begin a run and follow it. The components have checked what they offer."""
         try:
-            loaded, method = self.services.load_teacher(teacher), recipe_named(recipe)
+            if seed is None:
+                raise FramiError("the seed is missing: a whole number, 0 for example")
+            if low > high:
+                raise FramiError(f"the shortest clip ({low:g} s) cannot be longer than the longest ({high:g} s)")
+            loaded = self.services.load_teacher(teacher)
             settings = InversionSettings.of(
                 loaded,
-                method,
-                samples=_whole(clips, 1, 64, "clips"),
-                steps=_whole(steps, 1, offers.MOST_STEPS, "steps"),
-                seconds=_span(shortest, longest),
-                classes=_chosen(classes if offers.targeted(method) else [], loaded),
+                recipe,
+                samples=clips,
+                steps=steps,
+                seconds=(low, high),
+                classes=classes or None,
                 batch=BATCH,
-                seed=_whole(seed, 0, MOST_SEED, "the seed"),
+                seed=seed,
                 weights=dict(zip(TERMS, weights, strict=True)),
             )
-            run = self.services.syntheses.start(loaded, settings, offers.check_vocoder(vocoder))
+            run = self.services.syntheses.start(loaded, settings, vocoder)
         except FramiError as error:
-            raise gr.Error(str(error), duration=None, print_exception=False) from error
+            raise refusal(error) from error
         yield from self._follow(run)
 
     def _follow(self, run: Synthesis) -> Iterator[tuple]:
@@ -173,7 +177,8 @@ class Synthesize(Tab):
 
 
 def _slider(elem_id: str, label: str, value: float, least: float, most: float, step: float = 1) -> gr.Slider:
-    return gr.Slider(least, most, value, step=step, label=label, elem_id=elem_id, min_width=190)
+    whole = {"precision": 0} if step == 1 else {}
+    return gr.Slider(least, most, value, step=step, label=label, elem_id=elem_id, min_width=190, **whole)
 
 
 def _weights(recipe: Recipe) -> dict[str, dict]:
@@ -195,26 +200,3 @@ def _zip(run: Synthesis) -> str | None:
         return str(archive(run.folder))
     except OSError:
         return None
-
-
-def _chosen(classes, teacher: Checkpoint) -> list[int]:
-    chosen = [int(c) for c in classes or []]
-    if any(not 0 <= c < len(teacher.classes) for c in chosen):
-        raise FramiError("these classes belong to another teacher; choose again")
-    return chosen or list(range(len(teacher.classes)))
-
-
-def _whole(value, least: int, most: int, name: str) -> int:
-    if not isinstance(value, int | float) or not float(value).is_integer() or not least <= value <= most:
-        raise FramiError(f"{name} must be a whole number from {least} to {most}")
-    return int(value)
-
-
-def _span(shortest, longest) -> list[float]:
-    """Shortest and longest clip in seconds, or FramiError."""
-    for value, name in ((shortest, "shortest"), (longest, "longest")):
-        if not isinstance(value, int | float) or not offers.SHORTEST <= value <= offers.LONGEST:
-            raise FramiError(f"the {name} clip lasts from {offers.SHORTEST:g} to {offers.LONGEST:g} seconds")
-    if shortest > longest:
-        raise FramiError(f"the shortest clip ({shortest:g} s) cannot be longer than the longest ({longest:g} s)")
-    return [shortest, longest]

@@ -4,7 +4,7 @@ import gradio as gr
 
 from frami.errors import FramiError
 from frami.studio import components
-from frami.studio.tabs.base import EVENT, Page, Tab
+from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
 _INTRO = """
 **Say it, and see which network recognises it.** Record or upload a sound, or take one of those below: the teacher and
@@ -79,6 +79,6 @@ class TryIt(Tab):
         try:
             path, label, origin = self.services.recognition.sample(data.id)
         except (FramiError, AttributeError) as error:
-            raise gr.Error("this sound is not there", duration=None, print_exception=False) from error
+            raise refusal("this sound is not there") from error
         given = (str(path), label, origin)
         return self._predict(teacher, keys, given), given, str(path)
