@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -318,3 +319,13 @@ def test_fits_a_phone(open_page, theme):
     assert not page.locator("#detail").is_visible(), "the sheet does not cover another tab"
     page.locator("#generate").scroll_into_view_if_needed()
     shot(page, f"phone-synthesize-{theme}")
+    page.get_by_role("tab", name="Explore").click()
+    page.wait_for_selector(".frami-explore .segments")
+    cut = "[...document.querySelectorAll('.frami-explore .segments')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert page.evaluate(cut) == 0, "no choice is cut off"
+
+
+def test_style_sheets_are_ones_that_gradio_scopes():
+    """Gradio puts its own prefix behind each comma of a selector, also within ``:is(a, b)``."""
+    for path in (ROOT / "assets" / "page").glob("*.css"):
+        assert not re.search(r":(is|where|not|has)\([^)]*,", path.read_text()), path
