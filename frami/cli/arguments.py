@@ -45,7 +45,10 @@ def data_option(parser: Parser) -> None:
     parser.add_argument("--data", help="folder that holds fsdd/, ESC-50/, … (default: FRAMI_DATA)")
 
 
-def device_option(parser: Parser) -> None:
+def device_option(parser: Parser, data: bool = False) -> None:
+    """``--device``, after ``--data`` for a command that reads recordings too."""
+    if data:
+        data_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 

@@ -35,8 +35,7 @@ def add(commands) -> None:
     sub.add_argument("--split", default="test", help="real clips to compare with (default: held out)")
     sub.add_argument("--out", default="docs/results/diversity.md", help="page; its figures lie beside it as .json")
     sub.add_argument("--page", action="store_true", help="make no clips, write the page of what has been measured")
-    data_option(sub)
-    device_option(sub)
+    device_option(sub, data=True)
 
     sub = command(bench, "duration", _duration, "Confidence of the teacher against the duration of made clips.")
     sub.add_argument("--teacher", default="fsdd", help="name of a bundled teacher, or path")
@@ -49,20 +48,15 @@ def add(commands) -> None:
     sub.add_argument("--out", help="picture to draw (.png, .svg, .pdf)")
     device_option(sub)
 
-    sub = command(
-        bench, "distillation", _distillation, "Students of every method on each teacher; fills what is missing."
-    )
+    about = "Students of every method on each teacher; fills what is missing."
+    sub = command(bench, "distillation", _distillation, about)
     sub.add_argument("--teachers", type=names, help="default: all bundled ones")
-    sub.add_argument(
-        "--rows",
-        type=names,
-        help="beginnings of rows' names, without their commas (default: all), e.g. 'frami +,cmi,real clips logits'",
-    )
+    rows = "beginnings of rows' names, without their commas (default: all), e.g. 'frami +,cmi,real clips logits'"
+    sub.add_argument("--rows", type=names, help=rows)
     _student_options(sub)
     sub.add_argument("--seeds", type=whole(1), default=3, help="runs of each, seeds 0, 1, …")
-    sub.add_argument(
-        "--folds", type=names, help="ESC-10 only: hold each of these out in turn, with teachers of their own"
-    )
+    folds = "ESC-10 only: hold each of these out in turn, with teachers of their own"
+    sub.add_argument("--folds", type=names, help=folds)
     sub.add_argument("--out", default="docs/results/distillation.md", help="page; figures and picture lie beside it")
     sub.add_argument("--page", action="store_true", help="train nothing, write the page of what has been measured")
 
@@ -90,8 +84,7 @@ def _student_options(sub) -> None:
     sub.add_argument("--budget", type=seconds, default=120.0, help="time of each run (default: 120s)")
     sub.add_argument("--clips", type=whole(1), default=32, help="clips made at once")
     sub.add_argument("--batch", type=whole(2), default=32, help="clips of a training step")
-    data_option(sub)
-    device_option(sub)
+    device_option(sub, data=True)
 
 
 def _shares(text: str) -> list[float]:
@@ -167,11 +160,9 @@ def _duration(options) -> tuple[dict, list[str]]:
         value = inversion.by_duration(teacher, recipe(options.recipe), seconds, report, **choices)
     lines = [f"{value['teacher']}, {value['recipe']}: {len(value['clips']['seconds'])} clips of one run"]
     for row in value["rows"]:
-        found = "-"
-        if row["clips"]:
-            found = (
-                f"confidence {row['confidence']:.1%}, target accuracy {row['target_accuracy']:.1%} of {row['clips']}"
-            )
+        count, found = row["clips"], "-"
+        if count:
+            found = f"confidence {row['confidence']:.1%}, target accuracy {row['target_accuracy']:.1%} of {count}"
         lines.append(f"  {row['from']:4.1f} to {row['to']:4.1f} s: {found}")
     if options.out:
         title = f"{teacher.card.title}: one generator, clips of every duration"
@@ -195,8 +186,7 @@ def _distillation(options) -> tuple[dict, list[str]]:
 
 
 def _time(options) -> tuple[dict, list[str]]:
-    device = pick(options.device)
-    teacher = checkpoints.load(options.teacher, device)
+    teacher = checkpoints.load(options.teacher, pick(options.device))
     recipes = [recipe(name).name for name in options.recipes]
     with progress("clip", "real clips") as report:
         test = recordings(teacher, None, "test", options.data, report)
@@ -209,7 +199,7 @@ def _time(options) -> tuple[dict, list[str]]:
         rows.append({"recipe": name} | found)
     held = ", ".join(teacher.card.split.get("test", []))
     value = {
-        "device": describe(device), "teacher": teacher.card.name, "held_out": held, "student": options.student,
+        "device": describe(teacher.device), "teacher": teacher.card.name, "held_out": held, "student": options.student,
         "objective": options.objective, "budget": options.budget, "rows": rows,
     }  # fmt: skip
     lines = [

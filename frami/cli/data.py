@@ -20,17 +20,10 @@ def _data_list(options) -> tuple[list, list[str]]:
     rows = []
     for name, known in DATASETS.items():
         row = {
-            "name": name,
-            "title": known.title,
-            "classes": len(known.classes),
-            "clips": known.clips,
-            "here": 0,
-            "folder": None,
-            "problem": None,
-            "licence": known.licence,
-            "download_bytes": sum(archive.size for archive in known.archives),
-            "homepage": known.homepage,
-        }
+            "name": name, "title": known.title, "classes": len(known.classes), "clips": known.clips, "here": 0,
+            "folder": None, "problem": None, "licence": known.licence,
+            "download_bytes": sum(archive.size for archive in known.archives), "homepage": known.homepage,
+        }  # fmt: skip
         try:
             row["folder"] = str(data.locate(name, options.data))
             row["here"] = len(data.index(name, options.data))

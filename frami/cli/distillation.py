@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from frami import checkpoints
-from frami.cli.arguments import command, data_option, device_option, moved, number, progress_bar, whole
+from frami.cli.arguments import command, device_option, moved, number, progress_bar, whole
 from frami.device import pick
 from frami.distill import ARCHITECTURES, OBJECTIVES, STUDENTS, RunSettings, Settings, distill
 from frami.distill import run as runs
@@ -42,8 +42,7 @@ def add(commands) -> None:
     )
     sub.add_argument("--run", dest="stored", metavar="ID", help="do the work of a stored run, or go on with it")
     sub.add_argument("--keep", type=number(0, 3600), help="seconds of work between checkpoints (default: 10)")
-    data_option(sub)
-    device_option(sub)
+    device_option(sub, data=True)
 
 
 def seconds(text: str) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from frami import banks
 from frami.bench import bank_diversity
-from frami.cli.arguments import aligned, command, context, data_option, device_option, whole
+from frami.cli.arguments import aligned, command, context, device_option, whole
 from frami.features.diversity import READING
 
 
@@ -17,8 +17,7 @@ def add(commands) -> None:
     sub.add_argument("--split", default="test", help="test (what the teacher's card holds out), train, all, or a fold")
     sub.add_argument("--samples", type=whole(2), help="clips of each bank, the first ones (default: of the smallest)")
     sub.add_argument("--seed", type=whole(0), default=0, help="of the draws for the intervals")
-    data_option(sub)
-    device_option(sub)
+    device_option(sub, data=True)
 
 
 def _diversity(options) -> tuple[dict, list[str]]:

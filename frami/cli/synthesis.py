@@ -5,17 +5,7 @@ import sys
 from pathlib import Path
 
 from frami import banks, checkpoints, vocoder
-from frami.cli.arguments import (
-    class_numbers,
-    command,
-    data_option,
-    device_option,
-    moved,
-    names,
-    number,
-    progress_bar,
-    whole,
-)
+from frami.cli.arguments import class_numbers, command, device_option, moved, names, number, progress_bar, whole
 from frami.device import pick
 from frami.features.gallery import EXPLORE_CLIPS, explore, make
 from frami.inversion import RECIPES, InversionSettings, arithmetic, invert
@@ -34,11 +24,8 @@ def add(commands) -> None:
     sub.add_argument("--classes", type=names, help="names or numbers, with commas (default: all in turn)")
     sub.add_argument("--batch", type=whole(1), default=16, help="clips made at once")
     sub.add_argument("--seed", type=whole(0), default=0)
-    sub.add_argument(
-        "--vocoder",
-        help=f"{', '.join(vocoder.VOCODERS)}, or a .safetensors (default: frami, where it takes the teacher's "
-        "spectrograms)",
-    )
+    default = "default: frami, where it takes the teacher's spectrograms"
+    sub.add_argument("--vocoder", help=f"{', '.join(vocoder.VOCODERS)}, or a .safetensors ({default})")
     sub.add_argument("--no-sounds", action="store_true", help="spectrograms only")
     sub.add_argument("--out", required=True, help="folder for shards, sounds and manifest.json; goes on if interrupted")
     sub.add_argument("--overwrite", action="store_true", help="replace another bank in that folder")
@@ -50,18 +37,14 @@ def add(commands) -> None:
     sub.add_argument("--each", type=whole(1), default=3, help="clips a class")
     sub.add_argument("--steps", type=whole(1))
     sub.add_argument("--seed", type=whole(0), default=0)
-    sub.add_argument(
-        "--explore",
-        action="store_true",
-        help="make the Explore tab's banks of several recipes and their map instead; goes on if interrupted",
-    )
+    explored = "make the Explore tab's banks of several recipes and their map instead; goes on if interrupted"
+    sub.add_argument("--explore", action="store_true", help=explored)
     sub.add_argument(
         "--sounds", action="store_true", help="make no clips: vocode those of the gallery that is there again"
     )
     sub.add_argument("--vocoder", help="of the gallery's sounds (default: frami)")
     sub.add_argument("--samples", type=whole(2), help="with --explore: clips of each recipe (default: 100)")
-    data_option(sub)
-    device_option(sub)
+    device_option(sub, data=True)
 
 
 def _duration(text: str) -> float | tuple[float, float]:
@@ -91,17 +74,12 @@ def _synthesize(options) -> tuple[dict, list[str]]:
     bank = banks.load(options.out)
     for name in bank.damaged:
         print(f"frami synthesize: left out: {name}", file=sys.stderr)
+    cost = arithmetic(teacher, sum(settings.seconds) / 2)
     value = {
-        "clips": len(bank),
-        "target_accuracy": round(bank.target_accuracy, 4),
-        "confidence": round(float(bank.confidence.mean()), 4),
-        "seconds": bank.seconds,
-        "bank": str(bank.folder / banks.MANIFEST),
-        "macs": arithmetic(teacher, sum(settings.seconds) / 2),
-        "notes": list(notes),
-        "already_there": there,
-    }
-    cost = value["macs"]
+        "clips": len(bank), "target_accuracy": round(bank.target_accuracy, 4),
+        "confidence": round(float(bank.confidence.mean()), 4), "seconds": bank.seconds,
+        "bank": str(bank.folder / banks.MANIFEST), "macs": cost, "notes": list(notes), "already_there": there,
+    }  # fmt: skip
     line = (
         f"{'already there: ' if there else ''}{value['clips']} clips in {value['seconds']:.1f} s, "
         f"{value['target_accuracy']:.1%} classified as their target class (mean confidence {value['confidence']:.1%}): "

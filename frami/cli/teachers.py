@@ -4,17 +4,7 @@ import time
 from dataclasses import asdict
 
 from frami import checkpoints
-from frami.cli.arguments import (
-    checkpoint_path,
-    command,
-    data_option,
-    device_option,
-    moved,
-    names,
-    number,
-    progress_bar,
-    whole,
-)
+from frami.cli.arguments import checkpoint_path, command, device_option, moved, names, number, progress_bar, whole
 from frami.device import pick
 from frami.evaluation import evaluate
 from frami.models import ARCHITECTURES
@@ -39,15 +29,13 @@ def add(commands) -> None:
     sub.add_argument("--batch", type=whole(2))
     sub.add_argument("--lr", type=number(1e-6, 1))
     sub.add_argument("--seed", type=whole(0), default=0)
-    data_option(sub)
-    device_option(sub)
+    device_option(sub, data=True)
 
     sub = command(commands, "evaluate", _evaluate)
     sub.add_argument("checkpoint", help="name of a teacher or student, a path, or a run (id or folder)")
     sub.add_argument("--dataset", help="default: the one that it was trained on")
     sub.add_argument("--split", default="test", help="test (what its card holds out), train, all, or a fold")
-    data_option(sub)
-    device_option(sub)
+    device_option(sub, data=True)
 
 
 def _teachers(options) -> tuple[list, list[str]]:

@@ -1,6 +1,6 @@
 """``frami train-vocoder``: a vocoder of one's own."""
 
-from frami.cli.arguments import command, data_option, device_option, moved, names, number, progress_bar, whole
+from frami.cli.arguments import command, device_option, moved, names, number, progress_bar, whole
 from frami.device import describe, pick
 from frami.vocoder.recordings import DATASETS
 from frami.vocoder.training import VocoderConfig, train
@@ -16,17 +16,12 @@ def add(commands) -> None:
     sub.add_argument("--batch", type=whole(1), help="crops of a step (default: 64)")
     sub.add_argument("--frames", type=whole(8), help="frames of a crop (default: 64)")
     sub.add_argument("--lr", type=number(1e-6, 1))
-    sub.add_argument(
-        "--judges-from",
-        dest="discriminators_from",
-        type=number(0, 1),
-        help="share of the time after which discriminators take part; 1: never",
-    )
+    late = "share of the time after which discriminators take part; 1: never"
+    sub.add_argument("--judges-from", dest="discriminators_from", type=number(0, 1), help=late)
     sub.add_argument("--seed", type=whole(0))
     sub.add_argument("--no-graphs", action="store_true", help="on CUDA, launch each step's work piece by piece")
     sub.add_argument("--overwrite", action="store_true", help="replace a finished vocoder at --out")
-    data_option(sub)
-    device_option(sub)
+    device_option(sub, data=True)
 
 
 def _train_vocoder(options) -> tuple[dict, list[str]]:
@@ -34,19 +29,12 @@ def _train_vocoder(options) -> tuple[dict, list[str]]:
     settings = {key: getattr(options, key) for key in wanted if getattr(options, key) is not None}
     if not {"steps", "minutes"} & set(settings):
         settings["minutes"] = 60.0
-    device = pick(options.device)
-    last = None
+    device, last = pick(options.device), None
     with progress_bar("clip", "recordings") as clips, progress_bar("step", "vocoder") as bar:
         for last in train(
-            options.out,
-            VocoderConfig(**settings),
-            datasets=options.datasets or DATASETS,
-            data_folder=options.data,
-            device=device,
-            overwrite=options.overwrite,
-            graphs=not options.no_graphs,
-            on_clips=moved(clips),
-        ):
+            options.out, VocoderConfig(**settings), datasets=options.datasets or DATASETS, data_folder=options.data,
+            device=device, overwrite=options.overwrite, graphs=not options.no_graphs, on_clips=moved(clips),
+        ):  # fmt: skip
             bar.set_postfix({"spent": f"{last.share:.0%}"} | {k: f"{v:.3f}" for k, v in last.losses.items()})
             bar.update(last.step - bar.n)
     value = {"out": f"{options.out}.safetensors", "device": describe(device)}
