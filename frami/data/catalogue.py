@@ -29,15 +29,25 @@ _URBAN = (
     *("engine_idling", "gun_shot", "jackhammer", "siren", "street_music"),
 )
 
-_ESC_ARCHIVES = (
-    Archive(
-        url="https://github.com/karolpiczak/ESC-50/archive/33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6.zip",
-        checksum="sha256:661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f",
-        size=645_832_161,
-        file="ESC-50-33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6.zip",
-        unpacked=882_088_000,
+# ESC-10 is a part of ESC-50.
+_ESC = {
+    "subject": "everyday sounds",
+    "folder": "ESC-50",
+    "index_file": "meta/esc50.csv",
+    "folds": ("1", "2", "3", "4", "5"),
+    "test_fold": "1",
+    "homepage": "https://github.com/karolpiczak/ESC-50",
+    "citation": "K. J. Piczak, ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015",
+    "archives": (
+        Archive(
+            url="https://github.com/karolpiczak/ESC-50/archive/33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6.zip",
+            checksum="sha256:661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f",
+            size=645_832_161,
+            file="ESC-50-33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6.zip",
+            unpacked=882_088_000,
+        ),
     ),
-)
+}
 
 AUDIOMNIST_FOLDS: dict[str, frozenset[int]] = {
     "1": frozenset({26, 52, 60, 18, 32, 42, 5, 13, 22, 33, 45, 51}),
@@ -56,8 +66,6 @@ _AUDIOMNIST_FOLD = {f"{speaker:02d}": fold for fold, speakers in AUDIOMNIST_FOLD
 _FSDD_SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 _DIGIT_TRAINING = {"crop": 1.2, "mixup": 0.25, "warp": 0.12, "stretch": 0.2}
-
-_ESC_CITATION = "K. J. Piczak, ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015"
 
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info
@@ -119,38 +127,24 @@ DATASETS: dict[str, DatasetInfo] = {
         ),
         DatasetInfo(
             name="esc10",
-            subject="everyday sounds",
             title="ESC-10",
-            folder="ESC-50",
-            index_file="meta/esc50.csv",
             reader=table("audio/{filename}", label="category", source="src_file", only="esc10"),
             classes=_ESC10,
-            folds=("1", "2", "3", "4", "5"),
-            test_fold="1",
             clips=400,
             training={"epochs": 200},
             for_vocoder=True,
             licence="CC BY 3.0",
-            homepage="https://github.com/karolpiczak/ESC-50",
-            citation=_ESC_CITATION,
-            archives=_ESC_ARCHIVES,
+            **_ESC,
         ),
         DatasetInfo(
             name="esc50",
-            subject="everyday sounds",
             title="ESC-50",
-            folder="ESC-50",
-            index_file="meta/esc50.csv",
             reader=table("audio/{filename}", label="category", source="src_file"),
             classes=_ESC50,
-            folds=("1", "2", "3", "4", "5"),
-            test_fold="1",
             clips=2000,
             training={"epochs": 120},
             licence="CC BY-NC 3.0",
-            homepage="https://github.com/karolpiczak/ESC-50",
-            citation=_ESC_CITATION,
-            archives=_ESC_ARCHIVES,
+            **_ESC,
         ),
         DatasetInfo(
             name="urbansound8k",

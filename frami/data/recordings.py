@@ -103,9 +103,6 @@ def find(clips: Sequence[Clip]) -> list[Path]:
     return found
 
 
-# --------------------------------------------------------------------------------------------- spectrograms
-
-
 @dataclass
 class LogMels:
     """Log-Mel-spectrograms of clips, memory-mapped.
@@ -153,20 +150,15 @@ def pad(clips: Sequence[Tensor], spec: MelSpec) -> tuple[Tensor, Tensor]:
 
 
 def load(
-    name: str,
-    split: str = "all",
-    data: str | Path | None = None,
-    spec: MelSpec | None = None,
-    train: Sequence[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> LogMels:
+    name: str, split: str = "all", data: str | Path | None = None, spec: MelSpec | None = None,
+    train: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None,
+) -> LogMels:  # fmt: skip
     """Log-Mels of a split (see ``folds_of``), from the cache where it has them.
 
     ``progress(done, total)`` counts clips. Folds that were finished remain cached when a later one fails or is stopped.
     Raises DataError or AudioError, which name them, for missing, truncated or foreign files.
     """
     spec = spec or MelSpec()
-    known = info(name)
     listed = index(name, data)
     folds = folds_of(name, split, train)
     if split == "all" or (split == "train" and train is None):
@@ -180,7 +172,7 @@ def load(
         report = (lambda done, before=before: progress(before + done, len(clips))) if progress else None
         frames += _cached(name, fold, members, spec, report)
         loaded += members
-    return LogMels(loaded, frames, torch.tensor([clip.label for clip in loaded]), known.classes, spec)
+    return LogMels(loaded, frames, torch.tensor([clip.label for clip in loaded]), info(name).classes, spec)
 
 
 def _cached(
