@@ -171,12 +171,9 @@ def measure(
         "accuracy": found.accuracy,
         "agreement": float((found.predictions == reference.predictions).float().mean()),
         "made_agreement": None if math.isnan(state.agreement) else state.agreement,
-        "teacher": reference.accuracy,
-        "seconds": round(state.seconds, 2),
-        "clips": state.clips,
-        "steps": state.steps,
+        "teacher": reference.accuracy, "seconds": round(state.seconds, 2), "clips": state.clips, "steps": state.steps,
         "parameters": sum(p.numel() for p in state.student.parameters()),
-    }
+    }  # fmt: skip
 
 
 def clock(teacher: Checkpoint) -> Callable[[], float]:

@@ -124,9 +124,6 @@ def _alike(sections: Sections) -> list[tuple[str, dict[str, Runs]]]:
     return list(found.values())
 
 
-# --- tables of several sections --------------------------------------------------------------------------------------
-
-
 def _overview(sections: Sections) -> list[str]:
     """Tables of all sources of clips, with both objectives, on each data set."""
     labels = {f"{name} + ": f"`{name}`" for name in METHODS}
@@ -232,9 +229,6 @@ def _apart(a: list[float], b: list[float]) -> str:
     return "outside the spread" if abs(fmean(a) - fmean(b)) > stdev(a) + stdev(b) else "within the spread"
 
 
-# --- a section -------------------------------------------------------------------------------------------------------
-
-
 def _figures(cells: list[dict]) -> list[str]:
     """Cells of a row of a section's table."""
     counts = [f"{fmean(cell[name] for cell in cells):,.0f}" for name in ("clips", "steps", "parameters")]
@@ -285,9 +279,6 @@ def _draw(runs: Runs, title: str, path: Path) -> None:
         axes.invert_yaxis()
         axes.set(xlabel="accuracy on held-out recordings in %", xlim=(0, 100))
         axes.set_title(f"{title} (dashed: the teacher)", fontsize=9, loc="left")
-
-
-# --- runs of a row ---------------------------------------------------------------------------------------------------
 
 
 def _teacher(runs: Runs) -> float:

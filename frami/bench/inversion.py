@@ -4,7 +4,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -27,9 +27,6 @@ from frami.inversion.step import stepper
 from frami.inversion.teacher import ALL, Speedups, TeacherCopy
 
 Clock = Callable[[], float]  # seconds
-
-
-# --- speed -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -206,7 +203,8 @@ def _peak(device: torch.device) -> Iterator[Callable[[], int]]:
         before = torch.cuda.memory_allocated(device)
         yield lambda: torch.cuda.max_memory_allocated(device) - before
         return
-    _give_back()
+    with suppress(OSError, AttributeError):  # freed memory goes back to the system, where the C library can (glibc)
+        ctypes.CDLL(None).malloc_trim(0)
     process, stop = psutil.Process(), threading.Event()
     before = process.memory_info().rss
 
@@ -222,17 +220,6 @@ def _peak(device: torch.device) -> Iterator[Callable[[], int]]:
     finally:
         stop.set()
         thread.join()
-
-
-def _give_back() -> None:
-    """Hand freed memory back to the system, where the C library can (glibc)."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):
-        return
-
-
-# --- confidence by duration ------------------------------------------------------------------------------------------
 
 
 def by_duration(teacher: Checkpoint, recipe: Recipe, seconds: tuple[float, float], report: Report, **choices) -> dict:

@@ -143,8 +143,6 @@ def predicted(teacher: Checkpoint, log_mel: Tensor) -> int:
     return int(teacher.model(log_mel[None, None]).logits.argmax())
 
 
-# --- the page --------------------------------------------------------------------------------------------------------
-
 #: Name, digits and best value of each measure.
 _MEASURES = {
     "mr_stft": ("STFT", 3, min),
@@ -201,9 +199,6 @@ def _verdict(tables: dict[str, dict[str, dict]]) -> list[str]:
             lines.append(f"- {dataset}, {title}: {', '.join(ahead)}")
     title = f"Where `{usual}`, the usual vocoder, is not the best"
     return [*heading(title), "", *(lines or ["In no measure of these tables."])] if measured else []
-
-
-# --- the vocoders compared -------------------------------------------------------------------------------------------
 
 
 def named(name: str) -> Vocode:

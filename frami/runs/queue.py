@@ -48,8 +48,6 @@ class Queue:
         if self._worker.is_alive():
             self._worker.join(PATIENCE + 5)
 
-    # ------------------------------------------------------------------------------------- reading
-
     def all(self) -> list[Run]:
         """All distillations, newest first, those that were started elsewhere too."""
         return self.runs.list(KIND)
@@ -88,8 +86,6 @@ class Queue:
             return "starting"
         return "stopped" if run.status == "waiting" else run.status
 
-    # ------------------------------------------------------------------------------------- changing
-
     def add(self, name: str, settings: dict) -> Run:
         """A new run at the end of the queue."""
         run = self.runs.create(KIND, name, settings)
@@ -98,8 +94,7 @@ class Queue:
 
     def resume(self, id: str) -> None:
         """Put a stopped or failed run at the end of the queue; ``FramiError`` for another one."""
-        run, waiting = self.get(id), self.waiting()
-        if self.status(run, waiting) not in ("stopped", "failed"):
+        if self.status(self.get(id), self.waiting()) not in ("stopped", "failed"):
             raise FramiError("only a run that was stopped can go on")
         self._stopping.discard(id)
         self._enqueue(id)
@@ -124,8 +119,6 @@ class Queue:
         self.runs.delete(id)
         self._stopping.discard(id)
 
-    # ------------------------------------------------------------------------------------- the queue on disk
-
     def _enqueue(self, id: str) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -143,8 +136,6 @@ class Queue:
                 path.unlink()
                 removed = True
         return removed
-
-    # ------------------------------------------------------------------------------------- the worker
 
     def _work(self) -> None:
         while not self._closing.wait(_TICK):
@@ -165,13 +156,9 @@ class Queue:
         run.folder.mkdir(parents=True, exist_ok=True)
         with (run.folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [*self._command, run.id],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=child_environment(),
+                [*self._command, run.id], stdin=subprocess.PIPE, stdout=log, stderr=log, env=child_environment(),
                 start_new_session=True,
-            )
+            )  # fmt: skip
             terminated = False
             while process.poll() is None:
                 if run.id in self._stopping and not terminated:

@@ -84,8 +84,6 @@ class Runs:
     def __init__(self, path: Path | None = None):
         self.path = Path(path) if path else home() / "runs" / "runs.sqlite"
 
-    # ------------------------------------------------------------------------------------------ finding
-
     def get(self, id: str) -> Run:
         """The run with exactly this id."""
         rows = self._read(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (id,))
@@ -134,8 +132,6 @@ class Runs:
             "results": _columns_of([run.result for run in runs]),
         }
 
-    # ------------------------------------------------------------------------------------------ a run's life
-
     def create(self, kind: str, name: str, settings: dict, folder: Path | None = None) -> Run:
         """A new run, waiting, and its folder (default ``runs/ID`` in ``home()``)."""
         id = secrets.token_hex(6)
@@ -161,17 +157,13 @@ class Runs:
             self._change(base, id, status="running", pid=os.getpid(), born=None, error=None)
 
     def log(self, id: str, step: int, seconds: float, values: Mapping[str, float]) -> None:
-        """Add a point to the curves, or replace the one of this step.
-
-        ``seconds`` : spent since the run's beginning. Values that are not finite are left out.
-        """
+        """Add a point to the curves, or replace the one of this step; ``seconds`` : spent since the run's beginning.
+        Values that are not finite are left out."""
         points = [(id, name, int(step), float(seconds), float(value)) for name, value in values.items()]
+        query = "INSERT OR REPLACE INTO metrics (run, name, step, seconds, value) VALUES (?, ?, ?, ?, ?)"
         with self._write() as base:
             self._change(base, id)
-            base.executemany(
-                "INSERT OR REPLACE INTO metrics (run, name, step, seconds, value) VALUES (?, ?, ?, ?, ?)",
-                [point for point in points if math.isfinite(point[-1])],
-            )
+            base.executemany(query, [point for point in points if math.isfinite(point[-1])])
 
     def cut(self, id: str, step: int) -> None:
         """Remove the points after this step: a run that continues from there repeats them."""
@@ -221,8 +213,6 @@ class Runs:
                     raise RunError(f"{folder} cannot be removed ({error.strerror}); close what uses it") from error
         if doomed:
             shutil.rmtree(doomed, ignore_errors=True)
-
-    # ------------------------------------------------------------------------------------------ the file
 
     def _read(self, query: str, values: tuple = ()) -> "list[tuple]":
         if not self.path.exists():
@@ -312,10 +302,8 @@ class Runs:
     @staticmethod
     def _change(base: sqlite3.Connection, id: str, **values) -> None:
         values |= {"updated": time.time()}
-        done = base.execute(
-            f"UPDATE runs SET {', '.join(f'{k} = ?' for k in values)} WHERE id = ?", (*values.values(), id)
-        )
-        if done.rowcount == 0:
+        changes = ", ".join(f"{column} = ?" for column in values)
+        if base.execute(f"UPDATE runs SET {changes} WHERE id = ?", (*values.values(), id)).rowcount == 0:
             raise _unknown(id)
 
 
@@ -360,9 +348,6 @@ def _jsonable(value):
     if value is None or isinstance(value, bool | int | str):
         return value
     return _jsonable(value.tolist()) if hasattr(value, "tolist") else str(value)
-
-
-# ---------------------------------------------------------------------------------------------- processes
 
 
 def alive(pid: int | None, seen: float) -> bool:

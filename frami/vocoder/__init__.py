@@ -1,24 +1,12 @@
 """Log-Mel-spectrogram to sound. A vocoder states the ``MelSpec`` that it takes, and refuses another one."""
 
 from frami.audio import MelSpec
-from frami.vocoder.base import FADE, PEAK, Vocoder, VocoderError
+from frami.vocoder.base import PEAK, Vocoder, VocoderError
 from frami.vocoder.griffin_lim import GriffinLim, unmel
 from frami.vocoder.neural import FOLDER, Neural
 from frami.vocoder.plugins import BigVGAN, Vocos
 
-__all__ = [
-    "FADE",
-    "PEAK",
-    "PLUGINS",
-    "VOCODERS",
-    "GriffinLim",
-    "Neural",
-    "Vocoder",
-    "VocoderError",
-    "default",
-    "get",
-    "unmel",
-]
+__all__ = ["PEAK", "PLUGINS", "VOCODERS", "GriffinLim", "Neural", "Vocoder", "VocoderError", "default", "get", "unmel"]
 
 
 class Bundled(Neural):

@@ -121,9 +121,8 @@ class Network(nn.Module):
             change, phase = self.head(features.float()).chunk(2, dim=-1)
             band = log_mel.float().exp().transpose(1, 2) / self.bank.sum(0).clamp(min=1e-12)
             level = (band @ self.spread.T).clamp(min=SMALLEST)
-            magnitude = level * change.clamp(max=10).exp()
-            magnitude = F.pad(magnitude.clamp(max=LARGEST)[..., 1:], (1, 0))
-            return torch.polar(magnitude, phase)
+            magnitude = (level * change.clamp(max=10).exp()).clamp(max=LARGEST)
+            return torch.polar(F.pad(magnitude[..., 1:], (1, 0)), phase)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """log_mel : Tensor[B, F, T], natural logarithm. Returns sound, float32 Tensor[B, T * hop_length]."""

@@ -42,14 +42,8 @@ class BigVGAN(Vocoder):
         config, weights = _files(self, folder, ("config.json", "bigvgan_generator.pt"))
         try:
             values = json.loads(config.read_text(encoding="utf-8"))
-            self.mel_spec = MelSpec(
-                values["sampling_rate"],
-                values["n_fft"],
-                values["hop_size"],
-                values["num_mels"],
-                float(values["fmin"]),
-                float(values["fmax"] or values["sampling_rate"] / 2),
-            )
+            rate, *sizes = (values[key] for key in ("sampling_rate", "n_fft", "hop_size", "num_mels"))
+            self.mel_spec = MelSpec(rate, *sizes, float(values["fmin"]), float(values["fmax"] or rate / 2))
             self.check(mel_spec)
             tensors = torch.load(weights, map_location="cpu", weights_only=True)["generator"]
             with redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
@@ -65,8 +59,7 @@ class BigVGAN(Vocoder):
         self.network.eval().requires_grad_(False)
 
     def synthesize(self, log_mel: Tensor) -> Tensor:
-        mel = log_mel.clamp(min=self.mel_spec.floor)
-        return self.network.to(log_mel.device)(mel)[:, 0]
+        return self.network.to(log_mel.device)(log_mel.clamp(min=self.mel_spec.floor))[:, 0]
 
 
 class Vocos(Vocoder):

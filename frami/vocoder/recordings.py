@@ -58,10 +58,9 @@ class Recordings:
         rate = FASTEST ** ((2 * draw(1) - 1) * (draw(1) < 0.5))
         at = torch.arange(length, device=device) * rate
         low = at.floor()
-        t = (at - low)[..., None]
         taps = torch.arange(-1, 3, device=device)
         near = self.samples[start[:, None, None] + low.long()[..., None] + taps].float() / 32_768
-        sound = (near * _cubic(t)).sum(-1)
+        sound = (near * _cubic((at - low)[..., None])).sum(-1)
         sound = sound + sound.roll(1, 0) * draw(1) * (draw(1) < 0.2)
         gain = 10 ** ((33 * draw(1) - 24) / 20)
         return sound * torch.minimum(gain, 0.99 / sound.abs().amax(1, keepdim=True).clamp(min=1e-4))
@@ -82,18 +81,14 @@ def degrade(log_mel: Tensor, floor: float) -> Tensor:
     def draw() -> Tensor:
         return torch.rand(clips, 1, 1, device=log_mel.device)
 
-    smooth = F.pad(log_mel[:, None], (1, 1, 1, 1), mode="replicate")
-    smooth = F.avg_pool2d(smooth, 3, stride=1)[:, 0]
+    smooth = F.avg_pool2d(F.pad(log_mel[:, None], (1, 1, 1, 1), mode="replicate"), 3, stride=1)[:, 0]
     log_mel = torch.lerp(log_mel, smooth, draw() * (draw() < 0.4))
     noise = 0.3 * draw().square() * (draw() < 0.5)
     return (log_mel + noise * torch.randn_like(log_mel)).clamp(min=floor)
 
 
 def read(
-    names: Sequence[str],
-    folder: str | Path | None = None,
-    sample_rate: int = 22_050,
-    report: Report | None = None,
+    names: Sequence[str], folder: str | Path | None = None, sample_rate: int = 22_050, report: Report | None = None
 ) -> Recordings:
     """All recordings of these data sets' training folds, without their constant part.
 
@@ -145,11 +140,6 @@ def _samples(path: Path, sample_rate: int) -> Tensor:
 def _note(name: str, clips: Sequence[data.Clip], seconds: float) -> dict:
     known = data.info(name)
     return {
-        "dataset": name,
-        "title": known.title,
-        "licence": known.licence,
-        "trained_on": list(folds(name, clips)),
-        "held_out": [known.test_fold],
-        "clips": len(clips),
-        "hours": round(seconds / 3600, 3),
-    }
+        "dataset": name, "title": known.title, "licence": known.licence, "trained_on": list(folds(name, clips)),
+        "held_out": [known.test_fold], "clips": len(clips), "hours": round(seconds / 3600, 3),
+    }  # fmt: skip

@@ -100,17 +100,10 @@ class State:
 
 
 def train(
-    out: str | Path,
-    config: VocoderConfig,
-    *,
-    datasets: Sequence[str] = DATASETS,
-    data_folder: str | Path | None = None,
-    device: torch.device | str = "cpu",
-    overwrite: bool = False,
-    graphs: bool = True,
-    every: int = 50,
-    on_clips: Report | None = None,
-) -> Iterator[Progress]:
+    out: str | Path, config: VocoderConfig, *, datasets: Sequence[str] = DATASETS,
+    data_folder: str | Path | None = None, device: torch.device | str = "cpu", overwrite: bool = False,
+    graphs: bool = True, every: int = 50, on_clips: Report | None = None,
+) -> Iterator[Progress]:  # fmt: skip
     """Train a vocoder for the default ``MelSpec`` and write ``out.safetensors`` and ``out.json``; yields reports.
 
     A training that was interrupted continues from ``out.training`` (saved each minute, and when stopped). The time of a
@@ -124,8 +117,7 @@ def train(
     if Path(f"{out}.safetensors").exists() and not overwrite:
         raise VocoderTrainingError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
     out.parent.mkdir(parents=True, exist_ok=True)
-    device = torch.device(device)
-    spec = MelSpec()
+    device, spec = torch.device(device), MelSpec()
     recordings = read(datasets, data_folder, spec.sample_rate, on_clips)
     state = start(config, recordings.to(device), spec, device)
     path = out.with_name(out.name + ".training")
@@ -303,10 +295,7 @@ def _save(path: Path, state: State) -> None:
         "optimiser": moments(state.optimiser),
         "discriminators_optimiser": moments(state.discriminators_optimiser),
         "sizes": state.balance.sizes,
-        "mean": state.mean,
-        "step": state.step,
-        "seconds": state.seconds,
-        "history": state.history,
+        **{name: getattr(state, name) for name in ("mean", "step", "seconds", "history")},
     }
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         torch.save(values, file)
