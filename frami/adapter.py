@@ -137,22 +137,12 @@ def adapt(
     outputs = [(name, after) for name, _, _, after in calls[:end] if len(after) in (3, 4) and after[0] == 2]
     outputs.sort(key=lambda output: (output[1][-1] > 1, len(output[1])))
     frames, _ = _chosen("frames", frames, outputs, "submodule that puts out features Tensor[B, C, F', T']")
+    parts = {"adapted": type(module).__name__, "frames": frames, "classifier": classifier}
     card = Card(
-        name=name,
-        kind="teacher",
-        dataset="",
-        title=name,
-        classes=tuple(classes),
-        mel_spec=spec.to_dict(),
-        model={"adapted": type(module).__name__, "frames": frames, "classifier": classifier},
-        parameters=parameters(module),
-        split={},
-        accuracy=None,
-        clips=0,
-        licence="unknown",
-        data_licence="unknown",
+        name=name, kind="teacher", dataset="", title=name, classes=tuple(classes), mel_spec=spec.to_dict(), model=parts,
+        parameters=parameters(module), split={}, accuracy=None, clips=0, licence="unknown", data_licence="unknown",
         seconds=seconds,
-    )
+    )  # fmt: skip
     if pooling is None:
         return Checkpoint(Adapted(module, frames, classifier, channel).eval(), card, spec)
     pooling = copy.deepcopy(pooling).requires_grad_(False)

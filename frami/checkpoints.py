@@ -79,10 +79,6 @@ class Checkpoint:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def to(self, device: str | torch.device) -> "Checkpoint":
-        self.model.to(device)
-        return self
-
 
 def save(path: str | Path, model: Classifier, card: Card) -> Path:
     """Write ``path.safetensors`` and ``path.json`` (each whole or not at all); returns the weights' path."""

@@ -60,6 +60,14 @@ def memory_format(device: torch.device) -> torch.memory_format:
 
 
 @contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A seed for new weights (on the CPU); the random state is afterwards what it was before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def threads(count: int) -> Iterator[None]:
     """So many CPU threads inside, afterwards as many as before."""
     before = torch.get_num_threads()

@@ -43,28 +43,22 @@ class ReplayBuffer:
     def __init__(self, spec: MelSpec, frames: int, device: torch.device | str = "cpu"):
         self.spec, self.frames, self.device = spec, frames, torch.device(device)
         self._mels = torch.zeros(0, spec.n_mels, frames, dtype=torch.float16, device=self.device)
-        self._lengths = torch.zeros(0, dtype=torch.long, device=self.device)
-        self._labels = torch.zeros(0, dtype=torch.long, device=self.device)
-        self._count = 0
+        self._lengths = self._labels = torch.zeros(0, dtype=torch.long, device=self.device)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._labels)
 
     def add(self, mels: Tensor, lengths: Tensor, labels: Tensor) -> None:
         """mels : Tensor[B, 1, F, T], lengths : Tensor[B], labels : Tensor[B] of classes, on any device."""
-        count, longest = len(mels), mels.shape[-1]
-        if self._count + count > len(self._mels) or longest > self._mels.shape[-1]:
-            rows = max(2 * self._count, self._count + count, 256)
-            shape = (rows, self.spec.n_mels, max(longest, self._mels.shape[-1]))
+        count, end, longest = len(self), len(self) + len(mels), mels.shape[-1]
+        if end > len(self._mels) or longest > self._mels.shape[-1]:
+            shape = (max(2 * count, end, 256), self.spec.n_mels, max(longest, self._mels.shape[-1]))
             grown = torch.full(shape, self.spec.floor, dtype=torch.float16, device=self.device)
-            grown[: self._count, :, : self._mels.shape[-1]] = self._mels[: self._count]
+            grown[:count, :, : self._mels.shape[-1]] = self._mels[:count]
             self._mels = grown
-            self._lengths, self._labels = (_grown(x, self._count, rows) for x in (self._lengths, self._labels))
-        place = slice(self._count, self._count + count)
-        self._mels[place, :, :longest] = mels[:, 0].to(self.device, torch.float16)
-        self._lengths[place] = lengths.to(self.device)
-        self._labels[place] = labels.to(self.device)
-        self._count += count
+        self._mels[count:end, :, :longest] = mels[:, 0].to(self.device, torch.float16)
+        self._lengths = torch.cat([self._lengths, lengths.to(self.device)])
+        self._labels = torch.cat([self._labels, labels.to(self.device)])
 
     def lengths(self, rows: Tensor) -> Tensor:
         """Frames that ``take`` would give of these rows, Tensor[N], on the CPU."""
@@ -85,12 +79,6 @@ class ReplayBuffer:
             inside = torch.arange(self.frames, device=self.device) < lengths[:, None]
             mels = torch.where(inside[:, None], mels, self.spec.floor)
         return mels[:, None].float(), lengths, self._labels[rows]
-
-
-def _grown(x: Tensor, count: int, rows: int) -> Tensor:
-    grown = x.new_zeros(rows)
-    grown[:count] = x[:count]
-    return grown
 
 
 def texture(spec: MelSpec, device: torch.device, frames: int = 4096) -> Tensor:

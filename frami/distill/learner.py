@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from frami.checkpoints import Checkpoint
 from frami.device import RecordedStep, autocast
 from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, texture
-from frami.distill.objectives import Batch, Objective, agreement
-from frami.distill.student import learning, new_hint
+from frami.distill.objectives import Batch, Objective, agreement, objective
+from frami.distill.settings import Settings
+from frami.distill.student import new_hint
 from frami.inversion.bn_statistics import frozen
 from frami.inversion.teacher import fast_copy
 from frami.models import Classifier
@@ -50,29 +51,22 @@ class Learner:
 
 
 def new_learner(
-    teacher: Checkpoint,
-    student: Classifier,
-    objective: Objective,
-    *,
-    batch: int,
-    frames: int,
-    lr: float,
-    weight_decay: float,
-    augmentation: AugmentConfig,
-    seed: int,
+    teacher: Checkpoint, student: Classifier, settings: Settings, frames: int, augmentation: AugmentConfig
 ) -> Learner:
-    """A student that will learn from batches of ``batch`` clips of at most ``frames`` frames."""
-    device = next(teacher.model.parameters()).device
-    hint = new_hint(teacher, student, seed) if objective.hint else None
+    """A student that will learn from batches of clips of at most ``frames`` frames."""
+    device, batch, row = teacher.device, settings.batch, objective(settings.objective)
+    seed = settings.seed * 7919 + 1
+    hint = new_hint(teacher, student, seed) if row.hint else None
+    learning = [p for part in (student, hint) if part is not None for p in part.parameters() if p.requires_grad]
     learner = Learner(
         teacher=teacher,
         fast_teacher=fast_copy(teacher.model, teacher.spec, frames),
         student=student,
-        objective=objective,
+        objective=row,
         augmentation=augmentation,
         hint=hint,
         optimiser=adam(
-            [{"params": learning(student, hint), "lr": lr}], device, torch.optim.AdamW, weight_decay=weight_decay
+            [{"params": learning, "lr": settings.lr}], device, torch.optim.AdamW, weight_decay=settings.weight_decay
         ),
         mels=torch.zeros(batch, 1, teacher.spec.n_mels, frames, device=device),
         lengths=torch.full((batch,), frames, device=device),
@@ -80,7 +74,7 @@ def new_learner(
         numbers=torch.zeros(batch, NUMBERS, device=device),
         noise=texture(teacher.spec, device),
         rng=torch.Generator().manual_seed(seed),
-    )  # fmt: skip
+    )
     learner.step = RecordedStep(lambda: _step(learner), device)
     return learner
 

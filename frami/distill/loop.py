@@ -220,10 +220,7 @@ class _Course:
 
     def __init__(self, teacher, settings, student, augmentation, memory, clock, frames):
         self.settings, self.clock = settings, clock
-        self.learner = new_learner(
-            teacher, student, objective(settings.objective), batch=settings.batch, frames=frames, lr=settings.lr,
-            weight_decay=settings.weight_decay, augmentation=augmentation, seed=settings.seed * 7919 + 1,
-        )  # fmt: skip
+        self.learner = new_learner(teacher, student, settings, frames, augmentation)
         self.buffer, self.unseen = (ReplayBuffer(teacher.spec, frames, teacher.device) for _ in range(2))
         self.pace = Pace(settings, clock, **(memory["pace"] if memory else {}))
         self.inversion: Callable[[], dict] | dict | None = memory["inversion"] if memory else None

@@ -1,12 +1,10 @@
 """Students: members of an architecture, with the teacher's pooling and classifier where an objective reuses them."""
 
-import copy
-
 import torch
-from torch import nn
 
 from frami import models
 from frami.checkpoints import Checkpoint
+from frami.device import seeded
 from frami.distill.objectives import OBJECTIVES, Objective
 from frami.errors import FramiError
 from frami.models import Classifier, Projector, Teacher
@@ -23,7 +21,7 @@ def new_student(
     Where the objective reuses the teacher's pooling and classifier, they are copied into the student, which runs alone,
     and stay as they are. FramiError for an unknown size, or a teacher without such parts.
     """
-    parts = {}
+    fields = {}
     if objective.reuse:
         if not isinstance(teacher.model, Teacher):
             others = ", ".join(name for name, row in OBJECTIVES.items() if not row.reuse)
@@ -32,32 +30,21 @@ def new_student(
                 f"does not offer; choose one of: {others}"
             )
         channels = frame_channels(teacher)
-        parts = {"projected": channels, "bottleneck": channels // 2 if objective.bottleneck else 0}
-        for slot in ("pooling", "classifier"):
-            parts[slot] = copy.deepcopy(getattr(teacher.model, slot)).requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        student = models.build(size, len(teacher.classes), teacher.spec.n_mels, architecture, **parts)
-    return student.to(next(teacher.model.parameters()).device)
+        fields = {"projected": channels, "bottleneck": channels // 2 if objective.bottleneck else 0}
+        fields |= {"head": teacher.model}
+    with seeded(seed):
+        student = models.build(size, len(teacher.classes), teacher.spec.n_mels, architecture, **fields)
+    return student.to(teacher.device)
 
 
 def new_hint(teacher: Checkpoint, student: Classifier, seed: int = 0) -> Projector:
     """The layer that takes a student's frames to the teacher's width while it learns (FitNets)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        hint = Projector(student.backbone.channels, frame_channels(teacher))
-    return hint.to(next(teacher.model.parameters()).device)
+    with seeded(seed):
+        return Projector(student.backbone.channels, frame_channels(teacher)).to(teacher.device)
 
 
 @torch.no_grad()
 def frame_channels(teacher: Checkpoint) -> int:
     """Channels of the teacher's frame-level features."""
-    device = next(teacher.model.parameters()).device
     silence = torch.full((1, 1, teacher.spec.n_mels, teacher.spec.frames(teacher.seconds)), teacher.spec.floor)
-    return teacher.model(silence.to(device)).frames.shape[1]
-
-
-def learning(student: nn.Module, *more: nn.Module | None) -> list[nn.Parameter]:
-    """Parameters that learn."""
-    parts = [student, *(part for part in more if part is not None)]
-    return [p for part in parts for p in part.parameters() if p.requires_grad]
+    return teacher.model(silence.to(teacher.device)).frames.shape[1]

@@ -7,8 +7,6 @@ them.
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +15,7 @@ from torch.optim import Adam
 
 from frami import models
 from frami.audio import MelSpec
+from frami.device import seeded
 from frami.inversion.augment import NUMBERS
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.generator import Free, Generator
@@ -227,11 +226,11 @@ def new_work(teacher: TeacherCopy, recipe: Recipe, clips: int, student: nn.Modul
         ),
     )  # fmt: skip
     if "contrast" in weights and recipe.head == "learned":
-        with _seeded(seed):
+        with seeded(seed):
             head = nn.Sequential(nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, 128)).to(device)
         work.head = _trained(head, recipe.lr_head)
     if "adversarial" in weights and student is None:
-        with _seeded(seed):
+        with seeded(seed):
             work.student = models.build(COMPANION, teacher.classes, spec.n_mels).to(device).eval()
         work.companion = _trained(work.student, COMPANION_RATE)
     if "batch_norm" in weights and recipe.past:
@@ -260,13 +259,5 @@ def new_generator(recipe: Recipe, spec: MelSpec, bands: nn.Module | None, seed: 
         start = {"mean": bands.running_mean, "std": bands.running_var.sqrt()}
     if recipe.parameter == "clip":
         return Free(spec, **start)
-    with _seeded(seed):
+    with seeded(seed):
         return Generator(spec, **start)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """A seed for new weights (on the CPU); the random state is afterwards what it was before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        yield

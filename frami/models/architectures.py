@@ -1,5 +1,6 @@
 """The architectures of classifiers by name, which a card names, and their sizes. Adding one is a row here."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -16,6 +17,7 @@ from frami.models.slots import (
     ResidualBlock,
     SeparableBlock,
     StatisticsPooling,
+    Teacher,
 )
 
 #: The architecture of a card that names none.
@@ -103,28 +105,16 @@ def temporal(config: TemporalConfig) -> Backbone:
 
 
 @dataclass(frozen=True)
-class Size:
-    """A named member of an architecture: its ``fields`` of the configuration; ``student`` : whether it is offered as
-    one; ``about`` : in a few words."""
-
-    fields: dict[str, Any]
-    student: bool = False
-    about: str = ""
-
-
-@dataclass(frozen=True)
 class Architecture:
-    """``backbone`` builds the first slot of a configuration; ``sizes`` : named members, the smallest first."""
+    """``backbone`` builds the first slot of a configuration; ``sizes`` : fields of named configurations, the smallest
+    first; ``students`` : those of them that are offered as students; ``hint`` : what to know when choosing one."""
 
     about: str
     config: type[Config]
     backbone: Callable[[Config], nn.Module]
-    sizes: dict[str, Size]
-
-    @property
-    def students(self) -> tuple[str, ...]:
-        """Sizes that are offered as students."""
-        return tuple(name for name, size in self.sizes.items() if size.student)
+    sizes: dict[str, dict[str, Any]]
+    students: tuple[str, ...] = ()
+    hint: str = ""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -135,52 +125,51 @@ ARCHITECTURES: dict[str, Architecture] = {
             ResidualConfig,
             residual,
             {  # students of ten classes, with a projector to 128 channels: 15, 27, 57, 88, 188, 327 thousand parameters
-                "micro": Size({"width": 8, "depth": 1, "block": "separable"}, True, "for small devices"),
-                "nano": Size({"width": 4, "depth": 1}, True),
-                "edge": Size({"width": 16, "depth": 2, "block": "separable"}, True, "for small devices"),
-                "tiny": Size({"width": 8, "depth": 1}, True),
-                "mini": Size({"width": 12, "depth": 1}, True),
-                "small": Size({"width": 16, "depth": 1}, True),
-                "base": Size({"width": 16, "depth": 2}),
-                "large": Size({"width": 24, "depth": 2}),
-                "huge": Size({"width": 32, "depth": 2}),
+                "micro": {"width": 8, "depth": 1, "block": "separable"},
+                "nano": {"width": 4, "depth": 1},
+                "edge": {"width": 16, "depth": 2, "block": "separable"},
+                "tiny": {"width": 8, "depth": 1},
+                "mini": {"width": 12, "depth": 1},
+                "small": {"width": 16, "depth": 1},
+                "base": {"width": 16, "depth": 2},
+                "large": {"width": 24, "depth": 2},
+                "huge": {"width": 32, "depth": 2},
             },
+            students=("micro", "nano", "edge", "tiny", "mini", "small"),
+            hint="micro and edge are for small devices",
         ),
         Architecture(
             "residual network over time alone, attentive statistics pooling",
             TemporalConfig,
             temporal,
             {
-                "nano": Size({"width": 8, "depth": 1}, True),
-                "tiny": Size({"width": 16, "depth": 1}, True),
-                "small": Size({"width": 24, "depth": 1}, True),
-                "base": Size({"width": 48, "depth": 2}),
+                "nano": {"width": 8, "depth": 1},
+                "tiny": {"width": 16, "depth": 1},
+                "small": {"width": 24, "depth": 1},
+                "base": {"width": 48, "depth": 2},
             },
+            students=("nano", "tiny", "small"),
         ),
     )
 }
 
 
 def build(
-    size: str,
-    classes: int,
-    n_mels: int = 80,
-    architecture: str = DEFAULT,
-    *,
-    pooling: nn.Module | None = None,
-    classifier: nn.Module | None = None,
-    **fields,
+    size: str, classes: int, n_mels: int = 80, architecture: str = DEFAULT, head: Teacher | None = None, **fields
 ) -> Classifier:
-    """A new classifier of one of an architecture's sizes. FramiError for a name that is in no table.
+    """A new classifier of one of an architecture's sizes; ``fields`` : of its configuration.
 
-    ``pooling``, ``classifier`` : modules for these slots, in place of new ones; ``fields`` : of the configuration.
+    ``head`` : a network whose pooling and classifier it ends in, as frozen copies. FramiError for a name that is in no
+    table.
     """
     row = _row(ARCHITECTURES, architecture, "architecture")
-    fields = _row(row.sizes, size, "size", f" of architecture {architecture}").fields | fields
-    if pooling is not None:
+    fields = _row(row.sizes, size, "size", f" of architecture {architecture}") | fields
+    slots = {}
+    if head is not None:
+        slots = {name: copy.deepcopy(getattr(head, name)).requires_grad_(False) for name in ("pooling", "classifier")}
         names = {kind: name for name, kind in POOLINGS.items()}
-        fields |= {"pooling": names.get(type(pooling), type(pooling).__name__)}
-    return assembled(row.config(classes=classes, n_mels=n_mels, **fields), pooling, classifier)
+        fields |= {"pooling": names.get(type(head.pooling), type(head.pooling).__name__)}
+    return assembled(row.config(classes=classes, n_mels=n_mels, **fields), **slots)
 
 
 def from_dict(values: dict) -> Classifier:

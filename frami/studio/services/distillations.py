@@ -11,10 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from frami import checkpoints, cost, distill, models
+from frami import checkpoints, cost, distill
 from frami.checkpoints import Card, Checkpoint
-from frami.distill import OBJECTIVES, STUDENTS
-from frami.distill.student import frame_channels
+from frami.distill import OBJECTIVES, STUDENTS, new_student
 from frami.errors import FramiError
 from frami.runs import Run
 from frami.runs.queue import Queue
@@ -51,17 +50,8 @@ def students(teacher: Checkpoint) -> list[tuple[str, str]]:
     return [(f"{size} · {_thousands(_size(teacher, size))}", size) for size in STUDENTS]
 
 
-def remarks() -> str:
-    """What sizes of students are for, as far as their rows say."""
-    sizes, groups = models.ARCHITECTURES[models.DEFAULT].sizes, {}
-    for name in STUDENTS:
-        groups.setdefault(sizes[name].about, []).append(name)
-    return "; ".join(f"{' and '.join(names)} {about}" for about, names in groups.items() if about)
-
-
 def _size(teacher: Checkpoint, size: str) -> int:
-    channels = frame_channels(teacher)
-    return cost.parameters(models.build(size, len(teacher.classes), teacher.spec.n_mels, projected=channels))
+    return cost.parameters(new_student(teacher, size, OBJECTIVES["frami"]))
 
 
 def _thousands(count: int) -> str:

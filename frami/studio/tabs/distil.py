@@ -10,6 +10,7 @@ from frami.distill import OBJECTIVES, STUDENTS, RunSettings, Settings
 from frami.errors import FramiError
 from frami.inversion import RECIPES
 from frami.inversion.settings import MOST_SEED
+from frami.models import ARCHITECTURES, DEFAULT
 from frami.studio import components
 from frami.studio.services import distillations, offers
 from frami.studio.services.distillations import Distillations
@@ -41,7 +42,7 @@ class Distil(Tab):
             self._students(teacher),
             value=["tiny"],
             label="Students",
-            info=f"and their parameters; {distillations.remarks()}",
+            info=f"and their parameters; {ARCHITECTURES[DEFAULT].hint}",
             elem_id="distil-students",
         )
         self.objectives = gr.CheckboxGroup(
