@@ -18,7 +18,10 @@ from frami import checkpoints, distill, inversion
 from frami.cli import COMMANDS, _parser
 from frami.data.catalogue import DATASETS
 from frami.distill import OBJECTIVES
+from frami.files import FORMER_KEYS
 from frami.inversion import RECIPES, TERMS
+from frami.models import ARCHITECTURES
+from frami.runs.store import FORMER_CURVES
 from frami.vocoder import VOCODERS
 
 ROOT = Path(__file__).parents[1]
@@ -100,8 +103,9 @@ def test_links_lead_somewhere(page):
 
 @each_page
 def test_python_code_compiles(page):
-    for code in re.findall(r"^```python[^\n]*\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
-        compile(code, page.name, "exec")
+    for code in blocks(page.read_text(), "python"):
+        row = " a row of " in code.splitlines()[0]
+        compile(f"{{{code}\n}}" if row else code, page.name, "exec")
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/command-line.md", "docs/teachers.md"])
@@ -151,9 +155,10 @@ def test_method_lists_every_recipe():
 
 def test_method_lists_every_objective():
     rows = table(text_of("method.md"), "| objective | KD loss")
-    assert sorted(rows) == sorted(OBJECTIVES)
+    assert set(rows) == set(OBJECTIVES)
     for name, row in OBJECTIVES.items():
-        assert ("reused" in rows[name][-1]) == row.reuse, name
+        marked = {loss for loss, mark in zip(("kd", "before", "after"), rows[name], strict=False) if mark}
+        assert marked == set(row.losses) - {"attention"} and ("reused" in rows[name][-1]) == row.reuse, name
 
 
 def test_data_sets_and_vocoders_are_those_of_the_code():
@@ -164,6 +169,22 @@ def test_data_sets_and_vocoders_are_those_of_the_code():
     assert set(VOCODERS) == {name.split("`")[0] for name in table(text_of("vocoder.md"), "| `--vocoder` |")} - {
         "a path of "
     }
+
+
+def test_architectures_are_those_of_the_code():
+    rows = table(text_of("teachers.md"), "| `--architecture` |")
+    assert {name.split("`")[0]: row[-1] for name, row in rows.items()} == {
+        name: ", ".join(f"`{size}`" for size in row.sizes) for name, row in ARCHITECTURES.items()
+    }
+
+
+def test_changelog_names_every_former_key():
+    rows = [cells(row) for row in re.findall(r"^\| `.+$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)]
+    told = dict(
+        pair for old, new, *_ in rows for pair in zip(*(re.findall(r"`([^`]+)`", c) for c in (old, new)), strict=False)
+    )
+    renamed = FORMER_KEYS | FORMER_CURVES
+    assert {old: told.get(old) for old in renamed} == renamed
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
