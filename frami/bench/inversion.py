@@ -173,10 +173,10 @@ def _stepper(
     rng = torch.Generator().manual_seed(0)
     target = torch.arange(clips) % len(teacher.classes)
     work.begin(target, 0, rng)
-    bank = FeatureBank(recipe.bank)
+    bank = FeatureBank(recipe.feature_bank)
     if "contrast" in work.weights:
-        rows = torch.randn(recipe.bank, work.negatives.rows.shape[1], generator=rng)
-        bank.push(rows.to(work.device), (torch.arange(recipe.bank) % len(teacher.classes)).to(work.device))
+        rows = torch.randn(recipe.feature_bank, work.negatives.rows.shape[1], generator=rng)
+        bank.push(rows.to(work.device), (torch.arange(recipe.feature_bank) % len(teacher.classes)).to(work.device))
 
     def step() -> None:
         work.draw(bank, rng)

@@ -55,7 +55,7 @@ class FeatureBank:
         return {"next": self._next, "rows": self.rows().cpu(), "labels": self.labels().cpu()}
 
     def load_state_dict(self, state: dict, device: torch.device) -> None:
-        """Inverse of ``state_dict``, for a bank of the same capacity; what it held before is gone."""
+        """Inverse of ``state_dict``, for one of the same capacity; what it held before is gone."""
         self._rows = self._labels = None
         self._next = self._count = 0
         if "rows" in state:

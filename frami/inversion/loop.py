@@ -27,7 +27,7 @@ def invert(
     settings: InversionSettings | Recipe | str = "frami",
     *,
     student: nn.Module | None = None,
-    bank: FeatureBank | None = None,
+    feature_bank: FeatureBank | None = None,
     every: int = 5,
     first: int = 0,
     memory: dict | None = None,
@@ -37,7 +37,7 @@ def invert(
 
     ``settings`` : an ``InversionSettings``, or a recipe; then ``choices`` are the keywords of ``InversionSettings.of``:
     ``invert(teacher, "cmi", samples=16, seconds=(0.5, 1.5))``. ``student`` : any module that returns ``Features``; it
-    switches the adversarial term on, and gathers no gradients. ``bank`` : features of earlier clips to contrast with.
+    switches the adversarial term on, and gathers no gradients. ``feature_bank`` : earlier clips to contrast with.
 
     Yields a ``Progress`` every ``every`` steps and, with ``finished``, at the end of each batch; stop by not asking for
     the next. The same seed gives the same clips on one device (on a GPU up to the order of its sums). To go on with an
@@ -63,10 +63,11 @@ def invert(
         notes.append("this teacher has no batch norm: made clips are not held to the statistics of its training data")
     if recipe.labels == "own" and len(settings.classes) < copy.classes:
         notes.append(f"'{recipe.name}' cannot be given target classes: it makes what it makes, in whatever balance")
-    bank = FeatureBank(recipe.bank) if bank is None else bank
-    if len(bank) and bank.rows().shape[1] != feature_size(recipe, copy):
+    if feature_bank is None:
+        feature_bank = FeatureBank(recipe.feature_bank)
+    elif len(feature_bank) and feature_bank.rows().shape[1] != feature_size(recipe, copy):
         raise FramiError("this feature bank holds features of another teacher or recipe; give each its own")
-    return _Run(settings, copy, student, bank, every, first, tuple(notes)).states(memory)
+    return _Run(settings, copy, student, feature_bank, every, first, tuple(notes)).states(memory)
 
 
 def make_clips(
@@ -103,7 +104,7 @@ class _Run:
     settings: InversionSettings
     teacher: TeacherCopy
     student: nn.Module | None
-    bank: FeatureBank
+    feature_bank: FeatureBank
     every: int
     first: int
     notes: tuple[str, ...]
@@ -133,13 +134,13 @@ class _Run:
                 if older is not None:
                     work.load(None, older.snapshot(None))
                 elif memory is not None:
-                    work.load(self.bank, memory)
+                    work.load(self.feature_bank, memory)
                 improve = stepper(work)
             work.begin(target, settings.seed * 1009 + number, rng)
             states: list[Tensor] = []
             for step in range(1, recipe.steps + 1):
                 self.step = step
-                work.draw(self.bank, rng)
+                work.draw(self.feature_bank, rng)
                 if recipe.cosine:
                     set_rate(work.optimiser, 0.5 * (1 + math.cos(math.pi * (step - 1) / recipe.steps)))
                 improve()
@@ -154,9 +155,9 @@ class _Run:
             x, out, rows = result(work)
             if recipe.labels == "own":
                 target = assigned(target, out.logits.argmax(1).cpu())
-            self.bank.push(rows, target.to(rows.device))
+            self.feature_bank.push(rows, target.to(rows.device))
             state = self._progress(work, target, work.last | {"x": x, "logits": out.logits, "pooled": out.pooled})
-            state.finished, state.memory = True, partial(work.snapshot, self.bank, number + 1)
+            state.finished, state.memory = True, partial(work.snapshot, self.feature_bank, number + 1)
             if settings.snapshots:
                 mels = torch.stack([*states, x.half().cpu()])[:, :, 0]
                 state.trajectory = Trajectory([*shown, recipe.steps], mels)

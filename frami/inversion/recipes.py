@@ -51,8 +51,8 @@ class Recipe:
     companion student for each step, for a method that has nothing to learn without one
     ``feature`` : what the contrastive term compares: the ``means`` of all batch norms' inputs, the ``pooled``
     embedding, or ``both``; ``head`` : through a projection that is ``learned``, or centred and ``plain``;
-    ``negatives`` : clips of ``all`` classes, or of the ``same`` one only; ``temperature`` ; ``views`` ; ``bank`` : rows
-    of the feature bank
+    ``negatives`` : clips of ``all`` classes, or of the ``same`` one only; ``temperature`` ; ``views`` ;
+    ``feature_bank`` : its rows
     ``past`` : share of earlier batches in the batch-norm statistics; ``first_norm`` : factor of the first batch norm
     ``durations`` : shortest and longest clip where none are given, as shares of the teacher's usual one
     ``best`` : the clips of the step with the lowest loss are taken, not the last ones
@@ -83,7 +83,7 @@ class Recipe:
     negatives: Literal["all", "same"] = "all"
     temperature: float = 0.1
     views: ViewConfig | ImageViewConfig = field(default_factory=ViewConfig)
-    bank: int = 2048
+    feature_bank: int = 2048
     past: float = 0.0
     first_norm: float = 1.0
     durations: tuple[float, float] = (1.0, 1.0)

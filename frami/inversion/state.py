@@ -124,11 +124,11 @@ class Work:
             self.best_loss.fill_(math.inf)
 
     @torch.no_grad()
-    def draw(self, bank: FeatureBank, rng: torch.Generator) -> None:
-        """Random numbers of a step: the view's, a part of a large bank, fresh latents where they are not learnt."""
+    def draw(self, feature_bank: FeatureBank, rng: torch.Generator) -> None:
+        """Random numbers of a step: the view's, rows of a large feature bank, fresh latents where none are learnt."""
         if "contrast" in self.weights:
             self.numbers.copy_(torch.rand(self.numbers.shape, generator=rng))
-            chosen = bank.sample(NEGATIVES, rng)
+            chosen = feature_bank.sample(NEGATIVES, rng)
             if chosen is not None:
                 rows, labels = chosen
                 if self.device.type == "cuda":
@@ -150,20 +150,20 @@ class Work:
         if self.meta is not None:
             self.meta.optimiser.step()
 
-    def snapshot(self, bank: FeatureBank | None, batches: int = 0) -> dict:
+    def snapshot(self, feature_bank: FeatureBank | None, batches: int = 0) -> dict:
         """What later batches need of the earlier ones: tensors and numbers only, on the CPU."""
         networks, optimisers, tensors = self._carried()
-        state = {"batches": batches} | ({} if bank is None else {"bank": bank.state_dict()})
+        state = {"batches": batches} | ({} if feature_bank is None else {"bank": feature_bank.state_dict()})
         for name, network in networks.items():
             state[name] = {part: value.cpu().clone() for part, value in network.state_dict().items()}
         state |= {name: moments(*pair) for name, pair in optimisers.items()}
         return state | {name: [t.detach().cpu().clone() for t in values] for name, values in tensors.items()}
 
     @torch.no_grad()
-    def load(self, bank: FeatureBank | None, state: dict) -> None:
+    def load(self, feature_bank: FeatureBank | None, state: dict) -> None:
         """Inverse of ``snapshot``, for the same recipe and teacher and any batch size."""
-        if bank is not None:
-            bank.load_state_dict(state["bank"], self.device)
+        if feature_bank is not None:
+            feature_bank.load_state_dict(state["bank"], self.device)
         networks, optimisers, tensors = self._carried()
         for name in networks.keys() & state.keys():
             networks[name].load_state_dict(state[name])

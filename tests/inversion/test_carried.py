@@ -111,12 +111,12 @@ def test_what_the_bank_holds_already_costs_more(teacher):
     settings = {"samples": 6, "batch": 6, "seconds": 0.3, "steps": 1}
 
     def contrast(bank):
-        *_, last = invert(teacher, still, bank=bank, **settings)
+        *_, last = invert(teacher, still, feature_bank=bank, **settings)
         return last.losses["contrast"]
 
     own, others = FeatureBank(), FeatureBank()
     alone = contrast(own)
-    make_clips(teacher, still, bank=others, **settings, seed=1)
+    make_clips(teacher, still, feature_bank=others, **settings, seed=1)
     assert len(own) == len(others) == 6 and own.labels().tolist() == [*range(6)]
     assert alone < contrast(others) < contrast(own) - 0.1
 
@@ -225,4 +225,4 @@ def test_a_bank_of_other_features_is_refused(teacher):
     bank = FeatureBank()
     bank.push(torch.randn(4, 7), torch.zeros(4, dtype=torch.long))
     with pytest.raises(FramiError, match="another teacher"):
-        next(invert(teacher, samples=2, batch=2, seconds=0.2, steps=2, bank=bank))
+        next(invert(teacher, samples=2, batch=2, seconds=0.2, steps=2, feature_bank=bank))

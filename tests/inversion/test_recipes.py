@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from frami.errors import FramiError
-from frami.inversion import RECIPES, invert, make_clips, recipe
+from frami.inversion import RECIPES, TERMS, invert, make_clips, recipe
 from frami.inversion.generator import Generator
 from frami.inversion.recipes import fingerprint
+from frami.inversion.step import LOSSES
 from frami.models import build
 
 #: Recipes that decide themselves which classes they make.
@@ -70,6 +71,10 @@ def test_fingerprints_under_which_results_are_stored():
 def test_a_typo_in_a_recipe_is_refused_at_once(wrong, message):
     with pytest.raises(FramiError, match=message):
         replace(RECIPES["frami"], **wrong)
+
+
+def test_every_term_is_computed_in_the_step():
+    assert list(LOSSES) == list(TERMS) and all(term.about and 0 < term.step < term.most for term in TERMS.values())
 
 
 def test_an_unknown_recipe_lists_the_known_ones():
