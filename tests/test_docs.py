@@ -180,11 +180,11 @@ def test_architectures_are_those_of_the_code():
 
 def test_changelog_names_every_former_key():
     rows = [cells(row) for row in re.findall(r"^\| `.+$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)]
-    told = dict(
+    listed = dict(
         pair for old, new, *_ in rows for pair in zip(*(re.findall(r"`([^`]+)`", c) for c in (old, new)), strict=False)
     )
     renamed = FORMER_KEYS | FORMER_CURVES
-    assert {old: told.get(old) for old in renamed} == renamed
+    assert {old: listed.get(old) for old in renamed} == renamed
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
