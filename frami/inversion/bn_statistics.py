@@ -58,8 +58,8 @@ def recorded(
     def tap(norm, x: Tensor, mask: Tensor | None, wide: Tensor | None, add: Tensor | None, relu: bool) -> Tensor:
         y, sums, squares = site(x, wide, add, norm, relu, plain)
         rows, frames = x.shape[2:]
-        whole = sums.new_full((len(x), 1), rows * frames)
-        record(norm, sums, squares, whole if mask is None else rows * mask.float().sum((1, 2, 3))[:, None])
+        valid = sums.new_full((len(x), 1), frames) if mask is None else mask.float().sum((1, 2, 3))[:, None]
+        record(norm, sums, squares, rows * valid)
         return y
 
     def hook(norm: nn.Module, args: tuple) -> None:

@@ -1,4 +1,4 @@
-"""A teacher as an inversion uses it: frozen copies, exact and fast, and what they say of themselves."""
+"""A teacher as an inversion uses it: frozen copies, exact and fast, and the sizes of its layers."""
 
 import copy
 from dataclasses import dataclass
