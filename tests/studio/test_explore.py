@@ -272,7 +272,7 @@ def test_recordings_join_when_they_are_at_hand(open_page, start_studio, make_tre
         assert sum("Recordings" in layers.nth(i).inner_text() for i in range(5)) == 2
         choose(page, "Real or made")
         assert page.locator(".frami-explore .legend button").count() == 2
-        page.context.close()
+        page.close()
 
 
 # ----------------------------------------------------------------------------------------- below the page

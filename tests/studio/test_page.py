@@ -157,7 +157,7 @@ def test_generate_live_then_play_download_and_find_again(open_page, tmp_path):
     assert len(bank) == 10 and all(bank.sound(i).is_file() for i in range(10))
     shot(page, "synthesize-done")
 
-    again = open_page(context=page.context)
+    again = open_page(returning=True)
     again.get_by_role("tab", name="Synthesize").click()
     again.wait_for_selector(".frami-live[data-finished='10']", timeout=20_000)
 
