@@ -4,24 +4,17 @@ A card holds everything needed to use the weights again: the front-end, classes,
 licence. Loading never executes code.
 """
 
-import hashlib
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
-from frami import files
+from frami import weights
 from frami.audio import MelSpec
 from frami.errors import FramiError
 from frami.models import Classifier, from_dict
 from frami.paths import BUNDLED, home
-
-FORMAT = 1
 
 
 class CheckpointError(FramiError):
@@ -55,7 +48,10 @@ class Card:
     teacher: str = ""
     agreement: float | None = None
     sha256: str = ""
-    format: int = FORMAT
+    format: int = weights.FORMAT
+
+    def __post_init__(self):
+        object.__setattr__(self, "classes", tuple(self.classes))
 
 
 @dataclass
@@ -82,47 +78,25 @@ class Checkpoint:
 
 def save(path: str | Path, model: Classifier, card: Card) -> Path:
     """Write ``path.safetensors`` and ``path.json`` (each whole or not at all); returns the weights' path."""
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    return files.write_weights(stem(path), save_tensors(tensors), asdict(card))
+    return weights.save(path, model.state_dict(), asdict(card))
 
 
 def read_card(path: str | Path) -> Card:
     """The card of a checkpoint. ``CheckpointError`` when it is missing, damaged or of a newer format."""
-    _, beside = _paths(Path(path))
-    try:
-        values = json.loads(beside.read_text(encoding="utf-8"))
-        version = values.get("format", 0)
-        if version > FORMAT:
-            raise CheckpointError(f"{beside}: written by a newer frami (format {version}); update frami to load it")
-        values["classes"] = tuple(values["classes"])
-        return Card(**values)
-    except FileNotFoundError:
-        raise CheckpointError(f"{beside}: no such card; a checkpoint is a .safetensors and a .json file") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{beside}: not a checkpoint's card ({type(error).__name__}: {error})") from error
+    return weights.read_card(path, Card, "checkpoint", CheckpointError)
 
 
 def load(name: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Load a bundled checkpoint by name, or any by path. ``CheckpointError`` says what is wrong with it."""
     path = resolve(name)
     card = read_card(path)
-    weights, _ = _paths(path)
-    try:
-        content = weights.read_bytes()
-        tensors = load_tensors(content)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{weights}: not readable ({error}); copy the checkpoint again") from error
-    if card.sha256 and hashlib.sha256(content).hexdigest() != card.sha256:
-        raise CheckpointError(f"{weights}: not the weights that their card was written for; copy both files again")
-    try:
+    tensors = weights.load(path, card.sha256, "checkpoint", CheckpointError)
+    with weights.fitting(path, CheckpointError):
         spec = MelSpec.from_dict(card.mel_spec)
         model = from_dict(card.model)
         if (model.config.classes, model.config.n_mels) != (len(card.classes), spec.n_mels):
             raise ValueError("its classes or Mel bands are not those of its model")
         model.load_state_dict(tensors)
-    except (FramiError, RuntimeError, TypeError, ValueError) as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise CheckpointError(f"{weights}: the weights do not fit their card ({first})") from error
     model.eval().requires_grad_(False).to(device)
     return Checkpoint(model, card, spec)
 
@@ -149,7 +123,7 @@ def bundled(kind: str = "teacher") -> list[Card]:
 def resolve(name: str | Path) -> Path:
     """Path (without ending) of a checkpoint given by name or by path."""
     for candidate in (Path(name), BUNDLED / name, home() / "checkpoints" / name):
-        if os.path.isfile(_paths(candidate)[0]):
+        if os.path.isfile(weights.paths(candidate)[0]):
             return candidate
     names = ", ".join(sorted(p.stem for p in BUNDLED.glob("*.safetensors"))) or "none"
     raise CheckpointError(f"no checkpoint '{name}'; bundled: {names}. Or give the path of a .safetensors file")
@@ -157,14 +131,4 @@ def resolve(name: str | Path) -> Path:
 
 def exists(path: str | Path) -> bool:
     """Whether weights lie at this path (with or without ending)."""
-    return _paths(Path(path))[0].is_file()
-
-
-def stem(path: str | Path) -> Path:
-    """A checkpoint's path without the ending of its weights or card."""
-    path = Path(path)
-    return path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
-
-
-def _paths(path: Path) -> tuple[Path, Path]:
-    return Path(f"{stem(path)}.safetensors"), Path(f"{stem(path)}.json")
+    return weights.paths(path)[0].is_file()

@@ -14,6 +14,7 @@ from frami.cost import Cost
 from frami.data import LogMels
 from frami.features import embeddings
 from frami.intervals import wilson
+from frami.weights import paths
 
 #: Bins of the calibration error (Guo et al., ICML 2017).
 BINS = 15
@@ -62,7 +63,7 @@ def evaluate(
         **scores(logits, clips.labels),
         agreement=_agreement(classifier, logits, clips, dataset or classifier.card.dataset, data_folder),
         cost=cost.measure(classifier.model, classifier.spec, classifier.card.seconds),
-        bytes=Path(f"{checkpoints.stem(checkpoints.resolve(path))}.safetensors").stat().st_size,
+        bytes=paths(checkpoints.resolve(path))[0].stat().st_size,
     )
 
 

@@ -25,6 +25,7 @@ from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.paths import child_environment
+from frami.weights import paths
 
 INPUTS = ("mel", "waveform")
 #: Largest difference of a logit from PyTorch's that is accepted.
@@ -126,12 +127,11 @@ def safetensors(source: str | Path, path: str | Path) -> dict:
     Returns ``path`` and ``bytes`` of the weights. Raises FramiError subclasses for a damaged checkpoint.
     """
     checkpoints.load(source)  # whole and fitting its card
-    weights = Path(f"{checkpoints.stem(path)}.safetensors")
-    origin = checkpoints.stem(checkpoints.resolve(source))
+    weights, _ = copies = paths(path)
     _writable(weights)
-    for ending in (".safetensors", ".json"):
-        with files.replacing(f"{checkpoints.stem(path)}{ending}") as temporary:
-            shutil.copyfile(f"{origin}{ending}", temporary)
+    for origin, copied in zip(paths(checkpoints.resolve(source)), copies, strict=True):
+        with files.replacing(copied) as temporary:
+            shutil.copyfile(origin, temporary)
     return {"path": str(weights), "bytes": weights.stat().st_size}
 
 

@@ -1,6 +1,5 @@
 """Files: written whole or not at all, and JSON whose keys had other names in earlier versions."""
 
-import hashlib
 import json
 import os
 import secrets
@@ -52,17 +51,6 @@ def write(path: str | Path, content: bytes | str) -> None:
 def write_json(path: str | Path, value, indent: int | None = 1) -> None:
     """``write`` a value as JSON."""
     write(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
-
-
-def write_weights(path: str | Path, content: bytes, card: dict) -> Path:
-    """Write ``path.safetensors`` and ``path.json``, a card to which the weights' ``sha256`` is added; both are written
-    before either takes its place. Returns the weights' path. OSError when the disk refuses."""
-    weights = Path(f"{path}.safetensors")
-    text = json.dumps(card | {"sha256": hashlib.sha256(content).hexdigest()}, indent=2, ensure_ascii=False) + "\n"
-    with replacing(f"{path}.json") as beside, replacing(weights) as temporary:
-        temporary.write_bytes(content)
-        beside.write_text(text, encoding="utf-8")
-    return weights
 
 
 def read_json(path: str | Path):

@@ -11,6 +11,7 @@ from frami.audio import MelSpec
 from frami.checkpoints import Card
 from frami.cost import parameters
 from frami.errors import FramiError
+from frami.weights import stem
 
 
 def train_teacher(
@@ -35,7 +36,7 @@ def train_teacher(
     ``TrainConfig`` and the data set's own. Raises FramiError subclasses.
     """
     known = data.info(dataset)
-    out = checkpoints.stem(out)
+    out = stem(out)
     if checkpoints.exists(out) and not overwrite:
         raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
     spec = MelSpec()

@@ -11,9 +11,10 @@ import torch
 
 from frami import checkpoints, models
 from frami.audio import MelSpec
-from frami.checkpoints import FORMAT, Card, CheckpointError
+from frami.checkpoints import Card, CheckpointError
 from frami.errors import FramiError
 from frami.models import MaskedBatchNorm2d
+from frami.weights import FORMAT
 
 
 def trained_like(

@@ -1,6 +1,5 @@
 """Files are written whole or not at all, with usual permissions, by any number of writers at once."""
 
-import hashlib
 import json
 import os
 import stat
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frami import files
+from frami import files, weights
 
 
 def test_a_file_is_replaced_and_its_folder_made(tmp_path):
@@ -25,7 +24,7 @@ def test_permissions_are_those_of_any_new_file(mask, tmp_path):
     before = os.umask(mask)
     try:
         files.write(tmp_path / "it", b"x")
-        files.write_weights(tmp_path / "weights", b"x", {})
+        weights.save(tmp_path / "weights", {}, {})
     finally:
         os.umask(before)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o666 & ~mask}
@@ -54,22 +53,6 @@ def test_writers_at_once_have_a_file_each(tmp_path):
         list(pool.map(lambda i: files.write(tmp_path / "it.wav", str(i) * 1000), range(9)))
     assert len(set((tmp_path / "it.wav").read_text())) == 1
     assert os.listdir(tmp_path) == ["it.wav"]
-
-
-def test_weights_and_their_card_fail_together(tmp_path, monkeypatch):
-    weights = files.write_weights(tmp_path / "it.v1", b"one", {"name": "it"})
-    assert weights == tmp_path / "it.v1.safetensors"
-    card = {"name": "it", "sha256": hashlib.sha256(b"one").hexdigest()}
-    assert files.read_json(tmp_path / "it.v1.json") == card
-
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space"):
-        files.write_weights(tmp_path / "it.v1", b"two", {"name": "it"})
-    assert weights.read_bytes() == b"one" and files.read_json(tmp_path / "it.v1.json") == card
-    assert len(os.listdir(tmp_path)) == 2
 
 
 def test_former_keys_are_read_under_their_present_names(tmp_path):

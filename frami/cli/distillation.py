@@ -134,7 +134,7 @@ def _new(options, store) -> str:
         given |= {"budget": None, "rounds": options.rounds}
     elif options.budget:
         given["budget"] = options.budget
-    by_path = Path(f"{checkpoints.stem(options.teacher)}.safetensors").is_file()
+    by_path = checkpoints.exists(options.teacher)
     teacher, bank, data = (  # paths from the root, so that the run goes on from any folder
         path and (str(Path(path).resolve()) if is_path else path)
         for path, is_path in ((options.teacher, by_path), (options.bank, True), (options.data, True))

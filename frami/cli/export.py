@@ -5,6 +5,7 @@ from pathlib import Path
 from frami import checkpoints, export
 from frami.cli.arguments import checkpoint_path, command
 from frami.errors import FramiError
+from frami.weights import paths
 
 
 def add(commands) -> None:
@@ -19,7 +20,7 @@ def add(commands) -> None:
 def _export(options) -> tuple[dict, list[str]]:
     path = checkpoint_path(options.checkpoint)
     copied = options.format == "safetensors"
-    out = Path(f"{checkpoints.stem(options.out)}.safetensors" if copied else options.out)
+    out = paths(options.out)[0] if copied else Path(options.out)
     if out.is_file() and not options.overwrite:
         raise FramiError(f"{out} is there already; choose another --out, or add --overwrite")
     if copied:

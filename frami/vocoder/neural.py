@@ -4,25 +4,20 @@ Weights are stored in half precision in ``NAME.safetensors``, beside their card 
 and is deferred until the first synthesis.
 """
 
-import hashlib
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from frami import files
+from frami import weights
 from frami.audio import AudioError, MelSpec
 from frami.paths import BUNDLED
 from frami.vocoder.base import Vocoder, VocoderError
 from frami.vocoder.network import Network, NetworkConfig
 
-FORMAT = 1
 FOLDER = BUNDLED / "vocoder"
 
 #: Range of a clip's loudest log-Mel value in training; a clip outside is shifted into it and its sound back.
@@ -48,7 +43,11 @@ class VocoderCard:
     evaluation: str = ""
     kind: str = "vocoder"
     sha256: str = ""
-    format: int = FORMAT
+    format: int = weights.FORMAT
+
+    def __post_init__(self):
+        if self.kind != "vocoder":
+            raise ValueError(f"the card of another thing, a {self.kind}")
 
 
 class Neural(Vocoder):
@@ -63,7 +62,7 @@ class Neural(Vocoder):
     """
 
     def __init__(self, path: str | Path, name: str | None = None, rounds: int | None = None):
-        self.path = stem(path)
+        self.path = weights.stem(path)
         self.card = read_card(self.path)
         self.name = name or self.card.name
         self.rounds = self.card.rounds if rounds is None else rounds
@@ -86,57 +85,30 @@ class Neural(Vocoder):
         return sound[:, : frames * spec.hop_length] * shift[:, 0].exp()
 
     def _network(self, device: torch.device) -> Network:
-        weights = Path(f"{self.path}.safetensors")
+        file = weights.paths(self.path)[0]
         try:
-            stamp = weights.stat().st_mtime_ns
+            stamp = file.stat().st_mtime_ns
         except OSError as error:
-            raise VocoderError(f"{weights}: not readable ({error.strerror}); copy the vocoder again") from error
-        return _load(weights, stamp, self.card.sha256, str(device))
+            raise VocoderError(f"{file}: not readable ({error.strerror}); copy the vocoder again") from error
+        return _load(file, stamp, self.card.sha256, str(device))
 
 
 @lru_cache(maxsize=4)
-def _load(weights: Path, stamp: int, sha256: str, device: str) -> Network:
-    card = read_card(weights)
-    try:
-        content = weights.read_bytes()
-        tensors = load_tensors(content)
-    except (OSError, SafetensorError) as error:
-        raise VocoderError(f"{weights}: not readable ({error}); copy the vocoder again") from error
-    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise VocoderError(f"{weights}: not the weights that their card was written for; copy both files again")
-    try:
+def _load(path: Path, stamp: int, sha256: str, device: str) -> Network:
+    card = read_card(path)
+    tensors = weights.load(path, sha256, "vocoder", VocoderError)
+    with weights.fitting(path, VocoderError):
         with torch.random.fork_rng(devices=[]):  # the initial weights leave the random state alone
             network = Network(MelSpec.from_dict(card.mel_spec), NetworkConfig(**card.network))
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except (AudioError, RuntimeError, TypeError, ValueError) as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise VocoderError(f"{weights}: the weights do not fit their card ({first})") from error
     return network.eval().requires_grad_(False).to(device)
 
 
 def save(path: str | Path, network: Network, card: VocoderCard) -> Path:
     """Write ``path.safetensors`` in half precision and ``path.json``, each whole or not at all; the weights' path."""
-    tensors = {name: tensor.detach().half().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    return files.write_weights(stem(path), save_tensors(tensors), asdict(card))
+    return weights.save(path, {name: tensor.half() for name, tensor in network.state_dict().items()}, asdict(card))
 
 
 def read_card(path: str | Path) -> VocoderCard:
     """The card beside a vocoder's weights; VocoderError when it is missing, damaged or of a newer format."""
-    beside = Path(f"{stem(path)}.json")
-    try:
-        values = files.read_json(beside)
-        if values.get("format", 0) > FORMAT:
-            raise VocoderError(f"{beside}: written by a newer frami (format {values['format']}); update frami")
-        if values.get("kind") != "vocoder":
-            raise VocoderError(f"{beside}: the card of another thing than a vocoder")
-        return VocoderCard(**values)
-    except FileNotFoundError:
-        raise VocoderError(f"{beside}: no such card; a vocoder is a .safetensors and a .json file") from None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise VocoderError(f"{beside}: not a vocoder's card ({type(error).__name__}: {error})") from error
-
-
-def stem(path: str | Path) -> Path:
-    """A path without the ending of weights or card."""
-    path = Path(path)
-    return path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
+    return weights.read_card(path, VocoderCard, "vocoder", VocoderError)

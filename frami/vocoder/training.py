@@ -25,6 +25,7 @@ from frami.vocoder.discriminators import Discriminators
 from frami.vocoder.network import Network, NetworkConfig
 from frami.vocoder.neural import VocoderCard
 from frami.vocoder.recordings import DATASETS, Recordings, Report, degrade, read
+from frami.weights import stem
 
 SAVE_EVERY = 60.0  # seconds between two saves of the state
 TERMS = ("mel", "stft", "adversarial", "feature")
@@ -113,7 +114,7 @@ def train(
     begun = time.perf_counter()
     if (config.steps > 0) == (config.minutes > 0):
         raise VocoderTrainingError("give a training either steps or minutes")
-    out = neural.stem(out)
+    out = stem(out)
     if Path(f"{out}.safetensors").exists() and not overwrite:
         raise VocoderTrainingError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,80 @@
+"""Weights and the card that describes them: ``NAME.safetensors`` beside ``NAME.json``. Reading executes no code."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from frami import files
+from frami.errors import FramiError
+
+FORMAT = 1  # of cards
+Card = TypeVar("Card")
+
+
+def stem(path: str | Path) -> Path:
+    """A path without the ending of weights or card."""
+    path = Path(path)
+    return path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
+
+
+def paths(path: str | Path) -> tuple[Path, Path]:
+    """Paths of the weights and of the card, from a path with or without ending."""
+    return Path(f"{stem(path)}.safetensors"), Path(f"{stem(path)}.json")
+
+
+def save(path: str | Path, tensors: dict[str, Tensor], card: dict) -> Path:
+    """Write weights, and a card to which their ``sha256`` is added; both are written before either takes its place.
+
+    Returns the weights' path. OSError when the disk refuses.
+    """
+    content = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    text = json.dumps(card | {"sha256": hashlib.sha256(content).hexdigest()}, indent=2, ensure_ascii=False) + "\n"
+    weights, beside = paths(path)
+    with files.replacing(beside) as note, files.replacing(weights) as temporary:
+        temporary.write_bytes(content)
+        note.write_text(text, encoding="utf-8")
+    return weights
+
+
+def read_card(path: str | Path, card: type[Card], what: str, error: type[FramiError]) -> Card:
+    """The card beside weights; ``error`` when it is missing, damaged or of a newer format. what : ``checkpoint``, …"""
+    beside = paths(path)[1]
+    try:
+        values = files.read_json(beside)
+        if values.get("format", 0) > FORMAT:
+            raise error(f"{beside}: written by a newer frami (format {values['format']}); update frami to load it")
+        return card(**values)
+    except FileNotFoundError:
+        raise error(f"{beside}: no such card; a {what} is a .safetensors and a .json file") from None
+    except (OSError, ValueError, TypeError, AttributeError) as problem:
+        raise error(f"{beside}: not a {what}'s card ({type(problem).__name__}: {problem})") from problem
+
+
+def load(path: str | Path, sha256: str, what: str, error: type[FramiError]) -> dict[str, Tensor]:
+    """The weights; ``error`` when they are not readable, or not those of this ``sha256`` (empty: not checked)."""
+    weights = paths(path)[0]
+    try:
+        content = weights.read_bytes()
+        tensors = safetensors.torch.load(content)
+    except (OSError, SafetensorError) as problem:
+        raise error(f"{weights}: not readable ({problem}); copy the {what} again") from problem
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise error(f"{weights}: not the weights that their card was written for; copy both files again")
+    return tensors
+
+
+@contextmanager
+def fitting(path: str | Path, error: type[FramiError]) -> Iterator[None]:
+    """What goes wrong where a network is built from a card and takes its weights becomes an ``error``."""
+    try:
+        yield
+    except (FramiError, RuntimeError, TypeError, ValueError) as problem:
+        last = str(problem).strip().splitlines()[-1].strip()
+        raise error(f"{paths(path)[0]}: the weights do not fit their card ({last})") from problem
