@@ -11,7 +11,7 @@ from frami.data.catalogue import DATASETS, fold_kind
 from frami.data.dataset import DatasetInfo
 from frami.data.download import DownloadError, download
 from frami.data.readers import table
-from frami.studio.services import page_values
+from frami.studio import components
 from tests.helpers.recordings import RATE, tone
 
 BELLS = DatasetInfo(
@@ -55,7 +55,7 @@ def test_one_row_goes_the_whole_way(bells, tmp_path, capsys):
     assert card.training["crop"] == 2.5, "without settings of its own it takes the usual ones"
     measured = evaluation.evaluate(tmp_path / "it", data_folder=bells)
     assert measured.accuracy == pytest.approx(card.accuracy, abs=1e-4)
-    assert any("accuracy on room 2" in title for title, _ in page_values.facts(card))
+    assert "accuracy on room 2" in components.teacher_facts(card)
     assert cli.main(["data", "list", "--json", "--data", str(bells)]) == 0
     (row,) = [row for row in json.loads(capsys.readouterr().out) if row["name"] == "bells"]
     assert row["here"] == 8

@@ -131,9 +131,9 @@ class Recognition:
         }
 
     def _load(self, key: str, fingerprint: str) -> Checkpoint:
-        student = checkpoints.load(self._path(key))
-        teacher = self.clips.load_teacher(student.card.teacher or self.distillations.teachers[0])
-        return student.to(teacher.device)
+        path = self._path(key)
+        teacher = self.clips.load_teacher(checkpoints.read_card(path).teacher or self.distillations.teachers[0])
+        return checkpoints.load(path, teacher.device)
 
     def _path(self, key: str) -> Path:
         kind, _, name = key.partition(":")
