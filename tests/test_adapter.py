@@ -245,12 +245,12 @@ def test_threads_do_not_mix_their_clips():
     expected = [teacher.model(x).frames for x in inputs]
     wrong = []
 
-    def listen(x, frames):
+    def run(x, frames):
         for _ in range(100):
             if not torch.equal(teacher.model(x).frames, frames):
                 wrong.append(x)
 
-    threads = [threading.Thread(target=listen, args=pair) for pair in zip(inputs, expected, strict=True)]
+    threads = [threading.Thread(target=run, args=pair) for pair in zip(inputs, expected, strict=True)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -262,7 +262,7 @@ def test_threads_do_not_mix_their_clips():
 
 
 def test_a_clip_begins_again_behind_its_end(case):
-    """What lies there is never heard: the same as the module on clips repeated by hand."""
+    """What lies there has no effect: the same as the module on clips repeated by hand."""
     _, module, teacher = case
     x, lengths = mels(frames=50), torch.tensor([50, 20, 1])
     for row, length in zip(x, lengths.tolist(), strict=True):
@@ -375,7 +375,7 @@ def test_clips_start_at_the_stored_spectrum():
     assert (first.clips.mels.mean((0, 1, 3)) - teacher.model.module.bn0.running_mean).abs().mean() < 0.5
 
 
-def test_quick_copies_answer_like_the_module(case):
+def test_fast_copies_compute_what_the_module_does(case):
     """In the fast form as far as a module takes it, and with gradients; else as it is."""
     name, _, teacher = case
     model = fast_copy(teacher.model, SPEC, 40)
@@ -398,12 +398,12 @@ def test_rows_of_frames_count_for_their_clips():
     """A norm that sees (clips x frames) rows: the same statistics as if the frames lay along an axis of their own."""
     teacher = adapt(made(Rows), SPEC, CLASSES)
     x = mels(4, 20)
-    kept = []
-    handle = teacher.model.module.norm.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    given = []
+    handle = teacher.model.module.norm.register_forward_pre_hook(lambda _, args: given.append(args[0]))
     with recorded(teacher.model, plain=3, clips=4) as seen, torch.no_grad():
         teacher.model(x)
     handle.remove()
-    rows = kept[0].unflatten(0, (4, 18))
+    rows = given[0].unflatten(0, (4, 18))
     (entry,) = seen
     torch.testing.assert_close(entry.means, rows.mean(1))
     torch.testing.assert_close(entry.mean, rows[:3].mean((0, 1)))
@@ -426,7 +426,7 @@ def test_without_batch_norm_the_other_terms_remain():
 
 
 def test_a_trained_module_is_inverted(make_mels):
-    """Taught four classes, it gives them back: what was asked is heard, and as loud as what it was taught."""
+    """Trained on four classes, it gives them back: classified as their target, as loud as its training data."""
     torch.manual_seed(0)
     data = make_mels(each=16)
     module = Bands(n_mels=80)

@@ -72,9 +72,9 @@ def test_round_trip(size, architecture, tmp_path, make_card):
         torch.testing.assert_close(getattr(theirs, name), value, rtol=0, atol=0)
     assert teacher.spec == MelSpec.from_dict(card.mel_spec)
     assert teacher.classes == card.classes
-    kept = asdict(teacher.card)
-    assert len(kept.pop("sha256")) == 64
-    assert kept == {k: v for k, v in asdict(card).items() if k != "sha256"}
+    stored = asdict(teacher.card)
+    assert len(stored.pop("sha256")) == 64
+    assert stored == {k: v for k, v in asdict(card).items() if k != "sha256"}
 
 
 def test_a_card_is_complete_and_plain(saved):

@@ -30,7 +30,7 @@ class Machine:
         self.now += work * self.costs[self.seen[-1]]
 
 
-def test_a_step_keeps_the_quickest_count_and_tries_again(four):
+def test_a_step_takes_the_fastest_count_and_tries_again(four):
     machine = Machine({1: 0.08, 4: 0.05})
     threads = Threads(machine.clock)
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""Exported files answer as PyTorch does, in onnxruntime, and are used without frami."""
+"""Exported files compute what PyTorch does, in onnxruntime, and are used without frami."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def made(make_card, size: str, spec: MelSpec = SMALL, classes: int = 3, **fields
     return Checkpoint(model, make_card(model, "made", mel_spec=spec.to_dict()), spec)
 
 
-def answers(path: Path, x: torch.Tensor) -> torch.Tensor:
+def logits_of(path: Path, x: torch.Tensor) -> torch.Tensor:
     session = onnxruntime.InferenceSession(path)
     return torch.from_numpy(session.run(["logits"], {session.get_inputs()[0].name: x.numpy()})[0])
 
@@ -101,7 +101,7 @@ def test_any_duration_and_number_of_clips(size, fields, input, make_card, tmp_pa
     for count, samples in ((1, 200), (1, 8_000), (3, 3_333), (2, 41_000)):
         sounds = 0.2 * torch.randn(count, samples)
         mels = teacher.spec(sounds)[:, None]
-        found = answers(tmp_path / "it.onnx", sounds if input == "waveform" else mels)
+        found = logits_of(tmp_path / "it.onnx", sounds if input == "waveform" else mels)
         torch.testing.assert_close(found, teacher.model(mels).logits, rtol=0, atol=1e-4)
 
 
@@ -130,7 +130,7 @@ def test_the_teacher_stays_as_it_is(make_card, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("difference", [1e-3, float("nan")])
-def test_a_file_that_answers_otherwise_is_not_put_in_place(difference, make_card, tmp_path, monkeypatch):
+def test_a_file_with_other_logits_is_not_put_in_place(difference, make_card, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_write", lambda module, teacher, input, path: path.write_bytes(b"new"))
     monkeypatch.setattr(export, "_compare", lambda *a: difference)
     (tmp_path / "it.onnx").write_text("old")
@@ -183,7 +183,7 @@ def test_a_copy_of_weights_and_card(tiny_teacher, tmp_path):
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100])
-def test_the_snippet_hears_what_frami_hears(rate, exported, tiny_teacher, tmp_path):
+def test_the_snippet_predicts_what_frami_predicts(rate, exported, tiny_teacher, tmp_path):
     teacher = checkpoints.load(tiny_teacher)
     (tmp_path / "student.onnx").write_bytes(exported.read_bytes())
     time = np.arange(round(0.7 * rate)) / rate
@@ -209,14 +209,14 @@ def test_two_exports_at_once_both_end(tiny_teacher, tmp_path):
     teacher, paths = checkpoints.load(tiny_teacher), [tmp_path / f"{k}.onnx" for k in range(2)]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda path: export.onnx(teacher, path), paths))
-    assert all(answers(path, torch.zeros(1, 1, 80, 9)).shape == (1, 4) for path in paths)
+    assert all(logits_of(path, torch.zeros(1, 1, 80, 9)).shape == (1, 4) for path in paths)
 
 
 @pytest.mark.slow
 def test_an_export_in_a_process_of_its_own(tiny_teacher, tmp_path):
     export.safetensors(tiny_teacher, tmp_path / "tiny")
     export.onnx_apart(tmp_path / "tiny.safetensors", tmp_path / "a.onnx", "waveform")
-    assert answers(tmp_path / "a.onnx", torch.zeros(1, 9000)).shape == (1, 4)
+    assert logits_of(tmp_path / "a.onnx", torch.zeros(1, 9000)).shape == (1, 4)
     (tmp_path / "tiny.safetensors").write_bytes(b"no weights")
     with pytest.raises(ExportError, match="tiny"):
         export.onnx_apart(tmp_path / "tiny.safetensors", tmp_path / "b.onnx")
@@ -231,7 +231,7 @@ def test_export_a_run(tiny_teacher, tmp_path, capsys, monkeypatch):
     assert status == 0, err
     value = json.loads(text)
     assert {"path", "bytes", "difference", "durations", "input", "format"} == set(value)
-    assert answers(out, torch.zeros(1, 1, 80, 9)).shape == (1, 4)
+    assert logits_of(out, torch.zeros(1, 1, 80, 9)).shape == (1, 4)
     status, _, err = run(capsys, "export", student.folder, "--out", out)
     assert status == 2 and "--overwrite" in err
     copied = ["export", student.folder, "--format", "safetensors", "--out", tmp_path / "copy"]

@@ -138,7 +138,7 @@ def test_overlapping_folds_are_refused(tree, tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_an_unknown_size_is_told_the_sizes(tree, tmp_path):
+def test_an_unknown_size_gets_the_list(tree, tmp_path):
     with pytest.raises(FramiError, match=r"'enormous'.*nano.*huge"):
         teachers.train_teacher("fsdd", tmp_path / "it", data_folder=tree, size="enormous")
 
@@ -191,7 +191,7 @@ SHIPPED = {path.stem for path in BUNDLED.glob("*.json") if json.loads(path.read_
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*LEAST, *SHIPPED}))
 def test_a_bundled_teacher_keeps_its_promise(name, real_data):
-    """The card's accuracy, to half a percent, on folds apart from its training; and not below what is asked for."""
+    """The card's accuracy, to half a percent, on folds apart from its training; and not below the least."""
     if name not in SHIPPED:
         pytest.skip(f"checkpoints/{name}.safetensors is not made yet: frami train-teacher")
     card = checkpoints.load(BUNDLED / name).card

@@ -75,8 +75,8 @@ def test_time_spent_before_counts(easy, tmp_path):
     for epoch in train.train(fresh(), easy, CONFIG, state):
         if epoch.epoch == 2:
             break
-    kept = torch.load(state, weights_only=True)
-    torch.save(kept | {"seconds": 1000.0}, state)
+    saved = torch.load(state, weights_only=True)
+    torch.save(saved | {"seconds": 1000.0}, state)
     assert next(train.train(fresh(), easy, CONFIG, state)).seconds > 1000
 
 
@@ -105,7 +105,7 @@ def test_another_model_or_other_clips_are_refused(easy, state, make_mels):
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise", "list", "no model", "other weights"])
 def test_a_damaged_state_is_named(damage, easy, state):
     content = state.read_bytes()
-    kept = torch.load(state, weights_only=True)
+    saved = torch.load(state, weights_only=True)
     match damage:
         case "empty":
             state.write_bytes(b"")
@@ -116,9 +116,9 @@ def test_a_damaged_state_is_named(damage, easy, state):
         case "list":
             torch.save([1, 2], state)
         case "no model":
-            torch.save({k: v for k, v in kept.items() if k != "model"}, state)
+            torch.save({k: v for k, v in saved.items() if k != "model"}, state)
         case "other weights":
-            torch.save(kept | {"model": models.build("tiny", 4).state_dict()}, state)
+            torch.save(saved | {"model": models.build("tiny", 4).state_dict()}, state)
     with pytest.raises(TrainingError, match="damaged") as caught:
         next(train.train(fresh(), easy, CONFIG, state))
     assert str(state) in str(caught.value)
@@ -245,8 +245,8 @@ def test_evaluation_counts(make_mels, whole):
     assert found.confusion.sum(1).tolist() == [7, 7, 14, 0]
     assert found.confusion.sum(0).tolist() == torch.bincount(found.predictions, minlength=4).tolist()
     assert found.accuracy == pytest.approx(float(found.confusion.diagonal().sum()) / 28)
-    for answer, label in zip(found.predictions, clips.labels, strict=True):
-        assert found.confusion[label, answer] > 0
+    for predicted, label in zip(found.predictions, clips.labels, strict=True):
+        assert found.confusion[label, predicted] > 0
 
 
 def test_evaluation_does_not_depend_on_the_batch(make_mels, whole):

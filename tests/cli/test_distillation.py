@@ -1,0 +1,35 @@
+"""``frami distill``: what is refused, and times."""
+
+import pytest
+
+from frami.cli.distillation import seconds as read_seconds
+from frami.runs import Runs
+from tests.helpers.cli import run
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "name a teacher"),
+        (["--teacher", "nobody"], "no checkpoint"),
+        (["--teacher", "fsdd", "--student", "giant"], "no size"),
+        (["--teacher", "fsdd", "--objective", "magic"], "no objective"),
+        (["--teacher", "fsdd", "--budget", "soon"], "no time"),
+        (["--teacher", "fsdd", "--budget", "5s", "--rounds", "2"], "not both"),
+        (["--teacher", "fsdd", "--bank", "nowhere"], "nowhere"),
+        (["--resume", "ffffffffffff"], "no run"),
+        (["--resume"], "needs the run"),
+        (["--teacher", "fsdd", "--data", "nowhere"], "nowhere"),
+        (["--teacher", "fsdd", "--source", "noise", "--recipe", "cmi"], "leave out --recipe"),
+        (["--resume", "ffffffffffff", "--student", "tiny"], "leave out --student"),
+        (["--resume", "ffffffffffff", "--budget", "9s"], "leave out --budget"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, fresh_home, options, message):
+    status, out, err = run(capsys, "distill", *options)
+    assert status == 2 and message in err and len(err.strip().splitlines()) == 1 and not out
+    assert not Runs().list(), "nothing is noted of what cannot begin"
+
+
+def test_times_are_read():
+    assert [read_seconds(t) for t in ("120", "120s", "2m", "1.5h")] == [120, 120, 120, 5400]

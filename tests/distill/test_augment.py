@@ -1,0 +1,58 @@
+"""Clips on the device, augmented as they are drawn."""
+
+import torch
+
+from frami.audio import MelSpec
+from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, noise_clips, split, texture
+from frami.inversion.augment import ViewConfig
+
+
+def test_a_buffer_grows_and_gives_back_what_it_got():
+    spec = MelSpec()
+    buffer = ReplayBuffer(spec, 20)
+    rng = torch.Generator().manual_seed(0)
+    parts = [torch.empty(n, 1, 80, t).uniform_(-9, 0, generator=rng) for n, t in ((3, 12), (300, 20), (2, 50))]
+    for part in parts:
+        buffer.add(part, torch.full((len(part),), part.shape[-1]), torch.arange(len(part)) % 4)
+    assert len(buffer) == 305
+    mels, lengths, labels = buffer.take(torch.tensor([1, 4, 304]), torch.tensor([0.0, 0.0, 1.0]))
+    assert mels.shape == (3, 1, 80, 20) and lengths.tolist() == [12, 20, 20] and labels.tolist() == [1, 1, 1]
+    torch.testing.assert_close(mels[0, :, :, :12], parts[0][1], atol=0.01, rtol=0)
+    assert (mels[0, :, :, 12:] - spec.floor).abs().max() < 0.01
+    torch.testing.assert_close(mels[2], parts[2][1][..., 30:], atol=0.01, rtol=0), "a random segment of a longer clip"
+
+
+def test_augmentation_without_strength_changes_nothing_but_the_segment():
+    spec = MelSpec()
+    still = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=0)
+    x = torch.empty(4, 1, 80, 30).uniform_(-9, 0, generator=torch.Generator().manual_seed(0))
+    lengths, labels = torch.tensor([30, 20, 30, 5]), torch.arange(4)
+    numbers = torch.rand(4, NUMBERS, generator=torch.Generator().manual_seed(1))
+    y, found, _, share = augment(x, lengths, labels, spec, still, numbers, texture(spec, torch.device("cpu")))
+    assert torch.equal(found, lengths) and (share == 1).all()
+    for i, n in enumerate(lengths.tolist()):
+        torch.testing.assert_close(y[i, ..., :n], x[i, ..., :n], rtol=0, atol=1e-5)
+        assert (y[i, ..., n:] == spec.floor).all()
+
+
+def test_clips_are_mixed_as_sounds_add():
+    spec = MelSpec()
+    both = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=1)
+    x = torch.full((2, 1, 80, 8), spec.floor)
+    x[0, :, 10] = -1
+    x[1, :, 50] = -1
+    numbers = torch.full((2, NUMBERS), 0.5)
+    y, lengths, partners, share = augment(
+        x, torch.tensor([8, 4]), torch.tensor([0, 1]), spec, both, numbers, texture(spec, torch.device("cpu"))
+    )
+    assert partners.tolist() == [1, 0] and share.tolist() == [0.5, 0.5] and lengths.tolist() == [8, 8]
+    assert (y[0, 0, [10, 50], 0] + 1 - torch.tensor(0.5).log()).abs().max() < 0.01, "half of each, as sounds add"
+
+
+def test_some_made_clips_are_set_apart():
+    use, aside = split(40)
+    classes = {(32 * batch + i) % 10 for batch in range(20) for i in split(32, 32 * batch)[1]}
+    assert classes == set(range(10)), "every class has its turn"
+    assert sorted([*use, *aside]) == list(range(40)) and len(aside) == 5
+    mels, lengths = noise_clips(MelSpec(), 5, 10, 20, 0)
+    assert mels.shape == (5, 1, 80, 20) and 10 <= lengths.min() <= lengths.max() <= 20
