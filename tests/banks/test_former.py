@@ -1,4 +1,4 @@
-"""Banks that earlier versions wrote, of format 2: the bundled ones, and one whose run was interrupted."""
+"""Banks of format 2, from the inside: the bundled ones, and one whose run was interrupted."""
 
 import json
 import shutil
@@ -11,11 +11,8 @@ from safetensors import safe_open
 from frami import banks, checkpoints
 from frami.inversion import InversionSettings, invert
 from frami.paths import ASSETS
-from tests.helpers.cli import run
 
-#: ``frami synthesize --teacher fsdd --recipe frami-flash --samples 3 --batch 1 --steps 2 --seconds 0.2-0.3
-#: --no-sounds``, interrupted after the second batch.
-INTERRUPTED = Path(__file__).parent / "format-2"
+EARLIER = Path(__file__).parents[1] / "earlier"
 
 
 def names(shard: Path) -> set[str]:
@@ -53,27 +50,18 @@ def test_a_bundled_bank_goes_on(tmp_path):
     assert (folder / "shards" / "shard-00000.safetensors").read_bytes() == before
 
 
-def test_an_interrupted_run_goes_on(tmp_path, capsys):
-    folder = shutil.copytree(INTERRUPTED, tmp_path / "bank")
-    shards = sorted((folder / "shards").iterdir())
-    before = [path.read_bytes() for path in shards]
-    assert len(banks.load(folder)) == 2
-    command = ["synthesize", "--teacher", "fsdd", "--recipe", "frami-flash", "--samples", 3, "--batch", 1, "--steps", 2]
-    status, _, err = run(capsys, *command, "--seconds", "0.2-0.3", "--no-sounds", "--out", folder)
-    assert status == 0 and "goes on behind the 2 clips" in err
-    bank = banks.load(folder)
-    assert len(bank) == 3 and bank.manifest["complete"] and bank.target.tolist() == [0, 1, 2]
-    assert [path.read_bytes() for path in shards] == before
-    assert json.loads((folder / banks.MANIFEST).read_text())["format"] == 3
-    assert {"target", "predicted"} <= names(folder / "shards" / "shard-00002.safetensors")
-
-
 def test_what_an_interrupted_run_carries_over_is_read(tmp_path):
-    """The generator, the past statistics and the feature bank of the third clip are those of the second."""
-    folder, teacher = shutil.copytree(INTERRUPTED, tmp_path / "bank"), checkpoints.load("fsdd")
+    """The generator, the past statistics and the feature bank of the next clips are those of the last batch."""
+    folder, teacher = tmp_path / "bank", checkpoints.load(EARLIER / "teacher")
+    shutil.copytree(EARLIER / "half-frami-fast", folder)
+    before = (folder / "shards" / "shard-00000.safetensors").read_bytes()
     settings = InversionSettings.from_dict(banks.load(folder).manifest["settings"])
     writer = banks.create_for(teacher, settings, folder)
-    assert writer.batches == 2 and set(writer.state) == {"batches", "bank", "generator", "past", "past_share"}
-    (with_state,) = invert(teacher, settings, every=10, first=2, memory=writer.state)
-    (without,) = invert(teacher, settings, every=10, first=2)
-    assert with_state.memory()["batches"] == 3 and not torch.equal(with_state.clips.mels, without.clips.mels)
+    assert writer.batches == 1 and set(writer.state) == {"batches", "bank", "generator", "past", "past_share"}
+    (anew,) = invert(teacher, settings, every=10, first=1)
+    states = list(invert(teacher, settings, every=10, first=1, memory=writer.state))
+    assert not torch.equal(states[0].clips.mels, anew.clips.mels)
+    assert banks.fill(writer, states) and banks.load(folder).manifest["complete"]
+    assert json.loads((folder / banks.MANIFEST).read_text())["format"] == 3
+    assert (folder / "shards" / "shard-00000.safetensors").read_bytes() == before
+    assert {"target", "predicted"} <= names(folder / "shards" / "shard-00001.safetensors")
