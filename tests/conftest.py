@@ -88,6 +88,12 @@ def own_home(tmp_path_factory) -> Path:
         yield folder
 
 
+@pytest.fixture
+def fresh_home(tmp_path, monkeypatch):
+    """No run is in the store."""
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the real recordings; a test that takes it is skipped where there are none."""

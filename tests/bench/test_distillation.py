@@ -12,12 +12,6 @@ from frami.distill import OBJECTIVES
 from tests.helpers.cli import run
 
 
-@pytest.fixture
-def fresh_home(tmp_path, monkeypatch):
-    """No run is in the store."""
-    monkeypatch.setenv("FRAMI_HOME", str(tmp_path / "home"))
-
-
 def test_the_rows_are_every_method_objective_and_reference():
     names = [row.name for row in measure.ROWS]
     assert len(names) == len(set(names))

@@ -9,12 +9,6 @@ from frami.inversion import RECIPES
 
 
 @pytest.fixture
-def fresh_home(tmp_path, monkeypatch):
-    """No run is in the store."""
-    monkeypatch.setenv("FRAMI_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
 def tiny(tiny_teacher):
     return checkpoints.load(tiny_teacher)
 
