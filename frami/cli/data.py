@@ -36,7 +36,7 @@ def _data_list(options) -> tuple[list, list[str]]:
         state = row["problem"] or "not here" + fetch * bool(row["download_bytes"])
         if row["here"]:
             state = f"{row['here']:,} of {row['clips']:,} clips in {row['folder']}"
-        lines.append(f"{row['name']:13} {row['title']:27} {row['classes']:3} classes  {row['licence']:13}  {state}")
+        lines.append(f"{row['name']:21} {row['title']:27} {row['classes']:3} classes  {row['licence']:13}  {state}")
     return rows, lines
 
 

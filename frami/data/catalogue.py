@@ -1,7 +1,7 @@
 """The data sets that the engine knows, a row each: layout, classes, folds, licence, where to get them."""
 
 from frami.data.dataset import Archive, DatasetInfo
-from frami.data.readers import digit_files, table
+from frami.data.readers import digit_files, split_lists, table
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -65,6 +65,35 @@ _AUDIOMNIST_FOLD = {f"{speaker:02d}": fold for fold, speakers in AUDIOMNIST_FOLD
 
 _FSDD_SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
+# In the order of their folders' names.
+_COMMANDS = (
+    *("backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy"),
+    *("house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six", "stop"),
+    *("three", "tree", "two", "up", "visual", "wow", "yes", "zero"),
+)
+
+# The digits are a part of Speech Commands; its archive has no folder around it.
+_SPEECH = {
+    "folder": "SpeechCommands",
+    "index_file": "testing_list.txt",
+    "reader": split_lists({"validation": "validation_list.txt", "testing": "testing_list.txt"}, rest="train"),
+    "folds": ("train", "validation", "testing"),
+    "fold_kind": "split",
+    "test_fold": "testing",
+    "licence": "CC BY 4.0",
+    "homepage": "https://www.tensorflow.org/datasets/catalog/speech_commands",
+    "citation": "P. Warden, Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition, arXiv 1804.03209",
+    "archives": (
+        Archive(
+            url="https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+            checksum="sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+            size=2_428_923_189,
+            file="speech_commands_v0.02.tar.gz",
+            unpacked=3_400_000_000,  # at most: 105,829 clips of at most a second of 16 kHz, and background noise
+        ),
+    ),
+}
+
 _DIGIT_TRAINING = {"crop": 1.2, "mixup": 0.25, "warp": 0.12, "stretch": 0.2}
 
 DATASETS: dict[str, DatasetInfo] = {
@@ -124,6 +153,26 @@ DATASETS: dict[str, DatasetInfo] = {
                     unpacked=1_851_988_532,
                 ),
             ),
+        ),
+        DatasetInfo(
+            name="speechcommands-digits",
+            subject="spoken digits",
+            title="Speech Commands, digits",
+            classes=_DIGITS,
+            clips=38_908,
+            training={"epochs": 12} | _DIGIT_TRAINING,
+            note="v0.02; its ten digit words",
+            **_SPEECH,
+        ),
+        DatasetInfo(
+            name="speechcommands",
+            subject="spoken words",
+            title="Speech Commands",
+            classes=_COMMANDS,
+            clips=105_829,
+            training={"epochs": 12} | _DIGIT_TRAINING,
+            note="v0.02",
+            **_SPEECH,
         ),
         DatasetInfo(
             name="esc10",

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Formatter
 
 from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo
@@ -20,7 +20,7 @@ def digit_files(pattern: str, fold_of: Mapping[str, str]) -> Reader:
         clips = []
         for path in sorted(root.glob(pattern)):
             parts = path.stem.split("_")
-            if path.suffix.lower() in ENDINGS and len(parts) == 3 and parts[0].isdecimal() and parts[2].isdecimal():
+            if path.suffix.lower() in ENDINGS and len(parts) == 3 and _is_number(parts[0]) and _is_number(parts[2]):
                 label, speaker = int(parts[0]), parts[1]
                 if label >= len(info.classes) or speaker not in fold_of:
                     raise DataError(
@@ -30,6 +30,40 @@ def digit_files(pattern: str, fold_of: Mapping[str, str]) -> Reader:
         return list(dict.fromkeys(clips))
 
     return read
+
+
+def split_lists(lists: Mapping[str, str], rest: str) -> Reader:
+    """Sound files ``CLASS/SPEAKER_nohash_NUMBER``, whose fold stands in lists of such paths (Speech Commands).
+
+    ``lists`` : name of the list of each fold; ``rest`` : fold of the files that no list names. What a list names and is
+    not here is no clip, and neither are words that are no class.
+    """
+
+    def read(root: Path, info: DatasetInfo) -> list[Clip]:
+        fold_of = {path: fold for fold, name in lists.items() for path in _listed(root / name)}
+        clips = []
+        for label, word in enumerate(info.classes):
+            for path in sorted((root / word).glob("*_nohash_*")):
+                speaker, _, number = path.stem.partition("_nohash_")
+                if path.suffix.lower() in ENDINGS and speaker and _is_number(number):
+                    clips.append(Clip(path.with_suffix(""), label, fold_of.get(f"{word}/{path.stem}", rest), speaker))
+        return list(dict.fromkeys(clips))
+
+    return read
+
+
+def _listed(path: Path) -> list[str]:
+    """Paths that a list names, a line each, without their endings."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not readable as a list of clips ({error}); is it the published file?") from error
+    return [PurePosixPath(line.strip()).with_suffix("").as_posix() for line in lines if line.strip()]
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is written in the ten digits alone: ``isdigit`` takes ² and other scripts' too."""
+    return text.isascii() and text.isdigit()
 
 
 def table(stem: str, label: str, source: str, only: str | None = None) -> Reader:

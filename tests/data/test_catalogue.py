@@ -10,15 +10,20 @@ import pytest
 
 from frami.data.catalogue import AUDIOMNIST_FOLDS, DATASETS
 
-CLASSES = {"fsdd": 10, "audiomnist": 10, "esc10": 10, "esc50": 50, "urbansound8k": 10}
-CLIPS = {"fsdd": 3000, "audiomnist": 30_000, "esc10": 400, "esc50": 2000, "urbansound8k": 8732}
-FOLDS = {"fsdd": 6, "audiomnist": 5, "esc10": 5, "esc50": 5, "urbansound8k": 10}
+#: Of each set: classes, clips, folds.
+SIZES = {
+    "fsdd": (10, 3000, 6),
+    "audiomnist": (10, 30_000, 5),
+    "speechcommands-digits": (10, 38_908, 3),
+    "speechcommands": (35, 105_829, 3),
+    "esc10": (10, 400, 5),
+    "esc50": (50, 2000, 5),
+    "urbansound8k": (10, 8732, 10),
+}
 
 
 def test_every_set_has_its_published_size():
-    assert {name: len(info.classes) for name, info in DATASETS.items()} == CLASSES
-    assert {name: len(info.folds) for name, info in DATASETS.items()} == FOLDS
-    assert {name: info.clips for name, info in DATASETS.items()} == CLIPS
+    assert {n: (len(info.classes), info.clips, len(info.folds)) for n, info in DATASETS.items()} == SIZES
 
 
 @pytest.mark.parametrize("info", DATASETS.values(), ids=DATASETS)
@@ -35,7 +40,7 @@ def test_archives_are_pinned(info):
     assert info.archives
     for archive in info.archives:
         address = urlsplit(archive.url)
-        assert address.scheme == "https" and address.netloc in ("github.com", "zenodo.org")
+        assert address.scheme == "https" and address.netloc in ("github.com", "zenodo.org", "storage.googleapis.com")
         assert not address.path.endswith(("master.zip", "main.zip"))
         assert archive.file.endswith((".zip", ".tar.gz")) and "/" not in archive.file
         assert archive.size > 0 and archive.unpacked >= 0
@@ -43,9 +48,12 @@ def test_archives_are_pinned(info):
 
 
 def test_sets_in_one_folder_come_from_the_same_archives():
-    assert DATASETS["esc10"].folder == DATASETS["esc50"].folder
-    assert DATASETS["esc10"].archives == DATASETS["esc50"].archives
-    others = [info.folder for name, info in DATASETS.items() if name != "esc10"]
+    parts = {"esc10": "esc50", "speechcommands-digits": "speechcommands"}
+    for part, whole in parts.items():
+        assert DATASETS[part].folder == DATASETS[whole].folder
+        assert DATASETS[part].archives == DATASETS[whole].archives
+        assert set(DATASETS[part].classes) < set(DATASETS[whole].classes)
+    others = [info.folder for name, info in DATASETS.items() if name not in parts]
     assert len(set(others)) == len(others)
 
 

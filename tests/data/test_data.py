@@ -14,6 +14,7 @@ from frami.data.catalogue import AUDIOMNIST_FOLDS, DATASETS
 from frami.errors import FramiError
 
 SPEC = MelSpec()
+LAYOUTS = ["fsdd", "audiomnist", "speechcommands-digits", "esc10", "esc50", "urbansound8k"]
 
 
 @pytest.fixture
@@ -62,6 +63,37 @@ def test_audiomnist(make_tree, tmp_path):
     assert {clip.source for clip in data.load("audiomnist", "train", root).clips} == {"01"}
 
 
+def test_speech_commands_by_its_lists(make_tree, tmp_path):
+    root = make_tree("speechcommands-digits", tmp_path)
+    folder = root / "SpeechCommands"
+    (folder / "testing_list.txt").open("a").write("four/0c3_nohash_7.wav\n")  # listed, not here
+    (folder / "one" / "notes.txt").write_text("not a clip")
+    (folder / "one" / "0a1_nohash_².wav").write_bytes(b"")
+    clips = data.index("speechcommands-digits", root)
+    assert {(DATASETS["speechcommands-digits"].classes[c.label], c.source, c.fold) for c in clips} == {
+        (word, speaker, fold)
+        for word in ("zero", "one", "nine")
+        for speaker, fold in (("0a1", "train"), ("0b2", "validation"), ("0c3", "testing"))
+    }
+    assert len(clips) == 9 and [c.label for c in clips] == sorted(c.label for c in clips)
+    assert {c.fold for c in data.load("speechcommands-digits", "test", root).clips} == {"testing"}
+    assert {c.fold for c in data.load("speechcommands-digits", "train", root).clips} == {"train", "validation"}
+    words = {DATASETS["speechcommands"].classes[c.label] for c in data.index("speechcommands", root)}
+    assert words == {"zero", "one", "nine", "happy"}
+
+
+def test_lists_of_another_system_are_read_and_a_lost_one_is_named(make_tree, tmp_path):
+    root = make_tree("speechcommands-digits", tmp_path)
+    expected = data.index("speechcommands-digits", root)
+    lists = sorted((root / "SpeechCommands").glob("*_list.txt"))
+    for path in lists:
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert data.index("speechcommands-digits", root) == expected
+    lists[1].unlink()
+    with pytest.raises(DataError, match=r"validation_list\.txt"):
+        data.index("speechcommands-digits", root)
+
+
 def test_esc50_and_its_esc10(make_tree, tmp_path):
     root = make_tree("esc50", tmp_path, folds=(1, 2))
     large, small = data.index("esc50", root), data.index("esc10", root)
@@ -90,7 +122,7 @@ def test_urbansound8k(make_tree, tmp_path):
     assert {c.fold for c in data.load("urbansound8k", "test", root).clips} == {"10"}
 
 
-@pytest.mark.parametrize("name", ["fsdd", "audiomnist", "esc10", "esc50", "urbansound8k"])
+@pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("ending", [".flac", ".ogg"])
 def test_another_format_is_found_by_its_stem(name, ending, make_tree, tmp_path):
     wav, other = make_tree(name, tmp_path / "wav"), make_tree(name, tmp_path / "other", ending=ending)
@@ -101,7 +133,7 @@ def test_another_format_is_found_by_its_stem(name, ending, make_tree, tmp_path):
     assert [len(f) for f in loaded.frames] == [len(f) for f in expected.frames]
 
 
-@pytest.mark.parametrize("name", ["fsdd", "audiomnist", "esc10", "esc50", "urbansound8k"])
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_the_folder_itself_or_the_one_above_or_the_environment(name, make_tree, tmp_path, monkeypatch):
     root = make_tree(name, tmp_path)
     own = root / DATASETS[name].folder
@@ -468,3 +500,13 @@ def test_real_audiomnist(real_data):
     speakers = {"1": {"05"}, "2": {"01"}, "3": {"02"}, "4": {"03"}, "5": {"04", "12"}}
     assert {fold: {c.source for c in loaded.clips if c.fold == fold} for fold in "12345"} == speakers
     assert {c.label for c in loaded.clips if c.source == "01"} == set(range(10))
+
+
+def test_real_speech_commands(real_data):
+    clips = data.index("speechcommands-digits", real_data)
+    assert len(data.find(clips)) == 751 and {c.label for c in clips} == set(range(10))
+    assert Counter(c.fold for c in clips) == {"train": 563, "testing": 131, "validation": 57}
+    folds = {}
+    for clip in clips:
+        assert folds.setdefault(clip.source, clip.fold) == clip.fold, "a speaker is in two splits"
+    assert [c.stem for c in data.index("speechcommands", real_data)] == sorted(c.stem for c in clips)

@@ -91,11 +91,26 @@ def make_urbansound8k(root: Path, folds: Sequence[int] = (1, 2, 10), ending: str
     return root
 
 
+def make_speechcommands(root: Path, words: Sequence[str] = ("zero", "one", "nine"), ending: str = ".wav") -> Path:
+    """Speech Commands' layout below ``root / "SpeechCommands"``: each word by a speaker of each split."""
+    base, lists = root / "SpeechCommands", {"validation": [], "testing": []}
+    for kind, word in enumerate((*words, "happy", "_background_noise_")):
+        (base / word).mkdir(parents=True, exist_ok=True)
+        for number, (speaker, split) in enumerate((("0a1", "train"), ("0b2", "validation"), ("0c3", "testing"))):
+            soundfile.write(base / word / f"{speaker}_nohash_0{ending}", tone(kind, 0.3, number), RATE)
+            if split in lists:
+                lists[split].append(f"{word}/{speaker}_nohash_0.wav")
+    for split, names in lists.items():
+        (base / f"{split}_list.txt").write_text("".join(f"{name}\n" for name in names))
+    return root
+
+
 def make_tree(name: str, root: Path, **choices) -> Path:
     """Made sounds in the layout of the data set ``name``; returns ``root``."""
     makers = {
         "fsdd": make_fsdd,
         "audiomnist": make_audiomnist,
+        "speechcommands-digits": make_speechcommands,
         "esc50": make_esc50,
         "esc10": make_esc50,
         "urbansound8k": make_urbansound8k,
