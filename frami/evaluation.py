@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frami import checkpoints, cost, data
+from frami import checkpoints, cost, train
 from frami.checkpoints import Card, Checkpoint
 from frami.cost import Cost
 from frami.data import LogMels
-from frami.features import embeddings
+from frami.features.embeddings import embed
+from frami.features.recordings import Origin, choose
 from frami.intervals import wilson
 from frami.weights import paths
 
@@ -24,24 +25,27 @@ BINS = 15
 class Report:
     """What a classifier predicts of real clips, and what it costs.
 
-    ``interval`` : 95 % of the accuracy, as if clips were drawn independently; ``confusion[i, j]`` : clips of class i
-    predicted as class j, Tensor[K, K]; ``agreement`` : share of clips of which its teacher predicts the same class,
-    None without one; ``ece`` : expected calibration error, 0–1; ``cost`` : of a clip as long as its training clips;
-    ``bytes`` : of the weights' file.
+    ``interval`` : 95 % of the accuracy, as if clips were drawn independently; ``balanced_accuracy`` : mean over the
+    classes that have clips of the share that is recognised; ``confusion[i, j]`` : clips of class i predicted as class
+    j, Tensor[K, K]; ``agreement`` : share of clips of which its teacher predicts the same class, None without one;
+    ``ece`` : expected calibration error, 0–1; ``origin`` : where the clips come from; ``cost`` : of a clip as long as
+    its training clips; ``bytes`` : of the weights' file.
     """
 
     accuracy: float
     interval: tuple[float, float]
+    balanced_accuracy: float
     clips: int
     confusion: Tensor
     agreement: float | None
     ece: float
+    origin: Origin
     cost: Cost
     bytes: int
 
     def per_class(self) -> Tensor:
         """Share of each class that is recognised, Tensor[K] (NaN where no clip is)."""
-        return self.confusion.diagonal() / self.confusion.sum(1)
+        return recall(self.confusion)
 
 
 def evaluate(
@@ -52,56 +56,73 @@ def evaluate(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Measure a checkpoint (by name or path) on the real clips that ``embeddings.recordings`` chooses, at full length.
+    """Measure a checkpoint (by name or path) on the real clips that ``recordings.choose`` takes, at full length.
 
-    ``progress(done, total)`` counts clips. Raises FramiError subclasses.
+    Of another data set than it was trained on, those classes count that both have; the network still chooses among all
+    that it knows. ``progress(done, total)`` counts clips. Raises FramiError subclasses.
     """
     classifier = checkpoints.load(path, device)
-    clips = embeddings.recordings(classifier, dataset, split, data_folder)
-    logits = embeddings.embed(classifier, clips, progress=progress).logits
+    clips, origin = choose(classifier.card, dataset, split, data_folder, classifier.spec)
+    logits = embed(classifier, clips, progress=progress).logits
     return Report(
         **scores(logits, clips.labels),
-        agreement=_agreement(classifier, logits, clips, dataset or classifier.card.dataset, data_folder),
+        agreement=agreement(classifier, logits.argmax(1), clips, dataset, split, data_folder),
+        origin=origin,
         cost=cost.measure(classifier.model, classifier.spec, classifier.card.seconds),
         bytes=paths(checkpoints.resolve(path))[0].stat().st_size,
     )
 
 
 def scores(logits: Tensor, labels: Tensor) -> dict:
-    """Accuracy with its interval, confusions and calibration, as fields of a ``Report``.
+    """Accuracies with the interval, confusions and calibration, as fields of a ``Report``.
 
-    logits : Tensor[N, K], labels : Tensor[N].
+    logits : Tensor[N, K], labels : Tensor[N]; one clip is enough, and classes may be without any.
     """
     from torchmetrics.functional import classification as measures
 
     count, classes = logits.shape
-    predicted = logits.argmax(1)
-    accuracy = measures.multiclass_accuracy(predicted, labels, classes, average="micro")
+    confusion = train.confusion(labels, logits.argmax(1), classes)
+    ece = measures.multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=BINS)
+    return shares(confusion) | {"clips": count, "confusion": confusion, "ece": float(ece)}
+
+
+def shares(confusion: Tensor) -> dict:
+    """Accuracy with its interval, and balanced accuracy, of confusions Tensor[K, K] with at least one clip."""
+    right, count = int(confusion.diagonal().sum()), int(confusion.sum())
     return {
-        "accuracy": float(accuracy),
-        "interval": wilson(int((predicted == labels).sum()), count),
-        "clips": count,
-        "confusion": measures.multiclass_confusion_matrix(predicted, labels, classes),
-        "ece": float(measures.multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=BINS)),
+        "accuracy": right / count,
+        "interval": wilson(right, count),
+        "balanced_accuracy": float(recall(confusion).nanmean()),
     }
 
 
-def _agreement(
-    classifier: Checkpoint, logits: Tensor, clips: LogMels, dataset: str, data_folder: str | Path | None
+def recall(confusion: Tensor) -> Tensor:
+    """Share of each class that is recognised, Tensor[K] (NaN where no clip is), of confusions Tensor[K, K]."""
+    return confusion.diagonal() / confusion.sum(1)
+
+
+def agreement(
+    classifier: Checkpoint,
+    predicted: Tensor,
+    clips: LogMels,
+    dataset: str | None,
+    split: str,
+    data_folder: str | Path | None,
 ) -> float | None:
     """Share of the clips of which a student and its teacher predict the same class; None without a teacher, or where
-    that is not here any more."""
+    that is not here any more.
+
+    predicted : the student's classes, Tensor[N], of ``clips``, which ``choose`` took of ``dataset`` and ``split``.
+    """
     path = teacher_path(classifier.card)
     if path is None:
         return None
-    teacher = checkpoints.load(path, next(classifier.model.parameters()).device)
+    teacher = checkpoints.load(path, classifier.device)
     if teacher.classes != classifier.classes:
         return None
     if teacher.spec != classifier.spec:
-        folds = dict.fromkeys(clip.fold for clip in clips.clips)
-        clips = data.load(dataset, ",".join(folds), data_folder, teacher.spec)
-    predicted = embeddings.embed(teacher, clips).predicted
-    return float((predicted == logits.argmax(1)).float().mean())
+        clips, _ = choose(classifier.card, dataset, split, data_folder, teacher.spec)
+    return float((embed(teacher, clips).predicted == predicted).float().mean())
 
 
 def teacher_path(card: Card) -> Path | None:

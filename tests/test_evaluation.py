@@ -56,6 +56,23 @@ def test_scores_are_those_by_hand():
     assert found["ece"] == pytest.approx(2 / 6, abs=1e-5), "sure of everything, right in two thirds"
 
 
+def test_balanced_accuracy_is_over_the_classes_that_have_clips():
+    """Of 100 clips of one class all are right, the one clip of another is wrong; the third has none."""
+    labels = torch.tensor([0] * 100 + [1])
+    logits = torch.nn.functional.one_hot(torch.zeros(101, dtype=torch.long), 3) * 9.0
+    found = evaluation.scores(logits, labels)
+    assert found["accuracy"] == pytest.approx(100 / 101) and found["balanced_accuracy"] == pytest.approx(0.5)
+    shares = evaluation.recall(found["confusion"])
+    assert shares[:2].tolist() == [1, 0] and shares[2].isnan()
+
+
+@pytest.mark.parametrize(("right", "accuracy"), [(True, 1.0), (False, 0.0)])
+def test_scores_of_a_single_clip(right, accuracy):
+    found = evaluation.scores(torch.tensor([[5.0, 0.0, 0.0]]), torch.tensor([0 if right else 2]))
+    assert found["accuracy"] == found["balanced_accuracy"] == accuracy and found["clips"] == 1
+    assert found["interval"] == wilson(int(right), 1) and 0 <= found["ece"] <= 1
+
+
 def test_calibration_of_a_modest_classifier():
     """Always 60 % sure and right in 6 of 10: no error; right in all: 40 %."""
     logits = torch.tensor([[0.6, 0.4]]).log().expand(10, 2)
@@ -122,6 +139,35 @@ def test_a_teacher_that_is_not_here(make_checkpoint, tree, capsys):
     assert "gone is not here" in capsys.readouterr().out
 
 
+def test_strangers_speak_digits(make_checkpoint, make_tree, tmp_path, capsys):
+    """Another corpus, whose labels are in another order than the network's; its teacher hears the same clips."""
+    spec = MelSpec(16_000, 512, 160, 40, 0.0, 8_000.0)
+    make_checkpoint("teach", seed=1)
+    make_checkpoint("child", seed=2, kind="student", teacher="teach")
+    make_checkpoint("other", seed=2, spec=spec, kind="student", teacher="teach")
+    tree = make_tree("speechcommands-digits", tmp_path / "data")
+    found = evaluation.evaluate("child", "speechcommands", "all", tree)
+    rows = found.confusion.sum(1)
+    assert rows.nonzero().flatten().tolist() == [0, 1, 9] and found.origin.other and found.origin.sources == 3
+    both = [checkpoints.load(name) for name in ("child", "teach")]
+    ours, theirs = (
+        embeddings.embed(one, embeddings.recordings(one, "speechcommands", "all", tree)).predicted for one in both
+    )
+    assert found.agreement == pytest.approx(float((ours == theirs).float().mean()))
+    assert evaluation.evaluate("other", "speechcommands", "all", tree).agreement is not None
+    assert main(["evaluate", "child", "--dataset", "speechcommands", "--data", str(tree)]) == 0
+    text = capsys.readouterr().out
+    assert "another corpus than it was trained on" in text and "without clips: two, three" in text
+    line = next(line for line in text.splitlines() if "another corpus" in line)
+    assert "10 of its 10 classes" in line and "left out (happy)" in line
+    assert main(["evaluate", "child", "--dataset", "speechcommands", "--data", str(tree), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["other_corpus"] and value["left_out"] == {"happy": 1} and value["folds"] == ["testing"]
+    assert value["per_class"]["two"] is value["per_class_interval"]["two"] is None
+    assert value["per_class_clips"]["nine"] == 1 and len(value["per_class_interval"]["nine"]) == 2
+    assert value["without_clips"] == ["two", "three", "four", "five", "six", "seven", "eight"]
+
+
 def test_errors_are_those_of_its_parts(make_checkpoint, tree, tmp_path):
     make_checkpoint("teach")
     for arguments in (("nobody",), ("teach", "esc10"), ("teach", None, "nobody"), ("teach", None, "test", tmp_path)):
@@ -144,6 +190,22 @@ def test_evaluate_prints_all_of_it(make_checkpoint, tree, capsys):
     assert main(["evaluate", "child", "--data", str(tree), "--split", "george"]) == 0
     text = capsys.readouterr().out
     assert "95 % interval" in text and "its teacher teach does" in text and "multiply-adds" in text
+
+
+def test_many_classes_stay_readable():
+    """Of 500 classes the worst and the best are printed; all of them are in the JSON."""
+    from frami.cli.evaluation import _classes
+
+    names = [f"class {i}" for i in range(500)]
+    value = {
+        "per_class": dict.fromkeys(names, 1.0) | {f"class {i}": i / 100 for i in range(30)} | {"class 70": None},
+        "per_class_clips": dict.fromkeys(names, 7),
+        "without_clips": ["class 70"],
+    }
+    lines = _classes(value)
+    assert len(lines) < 20 and lines[0] == "the 10 worst of 499 classes (all: --json)"
+    assert lines[1].split() == ["class", "0", "0.0%", "of", "7"] and "class 9 " in lines[10]
+    assert lines[-1] == "without clips: class 70"
 
 
 def test_evaluate_a_run(make_checkpoint, tree, tmp_path, capsys):

@@ -7,8 +7,16 @@ from frami.intervals import wilson
 
 @pytest.mark.parametrize(
     ("right", "count", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (1, 1, 0.2065, 1.0)],
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (1, 1, 0.2065, 1.0), (0, 0, 0.0, 1.0)],
 )
 def test_wilson(right, count, low, high):
     assert wilson(right, count) == pytest.approx((low, high), abs=1e-4)
-    assert wilson(right, count)[0] <= right / count <= wilson(right, count)[1]
+    assert wilson(right, count)[0] <= right / max(count, 1) <= wilson(right, count)[1]
+
+
+def test_wilson_is_that_of_scipy():
+    from scipy.stats import binomtest
+
+    for right, count in ((0, 1), (3, 7), (837, 837), (1, 10_000), (631, 837)):
+        expected = binomtest(right, count).proportion_ci(0.95, "wilson")
+        assert wilson(right, count) == pytest.approx((expected.low, expected.high), abs=1e-12)

@@ -26,7 +26,7 @@ COMMANDS = {
     "teachers": ("teachers", "The teachers that are here."),
     "students": ("teachers", "The students that are here."),
     "train-teacher": ("teachers", "Train a teacher; goes on where it was stopped."),
-    "evaluate": ("teachers", "Accuracy of a checkpoint on real recordings, and its cost."),
+    "evaluate": ("evaluation", "Accuracy of a checkpoint on real recordings, and its cost."),
     "synthesize": ("synthesis", "Make clips from a teacher's weights alone."),
     "gallery": ("synthesis", "Make the studio's gallery: a bank a teacher, every class."),
     "distill": ("distillation", "Train a student from made clips alone; goes on where it was stopped."),

@@ -1,12 +1,11 @@
-"""``frami teachers | students | train-teacher | evaluate``: classifiers and real recordings."""
+"""``frami teachers | students | train-teacher``: classifiers, and their training on real recordings."""
 
 import time
 from dataclasses import asdict
 
 from frami import checkpoints
-from frami.cli.arguments import checkpoint_path, command, device_option, moved, names, number, progress_bar, whole
+from frami.cli.arguments import command, device_option, moved, names, number, progress_bar, whole
 from frami.device import pick
-from frami.evaluation import evaluate
 from frami.models import ARCHITECTURES
 from frami.teachers import train_teacher
 
@@ -29,12 +28,6 @@ def add(commands) -> None:
     sub.add_argument("--batch", type=whole(2))
     sub.add_argument("--lr", type=number(1e-6, 1))
     sub.add_argument("--seed", type=whole(0), default=0)
-    device_option(sub, data=True)
-
-    sub = command(commands, "evaluate", _evaluate)
-    sub.add_argument("checkpoint", help="name of a teacher or student, a path, or a run (id or folder)")
-    sub.add_argument("--dataset", help="default: the one that it was trained on")
-    sub.add_argument("--split", default="test", help="test (what its card holds out), train, all, or a fold")
     device_option(sub, data=True)
 
 
@@ -83,50 +76,3 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
         )  # fmt: skip
     value = asdict(card) | {"seconds_spent": round(time.perf_counter() - start, 1)}
     return value, [f"{options.out}.safetensors: {card.accuracy:.1%} on {', '.join(card.split['test'])} (held out)"]
-
-
-def _evaluate(options) -> tuple[dict, list[str]]:
-    path = checkpoint_path(options.checkpoint)
-    card = checkpoints.read_card(path)
-    with progress_bar("clip", "evaluate") as bar:
-        found = evaluate(path, options.dataset, options.split, options.data, pick(options.device), moved(bar))
-    shares = zip(card.classes, found.per_class().tolist(), strict=True)
-    value = {
-        "checkpoint": card.name,
-        "dataset": options.dataset or card.dataset,
-        "split": options.split,
-        **{name: getattr(found, name) for name in ("accuracy", "interval", "clips", "agreement", "ece")},
-        **asdict(found.cost),
-        "bytes": found.bytes,
-        "per_class": {name: None if share != share else share for name, share in shares},
-        "confusion": found.confusion.tolist(),
-    }
-    return value, _summary(value, card)
-
-
-def _summary(value: dict, card) -> list[str]:
-    """An evaluation as lines for people."""
-    low, high = value["interval"]
-    width = max(map(len, card.classes))
-    agreement = ""
-    if value["agreement"] is not None:
-        agreement = (
-            f"; predicts the class that its teacher {card.teacher} does for {value['agreement']:.1%} of the clips"
-        )
-    elif card.teacher:
-        agreement = f"; its teacher {card.teacher} is not here to compare with, or has other weights now"
-    lines = [
-        f"{value['accuracy']:.2%} of {value['clips']} clips ({value['dataset']}, {value['split']}); "
-        f"95 % interval {low:.1%} to {high:.1%}",
-        f"calibration error {value['ece']:.1%}{agreement}",
-        f"{value['parameters']:,} parameters, {value['bytes'] / 1e3:,.0f} kB; a clip of {value['frames']} frames: "
-        f"{value['macs'] / 1e6:,.1f} M multiply-adds, {value['latency_ms']:.2f} ms on one CPU thread",
-        "accuracy of each class",
-    ]
-    lines += [f"  {name:{width}} {share:6.1%}" for name, share in value["per_class"].items() if share is not None]
-    rows = enumerate(value["confusion"])
-    wrong = sorted(((n, i, j) for i, row in rows for j, n in enumerate(row) if i != j and n), reverse=True)
-    if wrong:
-        lines.append("most frequent confusions")
-        lines += [f"  {card.classes[i]} predicted as {card.classes[j]}: {count}" for count, i, j in wrong[:3]]
-    return lines

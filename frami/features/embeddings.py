@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frami import data
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.errors import FramiError
+from frami.features.recordings import choose
 
 
 def recordings(
@@ -20,17 +20,8 @@ def recordings(
     data_folder: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LogMels:
-    """Real clips for a teacher; ``test`` and ``train`` mean the folds of its card.
-
-    By default of the data set that it was trained on. Raises FramiError for one with other classes, DataError for one
-    that is not here.
-    """
-    dataset = dataset or teacher.card.dataset
-    if data.info(dataset).classes != teacher.classes:
-        raise FramiError(f"'{teacher.card.name}' knows other classes than {data.info(dataset).title}")
-    if split in teacher.card.split and dataset == teacher.card.dataset:
-        split = ",".join(teacher.card.split[split])
-    return data.load(dataset, split, data_folder, teacher.spec, progress=progress)
+    """Real clips for a teacher: those that ``choose`` takes. Raises FramiError."""
+    return choose(teacher.card, dataset, split, data_folder, teacher.spec, progress)[0]
 
 
 @dataclass
@@ -68,7 +59,7 @@ def embed(
 
     ``progress(done, total)`` counts clips.
     """
-    device = next(teacher.model.parameters()).device
+    device = teacher.device
     rows = list(range(len(clips)) if chosen is None else chosen)
     if not rows:
         raise FramiError("there is no clip to embed")

@@ -1,0 +1,120 @@
+"""Real recordings for a network: those of the data set that it was trained on, or of another whose classes match."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from frami import data
+from frami.audio import MelSpec
+from frami.checkpoints import Card
+from frami.data import Clip, DataError, LogMels
+from frami.data.matching import matching, shortened
+from frami.errors import FramiError
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where real clips come from, and what was left out of them.
+
+    dataset, title : of the data set; folds : those of the clips; other : whether the network was trained on another
+    data set; matched : its classes that this one has, of ``classes`` of this one; left_out : clips of the others, by
+    class; heard : clips left out because they, or others of the same speaker or source recording, were among the
+    network's training clips; trained : whether training clips are among the clips, as they are in the network's own
+    training folds; sources : number of speakers or source recordings of the clips.
+    """
+
+    dataset: str
+    title: str
+    folds: tuple[str, ...]
+    other: bool
+    matched: tuple[str, ...]
+    classes: int
+    left_out: dict[str, int]
+    heard: int
+    trained: bool
+    sources: int
+
+
+def choose(
+    card: Card,
+    dataset: str | None = None,
+    split: str = "test",
+    data_folder: str | Path | None = None,
+    spec: MelSpec | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[LogMels, Origin]:
+    """Real clips for the network of this card, with its classes and labels.
+
+    dataset : by default the one that it was trained on; then the splits ``test`` and ``train`` mean the folds of the
+    card. Of another one, whose folds they name then, those clips count whose class the network knows by another
+    spelling at most (``data.matching``), and that it was not trained on. spec : default the card's. ``progress(done,
+    total)`` counts clips. Raises FramiError where fewer than two classes match or no clip is left, DataError for a data
+    set that is not here.
+    """
+    dataset = dataset or card.dataset
+    other, known = not same(dataset, card.dataset), data.info(dataset)
+    classes = _matched(card, known.title, known.classes)
+    if split in card.split and not other:
+        split = ",".join(card.split[split])
+    loaded = data.load(dataset, split, data_folder, spec or MelSpec.from_dict(card.mel_spec), progress=progress)
+    heard = _heard(card, loaded.clips, dataset, data_folder) if other else set()
+    rows = [i for i, clip in enumerate(loaded.clips) if clip.label in classes and i not in heard]
+    if not rows:
+        why = f"it was trained on all {len(heard)} of them" if heard else "it knows none of their classes"
+        raise FramiError(f"no clip of {known.title}, {split}, is left for '{card.name}': {why}; choose another --split")
+    clips = [replace(loaded.clips[i], label=classes[loaded.clips[i].label]) for i in rows]
+    folds = tuple(dict.fromkeys(clip.fold for clip in clips))
+    origin = Origin(
+        dataset=dataset, title=known.title, folds=folds, other=other,
+        matched=tuple(card.classes[i] for i in sorted(classes.values())), classes=len(known.classes),
+        left_out=dict(Counter(known.classes[clip.label] for clip in loaded.clips if clip.label not in classes)),
+        heard=sum(loaded.clips[i].label in classes for i in heard),
+        trained=not other and not training_folds(card).isdisjoint(folds), sources=len({clip.source for clip in clips}),
+    )  # fmt: skip
+    frames, labels = [loaded.frames[i] for i in rows], torch.tensor([clip.label for clip in clips])
+    return LogMels(clips, frames, labels, card.classes, loaded.spec), origin
+
+
+def same(dataset: str, other: str) -> bool:
+    """Whether two names are of one data set; a folder or a table of one's own may be named by several paths."""
+    return dataset == other or (all(map(os.path.exists, (dataset, other))) and os.path.samefile(dataset, other))
+
+
+def training_folds(card: Card) -> set[str]:
+    """Folds that a network was trained on, or that chose one of its epochs."""
+    return {fold for part, folds in card.split.items() if part != "test" for fold in folds}
+
+
+def _matched(card: Card, title: str, classes: Sequence[str]) -> dict[int, int]:
+    """The network's class for each class of a data set that it knows. FramiError for fewer than two."""
+    found = matching(card.classes, classes)
+    if len(found) < 2:
+        raise FramiError(
+            f"'{card.name}' knows other classes than {title}, and at least two have to match by name; "
+            f"it knows: {shortened(card.classes)}; {title} has: {shortened(classes)}"
+        )
+    return found
+
+
+def _heard(card: Card, clips: Sequence[Clip], dataset: str, data_folder: str | Path | None) -> set[int]:
+    """Numbers of the clips of another data set whose source has a clip among the network's training clips; none where
+    those are not here."""
+    folds = training_folds(card)
+    try:
+        own = data.index(card.dataset, data_folder) if folds and card.dataset else []
+    except DataError:
+        return set()
+    trained = set(_files([clip for clip in own if clip.fold in folds]))
+    listed = data.index(dataset, data_folder)
+    sources = {clip.source for clip, file in zip(listed, _files(listed), strict=True) if file in trained}
+    return {i for i, clip in enumerate(clips) if clip.source in sources}
+
+
+def _files(clips: Sequence[Clip]) -> list[tuple[str, str]]:
+    """What tells the clips' files, wherever they are found: the true path of the folder, and the name."""
+    folders = {folder: os.path.realpath(folder) for folder in {clip.stem.parent for clip in clips}}
+    return [(folders[clip.stem.parent], clip.stem.name) for clip in clips]
