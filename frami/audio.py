@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
-from frami.errors import FramiError
+from frami import sound_files
+from frami.sound_files import AudioError, check_rate
 
+__all__ = ["LOUDEST", "AudioError", "MelSpec", "load", "mono", "save", "to_int16"]
 
-class AudioError(FramiError):
-    """A sound that cannot be read or analysed."""
+#: Peak of a recording in floats that is still taken as it is: 18 dB above full scale.
+LOUDEST = 8.0
 
 
 @dataclass(frozen=True)
@@ -117,26 +119,20 @@ def _filterbank(spec: MelSpec) -> Tensor:
 def load(path: str | Path, sample_rate: int = 22_050) -> Tensor:
     """Read a sound file as mono at ``sample_rate``.
 
-    Reads whatever libsndfile reads; channels are averaged; soxr resamples (very high quality).
-    Returns Tensor[N] in float32. Raises AudioError for a missing, foreign, empty or damaged file and for NaN.
+    Reads whatever libsndfile reads, and more (``frami.sound_files``); channels are averaged; soxr resamples (very high
+    quality). Returns Tensor[N] in float32. Raises AudioError for a missing, foreign, empty, absurd or damaged file, for
+    NaN and for floats that are not at full scale 1.0.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"{path}: no such sound file")
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        reason = getattr(error, "error_string", None) or str(error)
-        message = f"{path}: not readable as sound ({reason.rstrip('.')}); is it damaged, or another format?"
-        raise AudioError(message) from error
-    return mono(samples, rate, sample_rate, name=str(path))
+    sound = sound_files.read(path)
+    return mono(sound.samples, sound.rate, sample_rate, name=str(path))
 
 
 def mono(samples: np.ndarray, rate: int, sample_rate: int = 22_050, name: str = "the sound") -> Tensor:
     """Average channels and resample.
 
     samples : array (N,) or (N, channels), full scale 1.0 for floats, of their own width for integers.
-    Returns Tensor[N'] in float32. Raises AudioError (with ``name``) when there is nothing or NaN in it.
+    Returns Tensor[N'] in float32. Raises AudioError (with ``name``) when there is nothing or NaN in it, when its rate
+    is no recording's, and when floats exceed full scale more than a loud recording does (``LOUDEST``).
     """
     samples = np.asarray(samples)
     if np.issubdtype(samples.dtype, np.integer):
@@ -148,8 +144,15 @@ def mono(samples: np.ndarray, rate: int, sample_rate: int = 22_050, name: str = 
         samples = samples.mean(axis=1)
     if samples.size == 0:
         raise AudioError(f"{name} is empty: it has no samples")
-    if not np.isfinite(samples).all():
+    check_rate(rate, name)
+    peak = max(float(samples.max()), -float(samples.min()))
+    if not math.isfinite(peak):
         raise AudioError(f"{name} has samples that are not numbers (NaN or infinite); save it again as PCM")
+    if peak > LOUDEST:
+        raise AudioError(
+            f"{name} has samples up to {peak:,.6g}, where full scale is 1 (its floats are perhaps at the scale of "
+            "integers); divide them by 32,768, or save it as 16-bit PCM"
+        )
     if rate != sample_rate:
         samples = soxr.resample(samples, rate, sample_rate, quality="VHQ")
         if samples.size == 0:

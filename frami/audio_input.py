@@ -4,11 +4,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
 import torch
 from torch import Tensor
 
-from frami import audio
+from frami import audio, sound_files
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
@@ -56,25 +55,26 @@ def read(path: str | Path, spec: MelSpec) -> AudioInput:
     """
     notes = []
     try:
-        about = soundfile.info(path)
-        whole = about.frames / about.samplerate
-        samples, rate = soundfile.read(path, int(LONGEST * about.samplerate), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, OSError, ZeroDivisionError) as error:
+        sound = sound_files.read(path, LONGEST, "This sound")
+        x = audio.mono(sound.samples, sound.rate, spec.sample_rate, "This sound")
+    except sound_files.UnreadableError as error:
         raise AudioInputError(
             "This file cannot be read as sound: it is damaged, or in another format. WAV, FLAC, OGG and MP3 are read."
         ) from error
-    try:
-        x = audio.mono(samples, rate, spec.sample_rate, "This sound")
     except audio.AudioError as error:
         raise AudioInputError(f"{error}.") from error
-    if about.channels > 1:
-        notes.append(f"{'both' if about.channels == 2 else about.channels} channels were averaged")
-    if rate != spec.sample_rate:
-        notes.append(f"resampled from {rate:,} to {spec.sample_rate:,} Hz")
-    if whole > LONGEST:
+    here = len(sound.samples) / sound.rate
+    whole = max(here, sound.claimed or 0.0)
+    if sound.channels > 1:
+        notes.append(f"{'both' if sound.channels == 2 else sound.channels} channels were averaged")
+    if sound.rate != spec.sample_rate:
+        notes.append(f"resampled from {sound.rate:,} to {spec.sample_rate:,} Hz")
+    if here < min(LONGEST, whole) - SHORTEST:
+        notes.append(f"the file breaks off: {here:.1f} s of its {whole:,.1f} s are there")
+    elif whole > LONGEST:
         notes.append(f"only the first {LONGEST:.0f} s of {whole:,.0f} s were used: it is far too long")
-    if whole < SHORTEST:
-        raise AudioInputError(f"This sound lasts only {whole:.2f} s: far too short. The least is {SHORTEST:g} s.")
+    if here < SHORTEST:
+        raise AudioInputError(f"This sound lasts only {here:.2f} s: far too short. The least is {SHORTEST:g} s.")
     peak = float(x.abs().max())
     if peak < SILENT:
         raise AudioInputError(

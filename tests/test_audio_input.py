@@ -26,6 +26,13 @@ def test_what_is_changed_is_noted(tmp_path):
     assert "first 30 s of 40 s" in long.notes[0] and abs(long.seconds - 30) < 0.1
 
 
+def test_a_file_that_breaks_off_gets_a_note(tmp_path):
+    path = tone_file(tmp_path / "cut.mp3", 4)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    sound = audio_input.read(path, SPEC)
+    assert "the file breaks off" in sound.notes[0] and "of its 4.0 s" in sound.notes[0]
+
+
 def test_noise_is_not_trimmed():
     x = torch.randn(22_050, generator=torch.Generator().manual_seed(0)) * 0.1
     assert audio_input.trim(x, 22_050)[1] == 0
@@ -43,9 +50,13 @@ def test_what_cannot_be_classified_is_refused_with_a_reason(tmp_path):
     soundfile.write(tmp_path / "click.wav", click, 22_050)
     soundfile.write(tmp_path / "bad.wav", np.full(22_050, np.nan), 22_050, subtype="FLOAT")
     tone_file(tmp_path / "short.wav", 0.03)
+    soundfile.write(tmp_path / "scale.wav", 20_000 * np.sin(np.arange(22_050)), 22_050, subtype="FLOAT")
+    soundfile.write(tmp_path / "rate.wav", np.sin(np.arange(22_050)), 1)
+    (tmp_path / "phone.wav").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(400))
     cases = {
         "text": "cannot be read", "none": "empty", "still": "silence", "click": "click", "short": "0.03 s",
         "missing": "cannot be read", "bad": "not numbers",
+        "scale": "full scale is 1", "rate": "sample rate of 1 Hz", "phone": r"^This sound is MP4 audio .*ffmpeg",
     }  # fmt: skip
     for name, words in cases.items():
         with pytest.raises(audio_input.AudioInputError, match=words):

@@ -1,0 +1,297 @@
+"""Sound files as they are found: decoded by libsndfile, and mended in memory where it would stop early or give up.
+
+Mended are MP3 files whose length is not written in them or is wrong (libsndfile guesses it from the first frames and
+stops there), and WAV files whose data has no size, as of a recorder that was cut off, or whose chunks are not padded.
+"""
+
+import io
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from frami.errors import FramiError
+
+#: Sample rates in Hz that are believed; a header with another one is damaged.
+RATES = (1_000, 768_000)
+#: Seconds that a sound may last, and samples that it may have.
+LONGEST, LARGEST = 3_600, 1 << 28
+_BLOCK = 1 << 20  # values that are decoded at a time
+_MENDABLE = 1 << 30  # bytes of a file that is mended in memory
+_UNKNOWN = 1 << 35  # frames from which a header's number of them means that it is not known
+
+# Beginning of a file (at an offset), and what it is.
+_FOREIGN = (
+    (4, b"ftyp", "MP4 audio (M4A, AAC)"),
+    (0, b"\x1aE\xdf\xa3", "WebM or Matroska"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media Audio"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"wvpk", "WavPack"),
+    (0, b"MAC ", "Monkey's Audio"),
+    (0, b"ADIF", "AAC"),
+)
+_NO_SOUND = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the sound itself; fetch that with: git lfs pull"),
+    (b"<!doctype", "a web page, not a sound; download it again"),
+    (b"<html", "a web page, not a sound; download it again"),
+    (b"pk\x03\x04", "a ZIP archive, not a sound; unpack it"),
+)
+
+
+class AudioError(FramiError):
+    """A sound that cannot be read or analysed."""
+
+
+class UnreadableError(AudioError):
+    """A file that is missing, or that libsndfile does not read."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A decoded file. samples : array (N,) in float32, the mean of ``channels``, at ``rate`` Hz, full scale 1.0.
+
+    ``claimed`` : seconds that the file lasts by its header (mended), None where it does not say.
+    """
+
+    samples: np.ndarray
+    rate: int
+    channels: int
+    claimed: float | None
+
+
+class _Stream(soundfile.SoundFile):
+    """Read from beginning to end: seeking fails in streams whose length is not known."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def read(path: str | Path, seconds: float | None = None, name: str | None = None) -> Sound:
+    """Decode a file, or its first ``seconds``.
+
+    Raises AudioError (with ``name``, by default the path) for a file that is missing, of another format, damaged or of
+    an absurd sample rate, and without ``seconds`` for one that lasts longer than an hour. One that ends before its
+    header says so gives what is there.
+    """
+    path = Path(path)
+    name = name or str(path)
+    if not path.is_file():
+        why = "a link to a file that is not there" if path.is_symlink() else "no such sound file"
+        raise UnreadableError(f"{path}: {why}")
+    try:
+        with path.open("rb") as file:
+            kind = foreign(file.read(64), path)
+        if kind:
+            raise AudioError(f"{name} is {kind}")
+        with _open(path) as file:
+            check_rate(file.samplerate, name)
+            samples = _decode(file, seconds, name)
+            claimed = file.frames / file.samplerate if file.frames < _UNKNOWN else None
+            return Sound(samples, file.samplerate, file.channels, claimed)
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        reason = (getattr(error, "error_string", None) or str(error)).rstrip(".") or "its end is missing"
+        raise UnreadableError(
+            f"{path}: not readable as sound ({reason}); is it damaged, or another format? "
+            f"ffmpeg reads more: {_conversion(path)}"
+        ) from error
+
+
+def foreign(head: bytes, path: Path) -> str | None:
+    """What a file is that begins so, where it is known not to be read here, and what to do."""
+    for start, says in _NO_SOUND:
+        if head.lstrip().lower().startswith(start):
+            return says
+    kinds = [kind for offset, magic, kind in _FOREIGN if head[offset:].startswith(magic)]
+    if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0:  # an MPEG frame of layer 0: ADTS
+        kinds.append("AAC")
+    return f"{kinds[0]}, which is not read here; convert it, for example: {_conversion(path)}" if kinds else None
+
+
+def check_rate(rate: float, name: str) -> None:
+    """Raise AudioError for a sample rate that no recording has."""
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(
+            f"{name} has a sample rate of {rate:,} Hz, as no recording has ({RATES[0]:,} to {RATES[1]:,} Hz are read): "
+            "is its header damaged?"
+        )
+
+
+def _conversion(path: Path) -> str:
+    target = path.with_suffix(".wav")
+    if target.name == path.name:
+        target = path.with_name(f"{path.stem}-pcm.wav")
+    return f"ffmpeg -i {shlex.quote(path.name)} {shlex.quote(target.name)}"
+
+
+def _decode(file: _Stream, seconds: float | None, name: str) -> np.ndarray:
+    """Mean of the channels, an array (N,); a header's length is not believed, as memory goes with it."""
+    most = min(LARGEST, int(LONGEST * file.samplerate))
+    wanted = most + 1 if seconds is None else min(most, int(seconds * file.samplerate))
+    size, got, parts = max(1, _BLOCK // file.channels), 0, []
+    while got < wanted:
+        block = file.read(min(size, wanted - got), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        parts.append(block.mean(axis=1))
+        got += len(block)
+    if got > most:
+        raise AudioError(f"{name} lasts longer than {most / file.samplerate / 60:,.0f} minutes; cut it into pieces")
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _open(path: Path) -> _Stream:
+    """The file itself, or a mended copy of it in memory."""
+    mendable = path.stat().st_size <= _MENDABLE
+    try:
+        file = _Stream(path)
+    except soundfile.LibsndfileError:
+        copy = mended_wav(path.read_bytes()) if mendable else None
+        if copy is None:
+            raise
+        return _Stream(io.BytesIO(copy))
+    copy = None
+    if file.frames == 0 and file.format in ("WAV", "WAVEX", "RF64") and mendable:
+        copy = mended_wav(path.read_bytes())
+    elif file.format in ("MP3", "MPEG") and mendable:
+        copy = mended_mp3(path.read_bytes(), file.frames)
+    if copy is not None:
+        file.close()
+        return _Stream(io.BytesIO(copy))
+    return file
+
+
+# ------------------------------------------------------------------------------------------------------------------ WAV
+
+
+def mended_wav(data: bytes) -> bytes | None:
+    """A WAV file with its format and samples alone, and their true size; None where there is nothing to mend.
+
+    Chunks may lack their padding byte or have an unknown name; ``data`` whose size is 0, or more than there is, goes to
+    the end of the file, unless whole chunks follow it.
+    """
+    if data[:4] not in (b"RIFF", b"RF64") or data[8:12] != b"WAVE":
+        return None
+    layout, at = b"", 12
+    while (start := _next_chunk(data, at)) is not None:
+        kind, size = data[start : start + 4], int.from_bytes(data[start + 4 : start + 8], "little")
+        body = start + 8
+        if kind == b"data":
+            size = _data_size(data, body, size)
+            if not layout or not size:
+                return None
+            head = b"WAVEfmt " + len(layout).to_bytes(4, "little") + layout + b"data" + size.to_bytes(4, "little")
+            total = (len(head) + size).to_bytes(4, "little")
+            return b"RIFF" + total + head + data[body : body + size]
+        if kind == b"fmt " and 14 <= size <= 1_024:
+            layout = data[body : body + size]
+        at = body + size
+    return None
+
+
+def _next_chunk(data: bytes, at: int) -> int | None:
+    """Offset of the chunk behind ``at``: there, a padding byte further, or the next ``fmt `` or ``data`` at all."""
+    known = {b"data", b"fmt ", b"fact", b"LIST", b"bext", b"JUNK", b"junk", b"ds64", b"PEAK", b"id3 ", b"cue ", b"smpl"}
+    padded = at + at % 2
+    for start in (padded, at):
+        if data[start : start + 4] in known:
+            return start
+    if _is_chunk(data, padded):
+        return padded
+    found = [start for start in (data.find(b"data", at), data.find(b"fmt ", at)) if start >= 0]
+    return min(found, default=None)
+
+
+def _is_chunk(data: bytes, at: int) -> bool:
+    """Whether a chunk with a printable name lies there and ends within the file."""
+    name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+    return len(name) == 4 and name.isascii() and name.decode().isprintable() and at + 8 + size <= len(data)
+
+
+def _data_size(data: bytes, body: int, size: int) -> int:
+    rest = len(data) - body
+    if 0 < size <= rest:
+        return size
+    at = body
+    while size == 0 and _is_chunk(data, at):  # whole chunks to the end of the file: there are no samples
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        at += at % 2
+        if at >= len(data):
+            return 0
+    return rest
+
+
+# ------------------------------------------------------------------------------------------------------------------ MP3
+
+_KBPS = {  # of layer III by version: MPEG 1, and MPEG 2 and 2.5
+    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Header of an MPEG frame of layer III. ``size`` : bytes; ``samples`` : of a channel; ``side`` : bytes of header
+    and side information, behind which a table of contents stands."""
+
+    header: int
+    size: int
+    samples: int
+    side: int
+
+    def table(self, frames: int) -> bytes:
+        """A frame in the manner of this one that says only how many follow (Xing's, with no table of positions)."""
+        for index in range(1, 15):
+            header = self.header & ~(0xF << 12) & ~(1 << 9) | index << 12 | 1 << 16  # no padding, no checksum
+            frame = _frame(header)
+            if frame and frame.size >= frame.side + 16:
+                text = header.to_bytes(4, "big").ljust(frame.side, b"\0")
+                return (text + b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")).ljust(frame.size, b"\0")
+        raise AssertionError("some rate has room for sixteen bytes")
+
+
+def _frame(header: int) -> _Frame | None:
+    version, layer, index, rate = header >> 19 & 3, header >> 17 & 3, header >> 12 & 15, header >> 10 & 3
+    if header >> 21 != 0x7FF or version == 1 or layer != 1 or index in (0, 15) or rate == 3:
+        return None
+    first, mono = version == 3, header >> 6 & 3 == 3
+    size = (144 if first else 72) * _KBPS[first][index] * 1_000 // _RATES[version][rate] + (header >> 9 & 1)
+    side = 4 + ((17 if mono else 32) if first else (9 if mono else 17))
+    return _Frame(header, size, 1_152 if first else 576, side)
+
+
+def _frame_at(data: bytes, at: int) -> _Frame | None:
+    return _frame(int.from_bytes(data[at : at + 4], "big"))
+
+
+def mended_mp3(data: bytes, length: int) -> bytes | None:
+    """An MP3 file that begins with the true number of its frames; None where ``length`` (samples that libsndfile
+    expects) is all that there is, but for an encoder's delay and padding."""
+    at = 0
+    while data[at : at + 3] == b"ID3" and at + 10 < len(data):
+        at += 10 + sum((byte & 127) << 7 * (3 - i) for i, byte in enumerate(data[at + 6 : at + 10]))
+    starts: list[int] = []
+    first: _Frame | None = None
+    while at + 4 <= len(data):
+        frame = _frame_at(data, at)
+        # Frames of one stream agree in version, layer and rate; a lone one is a coincidence, unless it is the last.
+        if frame and first is None and not _frame_at(data, at + frame.size):
+            frame = None
+        if frame is None or (first and (frame.header ^ first.header) & 0xFFFE0C00):
+            at = data.find(b"\xff", at + 1)
+            if at < 0:
+                break
+            continue
+        first = first or frame
+        starts.append(at)
+        at += frame.size
+    if first is None:
+        return None
+    head = data[starts[0] : starts[0] + first.size]
+    tables = any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+    frames = len(starts) - tables
+    if frames < 1 or frames * first.samples <= length + 4 * first.samples:
+        return None
+    return first.table(frames) + data[starts[tables] :]
