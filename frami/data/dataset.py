@@ -16,12 +16,24 @@ class DataError(FramiError):
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording: its file without the ending, class index, official fold, and source (speaker or recording)."""
+    """One recording: its file without the ending, class index, official fold, and source (speaker or recording).
+
+    ``file`` : the file itself, where a list names one with its ending; ``span`` : first and last second of a segment of
+    it, None for the whole.
+    """
 
     stem: Path
     label: int
     fold: str
     source: str
+    file: Path | None = None
+    span: tuple[float, float] | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the clip, another for each segment of a file."""
+        where = "" if self.span is None else f"@{self.span[0]:.3f}-{self.span[1]:.3f}"
+        return f"{self.file or self.stem}{where}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,8 @@ class DatasetInfo:
     ``folder`` by which the set is recognised; ``reader(root, info)`` lists the clips of the folder ``root``.
     ``training`` holds the settings of a teacher's training where they differ from ``TrainConfig``, chosen on training
     folds only; ``for_vocoder``: vocoders are trained and measured on it unless others are named. ``subject`` completes
-    the sentence "a network that knows …".
+    the sentence "a network that knows …". ``own`` : where a person's own recordings are, a folder or a table; None for
+    a row of the catalogue. ``fingerprint`` : of their list, classes and folds.
     """
 
     name: str
@@ -71,3 +84,5 @@ class DatasetInfo:
     training: Mapping[str, float] = field(default_factory=dict)
     for_vocoder: bool = False
     note: str = ""
+    own: Path | None = None
+    fingerprint: str = ""

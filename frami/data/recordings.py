@@ -1,40 +1,58 @@
 """Real recordings: which clips a data set has, and their log-Mel-spectrograms in padded batches.
 
 Clips are found by stem, with any ending that libsndfile reads. Spectrograms are computed once and stored
-memory-mapped, one file per fold, so that an epoch decodes no sound.
+memory-mapped, one file per fold, so that an epoch decodes no sound. A data set is named by its row in the catalogue, or
+by the path of one's own recordings (``frami/data/own.py``), long ones of which are taken in segments.
 """
 
 import hashlib
 import json
+import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from frami import audio, files
-from frami.audio import MelSpec
+from frami.audio import AudioError, MelSpec
+from frami.data import own
 from frami.data.catalogue import DATASETS
 from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo
 from frami.paths import data_folder, home
 
+#: Seconds of a segment at most; one's own recordings that last longer are taken in equal segments.
+SEGMENT = 10.0
+#: What is done with a line on a file that cannot be used and is left out.
+Skip = Callable[[str], None] | None
 
-def info(name: str) -> DatasetInfo:
-    """Row of the catalogue; ``DataError`` with the known names for another one."""
-    try:
+
+def info(name: str | Path) -> DatasetInfo:
+    """Row of the catalogue, or one's own recordings by the path of their folder or table. ``DataError`` with the known
+    names for another one, and for a path without recordings of two classes."""
+    if name in DATASETS:
         return DATASETS[name]
-    except KeyError:
-        raise DataError(f"no data set named '{name}'; choose one of: {', '.join(DATASETS)}") from None
+    if own.is_path(name):
+        return own.describe(name)
+    raise DataError(
+        f"no data set named '{name}'; choose one of: {', '.join(DATASETS)}; or give the path of your own recordings: a "
+        "folder with a folder for each class, or a CSV with the columns file and class"
+    )
 
 
-def locate(name: str, data: str | Path | None = None) -> Path:
-    """Folder of a data set inside ``data`` (or itself), by ``paths.data_folder`` when not given."""
+def locate(name: str | Path, data: str | Path | None = None) -> Path:
+    """Folder of a data set inside ``data`` (or itself), by ``paths.data_folder`` when not given; of one's own
+    recordings their path."""
     known, root = info(name), data_folder(data)
+    if known.own:
+        return known.own
     for candidate in (root / known.folder, root):
         if (candidate / known.index_file).exists():
             return candidate
@@ -45,7 +63,7 @@ def locate(name: str, data: str | Path | None = None) -> Path:
     )
 
 
-def index(name: str, data: str | Path | None = None) -> list[Clip]:
+def index(name: str | Path, data: str | Path | None = None) -> list[Clip]:
     """All clips that the data set lists, in a fixed order. ``DataError`` for a foreign folder or broken list."""
     root = locate(name, data)
     clips = info(name).reader(root, info(name))
@@ -54,16 +72,24 @@ def index(name: str, data: str | Path | None = None) -> list[Clip]:
     return clips
 
 
-def folds_of(name: str, split: str, train: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Folds of a split: ``test``, ``train``, ``all``, a fold's name, or several with commas."""
+def folds_of(name: str | Path, split: str | Sequence[str], train: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Folds of a split: ``test``, ``train``, ``all``, a fold's name, or several with commas. A sequence holds folds by
+    their own names, which may be ``test`` or ``train`` too."""
     known = info(name)
+    if not isinstance(split, str):
+        return _known(known, split)
     if split == "all":
         return known.folds
     if split == "test":
         return (known.test_fold,)
     if split == "train":
         return tuple(train or (f for f in known.folds if f != known.test_fold))
-    chosen = tuple(dict.fromkeys(fold.strip() for fold in split.split(",")))
+    return _known(known, [fold.strip() for fold in split.split(",")])
+
+
+def _known(known: DatasetInfo, folds: Sequence[str]) -> tuple[str, ...]:
+    """These folds once each; ``DataError`` for one that there is not."""
+    chosen = tuple(dict.fromkeys(folds))
     unknown = [fold for fold in chosen if fold not in known.folds]
     if unknown:
         raise DataError(
@@ -73,7 +99,7 @@ def folds_of(name: str, split: str, train: Sequence[str] | None = None) -> tuple
     return chosen
 
 
-def select(clips: list[Clip], folds: Sequence[str], name: str) -> list[Clip]:
+def select(clips: list[Clip], folds: Sequence[str], name: str | Path) -> list[Clip]:
     """Clips of these folds; ``DataError`` if there are none."""
     chosen = [clip for clip in clips if clip.fold in folds]
     if not chosen:
@@ -87,6 +113,9 @@ def find(clips: Sequence[Clip]) -> list[Path]:
     listings: dict[Path, dict[str, Path]] = {}
     found, missing = [], []
     for clip in clips:
+        if clip.file is not None:
+            (found if clip.file.exists() else missing).append(clip.file)
+            continue
         folder = clip.stem.parent
         if folder not in listings:
             entries = folder.iterdir() if folder.is_dir() else ()
@@ -150,52 +179,122 @@ def pad(clips: Sequence[Tensor], spec: MelSpec) -> tuple[Tensor, Tensor]:
 
 
 def load(
-    name: str, split: str = "all", data: str | Path | None = None, spec: MelSpec | None = None,
-    train: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None,
+    name: str | Path, split: str | Sequence[str] = "all", data: str | Path | None = None, spec: MelSpec | None = None,
+    train: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None, skip: Skip = None,
 ) -> LogMels:  # fmt: skip
     """Log-Mels of a split (see ``folds_of``), from the cache where it has them.
 
-    ``progress(done, total)`` counts clips. Folds that were finished remain cached when a later one fails or is stopped.
-    Raises DataError or AudioError, which name them, for missing, truncated or foreign files.
+    ``progress(done, total)`` counts files. Folds that were finished remain cached when a later one fails or is stopped.
+    With ``skip``, it is called with a line on each file that cannot be used, and that file is left out. Raises
+    DataError or AudioError, which name them, for missing, truncated or foreign files; of one's own recordings, also for
+    silent, too short and too long ones, once all have been looked at.
     """
-    spec = spec or MelSpec()
+    spec, known = spec or MelSpec(), info(name)
     listed = index(name, data)
     folds = folds_of(name, split, train)
     if split == "all" or (split == "train" and train is None):
         here = {clip.fold for clip in listed}
         folds = tuple(fold for fold in folds if fold in here)
     clips = select(listed, folds, name)
-    loaded, frames = [], []
+    loaded, frames, bad, done = [], [], [], 0
     for fold in folds:
         members = select(clips, (fold,), name)
-        before = len(loaded)
-        report = (lambda done, before=before: progress(before + done, len(clips))) if progress else None
-        frames += _cached(name, fold, members, spec, report)
-        loaded += members
-    return LogMels(loaded, frames, torch.tensor([clip.label for clip in loaded]), info(name).classes, spec)
+        report = (lambda some, done=done: progress(done + some, len(clips))) if progress else None
+        found, trouble = _cached(known, fold, members, spec, report, lenient=bool(known.own or skip))
+        for i, clip in enumerate(members):
+            if i in trouble:
+                bad.append(trouble[i])
+                continue
+            for part, mel in _segments(clip, found[i], spec) if known.own else [(clip, found[i])]:
+                loaded.append(part)
+                frames.append(mel)
+        done += len(members)
+    if bad:
+        _answer_for(bad, len(clips), known, skip)
+    if not loaded:
+        raise DataError(f"{known.title}: no file of fold {', '.join(folds)} can be used")
+    return LogMels(loaded, frames, torch.tensor([clip.label for clip in loaded]), known.classes, spec)
+
+
+def _answer_for(bad: list[str], files: int, known: DatasetInfo, skip: Skip) -> None:
+    """Files that cannot be used are named to ``skip``; without it, the first of them in a DataError."""
+    if skip is None:
+        more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise DataError(
+            f"{len(bad)} of {files} files of {known.title} cannot be used: {'; '.join(bad[:3])}{more}. Mend or remove "
+            f"them, or add --skip-bad; frami data check {known.name} names all"
+        )
+    for line in bad:
+        skip(line)
+
+
+def _segments(clip: Clip, mel: np.ndarray, spec: MelSpec) -> Iterator[tuple[Clip, np.ndarray]]:
+    """A recording of frames (T, n_mels), or the equal segments of a long one."""
+    count = math.ceil(len(mel) / spec.frames(SEGMENT))
+    if count == 1:
+        yield clip, mel
+        return
+    ends = np.linspace(0, len(mel), count + 1).round().astype(int).tolist()
+    for a, b in pairwise(ends):
+        yield replace(clip, span=(spec.seconds(a), spec.seconds(b))), mel[a:b]
+
+
+def sound(clip: Clip, rate: int) -> Tensor:
+    """Samples of a clip, Tensor[N], mono at ``rate``: of its file, or of its segment. Raises DataError, AudioError."""
+    samples = audio.load(find([clip])[0], rate)
+    return samples if clip.span is None else samples[round(clip.span[0] * rate) : round(clip.span[1] * rate)]
 
 
 def _cached(
-    name: str, fold: str, clips: list[Clip], spec: MelSpec, report: Callable[[int], None] | None
-) -> list[np.ndarray]:
-    """Log-Mels of a fold, each (T_i, n_mels), views of one array on disk."""
-    paths = find(clips)
-    versions = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    known: DatasetInfo, fold: str, clips: list[Clip], spec: MelSpec, report: Callable[[int], None] | None, lenient: bool
+) -> tuple[list[np.ndarray], dict[int, str]]:
+    """Log-Mels of a fold, each (T_i, n_mels), views of one array on disk; and of those that cannot be used, which have
+    no frames, a line each. Without ``lenient``, the first of them is an error."""
+    paths = [clip.file for clip in clips] if known.own else find(clips)
+    versions = [_version(path) for path in paths]
     key = hashlib.sha256(json.dumps([1, spec.to_dict(), versions]).encode()).hexdigest()[:16]
-    stem = home() / "cache" / "log-mels" / f"{name}-{fold}-{key}"
+    name = f"own-{_plain(known.title)}-{_plain(fold)}" if known.own else f"{known.name}-{fold}"
+    stem = home() / "cache" / "log-mels" / f"{name}-{key}"
     array, ends = Path(f"{stem}.npy"), Path(f"{stem}.json")
     if not (array.exists() and ends.exists()):
-        _compute(paths, spec, array, ends, report)
+        _compute(paths, spec, array, ends, report, own.sound if known.own else audio.load, lenient)
     elif report:
         report(len(paths))
-    offsets = json.loads(ends.read_text())
-    frames = np.load(array, mmap_mode="r")
-    return [frames[a:b] for a, b in pairwise(offsets)]
+    value = json.loads(ends.read_text())
+    offsets, bad = (value["ends"], value["bad"]) if isinstance(value, dict) else (value, {})
+    if bad and not lenient:
+        raise AudioError(next(iter(bad.values())))
+    frames = np.load(array, mmap_mode="r") if offsets[-1] else np.zeros((0, spec.n_mels), np.float16)
+    return [frames[a:b] for a, b in pairwise(offsets)], {int(i): line for i, line in bad.items()}
 
 
-def _compute(paths: list[Path], spec: MelSpec, array: Path, ends: Path, report: Callable[[int], None] | None) -> None:
-    def log_mel(path: Path) -> np.ndarray:
-        return spec(audio.load(path, spec.sample_rate)).T.numpy().astype(np.float16)
+def _version(path: Path) -> list:
+    """Path, size and time of a file, which change with it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return [str(path), 0, 0]
+    return [str(path), found.st_size, found.st_mtime_ns]
+
+
+def _plain(name: str) -> str:
+    """Part of a file's name for any name."""
+    return re.sub(r"[^\w.-]+", "-", name)[:40]
+
+
+def _compute(
+    paths: list[Path], spec: MelSpec, array: Path, ends: Path, report: Callable[[int], None] | None,
+    read: Callable[[Path, int], Tensor], lenient: bool,
+) -> None:  # fmt: skip
+    """Write the log-Mels of these files behind one another, and where each ends."""
+
+    def log_mel(path: Path) -> np.ndarray | str:
+        try:
+            return spec(read(path, spec.sample_rate)).T.numpy().astype(np.float16)
+        except AudioError as error:
+            if not lenient:
+                raise
+            return str(error)
 
     try:
         array.parent.mkdir(parents=True, exist_ok=True)
@@ -203,17 +302,32 @@ def _compute(paths: list[Path], spec: MelSpec, array: Path, ends: Path, report: 
         raise DataError(
             f"{array.parent} cannot be made ({error.strerror}); set FRAMI_HOME to another folder"
         ) from error
-    offsets, clips = [0], []
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    offsets, bad = [0], {}
+    with (
+        files.replacing(array) as temporary,
+        temporary.open("wb") as file,
+        ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
+    ):
+        _header(file, 0, spec)
         try:
             for done, clip in enumerate(pool.map(log_mel, paths), 1):
-                clips.append(clip)
-                offsets.append(offsets[-1] + len(clip))
+                if isinstance(clip, str):
+                    bad[done - 1] = clip
+                else:
+                    file.write(np.ascontiguousarray(clip).data)
+                offsets.append(offsets[-1] + (0 if isinstance(clip, str) else len(clip)))
                 if report and (done % 16 == 0 or done == len(paths)):
                     report(done)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    with files.replacing(array) as temporary:
-        np.save(temporary, np.concatenate(clips))
-    files.write_json(ends, offsets, indent=None)  # written last: it says that the array is complete
+        file.seek(0)
+        _header(file, offsets[-1], spec)
+    # Written last: it says that the array is complete.
+    files.write_json(ends, {"ends": offsets, "bad": bad} if bad else offsets, indent=None)
+
+
+def _header(file: BinaryIO, frames: int, spec: MelSpec) -> None:
+    """Write the header of an array of so many frames. It is as long for any number: NumPy leaves room to grow."""
+    about = {"descr": "<f2", "fortran_order": False, "shape": (frames, spec.n_mels)}
+    np.lib.format.write_array_header_1_0(file, about)
