@@ -1,10 +1,12 @@
 """``frami bench WHAT``: measurements side by side, each with the command that makes its page."""
 
+import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from frami import checkpoints, files
-from frami.bench import distillation, distillation_page, diversity, inversion, pages, vocoder
+from frami.bench import distillation, distillation_page, diversity, folds, inversion, pages, strangers, vocoder
 from frami.bench.results import filling
 from frami.cli.arguments import command, context, data_option, device_option, group, names, number, progress, whole
 from frami.cli.distillation import seconds
@@ -13,6 +15,9 @@ from frami.distill import Settings
 from frami.errors import FramiError
 from frami.features.embeddings import recordings
 from frami.inversion import RECIPES, recipe
+from frami.models import ARCHITECTURES, DEFAULT
+
+_OUT = "page to write (.md); its figures lie beside it as .json"
 
 
 def add(commands) -> None:
@@ -75,8 +80,29 @@ def add(commands) -> None:
     sub.add_argument("--seconds", type=number(0.1, 30), default=2.5, help="of a clip at most (default: 2.5)")
     sub.add_argument("--made", type=whole(0), default=30, help="made clips of each teacher's gallery (default: 30)")
     sub.add_argument("--vocoders", type=names, help="e.g. frami:32,griffin-lim:100 (default: all), or paths")
-    sub.add_argument("--out", help="page to write (.md); its figures lie beside it as .json")
+    sub.add_argument("--out", help=_OUT)
     data_option(sub)
+
+    sub = command(bench, "strangers", _strangers, "Networks on people that they never heard: every data set in common.")
+    sub.add_argument("--checkpoints", type=names, help="default: the bundled teachers and students of digits")
+    sub.add_argument("--datasets", type=names, help="default: all that are here and whose classes they know")
+    sub.add_argument("--out", help=_OUT)
+    device_option(sub, data=True)
+
+    about = "Cross-validation: each fold in turn is the test of a teacher that all others train; goes on where it was."
+    sub = command(bench, "folds", _folds, about)
+    sub.add_argument("--dataset", required=True, help="name of a data set; urbansound8k: its official ten folds")
+    sub.add_argument("--here", action="store_true", help="take turns among the folds that are here, if some are not")
+    sub.add_argument("--folds", type=names, help="hold out these only (all others train all the same)")
+    sub.add_argument("--architecture", default=DEFAULT, help=f"{', '.join(ARCHITECTURES)} (default: {DEFAULT})")
+    sub.add_argument("--size", default="base", help="default: base")
+    sub.add_argument("--epochs", type=whole(1))
+    sub.add_argument("--batch", type=whole(2))
+    sub.add_argument("--lr", type=number(1e-6, 1))
+    sub.add_argument("--seed", type=whole(0))
+    sub.add_argument("--keep", help="folder of the teachers (default: FRAMI_HOME/folds)")
+    sub.add_argument("--out", help=_OUT)
+    device_option(sub, data=True)
 
 
 def _student_options(sub) -> None:
@@ -214,19 +240,57 @@ def _time(options) -> tuple[dict, list[str]]:
 
 
 def _vocoder(options) -> tuple[dict, list[str]]:
+    def compare() -> dict:
+        return vocoder.compare(
+            options.vocoders, options.dataset, context(options), split=options.split, clips=options.clips,
+            seconds=options.seconds, made=options.made,
+        )  # fmt: skip
+
+    run = [*_given(options, "dataset"), *([f"--split {options.split}"] if options.split != "test" else [])]
+    run += [f"--clips {options.clips} --seconds {options.seconds:g} --made {options.made}"]
+    return _page(options, "vocoder", compare, vocoder.page, [*run, *_given(options, "vocoders")])
+
+
+def _strangers(options) -> tuple[dict, list[str]]:
+    def compare() -> dict:
+        return strangers.compare(options.checkpoints, options.datasets, context(options))
+
+    return _page(options, "strangers", compare, strangers.page, _given(options, "checkpoints", "datasets"))
+
+
+def _folds(options) -> tuple[dict, list[str]]:
+    settings = {k: getattr(options, k) for k in ("epochs", "batch", "lr", "seed") if getattr(options, k) is not None}
+    plan = folds.Plan(
+        options.dataset, options.architecture, options.size, options.here, tuple(options.folds or ()),
+        Path(options.keep) if options.keep else None, settings,
+    )  # fmt: skip
+    run = [
+        f"--dataset {shlex.quote(options.dataset)}",
+        *(["--here"] if options.here else []),
+        *_given(options, "folds"),
+    ]
+    run += [f"--architecture {options.architecture}"] if options.architecture != DEFAULT else []
+    run += [f"--size {options.size}"] if options.size != "base" else []
+    run += [f"--{name} {value:g}" for name, value in settings.items()]
+    return _page(options, "folds", lambda: folds.run(plan, context(options)), folds.page, run)
+
+
+def _given(options, *wanted: str) -> list[str]:
+    """Options that take names, as they were given."""
+    values = {name: getattr(options, name) for name in wanted}
+    return [f"--{name} {shlex.quote(','.join(value))}" for name, value in values.items() if value]
+
+
+def _page(
+    options, name: str, measure: Callable[[], dict], page: Callable[[dict, str], list[str]], run: list[str]
+) -> tuple[dict, list[str]]:
+    """Measure, and write the page with its figures beside it where there is an ``--out``; one that is something else is
+    refused before."""
     out = Path(options.out) if options.out else None
     if out:
-        pages.check(out, "vocoder")
-    value = vocoder.compare(
-        options.vocoders, options.dataset, context(options), split=options.split, clips=options.clips,
-        seconds=options.seconds, made=options.made,
-    )  # fmt: skip
-    run = ["frami bench vocoder"]
-    run += [f"--dataset {','.join(options.dataset)}"] if options.dataset else []
-    run += [f"--split {options.split}"] if options.split != "test" else []
-    run += [f"--clips {options.clips} --seconds {options.seconds:g} --made {options.made}"]
-    run += [f"--vocoders {','.join(options.vocoders)}"] if options.vocoders else []
-    lines = vocoder.page(value, " ".join([*run, "--data FOLDER"]))
+        pages.check(out, name)
+    value = measure()
+    lines = page(value, " ".join([f"frami bench {name}", *run, "--data FOLDER"]))
     if out:
         pages.write(out, lines)
         files.write_json(out.with_suffix(".json"), value)

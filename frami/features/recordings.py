@@ -16,6 +16,10 @@ from frami.data.matching import matching, shortened
 from frami.errors import FramiError
 
 
+class NothingToHear(FramiError):
+    """No clip of a data set counts for a network."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where real clips come from, and what was left out of them.
@@ -52,8 +56,8 @@ def choose(
     dataset : by default the one that it was trained on; then the splits ``test`` and ``train`` mean the folds of the
     card. Of another one, whose folds they name then, those clips count whose class the network knows by another
     spelling at most (``data.matching``), and that it was not trained on. spec : default the card's. ``progress(done,
-    total)`` counts clips. Raises FramiError where fewer than two classes match or no clip is left, DataError for a data
-    set that is not here.
+    total)`` counts clips. Raises NothingToHear where fewer than two classes match or no clip is left, DataError for a
+    data set that is not here.
     """
     dataset = dataset or card.dataset
     other, known = not same(dataset, card.dataset), data.info(dataset)
@@ -65,7 +69,9 @@ def choose(
     rows = [i for i, clip in enumerate(loaded.clips) if clip.label in classes and i not in heard]
     if not rows:
         why = f"it was trained on all {len(heard)} of them" if heard else "it knows none of their classes"
-        raise FramiError(f"no clip of {known.title}, {split}, is left for '{card.name}': {why}; choose another --split")
+        raise NothingToHear(
+            f"no clip of {known.title}, {split}, is left for '{card.name}': {why}; choose another --split"
+        )
     clips = [replace(loaded.clips[i], label=classes[loaded.clips[i].label]) for i in rows]
     folds = tuple(dict.fromkeys(clip.fold for clip in clips))
     origin = Origin(
@@ -90,10 +96,10 @@ def training_folds(card: Card) -> set[str]:
 
 
 def _matched(card: Card, title: str, classes: Sequence[str]) -> dict[int, int]:
-    """The network's class for each class of a data set that it knows. FramiError for fewer than two."""
+    """The network's class for each class of a data set that it knows. NothingToHear for fewer than two."""
     found = matching(card.classes, classes)
     if len(found) < 2:
-        raise FramiError(
+        raise NothingToHear(
             f"'{card.name}' knows other classes than {title}, and at least two have to match by name; "
             f"it knows: {shortened(card.classes)}; {title} has: {shortened(classes)}"
         )

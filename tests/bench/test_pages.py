@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from frami import files
-from frami.bench import vocoder
+from frami.bench import strangers, vocoder
 from tests.helpers.cli import run
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,6 +26,12 @@ def test_a_page_of_vocoders_is_made_of_its_figures(name):
     path = DOCS / "results" / f"{name}.md"
     command = next(line.strip() for line in path.read_text().splitlines() if line.startswith("    frami"))
     assert path.read_text().splitlines() == vocoder.page(files.read_json(path.with_suffix(".json")), command)
+
+
+def test_the_page_of_strangers_is_made_of_its_figures():
+    path = DOCS / "results" / "strangers.md"
+    command = next(line.strip() for line in path.read_text().splitlines() if line.startswith("    frami"))
+    assert path.read_text().splitlines() == strangers.page(files.read_json(path.with_suffix(".json")), command)
 
 
 def test_tables_elsewhere_are_those_of_the_page():
