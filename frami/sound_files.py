@@ -94,7 +94,7 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
         reason = (getattr(error, "error_string", None) or str(error)).rstrip(".") or "its end is missing"
         raise UnreadableError(
             f"{path}: not readable as sound ({reason}); is it damaged, or another format? "
-            f"ffmpeg reads more: {_conversion(path)}"
+            f"ffmpeg reads more: {conversion(path)}"
         ) from error
 
 
@@ -106,7 +106,7 @@ def foreign(head: bytes, path: Path) -> str | None:
     kinds = [kind for offset, magic, kind in _FOREIGN if head[offset:].startswith(magic)]
     if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0:  # an MPEG frame of layer 0: ADTS
         kinds.append("AAC")
-    return f"{kinds[0]}, which is not read here; convert it, for example: {_conversion(path)}" if kinds else None
+    return f"{kinds[0]}, which is not read here; convert it, for example: {conversion(path)}" if kinds else None
 
 
 def check_rate(rate: float, name: str) -> None:
@@ -118,7 +118,8 @@ def check_rate(rate: float, name: str) -> None:
         )
 
 
-def _conversion(path: Path) -> str:
+def conversion(path: Path) -> str:
+    """The command that makes a WAV file of a sound file that is not read."""
     target = path.with_suffix(".wav")
     if target.name == path.name:
         target = path.with_name(f"{path.stem}-pcm.wav")

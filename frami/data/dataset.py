@@ -6,8 +6,13 @@ from pathlib import Path
 
 from frami.errors import FramiError
 
-#: Endings of the sound files that libsndfile reads.
-ENDINGS = (".wav", ".ogg", ".flac", ".mp3", ".aiff", ".aif", ".opus", ".au", ".w64", ".caf")
+#: Endings of the sound files that libsndfile reads; of several files of one name the first of these is taken.
+ENDINGS = (
+    *(".wav", ".flac", ".aiff", ".aif", ".aifc", ".w64", ".rf64", ".caf", ".au"),
+    *(".ogg", ".oga", ".opus", ".mp3"),
+)
+#: Endings of sound files that it does not read.
+FOREIGN_ENDINGS = (".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma", ".amr", ".3gp", ".ape", ".wv")
 
 
 class DataError(FramiError):
@@ -19,7 +24,7 @@ class Clip:
     """One recording: its file without the ending, class index, official fold, and source (speaker or recording).
 
     ``file`` : the file itself, where a list names one with its ending; ``span`` : first and last second of a segment of
-    it, None for the whole.
+    it, None for the whole; ``ending`` : the one that a table lists, which is preferred to others.
     """
 
     stem: Path
@@ -28,12 +33,19 @@ class Clip:
     source: str
     file: Path | None = None
     span: tuple[float, float] | None = None
+    ending: str = ""
 
     @property
     def key(self) -> str:
         """Name of the clip, another for each segment of a file."""
         where = "" if self.span is None else f"@{self.span[0]:.3f}-{self.span[1]:.3f}"
         return f"{self.file or self.stem}{where}"
+
+
+def split_ending(file: Path) -> tuple[Path, str]:
+    """A sound file without its ending, and the ending; what follows another dot belongs to the name."""
+    known = file.suffix.lower() in ENDINGS + FOREIGN_ENDINGS
+    return (file.with_suffix(""), file.suffix) if known else (file, "")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Readers of published layouts: each makes a function of a data set's folder and row, which lists its clips."""
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from string import Formatter
 
-from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo
+from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo, split_ending
 
 Reader = Callable[[Path, DatasetInfo], list[Clip]]
 
@@ -45,7 +46,8 @@ def split_lists(lists: Mapping[str, str], rest: str) -> Reader:
         for label, word in enumerate(info.classes):
             for path in sorted((root / word).glob("*_nohash_*")):
                 speaker, _, number = path.stem.partition("_nohash_")
-                if path.suffix.lower() in ENDINGS and speaker and _is_number(number):
+                is_clip = path.suffix.lower() in ENDINGS and not speaker.startswith(".")
+                if is_clip and speaker and _is_number(number):
                     clips.append(Clip(path.with_suffix(""), label, fold_of.get(f"{word}/{path.stem}", rest), speaker))
         return list(dict.fromkeys(clips))
 
@@ -76,24 +78,46 @@ def table(stem: str, label: str, source: str, only: str | None = None) -> Reader
     def read(root: Path, info: DatasetInfo) -> list[Clip]:
         path, clips = root / info.index_file, []
         in_stem = [column for _, column, _, _ in Formatter().parse(stem) if column]
-        for row in _rows(path, [*in_stem, "fold", label, source, *([only] if only else [])]):
-            if only and row[only] != "True":
+        for row in table_rows(path, [*in_stem, "fold", label, source, *([only] if only else [])]):
+            if only and not _is_true(row[only], only, path):
                 continue
             if row[label] not in info.classes:
                 raise DataError(f"{path}: '{row[label]}' is not a class of {info.title}")
-            file = root / stem.format_map(row)
-            clips.append(Clip(file.with_suffix(""), info.classes.index(row[label]), row["fold"], row[source]))
+            file, ending = split_ending(root / stem.format_map(row))
+            clips.append(Clip(file, info.classes.index(row[label]), row["fold"], row[source], ending=ending))
         return clips
 
     return read
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file, as programs write them: with commas, semicolons or tabs, with or without a byte order mark,
+    with line ends of any system. Cells lose the spaces around them; empty rows are left out.
+
+    Raises DataError for what is no table or lacks one of these ``columns``, in any row.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        given, _, rest = text.partition("\n")
+        if given.strip().lower() in ("sep=,", "sep=;"):  # a line of Excel's own
+            text = rest
+        header = text.lstrip("\r\n").partition("\n")[0]
+        separator = max(",;\t", key=header.count)
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not readable as a table ({error.reason}); save it in UTF-8") from error
+    except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"{path}: not readable as a table ({error})") from error
+    rows = [{k.strip(): v and v.strip() for k, v in row.items() if k is not None} for row in rows]
+    rows = [row for row in rows if any(row.values())]
     if any(row.get(column) is None for row in rows for column in columns):
         raise DataError(f"{path}: expected the columns {', '.join(columns)}; is it the published file, complete?")
     return rows
+
+
+def _is_true(cell: str, column: str, path: Path) -> bool:
+    """What a cell of yes or no says, however a program writes it."""
+    if cell.lower() not in ("true", "false", "1", "0"):
+        raise DataError(f"{path}: '{cell}' in the column {column} is neither True nor False")
+    return cell.lower() in ("true", "1")

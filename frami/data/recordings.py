@@ -10,6 +10,8 @@ import json
 import math
 import os
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frami import audio, files
+from frami import audio, files, sound_files
 from frami.audio import AudioError, MelSpec
 from frami.data import own
 from frami.data.catalogue import DATASETS
-from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo
+from frami.data.dataset import ENDINGS, FOREIGN_ENDINGS, Clip, DataError, DatasetInfo
 from frami.paths import data_folder, home
 
 #: Seconds of a segment at most; one's own recordings that last longer are taken in equal segments.
@@ -109,27 +111,62 @@ def select(clips: list[Clip], folds: Sequence[str], name: str | Path) -> list[Cl
 
 
 def find(clips: Sequence[Clip]) -> list[Path]:
-    """The sound file of each clip; one ``DataError`` names the first missing ones and their number."""
-    listings: dict[Path, dict[str, Path]] = {}
+    """The sound file of each clip; one ``DataError`` names the first missing ones and their number.
+
+    Of several files of a clip's name that with the listed ending is taken, else the first by ``ENDINGS``. Names that
+    differ only in how their accents are encoded are the same; links are followed.
+    """
+    listings: dict[Path, dict[str, list[Path]]] = {}
     found, missing = [], []
     for clip in clips:
         if clip.file is not None:
-            (found if clip.file.exists() else missing).append(clip.file)
+            if clip.file.exists():
+                found.append(clip.file)
+            else:
+                missing.append(f"{clip.file} ({_problem(clip.file)})" if clip.file.is_symlink() else str(clip.file))
             continue
         folder = clip.stem.parent
         if folder not in listings:
-            entries = folder.iterdir() if folder.is_dir() else ()
-            listings[folder] = {p.stem: p for p in entries if p.suffix.lower() in ENDINGS}
-        path = listings[folder].get(clip.stem.name)
-        (found.append(path) if path else missing.append(clip.stem))
+            listings[folder] = _sound_files(folder)
+        here = listings[folder].get(_composed(clip.stem.name), [])
+        paths = [path for path in here if path.suffix.lower() in ENDINGS and path.exists()]
+        if paths:
+            found.append(min(paths, key=lambda path: _rank(path, clip)))
+        else:
+            missing.append(f"{here[0]} ({_problem(here[0])})" if here else str(clip.stem))
     if missing:
-        first = ", ".join(str(stem) for stem in missing[:3])
+        first = ", ".join(missing[:3])
         more = "" if len(missing) <= 3 else f" and {len(missing) - 3} more"
         raise DataError(
             f"{len(missing)} of {len(clips)} listed clips have no sound file: {first}{more}. "
             "Complete the folder, or choose another split"
         )
     return found
+
+
+def _sound_files(folder: Path) -> dict[str, list[Path]]:
+    """Sound files of a folder by name without ending, those too that cannot be read and links to nothing."""
+    listing = defaultdict(list)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix.lower() in ENDINGS + FOREIGN_ENDINGS:
+            listing[_composed(path.stem)].append(path)
+    return listing
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _rank(path: Path, clip: Clip) -> tuple:
+    ending = path.suffix.lower()
+    return path.suffix != clip.ending, ending != clip.ending.lower(), path.stem != clip.stem.name, ENDINGS.index(ending)
+
+
+def _problem(path: Path) -> str:
+    """Why a sound file that is listed in its folder is not taken."""
+    if path.is_symlink() and not path.exists():
+        return "a link to a file that is not there"
+    return f"not read here; convert it, for example: {sound_files.conversion(path)}"
 
 
 @dataclass
@@ -252,7 +289,8 @@ def _cached(
     no frames, a line each. Without ``lenient``, the first of them is an error."""
     paths = [clip.file for clip in clips] if known.own else find(clips)
     versions = [_version(path) for path in paths]
-    key = hashlib.sha256(json.dumps([1, spec.to_dict(), versions]).encode()).hexdigest()[:16]
+    decoder = 2 if any(path.suffix.lower() == ".mp3" for path in paths) else 1  # 1 cut some MP3 files
+    key = hashlib.sha256(json.dumps([decoder, spec.to_dict(), versions]).encode()).hexdigest()[:16]
     name = f"own-{_plain(known.title)}-{_plain(fold)}" if known.own else f"{known.name}-{fold}"
     stem = home() / "cache" / "log-mels" / f"{name}-{key}"
     array, ends = Path(f"{stem}.npy"), Path(f"{stem}.json")
