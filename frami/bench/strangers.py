@@ -4,7 +4,6 @@ without what they were trained on."""
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from frami import checkpoints, data, evaluation
 from frami.bench.pages import heading, intro, table
@@ -23,10 +22,10 @@ KNOWN = DATASETS["fsdd"].classes
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the table: plain numbers, and by the clip's stem its source and whether it was recognised."""
+    """A cell of the table: plain numbers, and by the clip's key its source and whether it was recognised."""
 
     values: dict
-    clips: dict[Path, tuple[str, bool]]
+    clips: dict[str, tuple[str, bool]]
 
 
 def networks() -> list[str]:
@@ -39,15 +38,15 @@ def networks() -> list[str]:
 def datasets(cards: Sequence[Card], here: Context) -> list[str]:
     """Data sets of the catalogue that are here and have two classes or more that one of these networks knows; none
     whose clips others have already."""
-    found: dict[str, set[Path]] = {}
+    found: dict[str, set[str]] = {}
     for name, known in DATASETS.items():
         classes = set().union(*(matching(card.classes, known.classes) for card in cards))
         try:
             clips = data.index(name, here.data_folder) if len(classes) > 1 else []
         except DataError:
             continue
-        found[name] = {clip.stem for clip in clips if clip.label in classes}
-    kept: dict[str, set[Path]] = {}
+        found[name] = {clip.key for clip in clips if clip.label in classes}
+    kept: dict[str, set[str]] = {}
     for name in sorted(filter(found.get, found), key=lambda name: len(found[name])):
         if not found[name] <= set().union(*kept.values()):
             kept[name] = found[name]
@@ -89,7 +88,7 @@ def measure(network: Checkpoint, dataset: str, here: Context) -> Cell | None:
             return None
         found = embed(network, clips, progress=report)
     right = (found.predicted == found.labels).tolist()
-    hits = {clip.stem: (clip.source, hit) for clip, hit in zip(clips.clips, right, strict=True)}
+    hits = {clip.key: (clip.source, hit) for clip, hit in zip(clips.clips, right, strict=True)}
     scores = evaluation.scores(found.logits, found.labels)
     values = {
         "checkpoint": card.name, "dataset": dataset, "which": _which(origin), "folds": list(origin.folds),
@@ -126,7 +125,7 @@ def _common(cells: Sequence[Cell]) -> list[dict]:
         return []
     rows = []
     for cell in cells:
-        hits = [cell.clips[stem] for stem in shared]
+        hits = [cell.clips[key] for key in shared]
         right = sum(hit for _, hit in hits)
         rows.append(
             {name: cell.values[name] for name in ("checkpoint", "dataset")}

@@ -4,11 +4,13 @@ Every command takes ``--json`` (one value on standard output, nothing else there
 reports bad input in one line, with exit status 2.
 """
 
+import io
 import json
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TextIO
 
 # Idle OpenMP threads that spin for long starve their neighbours on a shared machine, those that sleep at once halve the
 # speed of small operations; must be set before torch is loaded.
@@ -41,6 +43,8 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0, 2 for bad input, 130 when stopped by the keyboard)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        _print_everything(stream)
     options = _parser(arguments).parse_args(arguments)
     try:
         value, lines = options.run(options)
@@ -57,6 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"frami {options.command}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _print_everything(stream: TextIO) -> None:
+    """A terminal or a file of another encoding shows escapes for the signs that it lacks, as ``\\u2192``."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def _parser(arguments: Sequence[str]) -> Parser:

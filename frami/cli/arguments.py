@@ -1,6 +1,8 @@
 """What the commands share: argument types, common options, progress bars."""
 
 import argparse
+import csv
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from frami.errors import FramiError
+
+#: Digits of a whole number at most, so that it fits where it is counted.
+_DIGITS = 19
 
 
 class _Help(argparse.HelpFormatter):
@@ -53,18 +58,25 @@ def device_option(parser: Parser, data: bool = False) -> None:
 
 
 def names(text: str) -> list[str]:
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    if not names:
+    """Names with commas between them; one that has a comma itself stands in double quotes, as in a CSV file."""
+    found = split_names(text)
+    if not found:
         raise argparse.ArgumentTypeError("expected names with commas between them")
-    return names
+    return found
+
+
+def split_names(text: str) -> list[str]:
+    rows = csv.reader([text.replace("\n", " ")], skipinitialspace=True)
+    return [name for part in next(rows, []) if (name := part.strip())]
 
 
 def whole(least: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+        if not re.fullmatch(r"[+-]?[0-9]+", text):
+            raise argparse.ArgumentTypeError(f"'{shorten(text)}' is not a whole number")
+        if len(text) > _DIGITS:
+            raise argparse.ArgumentTypeError(f"{shorten(text)} is too large")
+        value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is below {least}")
         return value
@@ -77,9 +89,9 @@ def number(least: float, most: float) -> Callable[[str], float]:
         try:
             value = float(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+            raise argparse.ArgumentTypeError(f"'{shorten(text)}' is not a number") from None
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
+            raise argparse.ArgumentTypeError(f"{shorten(text)} is not between {least:g} and {most:g}")
         return value
 
     return read
@@ -120,19 +132,32 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def class_numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
-    """Indices of classes given by name or number; FramiError lists the classes for another one."""
-    if names is None:
+def class_numbers(given: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
+    """Indices of classes; each of ``given`` is one class's name, with whatever commas, or several names or numbers with
+    commas between them. FramiError lists the classes for another one."""
+    if given is None:
         return None
-    numbers = []
-    for name in names:
-        if name in classes:
-            numbers.append(classes.index(name))
-        elif name.isdecimal() and int(name) < len(classes):
-            numbers.append(int(name))
-        else:
-            raise FramiError(f"no class '{name}'; choose 0 to {len(classes) - 1} or out of: {', '.join(classes)}")
-    return numbers
+    found = []
+    for text in given:
+        found += [text] if text in classes else split_names(text)
+    if not found:
+        raise FramiError("name a class: its name or its number, several with commas between them")
+    return [_class_number(name, classes) for name in found]
+
+
+def _class_number(name: str, classes: Sequence[str]) -> int:
+    if name in classes:
+        return classes.index(name)
+    if re.fullmatch(r"[0-9]{1,9}", name) and int(name) < len(classes):
+        return int(name)
+    from frami.data.matching import shortened
+
+    last = len(classes) - 1
+    raise FramiError(f"no class '{shorten(name)}'; choose 0 to {last} or out of: {shortened(classes, 60)}")
+
+
+def shorten(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def checkpoint_path(text: str) -> Path:

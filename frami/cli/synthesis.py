@@ -21,7 +21,8 @@ def add(commands) -> None:
     sub.add_argument(
         "--seconds", type=_duration, help="duration of a clip, or a range: 0.5 or 0.3-0.8 (default: the teacher's)"
     )
-    sub.add_argument("--classes", type=names, help="names or numbers, with commas (default: all in turn)")
+    several = "names or numbers, with commas, and several times; a name with a comma alone or in quotes"
+    sub.add_argument("--classes", action="append", help=f"{several} (default: all in turn)")
     sub.add_argument("--batch", type=whole(1), default=16, help="clips made at once")
     sub.add_argument("--seed", type=whole(0), default=0)
     default = "default: frami, where it takes the teacher's spectrograms"
