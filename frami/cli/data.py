@@ -1,8 +1,13 @@
 """``frami data``: which recordings are here, and how to get them."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
 from frami import data
 from frami.cli.arguments import command, data_option, group, progress_bar
 from frami.data.catalogue import DATASETS
+from frami.data.dataset import Clip, DatasetInfo, Speaker
 from frami.data.download import download
 from frami.errors import FramiError
 from frami.paths import data_folder
@@ -21,12 +26,14 @@ def _data_list(options) -> tuple[list, list[str]]:
     for name, known in DATASETS.items():
         row = {
             "name": name, "title": known.title, "classes": len(known.classes), "clips": known.clips, "here": 0,
-            "folder": None, "problem": None, "licence": known.licence,
+            "folder": None, "problem": None, "speakers": None, "licence": known.licence,
             "download_bytes": sum(archive.size for archive in known.archives), "homepage": known.homepage,
         }  # fmt: skip
         try:
             row["folder"] = str(data.locate(name, options.data))
-            row["here"] = len(data.index(name, options.data))
+            clips = data.index(name, options.data)
+            row["here"] = len(clips)
+            row["speakers"] = _speakers(known, Path(row["folder"]), clips)
         except FramiError as error:
             row["problem"] = str(error) if row["folder"] else None
         rows.append(row)
@@ -38,6 +45,14 @@ def _data_list(options) -> tuple[list, list[str]]:
             state = f"{row['here']:,} of {row['clips']:,} clips in {row['folder']}"
         lines.append(f"{row['name']:21} {row['title']:27} {row['classes']:3} classes  {row['licence']:13}  {state}")
     return rows, lines
+
+
+def _speakers(known: DatasetInfo, folder: Path, clips: Sequence[Clip]) -> dict | None:
+    """What the data set says of each speaker of these clips; None where it says nothing of speakers."""
+    if known.speakers is None:
+        return None
+    table = known.speakers(folder)
+    return {name: asdict(table.get(name, Speaker())) for name in sorted({clip.source for clip in clips})}
 
 
 def _data_download(options) -> tuple[dict, list[str]]:

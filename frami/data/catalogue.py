@@ -1,5 +1,6 @@
 """The data sets that the engine knows, a row each: layout, classes, folds, licence, where to get them."""
 
+from frami.data import audiomnist
 from frami.data.dataset import Archive, DatasetInfo
 from frami.data.readers import digit_files, split_lists, table
 
@@ -134,6 +135,7 @@ DATASETS: dict[str, DatasetInfo] = {
             folder="AudioMNIST",
             index_file="data",
             reader=digit_files("data/*/*", _AUDIOMNIST_FOLD),
+            speakers=audiomnist.speakers,
             classes=_DIGITS,
             folds=tuple(AUDIOMNIST_FOLDS),
             fold_kind="speaker fold",

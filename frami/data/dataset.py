@@ -66,6 +66,18 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Speaker:
+    """What a data set says of a speaker. ``age`` : years; ``native`` : whether of English; None where it says nothing."""
+
+    age: int | None = None
+    gender: str | None = None
+    accent: str | None = None
+    native: bool | None = None
+    origin: str | None = None
+    room: str | None = None
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """A data set as it was published, and what is done with it here.
 
@@ -74,8 +86,9 @@ class DatasetInfo:
     ``folder`` by which the set is recognised; ``reader(root, info)`` lists the clips of the folder ``root``.
     ``training`` holds the settings of a teacher's training where they differ from ``TrainConfig``, chosen on training
     folds only; ``for_vocoder``: vocoders are trained and measured on it unless others are named. ``subject`` completes
-    the sentence "a network that knows …". ``own`` : where a person's own recordings are, a folder or a table; None for
-    a row of the catalogue. ``fingerprint`` : of their list, classes and folds.
+    the sentence "a network that knows …"; ``speakers(root)`` : what the folder ``root`` says of each speaker. ``own`` :
+    where a person's own recordings are, a folder or a table; None for a row of the catalogue. ``fingerprint`` : of
+    their list, classes and folds.
     """
 
     name: str
@@ -96,5 +109,6 @@ class DatasetInfo:
     training: Mapping[str, float] = field(default_factory=dict)
     for_vocoder: bool = False
     note: str = ""
+    speakers: Callable[[Path], Mapping[str, Speaker]] | None = None
     own: Path | None = None
     fingerprint: str = ""
