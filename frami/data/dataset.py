@@ -67,7 +67,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Speaker:
-    """What a data set says of a speaker. ``age`` : years; ``native`` : whether of English; None where it says nothing."""
+    """What a data set says of a speaker, None where nothing. ``age`` : years; ``native`` : whether of English."""
 
     age: int | None = None
     gender: str | None = None
