@@ -4,9 +4,7 @@ Listing them decodes nothing. Where the recordings name neither folds nor groups
 seed (``frami/data/splits.py``).
 """
 
-import csv
 import hashlib
-import io
 import os
 import re
 import unicodedata
@@ -20,10 +18,9 @@ from torch import Tensor
 from frami import audio, sound_files
 from frami.data import splits
 from frami.data.catalogue import DATASETS
-from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo
+from frami.data.dataset import ENDINGS, FOREIGN_ENDINGS, Clip, DataError, DatasetInfo
+from frami.data.readers import table_cells
 
-#: Endings of sound files that cannot be read, which are listed all the same so that they are named.
-FOREIGN = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".3gp", ".ape")
 #: Columns of a table and what else each may be called; lower and upper case are the same.
 COLUMNS = {
     "file": ("file", "filename", "file_name", "path", "filepath", "audio", "wav"),
@@ -141,7 +138,7 @@ class _Walk:
                     continue
                 if entry.is_dir():
                     folders.append(entry.path)
-                elif os.path.splitext(entry.name)[1].lower() in (*ENDINGS, *FOREIGN):
+                elif os.path.splitext(entry.name)[1].lower() in ENDINGS + FOREIGN_ENDINGS:  # the latter are named
                     sounds.append(entry.path)
                 else:
                     self.others += 1
@@ -199,7 +196,7 @@ def _read_table(path: Path) -> Listing:
     if not path.is_file():
         raise DataError(f"{path}: no such folder or table; name where your recordings are now with --dataset")
     stamps = {str(path): _stamp(str(path))}
-    rows = _rows(path)
+    rows = table_cells(path)
     header = [cell.strip().casefold() for cell in rows[0]] if rows else []
     at = {name: next((header.index(n) for n in names if n in header), None) for name, names in COLUMNS.items()}
     if at["file"] is None or at["class"] is None:
@@ -228,23 +225,6 @@ def _read_table(path: Path) -> Listing:
         only = ", ".join(sorted({entry.label for entry in entries})) or "none"
         raise DataError(f"{path}: expected files of at least two classes; found {only}")
     return _listing(path, path.stem, entries, stamps, 0, (), ())
-
-
-def _rows(path: Path) -> list[list[str]]:
-    """Cells of a table as spreadsheets save it: UTF-8 or UTF-16 with their marks, commas, semicolons or tabs."""
-    content = path.read_bytes()
-    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    try:
-        text = content.decode("utf-16" if wide else "utf-8-sig")
-        first, _, rest = text.lstrip("\r\n").partition("\n")
-        if found := re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE):
-            text, comma = rest, found[1]
-        else:
-            comma = max(",;\t", key=first.count)
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=comma)
-        return [row for row in rows if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as a table ({error}); save it as CSV in UTF-8") from error
 
 
 # --- both ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from string import Formatter
@@ -91,29 +92,34 @@ def table(stem: str, label: str, source: str, only: str | None = None) -> Reader
 
 
 def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file, as programs write them: with commas, semicolons or tabs, with or without a byte order mark,
-    with line ends of any system. Cells lose the spaces around them; empty rows are left out.
+    """Rows of a table by the names in its first one; empty rows are left out.
 
     Raises DataError for what is no table or lacks one of these ``columns``, in any row.
     """
+    header, *cells = table_cells(path) or [[]]
+    names = [name.strip() for name in header]
+    rows = [dict(zip(names, (cell.strip() for cell in row), strict=False)) for row in cells if any(map(str.strip, row))]
+    if not set(columns) <= set(names) or any(column not in row for row in rows for column in columns):
+        raise DataError(f"{path}: expected the columns {', '.join(columns)}; is it the published file, complete?")
+    return rows
+
+
+def table_cells(path: Path) -> list[list[str]]:
+    """Cells of a table as programs save it: UTF-8 or UTF-16 with its mark or without, commas, semicolons or tabs, line
+    ends of any system. DataError for what is no table."""
     try:
         content = path.read_bytes()
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-        given, _, rest = text.partition("\n")
-        if given.strip().lower() in ("sep=,", "sep=;"):  # a line of Excel's own
-            text = rest
-        header = text.lstrip("\r\n").partition("\n")[0]
-        separator = max(",;\t", key=header.count)
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+        first, _, rest = text.lstrip("\r\n").partition("\n")
+        if found := re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE):  # a line of Excel's own
+            text, separator = rest, found[1]
+        else:
+            separator = max(",;\t", key=first.count)
+        return [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not readable as a table ({error.reason}); save it in UTF-8") from error
+        raise DataError(f"{path}: not readable as a table ({error.reason}); save it as CSV in UTF-8") from error
     except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as a table ({error})") from error
-    rows = [{k.strip(): v and v.strip() for k, v in row.items() if k is not None} for row in rows]
-    rows = [row for row in rows if any(row.values())]
-    if any(row.get(column) is None for row in rows for column in columns):
-        raise DataError(f"{path}: expected the columns {', '.join(columns)}; is it the published file, complete?")
-    return rows
+        raise DataError(f"{path}: not readable as a table ({error}); save it as CSV in UTF-8") from error
 
 
 def _is_true(cell: str, column: str, path: Path) -> bool:

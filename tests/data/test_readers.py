@@ -41,7 +41,7 @@ def test_a_cell_that_is_neither_yes_nor_no_is_named(make_tree, tmp_path):
     with pytest.raises(DataError, match=r"esc50\.csv: 'maybe' in the column esc10"):
         data.index("esc10", root)
     path.write_bytes("filename;Größe\n".encode("cp1252"))
-    with pytest.raises(DataError, match="save it in UTF-8"):
+    with pytest.raises(DataError, match="save it as CSV in UTF-8"):
         data.index("esc10", root)
 
 
