@@ -132,6 +132,17 @@ def finish_replacement(folder: Path) -> None:
         raise BankError(f"{folder}: the old bank cannot be replaced ({error})") from error
 
 
+def put_in_place(bank: Path, folder: Path) -> None:
+    """Put a whole bank that lies below ``folder`` in the place of the one there, if any. Cut off at any moment, the old
+    one or the new one is there. Raises BankError when the disk refuses."""
+    try:
+        shutil.rmtree(folder / NEW, ignore_errors=True)
+        bank.rename(folder / NEW)
+    except OSError as error:
+        raise BankError(f"{folder}: the old bank cannot be replaced ({error})") from error
+    finish_replacement(folder)
+
+
 def _clear(folder: Path) -> None:
     """Remove a bank and its sounds, the manifest last, and nothing else that lies in its folder."""
     with suppress(BankError):

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from frami.banks.writer import Writer, create, predictor
 from frami.checkpoints import Checkpoint
-from frami.inversion import InversionSettings, Progress
+from frami.inversion import InversionSettings, Progress, check
 from frami.vocoder import Vocoder
 
 
 def create_for(
     teacher: Checkpoint, settings: InversionSettings, folder: str | Path, vocoder: Vocoder | None = None, **choices
 ) -> Writer:
-    """``create`` for an inversion of a teacher; ``choices`` : ``ending`` and ``overwrite``."""
+    """``create`` for an inversion of a teacher; ``choices`` : ``ending`` and ``overwrite``. Raises FramiError, and
+    writes nothing, for settings that can teach nothing."""
+    check(teacher, settings)
     values, predict = settings.to_dict(), predictor(teacher.model)
     return create(folder, values, teacher.classes, teacher.spec, vocoder, predict=predict, **choices)
 

@@ -1,5 +1,6 @@
 """What the studio has precomputed: a bank of sounds for each teacher, and banks of several recipes with their map."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from frami import vocoder as vocoders
 from frami.checkpoints import Checkpoint
 from frami.data import DataError
 from frami.features import diversity, maps
-from frami.inversion import InversionSettings, Progress, invert
+from frami.inversion import InversionSettings, invert
+from frami.vocoder import Vocoder
 
 #: Optimisation steps of a clip of the gallery: more than a clip to learn from needs.
 STEPS = 300
@@ -20,6 +22,8 @@ SNAPSHOTS = 5
 EXPLORE = ("frami", "cmi", "dafl")
 EXPLORE_CLIPS = 100
 _BATCH = 50
+#: Folder, inside the old one's, of a bank that is being made in its place.
+_NEXT = ".next"
 
 
 def make(
@@ -36,7 +40,8 @@ def make(
     """Write a bank with ``each`` clips of every class of ``teacher`` to ``folder``, sounds as FLAC, with states of each
     clip on its way.
 
-    vocoder : name (None: the usual one). An older gallery there is replaced. ``report(done, total)`` counts steps.
+    vocoder : name (None: the usual one). An older gallery there is replaced once the new one is whole; an interrupted
+    making goes on when it is called again with the same settings. ``report(done, total)`` counts steps.
     """
     kinds = len(teacher.classes)
     settings = InversionSettings.of(
@@ -44,20 +49,13 @@ def make(
         batch=2 * kinds, seed=seed, snapshots=SNAPSHOTS,
     )  # fmt: skip
     synthesize = vocoders.get(vocoder, teacher.spec)
-    writer = banks.create_for(teacher, settings, folder, synthesize, ending="flac", overwrite=True)
-    banks.fill(writer, invert(teacher, settings, every=10), _counted(report), resumable=False)
-    manifest = writer.manifest
+    bank = _replaced(teacher, folder, settings, report, synthesize, ending="flac")
     return {
         "teacher": teacher.card.name,
-        "clips": len(manifest["clips"]),
-        "target_accuracy": manifest["target_accuracy"],
-        "seconds": round(writer.seconds, 1),
+        "clips": len(bank),
+        "target_accuracy": bank.manifest["target_accuracy"],
+        "seconds": round(bank.seconds, 1),
     }
-
-
-def _counted(report: Callable[[int, int], None] | None) -> Callable[[Progress], None] | None:
-    """A report of steps as one of states."""
-    return report and (lambda state: report(state.done, state.total))
 
 
 def explore(
@@ -99,15 +97,45 @@ def explore(
 def _bank(
     teacher: Checkpoint, folder: Path, settings: InversionSettings, report: Callable[[int, int], None]
 ) -> banks.Bank:
-    """The bank of these settings, made as far as it is not there yet."""
+    """The bank of these settings, made as far as it is not there yet; one of other settings stays until it is whole."""
     try:
-        writer = banks.create_for(teacher, settings, folder)
-    except banks.BankError:  # other settings, or an older format
-        writer = banks.create_for(teacher, settings, folder, overwrite=True)
-    if not writer.complete:
-        states = invert(teacher, settings, every=10, first=writer.batches, memory=writer.state)
-        banks.fill(writer, states, _counted(report))
+        _filled(teacher, banks.create_for(teacher, settings, folder), settings, report)
+        return banks.load(folder)
+    except banks.BankError:  # other settings, an older format, or damaged
+        return _replaced(teacher, folder, settings, report)
+
+
+def _replaced(
+    teacher: Checkpoint,
+    folder: Path,
+    settings: InversionSettings,
+    report: Callable[[int, int], None] | None,
+    vocoder: Vocoder | None = None,
+    **choices,
+) -> banks.Bank:
+    """A bank made beside the one in the folder, which it replaces once it is whole. An interrupted making goes on."""
+    beside = folder / _NEXT
+    try:
+        writer = banks.create_for(teacher, settings, beside, vocoder, **choices)
+    except banks.BankError:  # an interrupted making of other settings
+        shutil.rmtree(beside, ignore_errors=True)
+        writer = banks.create_for(teacher, settings, beside, vocoder, **choices)
+    _filled(teacher, writer, settings, report)
+    banks.put_in_place(beside, folder)
     return banks.load(folder)
+
+
+def _filled(
+    teacher: Checkpoint,
+    writer: banks.Writer,
+    settings: InversionSettings,
+    report: Callable[[int, int], None] | None,
+) -> None:
+    """Make what the bank does not have yet. ``report(done, total)`` counts steps."""
+    if not writer.complete:
+        counted = report and (lambda state: report(state.done, state.total))
+        states = invert(teacher, settings, every=10, first=writer.batches, memory=writer.state)
+        banks.fill(writer, states, counted)
 
 
 def _measured(teacher: Checkpoint, layers: Sequence[maps.Layer], data_folder, report) -> dict:

@@ -1,7 +1,7 @@
 """Model inversion: spectrograms that a classifier recognises, made from its weights alone."""
 
 from frami.inversion.clips import Clips, Progress, Trajectory
-from frami.inversion.loop import arithmetic, invert, make_clips
+from frami.inversion.loop import arithmetic, check, invert, make_clips
 from frami.inversion.recipes import RECIPES, TERMS, Recipe, Term, recipe
 from frami.inversion.settings import InversionSettings, durations
 
@@ -15,6 +15,7 @@ __all__ = [
     "Term",
     "Trajectory",
     "arithmetic",
+    "check",
     "durations",
     "invert",
     "make_clips",

@@ -56,8 +56,7 @@ def invert(
     check_least(1, every=every)
     check_least(0, first=first)
     recipe, copy = settings.recipe, TeacherCopy(teacher, settings.seconds)
-    if not usable(recipe, copy, student):
-        raise FramiError(f"nothing would be learnt: no loss term of '{recipe.name}' can be used here; raise a weight")
+    _check_terms(recipe, copy, student)
     notes = []
     if recipe.weights.get("batch_norm") and not copy.norms:
         notes.append("this teacher has no batch norm: made clips are not held to the statistics of its training data")
@@ -68,6 +67,17 @@ def invert(
     elif len(feature_bank) and feature_bank.rows().shape[1] != feature_size(recipe, copy):
         raise FramiError("this feature bank holds features of another teacher or recipe; give each its own")
     return _Run(settings, copy, student, feature_bank, every, first, tuple(notes)).states(memory)
+
+
+def check(teacher: Checkpoint, settings: InversionSettings) -> None:
+    """FramiError where these settings teach nothing by themselves: no term of their loss can be used with this teacher
+    and without a student. What writes the clips asks before it begins."""
+    _check_terms(settings.recipe, TeacherCopy(teacher, settings.seconds), None)
+
+
+def _check_terms(recipe: Recipe, teacher: TeacherCopy, student: nn.Module | None) -> None:
+    if not usable(recipe, teacher, student):
+        raise FramiError(f"nothing would be learnt: no loss term of '{recipe.name}' can be used here; raise a weight")
 
 
 def make_clips(
