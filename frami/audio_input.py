@@ -108,8 +108,7 @@ def trim(x: Tensor, rate: int) -> tuple[Tensor, float]:
 @torch.inference_mode()
 def predict(network: Checkpoint, mel: Tensor) -> Prediction:
     """Class probabilities of a log-Mel-spectrogram, Tensor[F, T]."""
-    device = next(network.model.parameters()).device
-    x = mel[None, None].to(device)
+    x = mel[None, None].to(network.device)
     spent = []
     for _ in range(_PASSES):
         start = time.perf_counter()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from frami import weights
 from frami.audio import MelSpec
@@ -56,9 +57,12 @@ class Card:
 
 @dataclass
 class Checkpoint:
-    """A trained classifier ready for use: frozen, in evaluation mode, with its card and front-end."""
+    """A trained classifier ready for use: frozen, in evaluation mode, with its card and front-end.
 
-    model: Classifier
+    ``model`` : a ``Classifier``, or another network that returns ``Features`` (``frami.adapter``).
+    """
+
+    model: nn.Module
     card: Card
     spec: MelSpec
 
