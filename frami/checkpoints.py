@@ -106,12 +106,13 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
 
 
 def bundled(kind: str = "teacher") -> list[Card]:
-    """Cards of the checkpoints that come with the repository or lie in ``FRAMI_HOME/checkpoints``, by name.
+    """Cards of the checkpoints that come with the repository or lie in ``FRAMI_HOME/checkpoints`` or
+    ``FRAMI_HOME/teachers``, by name.
 
     A file of the user's that is no card is passed over; a damaged one of the repository's own raises.
     """
     cards = {}
-    for folder in (BUNDLED, home() / "checkpoints"):
+    for folder in folders():
         for path in sorted(folder.glob("*.json")):
             try:
                 card = read_card(path)
@@ -124,13 +125,22 @@ def bundled(kind: str = "teacher") -> list[Card]:
     return list(cards.values())
 
 
+def folders() -> tuple[Path, ...]:
+    """Where a checkpoint is found by its name: the repository's own, then a person's, whose trained teachers lie in
+    ``FRAMI_HOME/teachers``."""
+    return BUNDLED, home() / "checkpoints", home() / "teachers"
+
+
 def resolve(name: str | Path) -> Path:
     """Path (without ending) of a checkpoint given by name or by path."""
-    for candidate in (Path(name), BUNDLED / name, home() / "checkpoints" / name):
+    for candidate in (Path(name), *(folder / name for folder in folders())):
         if os.path.isfile(weights.paths(candidate)[0]):
             return candidate
-    names = ", ".join(sorted(p.stem for p in BUNDLED.glob("*.safetensors"))) or "none"
-    raise CheckpointError(f"no checkpoint '{name}'; bundled: {names}. Or give the path of a .safetensors file")
+    bundled, *own = (", ".join(sorted(p.stem for p in f.glob("*.safetensors"))) for f in folders())
+    yours = f"; yours: {', '.join(filter(None, own))}" if any(own) else ""
+    raise CheckpointError(
+        f"no checkpoint '{name}'; bundled: {bundled or 'none'}{yours}. Or give the path of a .safetensors file"
+    )
 
 
 def exists(path: str | Path) -> bool:

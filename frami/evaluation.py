@@ -11,7 +11,7 @@ from torch import Tensor
 from frami import checkpoints, cost, train
 from frami.checkpoints import Card, Checkpoint
 from frami.cost import Cost
-from frami.data import LogMels
+from frami.data import LogMels, Skip
 from frami.features.embeddings import embed
 from frami.features.recordings import Origin, choose
 from frami.intervals import wilson
@@ -55,14 +55,16 @@ def evaluate(
     data_folder: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    skip: Skip = None,
 ) -> Report:
     """Measure a checkpoint (by name or path) on the real clips that ``recordings.choose`` takes, at full length.
 
     Of another data set than it was trained on, those classes count that both have; the network still chooses among all
-    that it knows. ``progress(done, total)`` counts clips. Raises FramiError subclasses.
+    that it knows. Long recordings of one's own count by their segments. ``progress(done, total)`` counts clips. skip :
+    as of ``data.load``. Raises FramiError subclasses.
     """
     classifier = checkpoints.load(path, device)
-    clips, origin = choose(classifier.card, dataset, split, data_folder, classifier.spec)
+    clips, origin = choose(classifier.card, dataset, split, data_folder, classifier.spec, skip=skip)
     logits = embed(classifier, clips, progress=progress).logits
     return Report(
         **scores(logits, clips.labels),
@@ -121,7 +123,7 @@ def agreement(
     if teacher.classes != classifier.classes:
         return None
     if teacher.spec != classifier.spec:
-        clips, _ = choose(classifier.card, dataset, split, data_folder, teacher.spec)
+        clips, _ = choose(classifier.card, dataset, split, data_folder, teacher.spec, skip=lambda line: None)
     return float((embed(teacher, clips).predicted == predicted).float().mean())
 
 

@@ -6,6 +6,7 @@ An ONNX file is compared with PyTorch in onnxruntime, over several durations, be
 import copy
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import warnings
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,8 @@ from torch import Tensor, nn
 
 from frami import checkpoints, files
 from frami.audio import MelSpec
-from frami.checkpoints import Checkpoint
+from frami.checkpoints import Card, Checkpoint
+from frami.data import label
 from frami.errors import FramiError
 from frami.paths import child_environment
 from frami.weights import paths
@@ -122,17 +125,26 @@ def onnx_apart(source: str | Path, path: Path, input: str = "mel") -> None:
 
 
 def safetensors(source: str | Path, path: str | Path) -> dict:
-    """Copy a checkpoint's weights and card, as they are, to ``path`` (with or without ending).
+    """Copy a checkpoint's weights and card to ``path`` (with or without ending), as they are but for paths of folders
+    on this machine, of which the last part stays.
 
     Returns ``path`` and ``bytes`` of the weights. Raises FramiError subclasses for a damaged checkpoint.
     """
-    checkpoints.load(source)  # whole and fitting its card
+    card = checkpoints.load(source).card  # whole and fitting its card
     weights, _ = copies = paths(path)
     _writable(weights)
     for origin, copied in zip(paths(checkpoints.resolve(source)), copies, strict=True):
         with files.replacing(copied) as temporary:
             shutil.copyfile(origin, temporary)
+    if (shown := public(card)) != card:
+        files.write_json(copies[1], asdict(shown), indent=2)
     return {"path": str(weights), "bytes": weights.stat().st_size}
+
+
+def public(card: Card) -> Card:
+    """The card as it may leave this machine: no path of a folder here is in it."""
+    training = {k: Path(v).name if isinstance(v, str) and os.path.isabs(v) else v for k, v in card.training.items()}
+    return replace(card, dataset=label(card.dataset), training=training)
 
 
 def _writable(path: Path) -> None:

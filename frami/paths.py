@@ -18,6 +18,15 @@ def data_folder(given: str | Path | None = None) -> Path:
     return Path(given or os.environ.get("FRAMI_DATA") or home() / "data").expanduser()
 
 
+def made(kind: str, teacher: str) -> Path:
+    """Folder of what was made of a teacher for the studio. kind : ``gallery`` or ``explore``.
+
+    Below ``assets`` for a bundled teacher, and where it is there already; below ``home()`` for one's own.
+    """
+    bundled = ASSETS / kind / teacher
+    return bundled if bundled.is_dir() or (BUNDLED / f"{teacher}.safetensors").is_file() else home() / kind / teacher
+
+
 def child_environment() -> dict[str, str]:
     """Environment for a Python process of our own, which finds this package wherever it is started from."""
     paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]

@@ -10,6 +10,7 @@ from frami import checkpoints, data, models, train
 from frami.audio import MelSpec
 from frami.checkpoints import Card
 from frami.cost import parameters
+from frami.data.trained_on import facts
 from frami.errors import FramiError
 from frami.weights import stem
 
@@ -27,13 +28,14 @@ def train_teacher(
     overwrite: bool = False,
     on_clips: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[train.Epoch], None] | None = None,
+    skip: data.Skip = None,
     **settings,
 ) -> Card:
     """Train a teacher, measure it on the held-out folds and write ``out.safetensors`` and ``out.json``.
 
     By default all folds but the data set's test fold train. A training that was cut off goes on from its last epoch
-    (``out.training``); a finished one is replaced with ``overwrite`` only. ``settings`` replace fields of
-    ``TrainConfig`` and the data set's own. Raises FramiError subclasses.
+    (``out.training``); a finished one is replaced with ``overwrite`` only. skip : as of ``data.load``. ``settings``
+    replace fields of ``TrainConfig`` and the data set's own. Raises FramiError subclasses.
     """
     known = data.info(dataset)
     out = stem(out)
@@ -51,8 +53,8 @@ def train_teacher(
         raise FramiError(f"fold {', '.join(sorted(both))} is named for training and for testing; keep them apart")
     if not train_folds:
         raise FramiError(f"no fold is left to train on; {known.title} here has only: {', '.join(sorted(here))}")
-    training = data.load(dataset, ",".join(train_folds), data_folder, spec, progress=on_clips)
-    testing = data.load(dataset, ",".join(test_folds), data_folder, spec, progress=on_clips)
+    training = data.load(dataset, train_folds, data_folder, spec, progress=on_clips, skip=skip)
+    testing = data.load(dataset, test_folds, data_folder, spec, progress=on_clips, skip=skip)
     state = out.with_name(out.name + ".training")
     for epoch in train.train(model, training, config, state):
         if on_epoch:
@@ -62,7 +64,7 @@ def train_teacher(
     card = Card(
         name=out.name,
         kind="teacher",
-        dataset=dataset,
+        dataset=known.name,
         title=known.title,
         classes=known.classes,
         mel_spec=spec.to_dict(),
@@ -73,8 +75,9 @@ def train_teacher(
         clips=measured.clips,
         licence="Apache-2.0",
         data_licence=known.licence,
-        training=asdict(config) | {"size": size, "clips": len(training)},
-        evaluation=f"frami evaluate {out.name} --dataset {dataset} --split {','.join(test_folds)}",
+        training=asdict(config) | {"size": size, "clips": len(training)} | facts(known, skip is not None),
+        evaluation=f"frami evaluate {out.name}"
+        + ("" if known.own else f" --dataset {dataset} --split {','.join(test_folds)}"),
         seconds=round(spec.seconds(lengths[len(lengths) // 2]), 2),
     )
     checkpoints.save(out, model, card)

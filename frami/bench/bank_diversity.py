@@ -8,7 +8,7 @@ from frami.banks import Bank
 from frami.bench.diversity import measures, training_clips
 from frami.bench.results import Context, Report
 from frami.checkpoints import Checkpoint
-from frami.data import LogMels
+from frami.data import LogMels, Skip
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
 from frami.features import diversity
@@ -18,7 +18,15 @@ Banks = Sequence[tuple[str, Bank]]  # with their names
 
 
 def compare(
-    banks: Banks, here: Context, *, samples: int | None, teacher: str | None, dataset: str | None, split: str, seed: int
+    banks: Banks,
+    here: Context,
+    *,
+    samples: int | None,
+    teacher: str | None,
+    dataset: str | None,
+    split: str,
+    seed: int,
+    skip: Skip = None,
 ) -> tuple[dict, list[str]]:
     """Measure the first ``samples`` clips of each bank (default: as many as the smallest has) beside real clips of
     ``split``, and as many real training clips where they are here. Returns plain numbers, and remarks on them. Raises
@@ -27,7 +35,7 @@ def compare(
     own = checkpoints.load(teacher or banks[0][1].manifest["settings"]["teacher"], here.device)
     _check(banks, own)
     with here.progress("clip", "real clips") as report:
-        clips, notes = _real(own, dataset, split, here.data_folder, report)
+        clips, notes = _real(own, dataset, split, here.data_folder, report, skip)
         real = embed(own, clips, progress=report) if clips else None
     training = training_clips(own, count, clips.clips, here, seed) if clips else None
     rows, reference = [], None
@@ -67,16 +75,16 @@ def _check(banks: Banks, teacher: Checkpoint) -> None:
 
 
 def _real(
-    teacher: Checkpoint, dataset: str | None, split: str, data_folder: str | None, report: Report
+    teacher: Checkpoint, dataset: str | None, split: str, data_folder: str | None, report: Report, skip: Skip
 ) -> tuple[LogMels | None, list[str]]:
     """Real clips to measure with, or None and a remark on how to get them where none were requested."""
-    known = dataset or teacher.card.dataset
-    if not (data_folder or dataset or (os.environ.get("FRAMI_DATA") and known in DATASETS)):
+    known = teacher.card.dataset
+    if not (dataset or (known in DATASETS and (data_folder or os.environ.get("FRAMI_DATA")))):
         try:
-            data.locate(known)
+            data.locate(known, data_folder)
         except data.DataError as error:
             return None, [f"without real clips there is no coverage, density or Fréchet distance: {error}"]
-    return recordings(teacher, dataset, split, data_folder, report), []
+    return recordings(teacher, dataset, split, data_folder, report, skip), []
 
 
 def _few_classes(banks: Banks, count: int, classes: int) -> list[str]:

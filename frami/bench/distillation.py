@@ -14,7 +14,7 @@ from frami import banks, checkpoints, train
 from frami.banks import Bank
 from frami.bench.results import Context, Report, Results
 from frami.checkpoints import Checkpoint
-from frami.data import LogMels
+from frami.data import LogMels, label
 from frami.device import describe
 from frami.distill import Settings, distill
 from frami.distill.loop import BudgetError
@@ -97,7 +97,8 @@ def teachers(names: Sequence[str] | None, folds: Sequence[str] | None, here: Con
     for (name, card), fold in product(cards.items(), folds or [None]):
         path = checkpoints.resolve(name)
         if fold is not None and card.split.get("test") != [fold]:
-            path = home() / "teachers" / f"{name}-{fold}"
+            former = home() / "teachers" / f"{name}-{fold}"  # now for a person's teachers
+            path = former if checkpoints.exists(former) else home() / "folds" / f"{name}-{fold}"
             if not checkpoints.exists(path):
                 with here.progress("epoch", f"{name}, fold {fold} held out") as report:
                     train_teacher(
@@ -135,7 +136,7 @@ def fill(teacher: Checkpoint, rows: Sequence[Row], base: Settings, seeds: int, r
         about = {
             "row": row.name, "group": row.group, "seed": seed, "teacher_name": card.name,
             "device": describe(teacher.device), "budget": base.budget, "student": base.student,
-            "dataset": card.dataset, "held_out": ",".join(card.split["test"]), "at_once": base.clips,
+            "dataset": label(card.dataset), "held_out": ",".join(card.split["test"]), "at_once": base.clips,
             "batch": base.batch, "weights": card.sha256[:8], "pace": PACE, "fingerprint": row.fingerprint,
         }  # fmt: skip
         results.put(key(teacher, row, base, seed), found | about)
@@ -147,7 +148,7 @@ def key(teacher: Checkpoint, row: Row, base: Settings, seed: int) -> str:
     what = f"{row.name} {row.fingerprint}".strip()
     how = f"share{base.share:g} lr{base.lr:g} pace{PACE}"
     common = f"{base.budget:g}s {base.student} {base.clips}x{base.batch} {how} {describe(teacher.device)}"
-    return f"{card.dataset} {','.join(card.split['test'])} {card.sha256[:8]} | {common} | {what} | {seed}"
+    return f"{label(card.dataset)} {','.join(card.split['test'])} {card.sha256[:8]} | {common} | {what} | {seed}"
 
 
 def settings(row: Row, base: Settings, seed: int) -> Settings:

@@ -13,7 +13,7 @@ from frami.data import DataError
 from frami.data.catalogue import DATASETS
 from frami.data.matching import matching
 from frami.features.embeddings import embed
-from frami.features.recordings import NothingToHear, Origin, choose, same, training_folds
+from frami.features.recordings import NothingToHear, Origin, choose, trained_on_these, training_folds
 from frami.intervals import over_groups, wilson
 
 #: Networks of the table unless others are named: the bundled ones that know these classes.
@@ -80,7 +80,7 @@ def _network(card: Card) -> dict:
 def measure(network: Checkpoint, dataset: str, here: Context) -> Cell | None:
     """One cell of the table; None where no clip counts."""
     card = network.card
-    split = "test" if same(dataset, card.dataset) else "all"
+    split = "test" if trained_on_these(card, dataset) else "all"
     with here.progress("clip", f"{card.name} on {dataset}") as report:
         try:
             clips, origin = choose(card, dataset, split, here.data_folder, network.spec)

@@ -50,6 +50,26 @@ def data_option(parser: Parser) -> None:
     parser.add_argument("--data", help="folder that holds fsdd/, ESC-50/, … (default: FRAMI_DATA)")
 
 
+def recordings_option(parser: Parser, about: str) -> None:
+    """``--dataset`` of the catalogue or of one's own, with ``--skip-bad``; both as they are given to the engine."""
+    own = "or your own recordings: a folder with a folder for each class, or a CSV (file, class, fold, group)"
+    parser.add_argument("--dataset", metavar="NAME|PATH", help=f"{about}; {own}")
+    bad = "leave out files that are unreadable, empty or silent, and name them (default: an error)"
+    parser.add_argument("--skip-bad", action="store_true", help=bad)
+
+
+def skipping(options) -> Callable[[str], None] | None:
+    """What ``--skip-bad`` does with each file that cannot be used: it is named once."""
+    named: set[str] = set()
+
+    def name(line: str) -> None:
+        if line not in named:
+            print(f"frami {options.command}: left out: {line}", file=sys.stderr)
+        named.add(line)
+
+    return name if options.skip_bad else None
+
+
 def device_option(parser: Parser, data: bool = False) -> None:
     """``--device``, after ``--data`` for a command that reads recordings too."""
     if data:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from frami import checkpoints
-from frami.cli.arguments import command, device_option, moved, number, progress_bar, whole
+from frami.cli.arguments import command, device_option, moved, number, progress_bar, recordings_option, skipping, whole
+from frami.data import info as data_info
 from frami.device import pick
 from frami.distill import ARCHITECTURES, OBJECTIVES, STUDENTS, RunSettings, Settings, distill
 from frami.distill import run as runs
@@ -28,6 +29,8 @@ def add(commands) -> None:
     sub.add_argument(
         "--source", choices=["made", "real", "noise"], help="references: real training clips, or noise as input"
     )
+    real = "recordings for --source real and for the accuracy (default: those that the teacher was trained on)"
+    recordings_option(sub, real)
     sub.add_argument("--budget", type=seconds, help="time of making and learning together: 120s (default), 10m, 2h")
     sub.add_argument("--rounds", type=whole(1), help="batches of clips, each followed by --steps (instead of --budget)")
     sub.add_argument("--clips", type=whole(1), help="clips of a round (default: 32)")
@@ -105,15 +108,20 @@ def _stored(options, store) -> str | None:
         raise FramiError("--resume needs the run: its id, its folder, or --out with its folder")
     if not target:
         return None
-    given = [n for n in (*_CHOICES, "teacher", "bank", "budget", "rounds", "source") if getattr(options, n) is not None]
+    named = ("teacher", "bank", "dataset", "budget", "rounds", "source")
+    given = [name for name in (*_CHOICES, *named) if getattr(options, name) is not None]
     if given:
         raise FramiError(f"a stored run has its settings already; leave out {', '.join(f'--{name}' for name in given)}")
     run = store.find(target)
     request = RunSettings.from_dict(run.settings)
     data = options.data or request.data
     if data is not None and run.status != "finished":  # a wrong folder is refused before the run is touched
-        held_out(checkpoints.load(request.teacher), data)
+        held_out(checkpoints.load(request.teacher), data, request.dataset, _quietly if request.skip_bad else None)
     return run.id
+
+
+def _quietly(line: str) -> None:
+    """Of a file that is left out nothing is said: the run will."""
 
 
 def _new(options, store) -> str:
@@ -139,14 +147,16 @@ def _new(options, store) -> str:
         path and (str(Path(path).resolve()) if is_path else path)
         for path, is_path in ((options.teacher, by_path), (options.bank, True), (options.data, True))
     )
-    request = RunSettings(teacher, Settings(source=source, **given), bank, data)
+    dataset = options.dataset and data_info(options.dataset).name
+    request = RunSettings(teacher, Settings(source=source, **given), bank, data, dataset, options.skip_bad)
     out = Path(options.out) if options.out else None
     if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         known = runs.unfinished(out, store)
         hint = "add --resume to go on with the run there" if known else "choose another --out, or move it away"
         raise FramiError(f"{out} is not empty; {hint}")
     loaded = checkpoints.load(teacher)
-    distill(loaded, request.settings, runs.source(loaded, request, options.data))
-    if options.data is not None:
-        runs.held_out(loaded, options.data)
+    skip = skipping(options)
+    distill(loaded, request.settings, runs.source(loaded, request, options.data, skip))
+    if options.data is not None or dataset:
+        runs.held_out(loaded, options.data, dataset, skip)
     return runs.begin(request, store, out)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from frami import banks
 from frami.bench import bank_diversity
-from frami.cli.arguments import aligned, command, context, device_option, whole
+from frami.cli.arguments import aligned, command, context, device_option, recordings_option, skipping, whole
 from frami.features.diversity import READING
 
 
@@ -13,7 +13,7 @@ def add(commands) -> None:
     sub = command(commands, "diversity", _diversity)
     sub.add_argument("banks", nargs="+", metavar="BANK", help="folder as written by frami synthesize")
     sub.add_argument("--teacher", help="path of the banks' teacher, where its name is not enough to find it")
-    sub.add_argument("--dataset", help="real recordings (default: those that the teacher was trained on)")
+    recordings_option(sub, "real recordings (default: those that the teacher was trained on)")
     sub.add_argument("--split", default="test", help="test (what the teacher's card holds out), train, all, or a fold")
     sub.add_argument("--samples", type=whole(2), help="clips of each bank, the first ones (default: of the smallest)")
     sub.add_argument("--seed", type=whole(0), default=0, help="of the draws for the intervals")
@@ -27,7 +27,7 @@ def _diversity(options) -> tuple[dict, list[str]]:
             print(f"frami diversity: {name}: left out: {part}", file=sys.stderr)
     value, notes = bank_diversity.compare(
         named, context(options), samples=options.samples, teacher=options.teacher, dataset=options.dataset,
-        split=options.split, seed=options.seed,
+        split=options.split, seed=options.seed, skip=skipping(options),
     )  # fmt: skip
     return value, _lines(value, notes)
 

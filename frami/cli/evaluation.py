@@ -4,7 +4,16 @@ from dataclasses import asdict
 
 from frami import checkpoints
 from frami.checkpoints import Card
-from frami.cli.arguments import aligned, checkpoint_path, command, device_option, moved, progress_bar
+from frami.cli.arguments import (
+    aligned,
+    checkpoint_path,
+    command,
+    device_option,
+    moved,
+    progress_bar,
+    recordings_option,
+    skipping,
+)
 from frami.data.matching import shortened
 from frami.device import pick
 from frami.evaluation import Report, evaluate
@@ -18,7 +27,7 @@ def add(commands) -> None:
     sub = command(commands, "evaluate", _evaluate)
     sub.add_argument("checkpoint", help="name of a teacher or student, a path, or a run (id or folder)")
     other = "default: the one that it was trained on; of another one those clips count whose classes it knows"
-    sub.add_argument("--dataset", help=other)
+    recordings_option(sub, other)
     folds = "test (what its card holds out, or the other data set's test fold), train, all, or folds"
     sub.add_argument("--split", default="test", help=folds)
     device_option(sub, data=True)
@@ -28,7 +37,9 @@ def _evaluate(options) -> tuple[dict, list[str]]:
     path = checkpoint_path(options.checkpoint)
     card = checkpoints.read_card(path)
     with progress_bar("clip", "evaluate") as bar:
-        found = evaluate(path, options.dataset, options.split, options.data, pick(options.device), moved(bar))
+        found = evaluate(
+            path, options.dataset, options.split, options.data, pick(options.device), moved(bar), skipping(options)
+        )
     value = _value(found, card, options.split)
     return value, _summary(value, card)
 

@@ -1,12 +1,30 @@
 """``frami teachers | students | train-teacher``: classifiers, and their training on real recordings."""
 
+import re
+import sys
 import time
+import unicodedata
 from dataclasses import asdict
+from pathlib import Path
 
-from frami import checkpoints
-from frami.cli.arguments import command, device_option, moved, names, number, progress_bar, whole
+from frami import checkpoints, data
+from frami.cli.arguments import (
+    command,
+    device_option,
+    moved,
+    names,
+    number,
+    progress_bar,
+    recordings_option,
+    skipping,
+    whole,
+)
+from frami.data import own
+from frami.data.catalogue import DATASETS
 from frami.device import pick
+from frami.errors import FramiError
 from frami.models import ARCHITECTURES
+from frami.paths import BUNDLED, home
 from frami.teachers import train_teacher
 
 
@@ -15,8 +33,9 @@ def add(commands) -> None:
     command(commands, "students", _students)
 
     sub = command(commands, "train-teacher", _train_teacher)
-    sub.add_argument("--dataset", required=True, help="fsdd, audiomnist, esc10, esc50 or urbansound8k")
-    sub.add_argument("--out", required=True, help="path of the checkpoint, without ending")
+    recordings_option(sub, f"needed: {', '.join(DATASETS)}")
+    out = "path of the checkpoint, without ending (default for your own: FRAMI_HOME/teachers and the folder's name)"
+    sub.add_argument("--out", help=out)
     kinds = "; ".join(f"{name}: {row.about}" for name, row in ARCHITECTURES.items())
     sizes = " or ".join(f"{', '.join(row.sizes)} ({name})" for name, row in ARCHITECTURES.items())
     sub.add_argument("--architecture", default="residual", help=f"{kinds} (default: residual)")
@@ -60,19 +79,42 @@ def _line(row: dict) -> str:
     )
 
 
+def _out(options) -> Path:
+    """Where the checkpoint goes: ``--out``, or for one's own recordings a name of the folder's below ``FRAMI_HOME``, in
+    small letters, that any system takes. FramiError where that name would not be found again."""
+    if options.out:
+        return Path(options.out)
+    known = data.info(options.dataset)
+    name = unicodedata.normalize("NFKD", known.title.lower()).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "-", name).strip("-")[:60]
+    folder = home() / "teachers"
+    if not known.own or not name or checkpoints.exists(BUNDLED / name):
+        why = f"'{name}' is a bundled checkpoint's name; " if name and known.own else ""
+        example = folder / f"my-{name or 'teacher'}"
+        raise FramiError(f"{why}say where it goes with --out, for example --out {example}")
+    return folder / name
+
+
 def _train_teacher(options) -> tuple[dict, list[str]]:
     settings = {k: getattr(options, k) for k in ("epochs", "batch", "lr", "seed") if getattr(options, k) is not None}
+    if not options.dataset:
+        raise FramiError(f"name a data set with --dataset: {', '.join(DATASETS)}, or the path of your own recordings")
+    known, out = data.info(options.dataset), _out(options)
+    notes = [known.note, *own.absent(known)] if known.own else []
+    for note in notes:
+        print(f"frami train-teacher: {note}", file=sys.stderr)
     start = time.perf_counter()
-    with progress_bar("clip", "log-Mels") as clips, progress_bar("epoch", options.dataset) as epochs:
+    with progress_bar("clip", "log-Mels") as clips, progress_bar("epoch", known.title) as epochs:
 
         def on_epoch(epoch) -> None:
             epochs.set_postfix(loss=f"{epoch.loss:.3f}", accuracy=f"{epoch.accuracy:.1%}")
             moved(epochs)(epoch.epoch, epoch.epochs)
 
         card = train_teacher(
-            options.dataset, options.out, data_folder=options.data, architecture=options.architecture,
+            options.dataset, out, data_folder=options.data, architecture=options.architecture,
             size=options.size, train_folds=options.train, test_folds=options.test, device=pick(options.device),
-            on_clips=moved(clips), on_epoch=on_epoch, overwrite=options.overwrite, **settings,
+            on_clips=moved(clips), on_epoch=on_epoch, overwrite=options.overwrite,
+            skip=skipping(options), **settings,
         )  # fmt: skip
-    value = asdict(card) | {"seconds_spent": round(time.perf_counter() - start, 1)}
-    return value, [f"{options.out}.safetensors: {card.accuracy:.1%} on {', '.join(card.split['test'])} (held out)"]
+    value = asdict(card) | {"seconds_spent": round(time.perf_counter() - start, 1), "path": str(out), "notes": notes}
+    return value, [f"{out}.safetensors: {card.accuracy:.1%} on {', '.join(card.split['test'])} (held out)"]

@@ -5,6 +5,7 @@ from frami.data.recordings import (
     Clip,
     DataError,
     LogMels,
+    Skip,
     find,
     folds_of,
     index,
@@ -17,6 +18,6 @@ from frami.data.recordings import (
 )
 
 __all__ = [
-    "Clip", "DataError", "LogMels", "find", "folds_of", "index", "info", "label", "load", "locate", "pad", "select",
-    "sound",
+    "Clip", "DataError", "LogMels", "Skip", "find", "folds_of", "index", "info", "label", "load", "locate", "pad",
+    "select", "sound",
 ]  # fmt: skip

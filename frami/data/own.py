@@ -18,7 +18,7 @@ from torch import Tensor
 from frami import audio, sound_files
 from frami.data import splits
 from frami.data.catalogue import DATASETS
-from frami.data.dataset import ENDINGS, FOREIGN_ENDINGS, Clip, DataError, DatasetInfo
+from frami.data.dataset import ENDINGS, FOREIGN_ENDINGS, Clip, DataError, DatasetInfo, split_ending
 from frami.data.readers import table_cells
 
 #: Columns of a table and what else each may be called; lower and upper case are the same.
@@ -35,6 +35,8 @@ TEST = ("test", "testing")
 SHORTEST, LONGEST, SILENT = 0.05, 600.0, 1e-4
 #: Entries of a folder, with all below it, that are looked at: more is not a folder of recordings.
 MOST = 1_000_000
+#: How the note on the split begins where folds are given.
+GIVEN = "split by the folds that are given"
 _KEEP = 8
 
 
@@ -239,7 +241,7 @@ def _listing(
     sources = [entry.group or entry.name for entry in entries]
     folds, note = _folds(entries, labels, sources)
     clips = tuple(
-        Clip(Path(os.path.splitext(entry.file)[0]), label, fold, source, Path(entry.file))
+        Clip(split_ending(file := Path(entry.file))[0], label, fold, source, file)
         for entry, label, fold, source in zip(entries, labels, folds, sources, strict=True)
     )
     named = _ordered(set(folds))
@@ -279,7 +281,7 @@ def _folds(entries: Sequence[_Entry], labels: Sequence[int], sources: Sequence[s
                 folds[entry.group].add(entry.fold)
         torn = sum(len(some) > 1 for some in folds.values())
         warning = f"; {torn} {'group is' if torn == 1 else 'groups are'} in two folds: frami data check names them"
-        return [entry.fold for entry in entries], f"split by the folds that are given{warning * bool(torn)}"
+        return [entry.fold for entry in entries], GIVEN + warning * bool(torn)
     if any(entry.group for entry in entries):
         numbers = splits.by_group(labels, sources)
         how = f"no fold given: split 1 of {max(numbers) + 1} held out by group, seed {splits.SEED}"

@@ -16,11 +16,13 @@ from frami import banks, checkpoints, cost, files, models, train
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Checkpoint
-from frami.data import LogMels
+from frami.data import LogMels, Skip, label
+from frami.data.catalogue import DATASETS
 from frami.distill.loop import State, distill
 from frami.distill.settings import RunSettings
 from frami.errors import FramiError
 from frami.features.embeddings import recordings
+from frami.features.recordings import trained_on_these
 from frami.inversion import Clips
 from frami.runs import Runs
 
@@ -75,18 +77,22 @@ def work(
 
 
 class _Run:
-    """A run at work. ``reported``, ``saved``, ``evaluated`` : seconds of work at the last of each; ``effort`` : seconds
-    of the last evaluation; ``state`` : the last checkpoint, None at the beginning."""
+    """A run at work. ``elsewhere`` : whether it is measured on another data set than its teacher was; ``reported``,
+    ``saved``, ``evaluated`` : seconds of work at the last of each; ``effort`` : seconds of the last evaluation;
+    ``state`` : the last checkpoint, None at the beginning."""
 
     def __init__(
         self, id: str, store: Runs, folder: Path, request: RunSettings, teacher: Checkpoint, data_folder, report, every
     ):
         self.id, self.store, self.folder, self.request, self.teacher = id, store, folder, request, teacher
         self.report, self.every = report, every
-        self.test = held_out(teacher, data_folder)
-        self.clips = source(teacher, request, data_folder)
+        bad: dict[str, None] = {}
+        skip = (lambda line: bad.setdefault(line)) if request.skip_bad else None
+        self.test = held_out(teacher, data_folder, request.dataset, skip)
+        self.elsewhere = bool(request.dataset) and not trained_on_these(teacher.card, request.dataset)
+        self.clips = source(teacher, request, data_folder, skip)
         damaged = self.clips.damaged if isinstance(self.clips, Bank) else ()
-        self.notes = tuple(f"left out of the bank: {part}" for part in damaged)
+        self.notes = (*(f"left out of the bank: {part}" for part in damaged), *(f"left out: {line}" for line in bad))
         self.state = _read(folder / STATE)
         self.writer: banks.Writer | None = None
         self.accuracy: float | None = None
@@ -175,9 +181,11 @@ class _Run:
             kind="student",
             model=state.student.config.to_dict(),
             parameters=cost.parameters(state.student),
-            accuracy=None if self.accuracy is None else round(self.accuracy, 4),
-            clips=0 if self.test is None else len(self.test),
-            training={name: value for name, value in self.request.to_dict().items() if name != "data"}
+            accuracy=None if self.accuracy is None or self.elsewhere else round(self.accuracy, 4),
+            clips=0 if self.test is None or self.elsewhere else len(self.test),
+            training=_learnt_of(card)
+            | {name: value for name, value in self.request.to_dict().items() if name != "data"}
+            | ({"dataset": label(self.request.dataset)} if self.request.dataset else {})
             | {"teacher_sha256": card.sha256, "run": self.id, clips: state.clips, "steps_done": state.steps},
             evaluation=f"frami evaluate {self.id}",
             teacher=card.name,
@@ -202,26 +210,38 @@ class _Run:
         return result
 
 
-def held_out(teacher: Checkpoint, data_folder: str | Path | None) -> LogMels | None:
-    """Real clips that the teacher was not trained on; None for a teacher of no data set, and where no folder was
-    named and none are at hand. Raises DataError for a named folder without them."""
-    if not teacher.card.dataset:
+def _learnt_of(card: Card) -> dict:
+    """What a student's card keeps of the recordings that its teacher was trained on, where these are one's own."""
+    return {name: value for name, value in card.training.items() if name == "recordings"}
+
+
+def held_out(
+    teacher: Checkpoint, data_folder: str | Path | None, dataset: str | None = None, skip: Skip = None
+) -> LogMels | None:
+    """Real clips that the teacher was not trained on, of its data set or another one; None for a teacher of no data
+    set, and where neither data set nor folder were named and none are at hand. Raises FramiError for a named one
+    without them."""
+    if not (dataset or teacher.card.dataset):
         return None
     try:
-        return recordings(teacher, None, "test", data_folder)
+        return recordings(teacher, dataset, "test", data_folder, skip=skip)
     except FramiError:
-        if data_folder is not None:
+        if dataset or (data_folder is not None and teacher.card.dataset in DATASETS):
             raise
         return None
 
 
-def source(teacher: Checkpoint, request: RunSettings, data_folder: str | Path | None) -> Bank | LogMels | None:
+def source(
+    teacher: Checkpoint, request: RunSettings, data_folder: str | Path | None, skip: Skip = None
+) -> Bank | LogMels | None:
     """The clips that a run learns from, where it does not make them itself. Raises FramiError."""
     if request.settings.source == "bank":
         if not request.bank:
             raise FramiError("source 'bank' needs a bank; name its folder with --bank")
         return banks.load(request.bank)
-    return recordings(teacher, None, "train", data_folder) if request.settings.source == "real" else None
+    if request.settings.source != "real":
+        return None
+    return recordings(teacher, request.dataset, "train", data_folder, skip=skip)
 
 
 def measured(teacher: Checkpoint, student: models.Classifier, folder: Path, test: LogMels | None) -> dict:

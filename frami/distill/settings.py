@@ -10,6 +10,8 @@ from frami.inversion.settings import check_least, check_seed
 from frami.models import DEFAULT
 
 SOURCES = ("made", "bank", "real", "noise")
+#: Fields of a run beside its teacher and the ``Settings``.
+_REST = ("bank", "data", "dataset", "skip_bad")
 
 
 @dataclass(frozen=True)
@@ -61,27 +63,30 @@ class Settings:
 @dataclass(frozen=True)
 class RunSettings:
     """Settings of a run: ``teacher`` by name or path, ``bank`` a folder of made clips, ``data`` the folder of
-    recordings that was named, or None."""
+    recordings that was named, or None; ``dataset`` the recordings to learn from and to measure on, by name or path
+    (None: the teacher's own), whose unusable files are left out with ``skip_bad``."""
 
     teacher: str
     settings: Settings
     bank: str | None = None
     data: str | None = None
+    dataset: str | None = None
+    skip_bad: bool = False
 
     @classmethod
     def from_dict(cls, values: dict) -> "RunSettings":
         """From the settings of a stored run; fields that are not given have their defaults. Raises FramiError."""
         known = {field.name for field in fields(Settings)}
-        foreign = set(values) - known - {"teacher", "bank", "data"}
+        foreign = set(values) - known - {"teacher", *_REST}
         if foreign or not isinstance(values.get("teacher"), str):
             what = f"unknown: {', '.join(sorted(foreign))}" if foreign else "no teacher is named"
             raise FramiError(f"these are not the settings of a distillation ({what})")
         settings = Settings(**{k: v for k, v in values.items() if k in known})
-        return cls(values["teacher"], settings, values.get("bank"), values.get("data"))
+        return cls(values["teacher"], settings, **{name: values[name] for name in _REST if name in values})
 
     def to_dict(self) -> dict:
         """As stored; without the settings of making clips where none are made."""
-        named = {name: getattr(self, name) for name in ("bank", "data") if getattr(self, name)}
+        named = {name: getattr(self, name) for name in _REST if getattr(self, name)}
         values = {"teacher": self.teacher, **self.settings.to_dict()} | named
         making = () if self.settings.source == "made" else ("recipe", "clips", "share")
         return {name: value for name, value in values.items() if name not in making}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frami.checkpoints import Checkpoint
-from frami.data import LogMels
+from frami.data import LogMels, Skip
 from frami.errors import FramiError
 from frami.features.recordings import choose
 
@@ -19,9 +19,10 @@ def recordings(
     split: str = "test",
     data_folder: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    skip: Skip = None,
 ) -> LogMels:
     """Real clips for a teacher: those that ``choose`` takes. Raises FramiError."""
-    return choose(teacher.card, dataset, split, data_folder, teacher.spec, progress)[0]
+    return choose(teacher.card, dataset, split, data_folder, teacher.spec, progress, skip)[0]
 
 
 @dataclass

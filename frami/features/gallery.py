@@ -7,7 +7,7 @@ from pathlib import Path
 from frami import banks
 from frami import vocoder as vocoders
 from frami.checkpoints import Checkpoint
-from frami.data import DataError
+from frami.data import DataError, label
 from frami.features import diversity, maps
 from frami.inversion import InversionSettings, invert
 from frami.vocoder import Vocoder
@@ -161,7 +161,7 @@ def _measured(teacher: Checkpoint, layers: Sequence[maps.Layer], data_folder, re
     return {
         "samples": count,
         "k": diversity.K,
-        "dataset": teacher.card.dataset if real is not None else None,
+        "dataset": label(teacher.card.dataset) if real is not None else None,
         "folds": list(teacher.card.split["test"]) if real is not None else [],
         "real_clips": len(real) if real is not None else 0,
         "rows": rows,

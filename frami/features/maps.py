@@ -149,7 +149,7 @@ def recorded(
     """
     clips = recordings(teacher, None, split, data_folder, progress)
     rows = sorted(diversity.in_turns(clips.labels, min(most or len(clips), len(clips))).tolist())
-    name = json.dumps([FORMAT, teacher.card.sha256, teacher.spec.to_dict(), [str(clips.clips[i].stem) for i in rows]])
+    name = json.dumps([FORMAT, teacher.card.sha256, teacher.spec.to_dict(), [clips.clips[i].key for i in rows]])
     store = home() / "cache" / "features" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
     try:
         found = Embedded(**load_file(store))

@@ -11,7 +11,7 @@ import torch
 from frami import data
 from frami.audio import MelSpec
 from frami.checkpoints import Card
-from frami.data import Clip, DataError, LogMels
+from frami.data import Clip, DataError, LogMels, Skip, trained_on
 from frami.data.matching import matching, shortened
 from frami.errors import FramiError
 
@@ -50,21 +50,30 @@ def choose(
     data_folder: str | Path | None = None,
     spec: MelSpec | None = None,
     progress: Callable[[int, int], None] | None = None,
+    skip: Skip = None,
 ) -> tuple[LogMels, Origin]:
     """Real clips for the network of this card, with its classes and labels.
 
     dataset : by default the one that it was trained on; then the splits ``test`` and ``train`` mean the folds of the
     card. Of another one, whose folds they name then, those clips count whose class the network knows by another
     spelling at most (``data.matching``), and that it was not trained on. spec : default the card's. ``progress(done,
-    total)`` counts clips. Raises NothingToHear where fewer than two classes match or no clip is left, DataError for a
-    data set that is not here.
+    total)`` counts clips. skip : as of ``data.load``; a network that was trained with it needs none on the same
+    recordings. Raises NothingToHear where fewer than two classes match or no clip is left, DataError for a data set
+    that is not here, and for one's own recordings whose split is not that of the training any more.
     """
     dataset = dataset or card.dataset
-    other, known = not same(dataset, card.dataset), data.info(dataset)
+    known = data.info(dataset)
+    other = not trained_on_these(card, dataset)
     classes = _matched(card, known.title, known.classes)
+    named: str | Sequence[str] = split
     if split in card.split and not other:
-        split = ",".join(card.split[split])
-    loaded = data.load(dataset, split, data_folder, spec or MelSpec.from_dict(card.mel_spec), progress=progress)
+        named = card.split[split]
+        trained_on.check_split(known, card.training)
+    if not other and skip is None and trained_on.skipped(card.training):
+        skip = lambda line: None  # noqa: E731
+    loaded = data.load(
+        dataset, named, data_folder, spec or MelSpec.from_dict(card.mel_spec), progress=progress, skip=skip
+    )
     heard = _heard(card, loaded.clips, dataset, data_folder) if other else set()
     rows = [i for i, clip in enumerate(loaded.clips) if clip.label in classes and i not in heard]
     if not rows:
@@ -90,6 +99,14 @@ def same(dataset: str, other: str) -> bool:
     return dataset == other or (all(map(os.path.exists, (dataset, other))) and os.path.samefile(dataset, other))
 
 
+def trained_on_these(card: Card, dataset: str) -> bool:
+    """Whether this is the data set that a network was trained on; one's own may lie in another place now, with the same
+    files, classes and folds. Raises DataError."""
+    known = data.info(dataset)
+    moved = known.fingerprint and known.fingerprint == trained_on.facts_of(card.training).get("fingerprint")
+    return same(dataset, card.dataset) or bool(moved)
+
+
 def training_folds(card: Card) -> set[str]:
     """Folds that a network was trained on, or that chose one of its epochs."""
     return {fold for part, folds in card.split.items() if part != "test" for fold in folds}
@@ -111,10 +128,10 @@ def _heard(card: Card, clips: Sequence[Clip], dataset: str, data_folder: str | P
     those are not here."""
     folds = training_folds(card)
     try:
-        own = data.index(card.dataset, data_folder) if folds and card.dataset else []
+        learnt = data.index(card.dataset, data_folder) if folds and card.dataset else []
     except DataError:
         return set()
-    trained = set(_files([clip for clip in own if clip.fold in folds]))
+    trained = set(_files([clip for clip in learnt if clip.fold in folds]))
     listed = data.index(dataset, data_folder)
     sources = {clip.source for clip, file in zip(listed, _files(listed), strict=True) if file in trained}
     return {i for i, clip in enumerate(clips) if clip.source in sources}

@@ -177,7 +177,7 @@ def test_folds_by_group(tmp_path):
         ("file,class,fold\na.wav,x,1\nb.wav,y,\n", "row 3 has no fold"),
         ('file,class,fold\na.wav,x,"1,2"\nb.wav,y,2\n', "has no comma"),
         ("file,class\na.wav,x\nb.wav\n", "row 3 has no class"),
-        ("file,class\ncaf\udce9.wav,x\n", "save it as CSV in UTF-8"),
+        ("file,class\ncaf\udce9.wav,x\n", "in UTF-8"),
     ],
 )
 def test_a_bad_table(text, said, tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from frami import audio, data
+from frami import data
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data.catalogue import fold_kind
@@ -59,6 +59,6 @@ def of_recordings(found: maps.Recorded, teacher: Checkpoint) -> MapLayer:
 
     def sound(i: int, vocoder: str | None) -> bytes:
         rate = teacher.spec.sample_rate
-        return clips.wav_file(audio.load(data.find([recordings[i]])[0], rate), rate)
+        return clips.wav_file(data.sound(recordings[i], rate), rate)
 
     return MapLayer(layer, prefix, layer.target, layer.confidence, show, sound)
