@@ -22,6 +22,7 @@ def part(make_tree, tmp_path_factory):
     return make_tree("fsdd", tmp_path_factory.mktemp("part"), speakers=("george", "lucas", "theo"))
 
 
+@pytest.mark.slow
 def test_every_fold_is_held_out_once(capsys, tree, fresh_home, tmp_path):
     out, keep = tmp_path / "page" / "folds.md", tmp_path / "kept"
     arguments = ["bench", "folds", "--dataset", "fsdd", "--data", tree, *QUICK, "--keep", keep, "--out", out, "--json"]
