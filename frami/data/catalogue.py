@@ -6,18 +6,28 @@ from frami.data.readers import digit_files, split_lists, table
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-# In the order of ``target`` in esc50.csv.
-_ESC50 = (
-    *("dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow"),
-    *("rain", "sea_waves", "crackling_fire", "crickets", "chirping_birds"),
-    *("water_drops", "wind", "pouring_water", "toilet_flush", "thunderstorm"),
-    *("crying_baby", "sneezing", "clapping", "breathing", "coughing"),
-    *("footsteps", "laughing", "brushing_teeth", "snoring", "drinking_sipping"),
-    *("door_wood_knock", "mouse_click", "keyboard_typing", "door_wood_creaks", "can_opening"),
-    *("washing_machine", "vacuum_cleaner", "clock_alarm", "clock_tick", "glass_breaking"),
-    *("helicopter", "chainsaw", "siren", "car_horn", "engine"),
-    *("train", "church_bells", "airplane", "fireworks", "hand_saw"),
-)
+# Its five categories, in the order of ``target`` in esc50.csv: ten classes each.
+_ESC50_GROUPS: dict[str, tuple[str, ...]] = {
+    "animals": ("dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow"),
+    "natural soundscapes and water": (
+        *("rain", "sea_waves", "crackling_fire", "crickets", "chirping_birds"),
+        *("water_drops", "wind", "pouring_water", "toilet_flush", "thunderstorm"),
+    ),
+    "human, non-speech": (
+        *("crying_baby", "sneezing", "clapping", "breathing", "coughing"),
+        *("footsteps", "laughing", "brushing_teeth", "snoring", "drinking_sipping"),
+    ),
+    "interior and domestic": (
+        *("door_wood_knock", "mouse_click", "keyboard_typing", "door_wood_creaks", "can_opening"),
+        *("washing_machine", "vacuum_cleaner", "clock_alarm", "clock_tick", "glass_breaking"),
+    ),
+    "exterior and urban": (
+        *("helicopter", "chainsaw", "siren", "car_horn", "engine"),
+        *("train", "church_bells", "airplane", "fireworks", "hand_saw"),
+    ),
+}
+
+_ESC50 = tuple(name for group in _ESC50_GROUPS.values() for name in group)
 
 _ESC10 = (
     *("dog", "rooster", "rain", "sea_waves", "crackling_fire"),
@@ -195,6 +205,7 @@ DATASETS: dict[str, DatasetInfo] = {
             clips=2000,
             training={"epochs": 120},
             licence="CC BY-NC 3.0",
+            groups=_ESC50_GROUPS,
             **_ESC,
         ),
         DatasetInfo(

@@ -88,7 +88,8 @@ class DatasetInfo:
     folds only; ``for_vocoder``: vocoders are trained and measured on it unless others are named. ``subject`` completes
     the sentence "a network that knows …"; ``speakers(root)`` : what the folder ``root`` says of each speaker. ``own`` :
     where a person's own recordings are, a folder or a table; None for a row of the catalogue. ``fingerprint`` : of
-    their list, classes and folds.
+    their list, classes and folds. ``groups`` are the categories of its classes, where it has published some: their
+    titles, and the classes of each.
     """
 
     name: str
@@ -112,3 +113,4 @@ class DatasetInfo:
     speakers: Callable[[Path], Mapping[str, Speaker]] | None = None
     own: Path | None = None
     fingerprint: str = ""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
