@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,22 +35,25 @@ class ExampleSound:
     voice: str
 
 
-def listed(teacher: str, folder: Path = FOLDER) -> list[ExampleSound]:
-    """Bundled sounds for a teacher; empty where there are none."""
-    try:
-        rows = json.loads((folder / teacher / "samples.json").read_text(encoding="utf-8"))
-        return [ExampleSound(folder / teacher / row["file"], row["label"], row["voice"]) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def listed(classes: Collection[str], folder: Path = FOLDER) -> list[ExampleSound]:
+    """Bundled sounds of these classes, whichever teacher knows them; empty where there are none."""
+    found = []
+    for path in sorted(folder.glob("*/samples.json")):
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            found += [ExampleSound(path.parent / row["file"], row["label"], row["voice"]) for row in rows]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return [one for one in found if one.label in classes]
 
 
 def make(folder: Path = FOLDER) -> list[ExampleSound]:
     """Synthesize each digit in each voice. Raises FramiError where espeak-ng is not installed."""
     folder = folder / TEACHER
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, classes = [], read_card(BUNDLED / TEACHER).classes
     for voice, name, speed in VOICES:
-        for label in read_card(BUNDLED / TEACHER).classes:
+        for label in classes:
             path = folder / f"{label}-{voice.replace('+', '-')}.flac"
             x, _ = audio_input.trim(_speech(label, voice, speed), _RATE)
             audio.save(path, x * (_LEVEL / x.abs().max()), _RATE)
@@ -58,7 +62,7 @@ def make(folder: Path = FOLDER) -> list[ExampleSound]:
             )
     text = ",\n".join(f" {json.dumps(row, ensure_ascii=False)}" for row in rows)
     files.write(folder / "samples.json", f"[\n{text}\n]\n")
-    return listed(TEACHER, folder.parent)
+    return listed(classes, folder.parent)
 
 
 def _speech(text: str, voice: str, speed: int):

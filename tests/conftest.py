@@ -13,7 +13,7 @@ import torch
 
 from frami import checkpoints, models, train
 from tests.helpers import recordings, teachers
-from tests.helpers.studio import BROWSER_FLAGS, Studio, chromium, running_studio
+from tests.helpers.studio import BROWSER_FLAGS, Studio, choose_teacher, chromium, running_studio
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -192,11 +192,19 @@ def profile(browser):
 
 @pytest.fixture
 def open_page(profile, studio):
-    """Opens the studio as a new visitor, or as the one who came before (``returning``); at the end the console must
-    have been quiet and no other host asked."""
+    """Opens the studio with a teacher as a new visitor, or as the one who came before (``returning``); at the end the
+    console must have been quiet and no other host asked."""
     pages, trouble = [], []
 
-    def opened(width=1400, height=900, theme="light", context=profile, address=studio.address, returning=False):
+    def opened(
+        width=1400,
+        height=900,
+        theme="light",
+        context=profile,
+        address=studio.address,
+        returning=False,
+        teacher="fsdd",
+    ):
         page = context.new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
@@ -209,6 +217,7 @@ def open_page(profile, studio):
         page.on("request", lambda r: None if r.url.startswith(local) else trouble.append(f"asked {r.url}"))
         page.goto(f"{address}?__theme={theme}")
         page.wait_for_selector("#gallery .frami-tile", timeout=60_000)
+        choose_teacher(page, teacher)
         return page
 
     opened.trouble = trouble

@@ -28,6 +28,7 @@ export const bars = (top, target) => top.map(([label, probability]) => {
   const row = el("div", label === target ? "row target" : "row"), track = el("div", "track"), fill = el("div");
   fill.style.width = `${100 * probability}%`;
   track.append(fill);
+  row.title = label;
   row.append(el("span", "label", label), track, el("span", "value", percent(probability)));
   return row;
 });

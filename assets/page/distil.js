@@ -39,7 +39,7 @@ frami.distil = (element, props, server, watch) => {
     asking = true;
     const mine = data.teacher;
     try {
-      const reply = await server.runs({ teacher: mine, seen: data.stamps });
+      const reply = await server.runs({ teacher: mine, seen: data.stamps, known: data.value.classes.length > 0 });
       if (reply?.error) alarm.textContent = reply.error;
       else if (reply && mine === data.teacher) {
         if (alarm.textContent === LOST) alarm.textContent = "";
@@ -83,7 +83,7 @@ frami.distil = (element, props, server, watch) => {
   }
   watch("value", change);
   chart.redrawOnResize();
-  onTheme(chart.draw);
+  onTheme(() => { chart.draw(); matrices.renew(); });
   root.curve = (id, name) => data.curve({ id }, name);
   change();
 };

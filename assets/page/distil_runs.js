@@ -16,7 +16,7 @@ export class DistilRuns {
   get shown() { return this.runs.filter(run => !this.hidden.has(run.id)); }
   get stamps() { return Object.fromEntries([...this.details].map(([id, { stamp }]) => [id, stamp])); }
   take(value) {
-    this.value = value;
+    this.value = { ...value, classes: value.classes || this.value.classes, categories: value.categories || this.value.categories };
     const ids = new Set(value.runs.map(run => run.id));
     value.runs.forEach(({ id, stamp, curves, result }, i) => {
       if (curves) this.details.set(id, { stamp, curves, result });

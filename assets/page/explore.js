@@ -1,7 +1,8 @@
 /* The Explore tab: a map of clips on a canvas, its legend and table. */
 import { button, choices, el, onTheme, percent } from "./core.js";
 import { clipLoader } from "./explore_clips.js";
-import { drawLegend, paintPoints } from "./explore_legend.js";
+import { paintPoints, startClasses } from "./explore_colours.js";
+import { mapLegend } from "./explore_legend.js";
 import { drawMeasures } from "./explore_measures.js";
 import { listen } from "./explore_pointer.js";
 import { showNeighbours } from "./explore_neighbours.js";
@@ -18,16 +19,18 @@ const CONTROLS = [
 frami.explore = (element, props, server, watch) => {
   const root = element.querySelector(".frami-explore");
   /* What is shown. points: { id, layer, label, predicted, confidence, x, y, colour, faint }; chosen, hovered: one of them
-     (its id, itself); isolated: the group of the legend that is shown alone; details: of clips, as the server sent them */
+     (its id, itself); isolated: the group of the legend that is shown alone; details: of clips, as the server sent them;
+     picked, hues, open, query: of many classes (see explore_colours.js) */
   const s = {
     value: { classes: [], layers: [] }, points: [], chosen: null, hovered: null, isolated: null, details: new Map(),
+    picked: [], hues: new Map(), open: null, query: "",
     choice: { colour: "class", projection: "umap", view: "together" },
   };
-  let moving = 0, poll = 0, silent = false, walk = 0;
+  let moving = 0, poll = 0, silent = false, walk = 0, begun = false;
 
   // ---- the page's parts
   const controls = el("div", "controls"), stage = el("div", "stage"), canvas = el("canvas"), tip = el("div", "tip"), zoom = el("div", "zoom");
-  const status = el("p", "status"), legend = el("div", "legend"), spoken = el("p", "frami-spoken"), table = el("div", "measures");
+  const status = el("p", "status"), spoken = el("p", "frami-spoken"), table = el("div", "measures");
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
   spoken.setAttribute("aria-live", "polite");
@@ -49,8 +52,10 @@ frami.explore = (element, props, server, watch) => {
     zoom.lastChild.title = words;
   }
   stage.append(canvas, tip, zoom);
-  root.append(controls, stage, legend, status, spoken, table);
+  root.append(controls, stage, status, spoken, table);
   const map = pointMap(root, stage, canvas, s), clips = clipLoader(s, server);
+  const legend = mapLegend(s, root, isolate, refresh);
+  stage.after(...legend.boxes);
 
   // ---- selecting a clip: its sound and detail together
   const about = p => {
@@ -84,7 +89,7 @@ frami.explore = (element, props, server, watch) => {
   });
   const hover = p => { s.hovered = p; map.draw(); };
   showNeighbours(s, choose, hover);
-  listen(canvas, tip, stage, s, { map, about, choose, hover, ahead: clips.ahead, showAll: () => { s.isolated = null; refresh(); } });
+  listen(canvas, tip, stage, s, { map, about, choose, hover, ahead: clips.ahead, showAll: () => { Object.assign(s, { isolated: null, open: null, query: "" }); refresh(); } });
 
   // ---- where points lie: x and y in the projection, moving there from where they were
   function place(smoothly) {
@@ -104,9 +109,15 @@ frami.explore = (element, props, server, watch) => {
   }
 
   // ---- values that arrive, and what is still computed
+  /* Show a group of the legend alone, and all again; a category opens into its classes. */
+  function isolate(i, group) {
+    if (group.category !== undefined && s.open === null) s.open = group.category;
+    else s.isolated = s.isolated === i ? null : i;
+    refresh();
+  }
   function refresh() {
     paintPoints(s, root);
-    drawLegend(legend, s, root, i => { s.isolated = s.isolated === i ? null : i; refresh(); });
+    legend.draw();
     say();
     map.draw();
   }
@@ -130,6 +141,8 @@ frami.explore = (element, props, server, watch) => {
       const id = `${layer.prefix}/${i}`, { x, y } = old.get(id) || {};
       return { id, layer, label, predicted: layer.predicted[i], confidence: layer.confidence[i], x, y };
     }));
+    if (other) begun = false;
+    if (!begun && s.points.length) { startClasses(s); begun = true; }
     root.dataset.points = s.points.length;
     root.dataset.teacher = s.value.teacher || "";
     canvas.setAttribute("aria-label", `Feature map of ${s.points.length} clips. Arrow keys walk to the nearest clip and play it, Enter plays it again.`);
@@ -165,6 +178,7 @@ frami.explore = (element, props, server, watch) => {
   onTheme(() => { if (s.points.length) refresh(); });
   startAudio();
   root.where = map.where;
+  root.looks = id => { const { colour, faint, plain } = s.points.find(p => p.id === id); return { colour, faint, plain }; };
   root.ids = () => s.points.map(p => p.id);
   show(props.value || {}, true);
 };

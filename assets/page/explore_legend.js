@@ -1,61 +1,93 @@
-/* Colours of the points of a map and the legend that names them; s: what the map shows (see explore.js). */
-import { button, css, el } from "./core.js";
-import { magma } from "./spectrogram.js";
+/* The legend of a map: its groups, each a button; of many classes also a search field, whose classes are coloured by a click.
+   s: what the map shows (see explore.js and explore_colours.js). */
+import { matcher, searchField } from "./classes.js";
+import { button, el, plural } from "./core.js";
+import { groups, hasMany, nth, pick, ramp, unpick } from "./explore_colours.js";
 
-const LIGHT = ["#3b62c9", "#c77700", "#d63f3f", "#148573", "#4a8a1f", "#c93e8f", "#7d46c4", "#1187bd", "#8a5a3b", "#6b7280"];
-const DARK = ["#86a5ff", "#f5b53d", "#ff7d70", "#4cd3b8", "#97d65c", "#ff8ac8", "#bd93fa", "#67c8f7", "#d2a37f", "#aab2bf"];
-const ORDER = [2, 0, 1, 3, 4, 5, 6, 7, 8, 9];   // of colours, for recipes
-const isDark = () => document.querySelector(".dark") !== null;
-const nth = (i, n = 1) => n <= 10 ? (isDark() ? DARK : LIGHT)[i % 10] : `hsl(${(i * 137.5) % 360} 62% ${isDark() ? 68 : 42}%)`;
-const ramp = share => {
-  const c = magma[Math.round(isDark() ? 90 + 150 * share : 205 - 165 * share)];
-  return `rgb(${c & 255} ${c >> 8 & 255} ${c >> 16 & 255})`;
-};
+const OFFERED = 8;    // classes that a search offers
 
-/* Groups of points by the chosen colour: name, colour, and which points they have. */
-function groups({ choice, value: { classes, layers } }, root) {
-  const made = layers.filter(layer => !layer.real), grey = css(root, "--frami-real");
-  switch (choice.colour) {
-    case "class": return classes.map((name, i) => ({ name, colour: nth(i, classes.length), has: p => p.label === i }));
-    case "recipe": return layers.map(layer => ({
-      name: layer.title, real: layer.real, colour: layer.real ? grey : nth(ORDER[made.indexOf(layer) % 10]), has: p => p.layer === layer,
-    }));
-    case "origin": return [
-      { name: "made", colour: nth(2), has: p => !p.layer.real },
-      ...made.length < layers.length ? [{ name: "real", real: true, colour: nth(0), has: p => p.layer.real }] : [],
-    ];
-    default: return [];
-  }
+function mark(group) {
+  const made = el("i", group.real ? "hollow" : "");
+  made.style.color = group.colour;
+  return made;
 }
-export function paintPoints(s, root) {
-  const all = groups(s, root);
-  s.points.forEach(p => {
-    p.colour = s.choice.colour === "confidence" ? ramp(p.confidence) : all.find(group => group.has(p))?.colour;
-    p.faint = s.isolated !== null && all[s.isolated] && !all[s.isolated].has(p);
+/* isolate(i): what a click on group i does; renew(): draw the map again. */
+export function mapLegend(s, root, isolate, renew) {
+  const box = el("div", "legend"), finder = el("div", "finder"), found = el("div", "found"), said = el("span", "count");
+  const search = searchField("Find a class", query => { s.query = query.trim(); renew(); });
+  said.setAttribute("role", "status");
+  finder.append(search.box, found, said);
+
+  const counts = () => {
+    const all = new Map();
+    s.points.forEach(p => all.set(p.label, (all.get(p.label) || 0) + 1));
+    return all;
+  };
+  const matching = all => s.value.classes.map((_, i) => i).filter(i => all.has(i) && matcher(s.query)(s.value.classes[i]));
+  function choose(label) {
+    if (s.picked.includes(label)) unpick(s, label);
+    else pick(s, label);
+    Object.assign(s, { isolated: null, query: "" });
+    search.input.value = "";
+    search.input.focus({ preventScroll: true });
+    renew();
+  }
+  search.input.addEventListener("keydown", event => {
+    const first = event.key === "Enter" && s.query ? matching(counts()).find(label => !s.picked.includes(label)) : undefined;
+    if (first !== undefined) choose(first);
   });
-}
-/* isolate(i): what a click on group i does. */
-export function drawLegend(legend, s, root, isolate) {
-  legend.replaceChildren();
-  if (s.choice.colour === "confidence") {
-    const bar = el("span", "ramp");
-    bar.style.background = `linear-gradient(to right, ${[0, .25, .5, .75, 1].map(ramp).join(",")})`;
-    legend.append(el("span", "", "Confidence of the teacher: 0 %"), bar, el("span", "", "100 %"));
+
+  function drawFound() {
+    finder.hidden = !hasMany(s) || s.choice.colour !== "class";
+    const all = counts(), some = s.query && !finder.hidden ? matching(all) : [];
+    found.replaceChildren(...some.slice(0, OFFERED).map(label => {
+      const one = button("", undefined, () => choose(label)), has = s.picked.includes(label), square = el("i");
+      square.style.color = has ? nth(s.hues.get(label)) : "var(--frami-other)";
+      one.append(square, el("span", "", s.value.classes[label]), el("small", "", all.get(label)));
+      one.setAttribute("aria-pressed", String(has));
+      one.title = `${s.value.classes[label]}: ${has ? "take its colour away" : "give it a colour"}`;
+      return one;
+    }));
+    said.textContent = !s.query ? "" : !some.length ? "no class on the map matches"
+      : some.length > OFFERED ? `and ${some.length - OFFERED} more` : plural(some.length, "class", "classes");
   }
-  groups(s, root).forEach((group, i) => {
-    const count = s.points.filter(group.has).length, alone = s.isolated === i;
-    if (!count) return;
-    const one = button("", undefined, () => isolate(i)), mark = el("i", group.real ? "hollow" : "");
-    mark.style.color = group.colour;
-    one.append(mark, el("span", "", group.name), el("small", "", count));
+  function entry(group, i) {
+    const count = s.points.filter(group.has).length, alone = s.isolated === i, cell = el("span", "entry");
+    if (!count) return null;
+    const one = button("", undefined, () => isolate(i, group));
+    one.append(mark(group), el("span", "", group.name), el("small", "", count));
     one.setAttribute("aria-pressed", String(alone));
     one.title = alone ? "Show all" : `Show only: ${group.name}`;
-    legend.append(one);
-  });
-  const kinds = new Set(s.value.layers.map(layer => Boolean(layer.real)));
-  if (kinds.size > 1 && s.choice.colour !== "origin") {
-    const key = el("span", "key");
-    key.append(el("i"), "made", el("i", "hollow"), "real");
-    legend.append(key);
+    cell.append(one);
+    if (s.picked.includes(group.label)) cell.append(button("away", "×", () => { unpick(s, group.label); s.isolated = null; renew(); }, `Take the colour of ${group.name} away`));
+    return cell;
   }
+  /* The way back from picked classes and an open category; what the grey points are. */
+  function around() {
+    const { categories = [] } = s.value, inClasses = s.choice.colour === "class" && hasMany(s);
+    if (!inClasses) return [[], []];
+    const back = s.picked.length || s.open !== null
+      ? button("back", categories.length ? "← All categories" : "Take all colours away", () => { Object.assign(s, { picked: [], open: null, isolated: null }); renew(); }) : null;
+    const rest = s.points.filter(p => p.plain && !p.faint).length, other = el("span", "key");
+    other.append(mark({ colour: "var(--frami-other)" }), `other classes, ${rest}`);
+    return [back ? [back] : [], rest ? [other] : []];
+  }
+  function draw() {
+    if (search.input.value.trim() !== s.query) search.input.value = s.query;
+    drawFound();
+    const [before, after] = around();
+    box.replaceChildren(...before, ...groups(s, root).map(entry).filter(Boolean), ...after);
+    if (s.choice.colour === "confidence") {
+      const bar = el("span", "ramp");
+      bar.style.background = `linear-gradient(to right, ${[0, .25, .5, .75, 1].map(ramp).join(",")})`;
+      box.append(el("span", "", "Confidence of the teacher: 0 %"), bar, el("span", "", "100 %"));
+    }
+    const kinds = new Set(s.value.layers.map(layer => Boolean(layer.real)));
+    if (kinds.size > 1 && s.choice.colour !== "origin") {
+      const key = el("span", "key");
+      key.append(el("i"), "made", el("i", "hollow"), "real");
+      box.append(key);
+    }
+  }
+  return { boxes: [finder, box], draw };
 }

@@ -62,7 +62,7 @@ export function listen(canvas, tip, stage, s, { map, about, choose, hover, ahead
     } else if (["Enter", " "].includes(event.key) && here) {
       event.preventDefault();
       choose(here.id);
-    } else if (event.key === "Escape" && s.isolated !== null) showAll();
+    } else if (event.key === "Escape" && (s.isolated !== null || s.open !== null || s.query)) showAll();
     else if (factor !== undefined && !event.ctrlKey && !event.metaKey) map.magnify(factor);
   });
 }

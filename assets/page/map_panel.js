@@ -13,7 +13,7 @@ export function drawPanel(c, panel, s, style) {
   if (panel.layer) drawFrame(c, panel, style);
   c.translate(panel.x, panel.y);
   if (chosen && mine(chosen)) drawNeighbours(c, chosen, s, ink, mine);
-  const order = p => (mine(p) ? 2 : 0) + (p.layer.real ? 0 : 1) - (p.faint ? 4 : 0);
+  const order = p => (mine(p) ? 2 : 0) + (p.layer.real ? 0 : 1) - (p.faint ? 8 : p.plain ? 4 : 0);
   for (const p of s.points.toSorted((a, b) => order(a) - order(b))) drawPoint(c, p, mine(p), style);
   c.globalAlpha = 1;
   if (s.choice.colour === "class" && !panel.layer) drawNames(c, panel, s, style);
@@ -42,7 +42,7 @@ const ring = (c, p, radius, width, ink) => { disc(c, p, radius); c.lineWidth = w
 /* Made clips are filled, real ones hollow; those of other panels small and grey. */
 function drawPoint(c, p, mine, { size, grey, paper }) {
   const real = p.layer.real;
-  c.globalAlpha = p.faint ? .1 : !mine ? .16 : real ? .75 : .95;
+  c.globalAlpha = p.faint ? .1 : !mine ? .16 : p.plain ? .5 : real ? .75 : .95;
   disc(c, p, !mine ? 2 : real ? size - .6 : size);
   if (!mine) { c.fillStyle = grey; c.fill(); return; }
   if (!real) { c.fillStyle = p.colour; c.fill(); }
@@ -50,12 +50,13 @@ function drawPoint(c, p, mine, { size, grey, paper }) {
   c.strokeStyle = real ? p.colour : paper;
   c.stroke();
 }
-/* Class names where most of a class lies, as far as they do not cover each other. */
+/* Class names where most of a class lies, as far as they do not cover each other: of those that have a colour, where not
+   all have one. */
 function drawNames(c, panel, s, { ink, paper }) {
   const taken = [], reach = Math.max(20, .055 * panel.w) ** 2;
   c.font = `700 ${FONT}`; c.textAlign = "center"; c.lineJoin = "round";
   s.value.classes.forEach((name, i) => {
-    const own = s.points.filter(p => p.label === i && !p.faint);
+    const own = s.points.filter(p => p.label === i && !p.faint && !p.plain);
     if (own.length < 3) return;
     // the member with the most neighbours of its own class: a mean may lie where no point is
     const near = p => own.filter(q => (p.sx - q.sx) ** 2 + (p.sy - q.sy) ** 2 < reach);

@@ -1,16 +1,23 @@
 /* A wall of clips, each a button with its picture: click to select and hear, arrow keys walk from one to the next. */
 import { el, percent } from "./core.js";
-import { deselect, onSelection, select, selection } from "./selection.js";
+import { onSelection, select, selection } from "./selection.js";
+import { showTrouble } from "./sound.js";
 import { paint } from "./spectrogram.js";
+
+const inSight = made => !made.closest("[hidden]");
 
 function tile(server) {
   const made = el("button", "frami-tile");
   made.type = "button";
   made.append(el("canvas"), el("span", "playhead"), el("span", "name"), el("span", "share"));
-  made.addEventListener("click", () => select(made.clip, made.axis, server, made.dataset.state === "forming"));
+  const chosen = clip => select(clip, made.axis, server, made.dataset.state === "forming");
+  made.addEventListener("click", () => {
+    if (made.clip.mel) chosen(made.clip);
+    else made.whole(made.clip).then(chosen, error => showTrouble(error.message));
+  });
   made.addEventListener("keydown", event => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    const all = [...made.closest(".frami-wall, .frami-live").querySelectorAll(".frami-tile")];
+    const all = [...made.closest(".frami-wall, .frami-live").querySelectorAll(".frami-tile")].filter(inSight);
     const next = step && all[all.indexOf(made) + step];
     if (next) { event.preventDefault(); next.focus(); next.click(); }
   });
@@ -18,9 +25,9 @@ function tile(server) {
 }
 function update(made, clip, axis, state, longest) {
   const right = clip.predicted === clip.target, words = `classified as ${clip.predicted}`;
-  if (made.clip?.mel !== clip.mel) paint(made.firstChild, clip, axis);
+  if (clip.mel && made.clip?.mel !== clip.mel) paint(made.firstChild, clip, axis);
   // tiles on one wall share one scale of time
-  Object.assign(made, { clip, axis, span: clip.frames / Math.max(clip.frames, longest) });
+  Object.assign(made, { clip, axis, longest, span: clip.frames / Math.max(clip.frames, longest) });
   Object.assign(made.dataset, { id: clip.id, state });
   made.classList.toggle("missed", !right);
   made.firstChild.style.width = `${100 * made.span}%`;
@@ -30,6 +37,8 @@ function update(made, clip, axis, state, longest) {
   made.setAttribute("aria-label", `${clip.untargeted ? "" : `${clip.target}, `}${words}, confidence ${percent(clip.confidence)}. Play`);
   made.setAttribute("aria-pressed", String(selection.clip?.id === clip.id));
 }
+/* The same tile with its clip as it is now. */
+export const renew = (made, clip) => update(made, clip, made.axis, made.dataset.state, made.longest);
 /* Tiles of these clips in a box; one whose clip is there already is renewed in place. */
 export function fill(box, clips, axis, server, state, longest) {
   const have = new Map([...box.children].map(made => [made.dataset.id, made]));
@@ -43,7 +52,7 @@ export function fill(box, clips, axis, server, state, longest) {
 }
 /* One tile of a wall is a tab stop, the arrows walk from there. */
 export function setTabStop(root) {
-  const all = [...root.querySelectorAll(".frami-tile")];
+  const all = [...root.querySelectorAll(".frami-tile")].filter(inSight);
   const stop = all.find(made => made === document.activeElement) || all.find(made => made.getAttribute("aria-pressed") === "true") || all[0];
   all.forEach(made => { made.tabIndex = made === stop ? 0 : -1; });
 }
@@ -51,24 +60,3 @@ onSelection(() => {
   document.querySelectorAll(".frami-tile").forEach(made => made.setAttribute("aria-pressed", String(selection.clip?.id === made.dataset.id)));
   document.querySelectorAll(".frami-wall, .frami-live").forEach(setTabStop);
 });
-
-/* Groups of tiles: the gallery. */
-frami.wall = (element, props, server, watch) => {
-  const root = element.querySelector(".frami-wall");
-  const draw = () => {
-    const { groups = [], axis, message } = props.value || {}, clips = groups.flatMap(group => group.clips);
-    const longest = Math.max(0, ...clips.map(clip => clip.frames));
-    root.replaceChildren(...message ? [el("p", "frami-empty", message)] : []);
-    for (const group of groups) {
-      const box = el("section", "frami-group"), tiles = el("div", "frami-tiles");
-      fill(tiles, group.clips, axis, server, "done", longest);
-      box.append(el("h3", "", group.title), tiles);
-      root.append(box);
-    }
-    if (selection.clip?.id.startsWith("gallery/") && !clips.some(clip => clip.id === selection.clip.id)) deselect();
-    setTabStop(root);
-    root.dataset.clips = clips.length;
-  };
-  watch("value", draw);
-  draw();
-};

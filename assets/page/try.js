@@ -1,27 +1,43 @@
 /* The Try it tab: bundled sounds to click, and the predictions of teacher and students side by side. */
+import { classFilter } from "./classes.js";
 import { amount, bars, button, el, onPhone, percent, swatch } from "./core.js";
 import { play } from "./sound.js";
 import { spectrogram } from "./spectrogram.js";
+
+const SOUNDS = 24;    // of a group that are shown at once
 
 const press = pressed => document.querySelectorAll(".frami-samples button").forEach(b => b.setAttribute("aria-pressed", String(b === pressed)));
 
 frami.samples = (element, props, server, watch, trigger) => {
   const root = element.querySelector(".frami-samples");
-  const draw = () => root.replaceChildren(...(props.value?.groups || []).map(group => {
-    const box = el("section"), row = el("div", "row");
-    row.append(...group.sounds.map(({ id, label }) => {
-      const one = button("", label, () => {
-        press(one);
-        play({ id, mel: "" }, server);
-        trigger("select", { id });
-      });
-      one.dataset.id = id;
-      one.setAttribute("aria-pressed", "false");
-      return one;
-    }));
-    box.append(el("h3", "", group.title), row);
+  function sound({ id, label }) {
+    const one = button("", label, () => {
+      press(one);
+      play({ id, mel: "" }, server);
+      trigger("select", { id });
+    });
+    one.dataset.id = id;
+    one.setAttribute("aria-pressed", "false");
+    return one;
+  }
+  /* Sounds of many classes are searched; of those that match, a few are shown. */
+  function section({ title, sounds, categories }) {
+    const box = el("section"), row = el("div", "row"), more = el("p", "more"), all = sounds.map(sound), filter = classFilter("Find a sound", show);
+    function show() {
+      const passing = all.filter((_, i) => filter.passes(i)), shown = new Set(passing.slice(0, SOUNDS));
+      all.forEach(one => { one.hidden = !shown.has(one); });
+      more.textContent = passing.length > SOUNDS ? `and ${passing.length - SOUNDS} more` : passing.length ? "" : "no sound matches";
+    }
+    filter.offer(sounds.map(one => one.label), categories);
+    row.append(...all);
+    show();
+    box.append(el("h3", "", title), ...all.length > SOUNDS ? [filter.box] : [], row, more);
     return box;
-  }));
+  }
+  const draw = () => {
+    root.dataset.teacher = props.value?.teacher || "";
+    root.replaceChildren(...(props.value?.groups || []).map(section));
+  };
   watch("value", draw);
   draw();
 };

@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from frami.checkpoints import Card
 from frami.studio import components
 from frami.studio.services import shared
 from frami.studio.tabs import EVENT, TABS, Page
@@ -20,7 +21,7 @@ def build() -> gr.Blocks:
         components.header(services.device)
         with gr.Row(elem_id="teacher-bar", equal_height=True):
             teacher = gr.Radio(
-                [(card.title, name) for name, card in services.teachers.items()],
+                _titles(services.teachers),
                 value=first,
                 label="Teacher",
                 elem_id="teacher",
@@ -47,3 +48,12 @@ def build() -> gr.Blocks:
 
     demo.end_runs = services.close
     return demo
+
+
+def _titles(cards: dict[str, Card]) -> list[tuple[str, str]]:
+    """(title, name) of each teacher; the name stands behind a title that several have."""
+    titles = [card.title for card in cards.values()]
+    return [
+        (card.title if titles.count(card.title) == 1 else f"{card.title} ({name})", name)
+        for name, card in cards.items()
+    ]

@@ -13,6 +13,7 @@ from frami.device import describe
 from frami.errors import FramiError
 from frami.studio.services import offers
 from frami.studio.services.clips import ClipLookup
+from frami.studio.services.galleries import Galleries
 
 
 def header(device) -> gr.HTML:
@@ -83,11 +84,16 @@ def wav_function(sound: Callable[[str], bytes]) -> Callable:
     return wav
 
 
-def clip_functions(clips: ClipLookup) -> list[Callable]:
-    """``server.wav(id)``, the sound of a clip, and ``server.states(id)``, how it was made."""
+def clip_functions(clips: ClipLookup, galleries: Galleries | None = None) -> list[Callable]:
+    """``server.wav(id)``, the sound of a clip, ``server.states(id)``, how it was made, and of galleries
+    ``server.pictures(ids)``, clips of which the page has no picture yet."""
 
     @reply
     def states(id) -> list[dict]:
         return clips.states(id)
 
-    return [wav_function(clips.sound), states]
+    @reply
+    def pictures(ids) -> list[dict]:
+        return galleries.pictures(ids)
+
+    return [wav_function(clips.sound), states, *([pictures] if galleries else [])]

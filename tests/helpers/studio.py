@@ -80,3 +80,11 @@ def _answers(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def choose_teacher(page, name: str) -> None:
+    """Choose this teacher on the page where it is not the one that the page opened with, and wait for its gallery."""
+    radio = page.locator(f"#teacher input[value='{name}']")
+    if not radio.is_checked():
+        radio.check()
+    page.wait_for_selector(f"#gallery .frami-wall[data-teacher='{name}']", timeout=20_000)

@@ -17,7 +17,7 @@ from frami.studio.services import distillations
 from frami.studio.services.distillations import Distillations
 from frami.studio.tabs import distil
 from tests.helpers.queues import SETTINGS, queue_in, until
-from tests.helpers.studio import running_studio
+from tests.helpers.studio import choose_teacher, running_studio
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "test-artefacts"
@@ -188,6 +188,7 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
     wait(page, "nano", "running")
     page.reload()
     page.wait_for_selector("#gallery .frami-tile", timeout=60_000)
+    choose_teacher(page, "fsdd")
     # Gradio itself reports the stream that the reload cut off.
     cut = ("AbortError: signal is aborted", "Connection errored out")
     open_page.trouble[:] = [text for text in open_page.trouble if not any(word in text for word in cut)]
@@ -297,6 +298,7 @@ def test_a_killed_studio_finds_its_run_again_and_resume_finishes_it(browser, tmp
         page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
         page.goto(address)
         page.wait_for_selector("#gallery .frami-tile", timeout=60_000)
+        choose_teacher(page, "fsdd")
         return page
 
     store = Runs(tmp_path / "runs" / "runs.sqlite")

@@ -13,7 +13,8 @@ from frami.errors import FramiError
 from frami.studio.services import offers
 
 _RUN = re.compile(r"[0-9a-f]{12}")
-_NAME = r"(?!\.)(?:(?!\.\.)[a-z0-9_.-]){1,64}"
+# A name of a checkpoint or of a layer: one part of a path.
+_NAME = r"(?!\.)(?:(?!\.\.)[^/\\~@\x00-\x1f\x7f]){1,100}"
 _ID = re.compile(
     rf"(?:(?P<kind>gallery|sample|run)/(?P<owner>{_NAME})|explore/(?P<teacher>{_NAME})/(?P<layer>{_NAME}))"
     r"/(?P<index>\d{1,5})(?:@(?P<state>\d{1,2}))?(?:~(?P<vocoder>.*))?"

@@ -15,6 +15,7 @@ from frami.audio import MelSpec
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
+from frami.paths import made
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.syntheses import Syntheses
@@ -24,7 +25,8 @@ _SOUNDS = 64
 
 @dataclass(frozen=True)
 class ClipLookup:
-    """Clips of the galleries below ``gallery``, and of runs. An id comes from the page: another raises FramiError."""
+    """Clips of the galleries below ``gallery`` (those in ``FRAMI_HOME/gallery`` stand beside them), and of runs. An id
+    comes from the page: another raises FramiError."""
 
     runs: Syntheses
     gallery: Path
@@ -33,6 +35,11 @@ class ClipLookup:
 
     def __post_init__(self):
         object.__setattr__(self, "_state_sound", lru_cache(maxsize=_SOUNDS)(self._synthesized_state))
+
+    def gallery_of(self, teacher: str) -> Path:
+        """Folder of a teacher's gallery."""
+        bundled = self.gallery / teacher
+        return bundled if bundled.is_dir() else made("gallery", teacher)
 
     def sound(self, id: str) -> bytes:
         """Bytes of a sound file. A clip without one is synthesized by a vocoder; one that still forms, as it is now."""
@@ -85,10 +92,10 @@ class ClipLookup:
         return wav(mel, torch.tensor([mel.shape[-1]]), bank.spec, clip.vocoder)
 
     def _bank(self, clip: ClipId) -> Bank:
-        folders = {"gallery": self.gallery, "run": self.runs.folder}
+        folders = {"gallery": self.gallery_of, "run": lambda id: self.runs.folder / id}
         if clip.kind not in folders:
             raise FramiError("no such clip")
-        bank = banks.load(folders[clip.kind] / clip.owner)
+        bank = banks.load(folders[clip.kind](clip.owner))
         if clip.index >= len(bank):
             raise FramiError("no such clip")
         return bank

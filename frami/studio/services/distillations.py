@@ -18,6 +18,7 @@ from frami.errors import FramiError
 from frami.runs import Run
 from frami.runs.queue import Queue
 from frami.studio.services import offers, page_values
+from frami.studio.services.class_groups import of_teacher
 
 #: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
 MOST = 40
@@ -86,8 +87,9 @@ class Distillations:
         over = ("finished", "failed", "stopped")
         return [run for place, run in enumerate(runs) if place < MOST or self.queue.status(run, waiting) not in over]
 
-    def value(self, name: str, seen: dict | None = None) -> dict:
-        """All runs of a teacher; curves and results only of those that changed since ``seen`` ({id: stamp})."""
+    def value(self, name: str, seen: dict | None = None, known: bool = False) -> dict:
+        """All runs of a teacher; curves and results only of those that changed since ``seen`` ({id: stamp}), its
+        classes unless they are ``known`` already."""
         if name not in self.teachers:
             raise FramiError("no such teacher")
         teacher, seen = self.load_teacher(name), seen or {}
@@ -96,15 +98,18 @@ class Distillations:
         colours = self._colours(runs)
         rows = [self._row(run, waiting, colours[run.id], seen) for run in runs]
         done = any(run.status == "finished" for run in runs)
-        return {
+        value = {
             "teacher": name,
             "title": teacher.card.title,
-            "classes": [page_values.name(label) for label in teacher.classes],
             "accuracy": teacher.card.accuracy,
             "parameters": teacher.card.parameters,
             "bytes": _bytes(name),
             "runs": rows,
-        } | (self._costs(name) if done and (self.queue.busy is None or name in self._measured) else {})
+        }
+        if not known:
+            value["classes"] = [page_values.name(label) for label in teacher.classes]
+            value["categories"] = of_teacher(teacher.card)
+        return value | (self._costs(name) if done and (self.queue.busy is None or name in self._measured) else {})
 
     def _costs(self, name: str) -> dict:
         """Arithmetic and latency of a teacher, as they are measured of students; once, while no run is at work."""
@@ -140,7 +145,7 @@ class Distillations:
         }
         if seen.get(run.id) != stamp:
             row["curves"] = {k: v for k, v in curves.items() if k not in ("share", "left", "clips", "steps")}
-            row["result"] = {k: v for k, v in run.result.items() if isinstance(v, int | float | str | list)}
+            row["result"] = _result(run.result)
         return row
 
     def _read_curves(self, id: str, stamp: str) -> dict[str, list]:
@@ -196,6 +201,14 @@ class Distillations:
                 input="mel" if kind == "onnx-mel" else "waveform",
             )
             return path.read_bytes()
+
+
+def _result(result: dict) -> dict:
+    """A run's result for the page: plain values, and the confusion matrix without its zeros."""
+    value = {k: v for k, v in result.items() if isinstance(v, int | float | str)}
+    if matrix := result.get("confusion"):
+        value["confusion"] = page_values.sparse(matrix)
+    return value
 
 
 def _words(name: str, value) -> str:

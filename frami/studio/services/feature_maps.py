@@ -13,8 +13,10 @@ from frami.data.catalogue import fold_kind
 from frami.errors import FramiError
 from frami.features import maps
 from frami.features.gallery import EXPLORE
+from frami.paths import made
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.background import Background
+from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.map_layers import MapLayer, of_bank, of_recordings
 from frami.studio.services.syntheses import Syntheses
@@ -66,7 +68,8 @@ class _Choice:
 
 @dataclass
 class FeatureMaps:
-    """Maps of the ``teachers`` (their names), from bundled banks below ``folder``, a page's runs and recordings.
+    """Maps of the ``teachers`` (their names), from banks below ``folder`` or ``FRAMI_HOME/explore``, a page's runs and
+    recordings.
 
     A map is named by its teacher and the keys of its layers: a bundled recipe's name, ``run-ID``, or ``real``. Methods
     raise FramiError for what there is not.
@@ -118,6 +121,7 @@ class FeatureMaps:
             "keys": list(keys),
             "stamp": self._stamp(chosen),
             "classes": [page_values.name(label) for label in chosen.teacher.classes],
+            "categories": of_teacher(chosen.teacher.card),
             "axis": page_values.axis(chosen.teacher.spec),
             "pending": pending,
             "trouble": self._work.trouble((REAL, name)) if REAL in keys else None,
@@ -228,6 +232,8 @@ class FeatureMaps:
     def _read_bundled(self, name: str) -> tuple[list[MapLayer], maps.Stored | None]:
         """Bundled banks of a teacher, and their precomputed map where it belongs to them."""
         folder, teacher, found = self.folder / name, self.load_teacher(name), []
+        if not folder.is_dir():
+            folder = made("explore", name)
         there = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
         for key in sorted(there, key=lambda key: (key not in EXPLORE, EXPLORE.index(key) if key in EXPLORE else key)):
             try:

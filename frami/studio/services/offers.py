@@ -1,11 +1,14 @@
-"""What the page offers: recipes with what it says of each and starts with, and vocoders."""
+"""What the page offers: recipes with what it says of each and starts with, classes to choose, and vocoders."""
 
+from collections.abc import Sequence
 from html import escape
 
 from frami import vocoder as vocoders
 from frami.audio import MelSpec
-from frami.checkpoints import Checkpoint
+from frami.checkpoints import Card, Checkpoint
+from frami.errors import FramiError
 from frami.inversion import RECIPES, TERMS, Recipe, durations
+from frami.studio.services import class_groups, page_values
 
 #: The recipe that the studio opens with.
 DEFAULT = "frami-fast"
@@ -72,6 +75,34 @@ def seconds(teacher: Checkpoint, recipe: Recipe) -> tuple[float, float]:
     """Shortest and longest clip that the page starts with."""
     low, high = (min(max(round(s, 1), SHORTEST), LONGEST) for s in durations(teacher, recipe, None))
     return low, high
+
+
+def classes(card: Card) -> list[tuple[str, int]]:
+    """(name, value) of what can be chosen as target classes: of many classes each category as a whole first, whose
+    value is negative, then each class by its index."""
+    several = _categories(card)
+    whole = [(f"{one['title']}: all {len(one['classes'])}", -1 - k) for k, one in enumerate(several)]
+    return whole + [(page_values.name(label), i) for i, label in enumerate(card.classes)]
+
+
+def chosen_classes(card: Card, chosen: Sequence[int]) -> list[int]:
+    """Indices of the classes that were chosen, each once; ``chosen`` holds values of ``classes``. FramiError for
+    another teacher's."""
+    several = _categories(card)
+    if not all(-len(several) <= one < len(card.classes) for one in chosen):
+        raise FramiError("these are classes of another teacher; choose some of this one")
+    return list(dict.fromkeys(k for one in chosen for k in ([one] if one >= 0 else several[-1 - one]["classes"])))
+
+
+def classes_hint(card: Card) -> str:
+    """What is said below the choice of classes."""
+    if len(card.classes) <= class_groups.MANY:
+        return "none chosen: all in turn"
+    return f"type to find one of {len(card.classes)}; none chosen: all in turn, from the first of the list on"
+
+
+def _categories(card: Card) -> list[dict]:
+    return class_groups.of_teacher(card) if len(card.classes) > class_groups.MANY else []
 
 
 def origin(settings: dict) -> str:

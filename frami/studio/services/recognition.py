@@ -9,7 +9,7 @@ import torch
 from frami import audio_input, banks, checkpoints, example_sounds
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
-from frami.studio.services import clip_ids, distillations, page_values
+from frami.studio.services import class_groups, clip_ids, distillations, page_values
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 
@@ -51,12 +51,14 @@ class Recognition:
         return [key for key in keys if key in (ticked or [])] or [key for key in keys if key not in runs[_NEWEST:]]
 
     def samples(self, name: str) -> list[dict]:
-        """Groups of sounds to try: ``{"title", "sounds": [{"id", "label"}]}``."""
+        """Groups of sounds to try: ``{"title", "sounds": [{"id", "label"}], "categories"}``; ``categories`` as of
+        ``class_groups``, of the sounds' places."""
         groups: dict[str, list] = {}
-        for i, sample in enumerate(example_sounds.listed(name)):
+        for i, sample in enumerate(self._listed(name)):
             groups.setdefault(f"Spoken by a machine, {sample.voice}", []).append(("sample", i, sample.label))
         if made := self._gallery(name):
             groups["Made from the teacher's weights"] = [("gallery", i, label) for i, label in made.items()]
+        dataset = self.clips.load_teacher(name).card.dataset
         return [
             {
                 "title": title,
@@ -64,14 +66,19 @@ class Recognition:
                     {"id": f"{clip_ids.prefix(kind, name)}/{i}", "label": page_values.name(label)}
                     for kind, i, label in sounds
                 ],
+                "categories": class_groups.of_labels(dataset, [label for *_, label in sounds]),
             }
             for title, sounds in groups.items()
         ]
 
+    def _listed(self, name: str) -> list[example_sounds.ExampleSound]:
+        """Bundled sounds of a teacher's classes."""
+        return example_sounds.listed(self.clips.load_teacher(name).classes)
+
     def _gallery(self, name: str) -> dict[int, str]:
         """The first clip of each class in a teacher's gallery: its number and class."""
         try:
-            clips = banks.load(self.clips.gallery / name).manifest["clips"]
+            clips = banks.load(self.clips.gallery_of(name)).manifest["clips"]
         except FramiError:
             return {}
         first: dict[str, int] = {}
@@ -83,11 +90,11 @@ class Recognition:
         """File of one of these sounds, its class, and what it is. FramiError for another id."""
         clip = clip_ids.parse(id)
         known = clip.owner in self.distillations.teachers
-        if known and clip.kind == "sample" and clip.index < len(listed := example_sounds.listed(clip.owner)):
+        if known and clip.kind == "sample" and clip.index < len(listed := self._listed(clip.owner)):
             found = listed[clip.index]
             return found.path, found.label, f"spoken by espeak-ng, {found.voice}"
         if known and clip.kind == "gallery" and clip.index in (labels := self._gallery(clip.owner)):
-            path = banks.load(self.clips.gallery / clip.owner).sound(clip.index)
+            path = banks.load(self.clips.gallery_of(clip.owner)).sound(clip.index)
             title = self.clips.load_teacher(clip.owner).card.title
             if path:
                 return path, labels[clip.index], f"made from the weights of the teacher of {title}"

@@ -1,6 +1,6 @@
 """The services that all tabs share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,19 +14,31 @@ from frami.runs.queue import Queue
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.feature_maps import FeatureMaps
+from frami.studio.services.galleries import Galleries
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
+
+#: Teachers that come first, in this order, as far as they are there; the page opens with the first. The others follow
+#: by name.
+FIRST = ("digits", "fsdd")
+
+
+def ordered(cards: Iterable[Card]) -> list[Card]:
+    """Cards of teachers in the order of the page."""
+    places = {name: place for place, name in enumerate(FIRST)}
+    return sorted(cards, key=lambda card: (places.get(card.name, len(FIRST)), card.name))
 
 
 @dataclass(frozen=True)
 class Services:
-    """``teachers`` : cards of the bundled teachers by name; the page opens with the first."""
+    """``teachers`` : cards of the teachers by name, in the order of the page."""
 
     device: torch.device
     teachers: dict[str, Card]
     load_teacher: Callable[[str], Checkpoint]
     syntheses: Syntheses
     clips: ClipLookup
+    galleries: Galleries
     maps: FeatureMaps
     distillations: Distillations
     recognition: Recognition
@@ -40,20 +52,22 @@ class Services:
 
 def start() -> Services:
     """All services; queued distillations go on. FramiError where there is no teacher."""
-    cards = sorted(checkpoints.bundled("teacher"), key=lambda card: (card.name != "fsdd", card.name))
+    cards = ordered(checkpoints.bundled("teacher"))
     if not cards:
         raise FramiError("no teacher in checkpoints/; train one with: frami train-teacher")
     here, names = device.pick(), [card.name for card in cards]
     load_teacher = lru_cache(maxsize=8)(lambda name: checkpoints.load(name, here))
     syntheses = Syntheses()
+    by_name = {card.name: card for card in cards}
     clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher)
     distillations = Distillations(Queue().begin(), load_teacher, names)
     return Services(
         device=here,
-        teachers={card.name: card for card in cards},
+        teachers=by_name,
         load_teacher=load_teacher,
         syntheses=syntheses,
         clips=clips,
+        galleries=Galleries(clips, by_name),
         maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, names),
         distillations=distillations,
         recognition=Recognition(distillations, clips),

@@ -163,7 +163,7 @@ def server_functions(known: Distillations) -> list:
     @components.reply
     def runs(request) -> dict:
         teacher, seen = _text(request, "teacher"), request.get("seen")
-        return known.value(teacher, seen if isinstance(seen, dict) else {})
+        return known.value(teacher, seen if isinstance(seen, dict) else {}, request.get("known") is True)
 
     @components.reply
     def stop(request) -> None:

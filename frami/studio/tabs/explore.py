@@ -20,6 +20,9 @@ COLUMNS = (
     ("target_accuracy", "Target accuracy", True),
 )
 _RUNS = 8
+#: Ticks that are still another teacher's are not sent: the layers that they name are not offered any more.
+_OWN_LAYERS = """(teacher, runs, layers) =>
+    [teacher, runs, document.querySelector(".frami-explore")?.dataset.teacher === teacher ? layers : []]"""
 _INTRO = """
 **Each point is a sound**, placed by the teacher's features: two that lie together are alike to the teacher. Click one
 to hear it, or walk with the arrow keys.
@@ -42,7 +45,7 @@ class Explore(Tab):
         self.inputs = [page.runs]
         event = EVENT | {"concurrency_limit": None}
         page.last_run.change(_remembered, [page.last_run, page.runs], page.runs, **EVENT)
-        opened.select(self.on_teacher, [page.teacher, page.runs, layers], self.outputs, **event)
+        opened.select(self.on_teacher, [page.teacher, page.runs, layers], self.outputs, js=_OWN_LAYERS, **event)
         layers.input(self.services.maps.view, [page.teacher, layers], shown, trigger_mode="always_last", **event)
 
     def on_teacher(self, teacher: str, runs: Sequence[str], before: Sequence[str] = ()) -> tuple:

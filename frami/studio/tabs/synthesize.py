@@ -10,7 +10,7 @@ from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
 from frami.inversion.settings import MOST_SEED
 from frami.studio import components
-from frami.studio.services import offers, page_values
+from frami.studio.services import offers
 from frami.studio.services.syntheses import Synthesis, archive
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
@@ -112,10 +112,10 @@ class Synthesize(Tab):
         """What the choice of classes offers, shortest and longest clip."""
         teacher, targeted = self.services.load_teacher(name), offers.targeted(recipe)
         classes = {
-            "choices": [(page_values.name(label), i) for i, label in enumerate(teacher.classes)],
+            "choices": offers.classes(teacher.card),
             "value": [],
             "interactive": targeted,
-            "info": "none chosen: all in turn" if targeted else "cannot be chosen with this recipe",
+            "info": offers.classes_hint(teacher.card) if targeted else "cannot be chosen with this recipe",
         }
         return classes, *offers.seconds(teacher, recipe)
 
@@ -135,7 +135,7 @@ class Synthesize(Tab):
                 samples=clips,
                 steps=steps,
                 seconds=(low, high),
-                classes=classes or None,
+                classes=offers.chosen_classes(loaded.card, classes or []) or None,
                 batch=BATCH,
                 seed=seed,
                 weights=dict(zip(TERMS, weights, strict=True)),

@@ -10,6 +10,9 @@ _INTRO = """
 **Say it, and see which network recognises it.** Record or upload a sound, or take one of those below: the teacher and
 its students classify the same spectrogram, side by side.
 """
+#: Ticks that are still another teacher's are not sent: the students that they name are not offered any more.
+_OWN_STUDENTS = """(teacher, students) =>
+    [teacher, document.querySelector(".frami-samples")?.dataset.teacher === teacher ? students : []]"""
 _IDLE = {"state": "idle"}
 
 
@@ -30,7 +33,7 @@ class TryIt(Tab):
                 )
                 self.samples = components.drawn(
                     "samples",
-                    {"groups": recognition.samples(teacher)},
+                    {"teacher": teacher, "groups": recognition.samples(teacher)},
                     "try-samples",
                     [components.wav_function(recognition.sound)],
                 )
@@ -50,11 +53,12 @@ class TryIt(Tab):
         self.sound.clear(lambda: (_IDLE, None), None, [self.shown, self.given], **event)
         self.samples.select(self._sample, chosen, [self.shown, self.given, self.sound], **latest)
         self.students.input(self._predict, [*chosen, self.given], self.shown, **latest)
-        opened.select(lambda *ticks: gr.update(**self._students(*ticks)), chosen, self.students, **event)
+        renewed = lambda *ticks: gr.update(**self._students(*ticks))  # noqa: E731
+        opened.select(renewed, chosen, self.students, js=_OWN_STUDENTS, **event)
 
     def on_teacher(self, teacher: str) -> tuple:
         groups = self.services.recognition.samples(teacher)
-        return {"groups": groups}, gr.update(**self._students(teacher)), None, _IDLE, None
+        return {"teacher": teacher, "groups": groups}, gr.update(**self._students(teacher)), None, _IDLE, None
 
     def _students(self, teacher: str, ticked: list | None = None) -> dict:
         """What the choice of students offers."""
