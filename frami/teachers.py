@@ -1,15 +1,20 @@
 """From a data set to a teacher: trained, measured on the held-out folds, written with its card."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from frami import checkpoints, data, models, train
 from frami.audio import MelSpec
 from frami.checkpoints import Card
 from frami.cost import parameters
+from frami.curve import Curve
+from frami.data.dataset import DatasetInfo
+from frami.data.rerecorded import rerecorded
 from frami.data.trained_on import facts
 from frami.errors import FramiError
 from frami.weights import stem
@@ -23,6 +28,7 @@ def train_teacher(
     architecture: str = models.DEFAULT,
     size: str = "base",
     train_folds: Sequence[str] | None = None,
+    validation_folds: Sequence[str] | None = None,
     test_folds: Sequence[str] | None = None,
     device: torch.device | str = "cpu",
     overwrite: bool = False,
@@ -31,11 +37,13 @@ def train_teacher(
     skip: data.Skip = None,
     **settings,
 ) -> Card:
-    """Train a teacher, measure it on the held-out folds and write ``out.safetensors`` and ``out.json``.
+    """Train a teacher, measure it once on the held-out folds and write ``out.safetensors`` and ``out.json``.
 
-    By default all folds but the data set's test fold train. A training that was cut off goes on from its last epoch
-    (``out.training``); a finished one is replaced with ``overwrite`` only. skip : as of ``data.load``. ``settings``
-    replace fields of ``TrainConfig`` and the data set's own. Raises FramiError subclasses.
+    By default all folds but the data set's test fold train. The best epoch is chosen on ``validation_folds``, or on the
+    share ``validation`` of the training clips (``hold_out``). A training that was cut off goes on from its last epoch
+    (``out.training``), its learning curve is kept (``out.curve.csv``); a finished one is replaced with ``overwrite``
+    only. skip : as of ``data.load``. ``settings`` replace fields of ``TrainConfig`` and the data set's own. Raises
+    FramiError subclasses.
     """
     known = data.info(dataset)
     out = stem(out)
@@ -45,22 +53,25 @@ def train_teacher(
     config = train.TrainConfig(**(dict(known.training) | settings))
     torch.manual_seed(config.seed)
     model = models.build(size, len(known.classes), spec.n_mels, architecture).to(device)
-    here = {clip.fold for clip in data.index(dataset, data_folder)}
-    test_folds = tuple(test_folds or (known.test_fold,))
-    train_folds = tuple(train_folds or (fold for fold in known.folds if fold in here and fold not in test_folds))
-    both = set(train_folds) & set(test_folds)
-    if both:
-        raise FramiError(f"fold {', '.join(sorted(both))} is named for training and for testing; keep them apart")
-    if not train_folds:
-        raise FramiError(f"no fold is left to train on; {known.title} here has only: {', '.join(sorted(here))}")
-    training = data.load(dataset, train_folds, data_folder, spec, progress=on_clips, skip=skip)
-    testing = data.load(dataset, test_folds, data_folder, spec, progress=on_clips, skip=skip)
-    state = out.with_name(out.name + ".training")
-    for epoch in train.train(model, training, config, state):
+    folds = _folds(known, data.index(dataset, data_folder), train_folds, validation_folds, test_folds)
+    read = {
+        part: data.load(dataset, named, data_folder, spec, progress=on_clips, skip=skip)
+        for part, named in folds.items()
+        if named
+    }
+    training, validation = read["train"], read.get("validation")
+    if validation is None and config.validation:
+        kept, held = hold_out(training.clips, config.validation, config.seed)
+        training, validation = training.take(kept), training.take(held) if held else None
+    versions = rerecorded(training, config.versions, config.seed, on_clips)
+    state, curve = out.with_name(out.name + ".training"), Curve(out)
+    for epoch in train.train(model, training, config, state, validation, versions):
+        curve.add(epoch)
         if on_epoch:
             on_epoch(epoch)
-    measured = train.evaluate(model, testing)
+    measured = train.evaluate(model, read["test"])
     lengths = sorted(len(frames) for frames in training.frames)
+    untrained = [name for label, name in enumerate(known.classes) if not (training.labels == label).any()]
     card = Card(
         name=out.name,
         kind="teacher",
@@ -70,16 +81,78 @@ def train_teacher(
         mel_spec=spec.to_dict(),
         model=model.config.to_dict(),
         parameters=parameters(model),
-        split={"train": list(train_folds), "test": list(test_folds)},
+        split={part: list(named) for part, named in folds.items() if named},
         accuracy=round(measured.accuracy, 4),
         clips=measured.clips,
         licence="Apache-2.0",
         data_licence=known.licence,
-        training=asdict(config) | {"size": size, "clips": len(training)} | facts(known, skip is not None),
+        training=asdict(config)
+        | {"size": size, "clips": len(training), "validation_clips": len(validation or ()), "best_epoch": curve.best}
+        | ({"classes_without_clips": untrained} if untrained else {})
+        | facts(known, skip is not None),
         evaluation=f"frami evaluate {out.name}"
-        + ("" if known.own else f" --dataset {dataset} --split {','.join(test_folds)}"),
+        + ("" if known.own else f" --dataset {dataset} --split {','.join(folds['test'])}"),
         seconds=round(spec.seconds(lengths[len(lengths) // 2]), 2),
+        measured=_measured(measured, known.classes),
     )
     checkpoints.save(out, model, card)
     state.unlink(missing_ok=True)
     return card
+
+
+def _measured(found: train.Evaluation, classes: Sequence[str]) -> dict:
+    """An evaluation as a card keeps it; classes without a clip are left out."""
+    shares = zip(classes, found.per_class, strict=True)
+    return {
+        "interval": [round(end, 4) for end in found.interval],
+        "balanced_accuracy": round(found.balanced, 4),
+        "per_class": {name: round(share, 4) for name, share in shares if share is not None},
+    }
+
+
+def _folds(
+    known: DatasetInfo, clips: Sequence[data.Clip], train_folds, validation_folds, test_folds
+) -> dict[str, tuple[str, ...]]:
+    """The folds that train, choose the best epoch and test; those that are not named are the data set's own."""
+    here = {clip.fold for clip in clips}
+    test = tuple(test_folds or known.test_folds)
+    validation = tuple(validation_folds or () if train_folds or test_folds else known.validation_folds)
+    validation = tuple(validation_folds or (fold for fold in validation if fold in here))
+    rest = (fold for fold in known.folds if fold in here and fold not in test + validation)
+    folds = {"train": tuple(train_folds or rest), "validation": validation, "test": test}
+    for one, other in (("train", "test"), ("validation", "test"), ("train", "validation")):
+        both = set(folds[one]) & set(folds[other])
+        if both:
+            named = {"train": "training", "validation": "validation", "test": "testing"}
+            raise FramiError(
+                f"fold {', '.join(sorted(both))} is named for {named[one]} and for {named[other]}; keep them apart"
+            )
+    if not folds["train"]:
+        raise FramiError(f"no fold is left to train on; {known.title} here has only: {', '.join(sorted(here))}")
+    return folds
+
+
+def hold_out(clips: Sequence[data.Clip], share: float, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Positions of the clips that train and of those that choose the best epoch, about ``share`` of each class.
+
+    No source is on both sides, unless there are fewer than ten of them or one is more than twice the share; then single
+    clips are held out. A class keeps at least half of its clips for training.
+    """
+    sources = Counter(clip.source for clip in clips)
+    whole = len(sources) >= 10 and max(sources.values()) <= max(1, 2 * share * len(clips))
+    groups: dict[str, list[int]] = {}
+    for position in np.random.default_rng(seed).permutation(len(clips)).tolist():
+        groups.setdefault(clips[position].source if whole else str(position), []).append(position)
+    sizes = Counter(clip.label for clip in clips)
+    left = {label: round(share * size) for label, size in sizes.items()}
+    most = {label: size // 2 for label, size in sizes.items()}
+    held: list[int] = []
+    for members in groups.values():
+        labels = Counter(clips[i].label for i in members)
+        wanted = any(left[label] > 0 for label in labels)
+        if wanted and all(count <= most[label] for label, count in labels.items()):
+            held += members
+            for label, count in labels.items():
+                left[label] -= count
+                most[label] -= count
+    return sorted(set(range(len(clips))) - set(held)), sorted(held)

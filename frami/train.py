@@ -1,7 +1,8 @@
 """Supervised training and evaluation of classifiers on real recordings."""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frami import files
-from frami.data import LogMels, pad
+from frami.augment import Augmentation, augmented
+from frami.data import LogMels
 from frami.device import autocast, memory_format
 from frami.errors import FramiError
+from frami.intervals import wilson
 from frami.models import Classifier, MaskedBatchNorm2d
 
 
@@ -22,179 +25,195 @@ class TrainingError(FramiError):
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Settings of a training. AdamW under a one-cycle schedule (Smith and Topin 2018), SpecAugment (Park et al. 2019)
-    and mixup of sounds (Zhang et al. 2018; here in magnitude, as sounds add).
+class TrainConfig(Augmentation):
+    """Settings of a training: AdamW under a one-cycle schedule (Smith and Topin 2018), and of its augmentation.
 
-    ``crop`` : seconds of a random segment of longer clips; ``stretch``, ``warp`` : largest relative change of
-    duration and of Mel frequency; ``gain`` : largest change of the log-Mel's level; ``colour`` : size of a random
-    smooth frequency response, as another microphone has; ``noise`` : chance of a random noise floor under the sound.
+    ``versions`` : how many re-recorded versions (``data.rerecorded``) each clip has beside the plain one;
+    ``balance`` : clips are drawn with a weight of n^-balance, n the clips of the same class and source (0: each once an
+    epoch); ``validation`` : share of the training clips, by source, that choose the best epoch (0: the last is taken).
     """
 
     epochs: int = 60
     batch: int = 32
     lr: float = 4e-3
     weight_decay: float = 0.05
-    crop: float = 2.5
-    mixup: float = 0.5
-    stretch: float = 0.15
-    warp: float = 0.06
-    gain: float = 1.0
-    colour: float = 0.5
-    noise: float = 0.3
-    time_mask: float = 0.2
-    band_mask: int = 10
     seed: int = 0
+    versions: int = 0
+    balance: float = 0.0
+    validation: float = 0.1
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Report of a finished epoch: mean loss and (mixed-up) training accuracy, seconds spent since the start."""
+    """Report of a finished epoch.
+
+    ``loss``, ``accuracy`` : mean over the augmented (and mixed-up) training clips; ``validation_loss``,
+    ``validation`` : cross-entropy and accuracy of the validation clips, None where they were not looked at;
+    ``best`` : whether it is the best so far; ``seconds`` : spent since the start.
+    """
 
     epoch: int
     epochs: int
     loss: float
     accuracy: float
     seconds: float
+    validation_loss: float | None = None
+    validation: float | None = None
+    best: bool = False
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a classifier predicts of real clips; ``confusion`` as of the function."""
+    """What a classifier predicts of real clips; ``confusion`` as of the function, ``loss`` the mean cross-entropy."""
 
     accuracy: float
     clips: int
     confusion: Tensor
     predictions: Tensor
+    loss: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % of the accuracy, as if clips were drawn independently."""
+        return wilson(int(self.confusion.diagonal().sum()), self.clips)
+
+    @property
+    def per_class(self) -> list[float | None]:
+        """Share of each class that is recognised, None where no clip is."""
+        pairs = zip(self.confusion.diagonal().tolist(), self.confusion.sum(1).tolist(), strict=True)
+        return [right / clips if clips else None for right, clips in pairs]
+
+    @property
+    def balanced(self) -> float:
+        """Mean of ``per_class`` over the classes that have clips."""
+        shares = [share for share in self.per_class if share is not None]
+        return sum(shares) / len(shares)
 
 
-def train(model: Classifier, data: LogMels, config: TrainConfig, state: Path | None = None) -> Iterator[Epoch]:
+def train(
+    model: Classifier,
+    data: LogMels,
+    config: TrainConfig,
+    state: Path | None = None,
+    validation: LogMels | None = None,
+    versions: Sequence[LogMels] = (),
+) -> Iterator[Epoch]:
     """Train ``model`` in place; yields after each epoch.
 
-    With ``state``, everything needed to go on is saved in that file after each epoch, and an existing file is
-    continued (``TrainingError`` when it was made with other settings). After the last epoch the batch norms' stored
-    statistics are taken again from the plain training clips, so that they describe real sounds, not augmented ones.
+    ``versions`` : the clips of ``data`` in their order, as if recorded elsewhere; each time one of them or the plain
+    clip is drawn. With ``validation`` the model is left as it was after the epoch that recognised most of those clips
+    (of equals the one of lowest loss), looked at up to 40 times. With ``state``, everything needed to go on is saved in
+    that file after each epoch, and an existing file is continued (``TrainingError`` when it was made with other
+    settings). At the end the batch norms' stored statistics are taken again from the plain training clips, so that they
+    describe real sounds, not augmented ones.
     """
     torch.manual_seed(config.seed)
     device = next(model.parameters()).device
-    steps = len(_batches(data, config.batch, np.random.default_rng(0)))
+    weights = _weights(data, config.balance)
+    steps = len(_batches(data, config.batch, np.random.default_rng(0), weights))
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.epochs * steps)
     settings = asdict(config) | {"clips": len(data), "model": model.config.to_dict()}
+    settings |= {"validation_clips": len(validation or ())}
     parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
-    first, spent = _resume(state, settings, parts)
+    first, spent, best = _resume(state, settings, parts)
     start = time.perf_counter() - spent
-    model.train().to(memory_format=memory_format(device))
+    model.to(memory_format=memory_format(device))
+    every = max(1, config.epochs // 40)
     for epoch in range(first, config.epochs):
-        rng = np.random.default_rng((config.seed, epoch))
-        torch.manual_seed(config.seed * 100_003 + epoch)
-        total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-        for chosen in _batches(data, config.batch, rng):
-            mels, lengths, targets = (t.to(device) for t in augmented(data, chosen, config, rng))
-            mels = mels.contiguous(memory_format=memory_format(device))
-            ragged = bool((lengths < mels.shape[-1]).any())
-            # On a CPU, bfloat16 convolutions of ragged small batches can fall to kernels far slower than float32.
-            with autocast(device, enabled=device.type != "cpu" or not ragged):
-                logits = model(mels, lengths if ragged else None).logits
-            loss = F.cross_entropy(logits.float(), targets)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.detach() * len(chosen)
-            correct += (logits.argmax(1) == targets.argmax(1)).sum()
+        loss, accuracy = _epoch(model, data, config, epoch, optimiser, schedule, weights, versions)
+        looked, is_best = None, False
+        if validation is not None and ((config.epochs - epoch - 1) % every == 0):
+            looked = evaluate(model, validation)
+            rank = [looked.accuracy, -looked.loss]
+            is_best = best is None or rank >= best["rank"]
+            if is_best:
+                best = {"rank": rank, "model": {k: v.detach().clone() for k, v in model.state_dict().items()}}
         seconds = time.perf_counter() - start
         if state:
-            values = {name: part.state_dict() for name, part in parts.items()}
+            values = {name: part.state_dict() for name, part in parts.items()} | {"best": best}
             with files.replacing(state) as temporary, temporary.open("wb") as file:
                 torch.save(values | {"settings": settings, "epoch": epoch + 1, "seconds": seconds}, file)
-        yield Epoch(epoch + 1, config.epochs, float(total) / len(data), float(correct) / len(data), seconds)
+        seen = (looked.loss, looked.accuracy) if looked else (None, None)
+        yield Epoch(epoch + 1, config.epochs, loss, accuracy, seconds, *seen, is_best)
+    if best:
+        model.load_state_dict(best["model"])
     recalibrate(model, data)
     model.eval()
 
 
-def _batches(data: LogMels, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """All clips once, at random, but with clips of like length together so that little is padded."""
+def _epoch(
+    model: Classifier,
+    data: LogMels,
+    config: TrainConfig,
+    epoch: int,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    weights: np.ndarray | None,
+    versions: Sequence[LogMels],
+) -> tuple[float, float]:
+    """One pass over the clips; mean loss and accuracy of the augmented ones."""
+    device = next(model.parameters()).device
+    rng = np.random.default_rng((config.seed, epoch))
+    torch.manual_seed(config.seed * 100_003 + epoch)
+    total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+    model.train()
+    for chosen in _batches(data, config.batch, rng, weights):
+        mels, lengths, targets = (t.to(device) for t in augmented(data, chosen, config, rng, versions))
+        mels = mels.contiguous(memory_format=memory_format(device))
+        ragged = bool((lengths < mels.shape[-1]).any())
+        # On a CPU, bfloat16 convolutions of ragged small batches can fall to kernels far slower than float32.
+        with autocast(device, enabled=device.type != "cpu" or not ragged):
+            logits = model(mels, lengths if ragged else None).logits
+        loss = F.cross_entropy(logits.float(), targets)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        total += loss.detach() * len(chosen)
+        correct += (logits.argmax(1) == targets.argmax(1)).sum()
+    return float(total) / len(data), float(correct) / len(data)
+
+
+def _weights(data: LogMels, balance: float) -> np.ndarray | None:
+    """Chance of each clip to be drawn; None where each is taken once."""
+    if not balance:
+        return None
+    kinds = [(clip.label, clip.source) for clip in data.clips]
+    counts = Counter(kinds)
+    weights = np.array([counts[kind] ** -balance for kind in kinds])
+    return weights / weights.sum()
+
+
+def _batches(data: LogMels, size: int, rng: np.random.Generator, weights: np.ndarray | None = None) -> list[np.ndarray]:
+    """As many clips as there are (all once, or drawn by their weights), at random, but with clips of like length
+    together so that little is padded."""
     count = -(-len(data) // size)
     batches = []
-    for chunk in np.array_split(rng.permutation(len(data)), -(-count // 8)):
+    drawn = rng.permutation(len(data)) if weights is None else rng.choice(len(data), len(data), p=weights)
+    for chunk in np.array_split(drawn, -(-count // 8)):
         chunk = chunk[np.argsort([len(data.frames[i]) for i in chunk], kind="stable")]
         batches += np.array_split(chunk, -(-len(chunk) // size))
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def _resume(state: Path | None, settings: dict, parts: dict) -> tuple[int, float]:
-    """Load what an interrupted training saved; returns its epochs and seconds (0 and 0 for a new one)."""
+#: What a state says that was saved before these settings existed.
+_BEFORE = {"versions": 0, "balance": 0.0, "validation": 0.0, "validation_clips": 0}
+
+
+def _resume(state: Path | None, settings: dict, parts: dict) -> tuple[int, float, dict | None]:
+    """Load what an interrupted training saved; returns its epochs, seconds and best epoch (0, 0, None if new)."""
     if state is None or not state.exists():
-        return 0, 0.0
+        return 0, 0.0, None
     try:
         saved = torch.load(state, map_location="cpu", weights_only=True)
-        if saved["settings"] == settings:
+        if _BEFORE | saved["settings"] == settings:
             for name, part in parts.items():
                 part.load_state_dict(saved[name])
-            return saved["epoch"], saved["seconds"]
+            return saved["epoch"], saved["seconds"], saved.get("best")
     except Exception as error:
         raise TrainingError(f"{state}: damaged; delete it to start again") from error
     raise TrainingError(f"{state} belongs to a training with other settings; delete it or choose another --out")
-
-
-def augmented(data: LogMels, chosen, config: TrainConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """A training batch: log-Mels Tensor[B, 1, F, T], lengths Tensor[B], class probabilities Tensor[B, K]."""
-    spec = data.spec
-    mels, lengths = pad([_warped(data.clip(i), config, spec, rng) for i in chosen], spec)
-    targets = F.one_hot(data.labels[torch.as_tensor(chosen)], len(data.classes)).float()
-    mels = _recorded_elsewhere(mels, config, spec, rng)
-    if config.mixup and rng.random() < config.mixup:
-        share = float(rng.beta(1.0, 1.0))
-        partner = torch.from_numpy(rng.permutation(len(mels)))
-        mels = torch.logaddexp(mels + np.log(share + 1e-9), mels[partner] + np.log1p(1e-9 - share))
-        mels = mels.clamp(min=spec.floor)
-        lengths = torch.maximum(lengths, lengths[partner])
-        targets = share * targets + (1 - share) * targets[partner]
-    for mel, length in zip(mels[:, 0], lengths.tolist(), strict=True):
-        level = mel[:, :length].mean()
-        for _ in range(2):
-            width = int(rng.uniform(0, config.time_mask) * length)
-            begin = rng.integers(0, length - width + 1)
-            mel[:, begin : begin + width] = level
-            height = rng.integers(0, config.band_mask + 1)
-            low = rng.integers(0, spec.n_mels - height + 1)
-            mel[low : low + height, :length] = level
-    return mels, lengths, targets
-
-
-def _recorded_elsewhere(mels: Tensor, config: TrainConfig, spec, rng: np.random.Generator) -> Tensor:
-    """The same sounds at another level, through another microphone, in another room's noise."""
-    clips = len(mels)
-    level = rng.uniform(-config.gain, config.gain, (clips, 1))
-    order = np.arange(1, 5)
-    curves = np.cos(np.pi * np.outer(order, (np.arange(spec.n_mels) + 0.5) / spec.n_mels))
-    response = level + rng.normal(0, config.colour, (clips, len(order))) / order @ curves
-    mels = mels + torch.from_numpy(response).float()[:, None, :, None]
-    noisy = torch.from_numpy(rng.random(clips) < config.noise)[:, None, None, None]
-    floor = torch.from_numpy(rng.uniform(spec.floor + 2, spec.floor + 8, clips)).float()[:, None, None, None]
-    noise = floor + 0.5 * torch.from_numpy(rng.standard_normal(mels.shape, dtype=np.float32))
-    return torch.where(noisy, torch.logaddexp(mels, noise), mels).clamp(min=spec.floor)
-
-
-def _warped(mel: Tensor, config: TrainConfig, spec, rng: np.random.Generator) -> Tensor:
-    """A random segment, stretched in time and warped in frequency by linear interpolation."""
-    bands, frames = mel.shape
-    rate = rng.uniform(1 - config.stretch, 1 + config.stretch)
-    length = max(1, min(round(frames / rate), spec.frames(config.crop)))
-    begin = rng.uniform(0, max(0.0, frames - 1 - (length - 1) * rate))
-    mel = _interpolate(mel, begin + rate * torch.arange(length), 1)
-    factor = rng.uniform(1 - config.warp, 1 + config.warp)
-    return _interpolate(mel, factor * torch.arange(bands), 0)
-
-
-def _interpolate(x: Tensor, at: Tensor, dim: int) -> Tensor:
-    at = at.clamp(0, x.shape[dim] - 1)
-    low = at.floor().long()
-    high = (low + 1).clamp(max=x.shape[dim] - 1)
-    weight = (at - low).float()
-    weight = weight if dim else weight[:, None]
-    return torch.lerp(x.index_select(dim, low), x.index_select(dim, high), weight)
 
 
 @torch.no_grad()
@@ -223,11 +242,13 @@ def evaluate(model: torch.nn.Module, data: LogMels, batch: int = 32) -> Evaluati
     """Classify every clip at its full length."""
     model.eval()
     device = next(model.parameters()).device
-    predictions = torch.zeros(len(data), dtype=torch.long)
+    logits = torch.zeros(len(data), len(data.classes))
     for chosen, mels, lengths in data.batches(batch):
-        predictions[chosen] = model(mels.to(device), lengths.to(device)).logits.argmax(1).cpu()
+        logits[chosen] = model(mels.to(device), lengths.to(device)).logits.float().cpu()
+    predictions = logits.argmax(1)
+    pairs = confusion(data.labels, predictions, len(data.classes))
     accuracy = float((predictions == data.labels).float().mean())
-    return Evaluation(accuracy, len(data), confusion(data.labels, predictions, len(data.classes)), predictions)
+    return Evaluation(accuracy, len(data), pairs, predictions, float(F.cross_entropy(logits, data.labels)))
 
 
 def confusion(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:

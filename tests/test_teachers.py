@@ -1,6 +1,7 @@
 """A teacher is trained, saved, and its card's figure is reproduced; so are those of the bundled ones."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ import torch
 from frami import checkpoints, evaluation, teachers, train
 from frami.audio import AudioError
 from frami.cli import main
-from frami.data import DataError
+from frami.curve import read_curve
+from frami.data import Clip, DataError
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
 from frami.paths import BUNDLED
@@ -39,7 +41,7 @@ def trained(tree, tmp_path_factory):
 
 def test_both_files_and_no_leftovers(trained):
     out, card, clips, epochs = trained
-    assert {path.name for path in out.parent.iterdir()} == {"digits.v1.safetensors", "digits.v1.json"}
+    assert {path.name[len("digits.v1.") :] for path in out.parent.iterdir()} == {"safetensors", "json", "curve.csv"}
     assert checkpoints.load(out).card.name == card.name == "digits.v1"
     assert clips[-1] == (20, 20) and (40, 40) in clips
     assert [(e.epoch, e.epochs) for e in epochs] == [(1, 1)]
@@ -52,7 +54,7 @@ def test_the_card_says_how_it_was_made(trained):
     assert card.classes[3] == "three" and card.model["classes"] == 10
     assert card.parameters == 20_310
     assert card.training["epochs"] == 1 and card.training["crop"] == DATASETS["fsdd"].training["crop"]
-    assert card.training["size"] == "nano" and card.training["clips"] == 40
+    assert card.training["size"] == "nano" and card.training["clips"] + card.training["validation_clips"] == 40
     assert card.data_licence == "CC BY-SA 4.0"
     assert 0.15 < card.seconds < 0.3
     assert "frami evaluate" in card.evaluation and "theo" in card.evaluation
@@ -117,7 +119,7 @@ def test_a_teacher_trained_in_two_sittings(tree, tmp_path):
     settings = {"data_folder": tree, "size": "nano", "epochs": 2, "batch": 8}
     with pytest.raises(Cut):
         teachers.train_teacher("fsdd", tmp_path / "cut", on_epoch=cut, **settings)
-    assert [path.name for path in tmp_path.iterdir()] == ["cut.training"]
+    assert {path.name for path in tmp_path.iterdir()} == {"cut.training", "cut.curve.csv"}
     epochs = []
     teachers.train_teacher("fsdd", tmp_path / "cut", on_epoch=epochs.append, **settings)
     assert [e.epoch for e in epochs] == [2]
@@ -125,6 +127,106 @@ def test_a_teacher_trained_in_two_sittings(tree, tmp_path):
     one, other = (checkpoints.load(tmp_path / name).model.state_dict() for name in ("cut", "whole"))
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     assert not [*tmp_path.glob("*.training")]
+    losses = [[row["loss"] for row in read_curve(tmp_path / f"{name}.curve.csv")] for name in ("cut", "whole")]
+    assert losses[0] == pytest.approx(losses[1]) and len(losses[0]) == 2
+
+
+# --- which clips choose the best epoch -------------------------------------------------------------------------------
+
+
+def listed(*clips: tuple[int, str]) -> list[Clip]:
+    return [Clip(Path(str(i)), label, "1", source) for i, (label, source) in enumerate(clips)]
+
+
+def test_sources_are_held_out_whole():
+    clips = listed(*((k % 4, f"recording {k // 3}") for k in range(240)))
+    kept, held = teachers.hold_out(clips, 0.1, seed=1)
+    assert sorted(kept + held) == list(range(240)) and 24 <= len(held) <= 36
+    assert not {clips[i].source for i in kept} & {clips[i].source for i in held}
+    assert {clips[i].label for i in held} == {0, 1, 2, 3}
+    assert teachers.hold_out(clips, 0.1, seed=1) == (kept, held) != teachers.hold_out(clips, 0.1, seed=2)
+
+
+def test_few_sources_give_single_clips():
+    clips = listed(*((k % 5, f"speaker {k % 3}") for k in range(200)))
+    kept, held = teachers.hold_out(clips, 0.1)
+    assert len(held) == 20 and len(kept) == 180
+    assert {clips[i].source for i in held} == {"speaker 0", "speaker 1", "speaker 2"}
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (2, 100), (100, 1), (0, 7, 3), (1,)])
+def test_rare_classes_keep_clips_to_learn_from(sizes):
+    clips = listed(*((label, f"{label}-{k}") for label, size in enumerate(sizes) for k in range(size)))
+    kept, held = teachers.hold_out(clips, 0.4)
+    assert sorted(kept + held) == list(range(len(clips)))
+    for label, size in enumerate(sizes):
+        assert sum(clips[i].label == label for i in kept) >= size / 2
+
+
+def test_validation_folds_are_kept_apart(tree, tmp_path):
+    card = teachers.train_teacher(
+        "fsdd", tmp_path / "it", data_folder=tree, size="nano", epochs=1, validation_folds=("jackson",)
+    )
+    assert card.split == {"train": ["george"], "validation": ["jackson"], "test": ["theo"]}
+    assert (card.training["clips"], card.training["validation_clips"], card.training["best_epoch"]) == (20, 20, 1)
+    for folds in ({"validation_folds": ("theo",)}, {"validation_folds": ("george",), "train_folds": ("george",)}):
+        with pytest.raises(FramiError, match=r"is named for .* and for"):
+            teachers.train_teacher("fsdd", tmp_path / "b", data_folder=tree, size="nano", **folds)
+
+
+def test_a_share_or_folds_on_the_command_line(tree, tmp_path, capsys):
+    def train(name: str, validation: str) -> tuple[int, str, str]:
+        words = f"train-teacher --dataset fsdd --data {tree} --size nano --epochs 1 --device cpu --json --out".split()
+        return main([*words, str(tmp_path / name), "--validation", validation]), *capsys.readouterr()
+
+    status, out, _ = train("a", "jackson")
+    assert status == 0 and json.loads(out)["split"]["validation"] == ["jackson"]
+    status, out, _ = train("b", "0")
+    assert status == 0 and json.loads(out)["training"]["validation_clips"] == 0
+    assert json.loads(out)["training"]["best_epoch"] is None
+    status, _, err = train("c", "0.7")
+    assert status == 2 and "between 0 and 0.5" in err
+    status, _, err = train("d", "somebody")
+    assert status == 2 and "somebody" in err
+
+
+def test_what_a_class_without_clips_is_worth(make_tree, tmp_path):
+    """The card names classes that nothing was learnt of, and counts the others each for itself."""
+    root = make_tree("fsdd", tmp_path, speakers=("george", "theo"), takes=2)
+    for path in root.glob("fsdd/recordings/[78]_george_*.wav"):
+        path.unlink()
+    for path in root.glob("fsdd/recordings/9_theo_*.wav"):
+        path.unlink()
+    card = teachers.train_teacher("fsdd", tmp_path / "it", data_folder=root, size="nano", epochs=1)
+    assert card.training["classes_without_clips"] == ["seven", "eight"]
+    assert "nine" not in card.measured["per_class"] and len(card.measured["per_class"]) == 9
+    shares = card.measured["per_class"].values()
+    assert card.measured["balanced_accuracy"] == pytest.approx(sum(shares) / 9, abs=1e-3)
+    low, high = card.measured["interval"]
+    assert 0 <= low <= card.accuracy <= high <= 1
+
+
+# --- the learning curve ----------------------------------------------------------------------------------------------
+
+
+def test_the_curve_is_kept_and_drawn(trained, tmp_path, capsys):
+    out = trained[0]
+    assert main(["curve", str(out), "--out", str(tmp_path / "curve.png"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["epoch"] for row in rows] == [1] and rows[0]["loss"] == pytest.approx(trained[3][0].loss, abs=1e-5)
+    assert rows[0]["validation"] is None, "four clips of each class are too few to hold some out"
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["curve", f"{out}.curve.csv", "--out", str(tmp_path / "no" / "curve.png")]) == 2
+    assert "cannot be drawn there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "epoch,loss\n1,x\n", "epoch,colour\n1,2\n", "\x00"])
+def test_a_damaged_curve_is_named(text, tmp_path, capsys):
+    path = tmp_path / "it.curve.csv"
+    path.write_text(text)
+    assert main(["curve", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert str(path) in err and len(err.splitlines()) == 1
 
 
 # --- what can be wrong -----------------------------------------------------------------------------------------------

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from frami import models, train
+from frami.audio import MelSpec
+from frami.augment import augmented
+from frami.data import Clip, LogMels
 from frami.errors import FramiError
-from frami.train import TrainConfig, TrainingError, augmented, evaluate, recalibrate
+from frami.train import TrainConfig, TrainingError, evaluate, recalibrate
 
 CONFIG = TrainConfig(epochs=4, batch=16, mixup=0.5)
 
@@ -68,6 +71,66 @@ def test_an_interrupted_training_ends_as_one_that_was_not(done, easy, whole, tmp
     assert [e.epoch for e in rest] == [e.epoch for e in whole[1][done:]]
     assert [e.loss for e in rest] == pytest.approx([e.loss for e in whole[1][done:]], rel=1e-5)
     torch.testing.assert_close(model.state_dict(), whole[0].state_dict(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_best_epoch_is_kept(make_mels, plain_training):
+    """The weights of the epoch that recognised most validation clips, not those of the last one."""
+    training, validation = make_mels(each=8), make_mels(each=4, seed=5)
+    spoilt = replace(validation, labels=(validation.labels + 1) % 4)  # the better it learns, the worse it is here
+    model = fresh()
+    epochs = [*train.train(model, training, plain_training(epochs=6, batch=8), validation=spoilt)]
+    assert all(epoch.validation is not None for epoch in epochs)
+    best = max(epochs, key=lambda epoch: (epoch.validation, -epoch.validation_loss))
+    assert [epoch.epoch for epoch in epochs if epoch.best][-1] == best.epoch < 6
+    last = fresh()
+    for _ in train.train(last, training, plain_training(epochs=6, batch=8)):
+        pass
+    assert evaluate(model, validation).accuracy < evaluate(last, validation).accuracy
+
+
+def test_the_best_epoch_survives_an_interruption(easy, make_mels, tmp_path):
+    validation, results = make_mels(each=3, seed=5), []
+    for cut in (None, 2):
+        state = tmp_path / f"{cut}.training"
+        for epoch in train.train(fresh(), easy, CONFIG, state, validation):
+            if epoch.epoch == cut:
+                break
+        model = fresh()
+        rest = [*train.train(model, easy, CONFIG, state, validation)]
+        assert len(rest) == (CONFIG.epochs - cut if cut else 0)
+        results.append(model.state_dict())
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-6)
+
+
+def test_other_versions_of_a_clip_are_drawn(easy):
+    """With two versions, each clip is itself or one of them, about equally often."""
+    config = replace(CONFIG, mixup=0, colour=0, gain=0, noise=0, time_mask=0, band_mask=0, warp=0, stretch=0, crop=9.0)
+    marked = [replace(easy, frames=[np.full_like(frames, level) for frames in easy.frames]) for level in (-1, -2)]
+    mels, _, _ = augmented(easy, range(40), config, np.random.default_rng(0), marked)
+    first = mels[:, 0, 0, 0].round().tolist()
+    assert 6 <= first.count(-1) <= 21 and 6 <= first.count(-2) <= 21 and first.count(-1) + first.count(-2) < 38
+
+
+def test_clips_of_rare_classes_and_sources_are_drawn_more_often(easy):
+    labels = [0] * 36 + [1] * 4
+    clips = [replace(clip, label=label, source="s") for clip, label in zip(easy.clips, labels, strict=True)]
+    weights = train._weights(replace(easy, clips=clips), 1.0)
+    assert weights[:36].sum() == pytest.approx(0.5) and weights.sum() == pytest.approx(1)
+    assert train._weights(easy, 0.0) is None
+    drawn = np.concatenate(train._batches(easy, 8, np.random.default_rng(0), weights))
+    assert len(drawn) == 40 and 10 <= (drawn >= 36).sum() <= 30
+
+
+def test_segments_hold_sound(plain_training):
+    """Of a clip that is mostly silence, the segment has the sound in it."""
+    spec = MelSpec()
+    frames = np.full((400, spec.n_mels), spec.floor, np.float16)
+    frames[20:30] = -2.0
+    mels = LogMels([Clip(Path("it"), 0, "1", "it")], [frames], torch.zeros(1, dtype=torch.long), ("it",), spec)
+    config = plain_training(crop=0.5)
+    for seed in range(20):
+        mel, lengths, _ = augmented(mels, [0], config, np.random.default_rng(seed))
+        assert lengths.tolist() == [spec.frames(0.5)] and mel.max() == -2.0
 
 
 def test_time_spent_before_counts(easy, tmp_path):

@@ -27,7 +27,7 @@ def _data_list(options) -> tuple[list, list[str]]:
         row = {
             "name": name, "title": known.title, "classes": len(known.classes), "clips": known.clips, "here": 0,
             "folder": None, "problem": None, "speakers": None, "licence": known.licence,
-            "download_bytes": sum(archive.size for archive in known.archives), "homepage": known.homepage,
+            "download_bytes": _download_size(known), "homepage": known.homepage,
         }  # fmt: skip
         try:
             row["folder"] = str(data.locate(name, options.data))
@@ -45,6 +45,11 @@ def _data_list(options) -> tuple[list, list[str]]:
             state = f"{row['here']:,} of {row['clips']:,} clips in {row['folder']}"
         lines.append(f"{row['name']:21} {row['title']:27} {row['classes']:3} classes  {row['licence']:13}  {state}")
     return rows, lines
+
+
+def _download_size(known: DatasetInfo) -> int:
+    """Bytes of its archives, or of its parts'."""
+    return sum(archive.size for part in (known, *map(DATASETS.get, known.parts)) for archive in part.archives)
 
 
 def _speakers(known: DatasetInfo, folder: Path, clips: Sequence[Clip]) -> dict | None:

@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import asdict
 from pathlib import Path
 
-from frami import checkpoints, data
+from frami import checkpoints, curve, data
 from frami.cli.arguments import (
     command,
     device_option,
@@ -26,6 +26,7 @@ from frami.errors import FramiError
 from frami.models import ARCHITECTURES
 from frami.paths import BUNDLED, home
 from frami.teachers import train_teacher
+from frami.weights import stem
 
 
 def add(commands) -> None:
@@ -43,11 +44,20 @@ def add(commands) -> None:
     sub.add_argument("--overwrite", action="store_true", help="replace a finished checkpoint at --out")
     sub.add_argument("--train", type=names, help="folds to train on (default: all here but the test fold)")
     sub.add_argument("--test", type=names, help="folds to hold out (default: the data set's test fold)")
+    sub.add_argument(
+        "--validation",
+        help="folds that choose the best epoch, or the share of the training clips that "
+        "does (default: the data set's own, else 0.1; 0: none, the last epoch is taken)",
+    )
     sub.add_argument("--epochs", type=whole(1))
     sub.add_argument("--batch", type=whole(2))
     sub.add_argument("--lr", type=number(1e-6, 1))
     sub.add_argument("--seed", type=whole(0), default=0)
     device_option(sub, data=True)
+
+    sub = command(commands, "curve", _curve)
+    sub.add_argument("checkpoint", help="name or path of a teacher, or of its NAME.curve.csv; while it trains, too")
+    sub.add_argument("--out", help="draw it to this file (.png, .svg, .pdf)")
 
 
 def _teachers(options) -> tuple[list, list[str]]:
@@ -103,6 +113,11 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
     notes = [known.note, *own.absent(known)] if known.own else []
     for note in notes:
         print(f"frami train-teacher: {note}", file=sys.stderr)
+    folds = None
+    if options.validation is not None:
+        share = _share(options.validation)
+        settings |= {"validation": share or 0.0}
+        folds = None if share is not None else names(options.validation)
     start = time.perf_counter()
     with progress_bar("clip", "log-Mels") as clips, progress_bar("epoch", known.title) as epochs:
 
@@ -112,9 +127,40 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
 
         card = train_teacher(
             options.dataset, out, data_folder=options.data, architecture=options.architecture,
-            size=options.size, train_folds=options.train, test_folds=options.test, device=pick(options.device),
-            on_clips=moved(clips), on_epoch=on_epoch, overwrite=options.overwrite,
+            size=options.size, train_folds=options.train, validation_folds=folds, test_folds=options.test,
+            device=pick(options.device), on_clips=moved(clips), on_epoch=on_epoch, overwrite=options.overwrite,
             skip=skipping(options), **settings,
         )  # fmt: skip
     value = asdict(card) | {"seconds_spent": round(time.perf_counter() - start, 1), "path": str(out), "notes": notes}
     return value, [f"{out}.safetensors: {card.accuracy:.1%} on {', '.join(card.split['test'])} (held out)"]
+
+
+def _share(text: str) -> float | None:
+    """A share of 0 to 0.5; None for what is no number below 1 (the name of a fold)."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    if value >= 1 and value.is_integer():
+        return None
+    if not 0 <= value <= 0.5:
+        raise FramiError(f"--validation {text}: a share must be between 0 and 0.5")
+    return value
+
+
+def _curve(options) -> tuple[list[dict], list[str]]:
+    path = Path(options.checkpoint)
+    if path.suffix != ".csv":
+        path = stem(path if path.with_name(f"{path.name}.curve.csv").is_file() else checkpoints.resolve(path))
+        path = path.with_name(f"{path.name}.curve.csv")
+    rows = curve.read_curve(path)
+    if not rows:
+        raise FramiError(f"{path} holds no epoch yet")
+    lines = ["epoch    loss  accuracy  validation"]
+    for row in rows:
+        seen = "" if row["validation"] is None else f"{row['validation']:11.1%}" + "  best so far" * row["best"]
+        lines.append(f"{row['epoch']:5} {row['loss']:7.3f} {row['accuracy']:9.1%}{seen}")
+    if options.out:
+        curve.draw(rows, path.name.removesuffix(".curve.csv"), options.out)
+        lines.append(f"drawn to {options.out}")
+    return rows, lines

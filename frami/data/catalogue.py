@@ -2,7 +2,7 @@
 
 from frami.data import audiomnist
 from frami.data.dataset import Archive, DatasetInfo
-from frami.data.readers import digit_files, split_lists, table
+from frami.data.readers import digit_files, split_lists, table, union
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -203,7 +203,7 @@ DATASETS: dict[str, DatasetInfo] = {
             reader=table("audio/{filename}", label="category", source="src_file"),
             classes=_ESC50,
             clips=2000,
-            training={"epochs": 120},
+            training={"epochs": 100, "crop": 3.0},
             licence="CC BY-NC 3.0",
             groups=_ESC50_GROUPS,
             **_ESC,
@@ -236,6 +236,28 @@ DATASETS: dict[str, DatasetInfo] = {
         ),
     )
 }
+
+_DIGIT_PARTS = [DATASETS[name] for name in ("fsdd", "audiomnist", "speechcommands-digits")]
+
+DATASETS["digits"] = DatasetInfo(
+    name="digits",
+    subject="spoken digits",
+    title="Spoken digits of three data sets",
+    folder=".",
+    index_file="fsdd/recordings",
+    reader=union(_DIGIT_PARTS),
+    parts=tuple(part.name for part in _DIGIT_PARTS),
+    classes=_DIGITS,
+    folds=tuple(f"{part.name}/{fold}" for part in _DIGIT_PARTS for fold in part.folds),
+    fold_kind="part",
+    test_fold="fsdd/theo,audiomnist/1,audiomnist/5,speechcommands-digits/testing",
+    validation_folds=("speechcommands-digits/validation",),
+    clips=sum(part.clips for part in _DIGIT_PARTS),
+    training={"epochs": 60, "versions": 8, "balance": 0.5} | _DIGIT_TRAINING | {"crop": 1.5},
+    licence="CC BY-SA 4.0",
+    citation="; ".join(part.citation for part in _DIGIT_PARTS),
+    note="the parts that are here of: " + ", ".join(f"{part.title} ({part.licence})" for part in _DIGIT_PARTS),
+)
 
 
 def fold_kind(name: str) -> str:

@@ -82,8 +82,10 @@ class DatasetInfo:
     """A data set as it was published, and what is done with it here.
 
     ``folds`` are its official folds, ``fold_kind`` the word for one of them, ``test_fold`` the one that is held out
-    unless another is named, ``clips`` the number of clips of the whole set. ``index_file`` is a file or folder below
-    ``folder`` by which the set is recognised; ``reader(root, info)`` lists the clips of the folder ``root``.
+    (several: with commas) unless another is named, ``clips`` the number of clips of the whole set. ``index_file`` is a
+    file or folder below ``folder`` by which the set is recognised; ``reader(root, info)`` lists the clips of ``root``.
+    ``validation_folds`` choose a training's best epoch (none: a share of the training clips does); ``parts`` : the
+    names of the data sets that it puts together, if any.
     ``training`` holds the settings of a teacher's training where they differ from ``TrainConfig``, chosen on training
     folds only; ``for_vocoder``: vocoders are trained and measured on it unless others are named. ``subject`` completes
     the sentence "a network that knows …"; ``speakers(root)`` : what the folder ``root`` says of each speaker. ``own`` :
@@ -114,3 +116,10 @@ class DatasetInfo:
     own: Path | None = None
     fingerprint: str = ""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    validation_folds: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+    @property
+    def test_folds(self) -> tuple[str, ...]:
+        """The folds that are held out unless others are named."""
+        return tuple(self.test_fold.split(","))

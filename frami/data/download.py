@@ -72,13 +72,17 @@ def download(
 ) -> Path:
     """Fetch data set ``name`` so that ``data/<folder>/`` has its published layout; return that folder.
 
-    An existing folder is left unchanged. ``mirror`` (or ``FRAMI_MIRROR``) is an address or a folder that holds the
+    An existing folder is left unchanged; of a set of several, each part is fetched. ``mirror`` (or ``FRAMI_MIRROR``) is an address or a folder that holds the
     archives by ``Archive.file``. Partial archives lie in ``data/.<folder>.download``. Raises ``DownloadError``.
     """
     if name not in DATASETS:
         raise DownloadError(f"no data set named '{name}'; choose one of: {', '.join(DATASETS)}")
     info, watch, mirror = DATASETS[name], _Watch(progress, stop), mirror or os.environ.get("FRAMI_MIRROR")
     folder = Path(data).expanduser() / info.folder
+    for part in info.parts:
+        download(part, data, progress=progress, stop=stop, mirror=mirror)
+    if info.parts:
+        return Path(data).expanduser()
     if not info.archives:
         raise DownloadError(f"{info.title} has no published archive here; put its files in {folder} {info.homepage}")
     unpacked = (work := folder.with_name(f".{info.folder}.download")) / "unpacked"

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from string import Formatter
 
@@ -127,3 +128,21 @@ def _is_true(cell: str, column: str, path: Path) -> bool:
     if cell.lower() not in ("true", "false", "1", "0"):
         raise DataError(f"{path}: '{cell}' in the column {column} is neither True nor False")
     return cell.lower() in ("true", "1")
+
+
+def union(parts: Sequence[DatasetInfo]) -> Reader:
+    """The clips of several data sets of the same classes, whose folders lie beside one another; those that are not here
+    are passed over. Folds and sources are named ``part/fold``, ``part/source``."""
+
+    def read(root: Path, info: DatasetInfo) -> list[Clip]:
+        clips = []
+        for part in parts:
+            folder = root / part.folder
+            if (folder / part.index_file).exists():
+                clips += [
+                    replace(clip, fold=f"{part.name}/{clip.fold}", source=f"{part.name}/{clip.source}")
+                    for clip in part.reader(folder, part)
+                ]
+        return clips
+
+    return read

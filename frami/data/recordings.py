@@ -58,10 +58,11 @@ def locate(name: str | Path, data: str | Path | None = None) -> Path:
     for candidate in (root / known.folder, root):
         if (candidate / known.index_file).exists():
             return candidate
-    fetch = f", or run: frami data download {name}" if known.archives else ""
+    fetch = f", or run: frami data download {name}" if known.archives or known.parts else ""
+    folders = " and ".join(f"{DATASETS[part].folder}/" for part in known.parts) or f"{known.folder}/"
     raise DataError(
         f"{known.title} is not in {root}: expected {root / known.folder / known.index_file}. "
-        f"Give the folder that holds {known.folder}/ with --data or FRAMI_DATA{fetch}"
+        f"Give the folder that holds {folders} with --data or FRAMI_DATA{fetch}"
     )
 
 
@@ -83,9 +84,9 @@ def folds_of(name: str | Path, split: str | Sequence[str], train: Sequence[str] 
     if split == "all":
         return known.folds
     if split == "test":
-        return (known.test_fold,)
+        return known.test_folds
     if split == "train":
-        return tuple(train or (f for f in known.folds if f != known.test_fold))
+        return tuple(train or (f for f in known.folds if f not in known.test_folds))
     return _known(known, [fold.strip() for fold in split.split(",")])
 
 
@@ -186,6 +187,11 @@ class LogMels:
     def __len__(self) -> int:
         return len(self.clips)
 
+    def take(self, chosen: Sequence[int]) -> "LogMels":
+        """These clips alone, in this order."""
+        clips, frames = [self.clips[i] for i in chosen], [self.frames[i] for i in chosen]
+        return LogMels(clips, frames, self.labels[torch.as_tensor(chosen, dtype=torch.long)], self.classes, self.spec)
+
     def clip(self, i: int) -> Tensor:
         """Log-Mel-spectrogram of one clip, Tensor[n_mels, T]."""
         return torch.from_numpy(np.ascontiguousarray(self.frames[i].T, dtype=np.float32))
@@ -229,9 +235,9 @@ def load(
     spec, known = spec or MelSpec(), info(name)
     listed = index(name, data)
     folds = folds_of(name, split, train)
-    if split == "all" or (split == "train" and train is None):
+    if split in ("all", "test") or (split == "train" and train is None):
         here = {clip.fold for clip in listed}
-        folds = tuple(fold for fold in folds if fold in here)
+        folds = tuple(fold for fold in folds if fold in here) or folds
     clips = select(listed, folds, name)
     loaded, frames, bad, done = [], [], [], 0
     for fold in folds:

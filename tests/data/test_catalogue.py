@@ -19,6 +19,7 @@ SIZES = {
     "esc10": (10, 400, 5),
     "esc50": (50, 2000, 5),
     "urbansound8k": (10, 8732, 10),
+    "digits": (10, 71_908, 14),
 }
 
 
@@ -31,13 +32,15 @@ def test_an_entry_is_whole(info):
     assert DATASETS[info.name] is info
     assert len(set(info.classes)) == len(info.classes)
     assert len(set(info.folds)) == len(info.folds)
-    assert info.test_fold in info.folds
-    assert info.title and info.licence and info.citation and info.homepage.startswith("https://")
+    assert set(info.test_folds) | set(info.validation_folds) < set(info.folds)
+    assert not set(info.test_folds) & set(info.validation_folds)
+    assert info.title and info.licence and info.citation
+    assert info.homepage.startswith("https://") or info.parts
 
 
 @pytest.mark.parametrize("info", DATASETS.values(), ids=DATASETS)
 def test_archives_are_pinned(info):
-    assert info.archives
+    assert info.archives or info.parts
     for archive in info.archives:
         address = urlsplit(archive.url)
         assert address.scheme == "https" and address.netloc in ("github.com", "zenodo.org", "storage.googleapis.com")
@@ -45,6 +48,13 @@ def test_archives_are_pinned(info):
         assert archive.file.endswith((".zip", ".tar.gz")) and "/" not in archive.file
         assert archive.size > 0 and archive.unpacked >= 0
         assert archive.checksum is None or re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", archive.checksum)
+
+
+def test_a_set_of_several_takes_them_as_they_are():
+    for info in DATASETS.values():
+        for part in info.parts:
+            assert DATASETS[part].classes == info.classes
+            assert {f"{part}/{fold}" for fold in DATASETS[part].folds} <= set(info.folds)
 
 
 def test_sets_in_one_folder_come_from_the_same_archives():

@@ -1,0 +1,73 @@
+"""The learning curve of a training: kept as a table, read again, drawn."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from frami import files
+from frami.errors import FramiError
+from frami.train import Epoch
+
+
+class Curve:
+    """The learning curve of a training, ``NAME.curve.csv``: a row an epoch, written after each; one that is there is
+    continued. ``best`` : the best epoch so far, None without validation."""
+
+    def __init__(self, out: Path):
+        self.path = out.with_name(out.name + ".curve.csv")
+        self.rows = read_curve(self.path) if self.path.is_file() else []
+
+    @property
+    def best(self) -> int | None:
+        return next((row["epoch"] for row in reversed(self.rows) if row["best"]), None)
+
+    def add(self, epoch: Epoch) -> None:
+        self.rows = [row for row in self.rows if row["epoch"] < epoch.epoch] + [asdict(epoch)]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            writer.writerow({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
+        files.write(self.path, text.getvalue())
+
+
+def read_curve(path: str | Path) -> list[dict]:
+    """Rows of a learning curve, keys as ``Epoch`` (values that are not there: None). FramiError for a file that
+    is none."""
+    kinds = {"epoch": int, "epochs": int, "best": lambda text: text == "True"}
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            rows = [{k: kinds.get(k, float)(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+        return [asdict(Epoch(**row)) for row in rows]
+    except (OSError, TypeError, ValueError, csv.Error) as error:
+        raise FramiError(f"{path}: not readable as a learning curve ({error})") from error
+
+
+def draw(rows: Sequence[dict], title: str, out: str | Path) -> None:
+    """Loss and accuracy over the epochs, the best epoch marked; the ending of ``out`` chooses the format.
+
+    FramiError where it cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2)
+    best = next((row["epoch"] for row in reversed(rows) if row["best"]), None)
+    parts = (("loss", "validation_loss", 1, "cross-entropy"), ("accuracy", "validation", 100, "accuracy, %"))
+    for axis, (training, validation, scale, label) in zip(axes, parts, strict=True):
+        for key, what in ((training, "training, augmented"), (validation, "validation")):
+            points = [(row["epoch"], scale * row[key]) for row in rows if row[key] is not None]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=what)
+        if best:
+            axis.axvline(best, color="0.6", linestyle=":", label=f"best epoch, {best}")
+        axis.set(xlabel="epoch", ylabel=label)
+        axis.grid(alpha=0.3)
+    axes[0].legend(frameon=False)
+    figure.suptitle(title)
+    try:
+        figure.savefig(out, dpi=150)
+    except (OSError, ValueError) as error:
+        raise FramiError(f"{out}: the curve cannot be drawn there ({error})") from error
