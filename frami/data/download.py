@@ -72,8 +72,9 @@ def download(
 ) -> Path:
     """Fetch data set ``name`` so that ``data/<folder>/`` has its published layout; return that folder.
 
-    An existing folder is left unchanged; of a set of several, each part is fetched. ``mirror`` (or ``FRAMI_MIRROR``) is an address or a folder that holds the
-    archives by ``Archive.file``. Partial archives lie in ``data/.<folder>.download``. Raises ``DownloadError``.
+    An existing folder is left unchanged; of a set of several, each part is fetched. ``mirror`` (or ``FRAMI_MIRROR``) is
+    an address or a folder that holds the archives by ``Archive.file``. Partial archives lie in
+    ``data/.<folder>.download``. Raises ``DownloadError``.
     """
     if name not in DATASETS:
         raise DownloadError(f"no data set named '{name}'; choose one of: {', '.join(DATASETS)}")
