@@ -138,7 +138,7 @@ def train(
         yield Epoch(epoch + 1, config.epochs, loss, accuracy, seconds, *seen, is_best)
     if best:
         model.load_state_dict(best["model"])
-    recalibrate(model, data)
+    recalibrate(model, data, weights=weights)
     model.eval()
 
 
@@ -217,8 +217,9 @@ def _resume(state: Path | None, settings: dict, parts: dict) -> tuple[int, float
 
 
 @torch.no_grad()
-def recalibrate(model: Classifier, data: LogMels, batch: int = 128) -> None:
-    """Replace the batch norms' stored statistics by the average over all clips of ``data``, not augmented.
+def recalibrate(model: Classifier, data: LogMels, batch: int = 128, weights: np.ndarray | None = None) -> None:
+    """Replace the batch norms' stored statistics by the average over all clips of ``data``, not augmented; with
+    ``weights`` (array of one chance a clip) over as many drawn ones.
 
     Batches are large, because the variance within a batch misses a ``1 / batch`` share of that between clips.
     """
@@ -228,7 +229,8 @@ def recalibrate(model: Classifier, data: LogMels, batch: int = 128) -> None:
         norm.momentum = None
     model.train()
     device = next(model.parameters()).device
-    order = np.random.default_rng(0).permutation(len(data))
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(data)) if weights is None else rng.choice(len(data), len(data), p=weights)
     for chosen in np.array_split(order, -(-len(data) // batch)):
         mels, lengths, _ = data.batch(chosen)
         model(mels.to(device), lengths.to(device))
