@@ -175,8 +175,8 @@ def test_validation_folds_are_kept_apart(tree, tmp_path):
 
 
 def test_a_share_or_folds_on_the_command_line(tree, tmp_path, capsys):
-    def train(name: str, validation: str) -> tuple[int, str, str]:
-        words = f"train-teacher --dataset fsdd --data {tree} --size nano --epochs 1 --device cpu --json --out".split()
+    def train(name: str, validation: str, form: str = "--json") -> tuple[int, str, str]:
+        words = f"train-teacher --dataset fsdd --data {tree} --size nano --epochs 1 --device cpu {form} --out".split()
         return main([*words, str(tmp_path / name), "--validation", validation]), *capsys.readouterr()
 
     status, out, _ = train("a", "jackson")
@@ -184,6 +184,8 @@ def test_a_share_or_folds_on_the_command_line(tree, tmp_path, capsys):
     status, out, _ = train("b", "0")
     assert status == 0 and json.loads(out)["training"]["validation_clips"] == 0
     assert json.loads(out)["training"]["best_epoch"] is None
+    status, out, _ = train("plain", "jackson", "")
+    assert "95 % interval" in out and "epoch 1 of 1, best on 20 other clips" in out
     status, _, err = train("c", "0.7")
     assert status == 2 and "between 0 and 0.5" in err
     status, _, err = train("d", "somebody")

@@ -132,7 +132,29 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
             skip=skipping(options), **settings,
         )  # fmt: skip
     value = asdict(card) | {"seconds_spent": round(time.perf_counter() - start, 1), "path": str(out), "notes": notes}
-    return value, [f"{out}.safetensors: {card.accuracy:.1%} on {', '.join(card.split['test'])} (held out)"]
+    return value, [
+        f"{out}.safetensors: {card.accuracy:.1%} on {', '.join(card.split['test'])} (held out)",
+        *_notes(card),
+    ]
+
+
+def _notes(card: checkpoints.Card) -> list[str]:
+    """What else a training says of its result."""
+    low, high = card.measured["interval"]
+    shares = sorted(card.measured["per_class"].items(), key=lambda pair: pair[1])
+    best, empty = card.training["best_epoch"], card.training.get("classes_without_clips", ())
+    lines = [
+        f"95 % interval {low:.1%} to {high:.1%} of {card.clips} clips; mean of the classes "
+        f"{card.measured['balanced_accuracy']:.1%}; lowest: "
+        + ", ".join(f"{name} {share:.0%}" for name, share in shares[:3]),
+    ]
+    if best:
+        lines.append(
+            f"epoch {best} of {card.training['epochs']}, best on {card.training['validation_clips']} other clips"
+        )
+    if empty:
+        lines.append(f"no clip to learn from: {', '.join(empty)}")
+    return lines
 
 
 def _share(text: str) -> float | None:
