@@ -12,6 +12,7 @@ from frami.audio import AudioError, MelSpec
 from frami.data import DataError
 from frami.data.catalogue import AUDIOMNIST_FOLDS, DATASETS
 from frami.errors import FramiError
+from frami.teachers import train_teacher
 
 SPEC = MelSpec()
 LAYOUTS = ["fsdd", "audiomnist", "speechcommands-digits", "esc10", "esc50", "urbansound8k"]
@@ -92,6 +93,29 @@ def test_lists_of_another_system_are_read_and_a_lost_one_is_named(make_tree, tmp
     lists[1].unlink()
     with pytest.raises(DataError, match=r"validation_list\.txt"):
         data.index("speechcommands-digits", root)
+
+
+def test_digits_of_several_sets(make_tree, tmp_path):
+    """Each part keeps its speakers apart, by the folds and under the names of its own; one that is not here is passed
+    over."""
+    make_tree("fsdd", tmp_path)
+    make_tree("audiomnist", tmp_path, speakers=(1, 26, 12))
+    assert {clip.fold for clip in data.index("digits", tmp_path)} == {
+        "fsdd/george", "fsdd/theo", "audiomnist/1", "audiomnist/2", "audiomnist/5"
+    }  # fmt: skip
+    make_tree("speechcommands-digits", tmp_path)
+    counted = Counter(clip.fold for clip in data.index("digits", tmp_path))
+    assert sum(counted.values()) == 20 + 30 + 9 and counted["speechcommands-digits/validation"] == 3
+    assert {c.source for c in data.load("digits", "test", tmp_path).clips} == {
+        "fsdd/theo", "audiomnist/26", "audiomnist/12", "speechcommands-digits/0c3"
+    }  # fmt: skip
+    assert {c.label for c in data.load("digits", "speechcommands-digits/testing", tmp_path).clips} == {0, 1, 9}
+    card = train_teacher(
+        "digits", tmp_path / "it", data_folder=tmp_path, size="nano", epochs=1, versions=1, test_folds=None
+    )
+    assert card.split["validation"] == ["speechcommands-digits/validation"]
+    assert set(card.split["train"]) == {"fsdd/george", "audiomnist/2", "speechcommands-digits/train"}
+    assert set(card.split["test"]) == set(DATASETS["digits"].test_folds) and card.clips == 10 + 20 + 3
 
 
 def test_esc50_and_its_esc10(make_tree, tmp_path):

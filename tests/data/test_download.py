@@ -161,6 +161,13 @@ def test_what_is_there_stays(server, monkeypatch, tmp_path):
     assert files(tmp_path) == ["fsdd/mine.txt"] and not server.requested
 
 
+def test_a_set_of_several_is_fetched_part_by_part(server, monkeypatch, tmp_path):
+    for name in DATASETS["digits"].parts:
+        serve(monkeypatch, server, name)
+    assert download("digits", tmp_path) == tmp_path
+    assert {path.name for path in tmp_path.iterdir()} == {"fsdd", "AudioMNIST", "SpeechCommands"}
+
+
 def test_an_empty_folder_is_not_a_data_set(server, monkeypatch, tmp_path):
     serve(monkeypatch, server)
     (tmp_path / "fsdd").mkdir()
