@@ -9,7 +9,7 @@ from frami.cli.arguments import class_numbers, command, device_option, moved, na
 from frami.device import pick
 from frami.features.gallery import EXPLORE_CLIPS, explore, make
 from frami.inversion import RECIPES, InversionSettings, arithmetic, invert
-from frami.paths import ASSETS
+from frami.paths import ASSETS, made
 
 
 def add(commands) -> None:
@@ -33,7 +33,8 @@ def add(commands) -> None:
     device_option(sub)
 
     sub = command(commands, "gallery", _gallery)
-    sub.add_argument("--out", help="default: assets/gallery, with --explore assets/explore")
+    own = "for teachers of your own the same below FRAMI_HOME"
+    sub.add_argument("--out", help=f"default: assets/gallery, with --explore assets/explore; {own}")
     sub.add_argument("--teachers", type=names, help="default: all bundled ones")
     sub.add_argument("--each", type=whole(1), default=3, help="clips a class")
     sub.add_argument("--steps", type=whole(1))
@@ -113,13 +114,15 @@ def _fill(writer, states, label: str) -> dict[str, None]:
 
 
 def _gallery(options) -> tuple[dict, list[str]]:
-    out = Path(options.out) if options.out else ASSETS / ("explore" if options.explore else "gallery")
+    kind = "explore" if options.explore else "gallery"
+    out = Path(options.out) if options.out else ASSETS / kind
     make = _explored if options.explore else _vocoded if options.sounds else _made
     rows, lines = [], []
     for name in options.teachers or [card.name for card in checkpoints.bundled("teacher")]:
         with progress_bar("clip" if make is _vocoded else "step", name) as bar:
-            row, line = make(options, name, out / name, bar)
-        rows.append(row)
+            folder = out / name if options.out else made(kind, name)
+            row, line = make(options, name, folder, bar)
+        rows.append(row | {"folder": str(folder)})
         lines.append(f"{name:13} {line}")
     return {"out": str(out), "teachers": rows}, lines
 

@@ -112,19 +112,31 @@ def select(clips: list[Clip], folds: Sequence[str], name: str | Path) -> list[Cl
 
 
 def find(clips: Sequence[Clip]) -> list[Path]:
-    """The sound file of each clip; one ``DataError`` names the first missing ones and their number.
+    """The sound file of each clip; one ``DataError`` names the first missing ones and their number."""
+    found = look_up(clips)
+    missing = [one for one in found if isinstance(one, str)]
+    if missing:
+        first = ", ".join(missing[:3])
+        more = "" if len(missing) <= 3 else f" and {len(missing) - 3} more"
+        raise DataError(
+            f"{len(missing)} of {len(clips)} listed clips have no sound file: {first}{more}. "
+            "Complete the folder, or choose another split"
+        )
+    return found
+
+
+def look_up(clips: Sequence[Clip]) -> list[Path | str]:
+    """The sound file of each clip, or what it should have been where there is none.
 
     Of several files of a clip's name that with the listed ending is taken, else the first by ``ENDINGS``. Names that
     differ only in how their accents are encoded are the same; links are followed.
     """
     listings: dict[Path, dict[str, list[Path]]] = {}
-    found, missing = [], []
+    found: list[Path | str] = []
     for clip in clips:
         if clip.file is not None:
-            if clip.file.exists():
-                found.append(clip.file)
-            else:
-                missing.append(f"{clip.file} ({_problem(clip.file)})" if clip.file.is_symlink() else str(clip.file))
+            problem = f" ({_problem(clip.file)})" if clip.file.is_symlink() else ""
+            found.append(clip.file if clip.file.exists() else f"{clip.file}{problem}")
             continue
         folder = clip.stem.parent
         if folder not in listings:
@@ -134,14 +146,7 @@ def find(clips: Sequence[Clip]) -> list[Path]:
         if paths:
             found.append(min(paths, key=lambda path: _rank(path, clip)))
         else:
-            missing.append(f"{here[0]} ({_problem(here[0])})" if here else str(clip.stem))
-    if missing:
-        first = ", ".join(missing[:3])
-        more = "" if len(missing) <= 3 else f" and {len(missing) - 3} more"
-        raise DataError(
-            f"{len(missing)} of {len(clips)} listed clips have no sound file: {first}{more}. "
-            "Complete the folder, or choose another split"
-        )
+            found.append(f"{here[0]} ({_problem(here[0])})" if here else str(clip.stem))
     return found
 
 

@@ -126,7 +126,7 @@ class Distillations:
         settings = {
             SETTINGS.get(name, name.replace("_", " ")): _words(name, value)
             for name, value in run.settings.items()
-            if name not in ("teacher", "data") and value is not None
+            if name not in ("teacher", "data", "dataset", "skip_bad") and value is not None
         }
         row = {
             "id": run.id,
