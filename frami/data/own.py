@@ -28,9 +28,10 @@ COLUMNS = {
     "fold": ("fold", "split", "subset"),
     "group": ("group", "speaker", "source", "recording"),
 }
-#: Folders that are folds and no classes, where all folders are named so; those of them that are held out.
-PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation")
-TEST = ("test", "testing")
+#: Names of folds: those that are held out (the first that is there), and those that choose a training's best epoch.
+TEST, VALIDATION = ("test", "testing", "eval", "evaluation"), ("validation", "valid", "val", "dev")
+#: Folders that are folds and no classes, where all folders are named so.
+PARTS = ("train", "training", *VALIDATION, *TEST)
 #: Seconds of a recording, least and most; peak below which it is silent.
 SHORTEST, LONGEST, SILENT = 0.05, 600.0, 1e-4
 #: Entries of a folder, with all below it, that are looked at: more is not a folder of recordings.
@@ -245,6 +246,7 @@ def _listing(
         for entry, label, fold, source in zip(entries, labels, folds, sources, strict=True)
     )
     named = _ordered(set(folds))
+    test = next((fold for kind in (*TEST, *VALIDATION) for fold in named if fold.casefold() == kind), named[0])
     lines = sorted(f"{entry.name}\t{entry.label}\t{fold}" for entry, fold in zip(entries, folds, strict=True))
     info = DatasetInfo(
         name=str(path),
@@ -254,7 +256,8 @@ def _listing(
         reader=lambda root, info: list(clips),
         classes=classes,
         folds=named,
-        test_fold=next((fold for fold in named if fold.casefold() in TEST), named[0]),
+        test_fold=test,
+        validation_folds=tuple(fold for fold in named if fold.casefold() in VALIDATION and fold != test),
         clips=len(clips),
         licence="not stated",
         subject=title,

@@ -92,15 +92,15 @@ def test_many_files_are_listed_without_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr(audio, "load", None)
     for name in "ab":
         (tmp_path / "many" / name).mkdir(parents=True)
-        for i in range(2_000):
+        for i in range(1_000):
             os.close(os.open(tmp_path / "many" / name / f"{i}.wav", os.O_CREAT))
-    start = time.perf_counter()
-    assert len(data.index(tmp_path / "many")) == 4_000
-    assert time.perf_counter() - start < 2
-    start = time.perf_counter()
+    start = time.process_time()
+    assert len(data.index(tmp_path / "many")) == 2_000
+    assert time.process_time() - start < 1, "100,000 in less than a minute"
+    start = time.process_time()
     for _ in range(20):
         data.info(tmp_path / "many")
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 0.1, "what has not changed is not listed again"
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -150,6 +150,10 @@ def test_folds_by_column(tmp_path):
     named = make_table(tmp_path / "named.csv", rows)
     known = data.info(named)
     assert known.test_fold == "test" and known.note == "split by the folds that are given"
+    assert known.validation_folds == ("validation",), "it chooses the best epoch of a training"
+    two = [row | {"fold": {"t": "train", "v": "dev"}[row["fold"]]} for row in rows_of("ttttvvvv")]
+    other = data.info(make_table(tmp_path / "two.csv", two))
+    assert (other.test_fold, other.validation_folds) == ("dev", ()), "what is left is not what trains"
     assert len(data.load(named, "train")) == 4, "all but the held-out fold"
     assert len(data.load(named, ["train"])) == 2, "the fold of that name"
     assert len(data.load(named, "test")) == 4
