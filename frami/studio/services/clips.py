@@ -15,7 +15,7 @@ from frami.audio import MelSpec
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
-from frami.paths import made
+from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.syntheses import Syntheses
@@ -39,7 +39,7 @@ class ClipLookup:
     def gallery_of(self, teacher: str) -> Path:
         """Folder of a teacher's gallery."""
         bundled = self.gallery / teacher
-        return bundled if bundled.is_dir() else made("gallery", teacher)
+        return bundled if bundled.is_dir() else home() / "gallery" / teacher
 
     def sound(self, id: str) -> bytes:
         """Bytes of a sound file. A clip without one is synthesized by a vocoder; one that still forms, as it is now."""

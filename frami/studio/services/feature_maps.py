@@ -13,7 +13,7 @@ from frami.data.catalogue import fold_kind
 from frami.errors import FramiError
 from frami.features import maps
 from frami.features.gallery import EXPLORE
-from frami.paths import made
+from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.background import Background
 from frami.studio.services.class_groups import of_teacher
@@ -233,7 +233,7 @@ class FeatureMaps:
         """Bundled banks of a teacher, and their precomputed map where it belongs to them."""
         folder, teacher, found = self.folder / name, self.load_teacher(name), []
         if not folder.is_dir():
-            folder = made("explore", name)
+            folder = home() / "explore" / name
         there = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
         for key in sorted(there, key=lambda key: (key not in EXPLORE, EXPLORE.index(key) if key in EXPLORE else key)):
             try:
