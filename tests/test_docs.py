@@ -14,7 +14,7 @@ import yaml
 from torch import nn
 
 import frami
-from frami import checkpoints, distill, inversion
+from frami import checkpoints, distill, inversion, teachers
 from frami.cli import COMMANDS, _parser
 from frami.data.catalogue import DATASETS
 from frami.distill import OBJECTIVES
@@ -23,6 +23,7 @@ from frami.inversion import RECIPES, TERMS
 from frami.models import ARCHITECTURES
 from frami.runs.store import FORMER_CURVES
 from frami.vocoder import VOCODERS
+from tests.helpers.own import make_folder
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -109,9 +110,12 @@ def test_python_code_compiles(page):
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/command-line.md", "docs/teachers.md"])
-def test_python_examples_run(page, monkeypatch):
-    """As they stand but for the numbers of clips and steps."""
+def test_python_examples_run(page, monkeypatch, tmp_path):
+    """As they stand but for the numbers of clips and steps, beside a folder of made sounds."""
     few = {"samples": 2, "steps": 2, "every": 1}
+    make_folder(tmp_path / "my-sounds", {"low": 5, "high": 5})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(teachers, "train_teacher", functools.partial(teachers.train_teacher, size="nano", epochs=1))
     monkeypatch.setattr(inversion, "invert", quick(inversion.invert, few))
     monkeypatch.setattr(distill, "distill", quick(distill.distill, {}))
     network = nn.Sequential(

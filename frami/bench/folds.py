@@ -86,8 +86,9 @@ def run(plan: Plan, here: Context) -> dict:
     per_class = recall(confusion).tolist()
     listed = len(data.index(plan.dataset, here.data_folder))
     return {
-        "dataset": plan.dataset, "title": known.title, "fold_kind": known.fold_kind, "architecture": plan.architecture,
-        "size": plan.size, "settings": dict(plan.settings), "parameters": reports[0].cost.parameters,
+        "dataset": data.label(plan.dataset), "title": known.title, "fold_kind": known.fold_kind,
+        "architecture": plan.architecture, "size": plan.size, "settings": dict(plan.settings),
+        "parameters": reports[0].cost.parameters,
         "folds": list(folds), "whole": tested == known.folds and listed >= known.clips, "clips_here": listed,
         "clips_published": known.clips, "rows": rows, "mean": mean, "sd": sd,
         "pooled": shares(confusion) | {"clips": int(confusion.sum())},
