@@ -78,6 +78,7 @@ frami.distil = (element, props, server, watch) => {
   function change() {
     const value = props.value || {};
     if (value.teacher !== data.teacher) { data.reset(value.teacher); draw(); }
+    root.dataset.teacher = value.teacher || "";
     if (value.begun) alarm.textContent = "";
     ask();
   }

@@ -129,6 +129,7 @@ def begin(page, budget, *students):
 def opened(page):
     page.get_by_role("tab", name="Distil").click()
     page.wait_for_selector("#distil-start")
+    page.wait_for_selector(".frami-distil[data-teacher=fsdd]", state="attached")
     return page
 
 

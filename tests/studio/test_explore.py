@@ -28,7 +28,7 @@ def banks_of(name):
 
 def opened(page):
     page.get_by_role("tab", name="Explore").click()
-    page.wait_for_selector(".frami-explore[data-drawn]", timeout=30_000)
+    page.wait_for_selector(".frami-explore[data-teacher=fsdd][data-drawn]", timeout=30_000)
     return page
 
 

@@ -218,7 +218,7 @@ def fifty(open_page):
         page = open_page(teacher="fifty", **choices)
         if tab != "Listen":
             page.get_by_role("tab", name=tab).click()
-        ready = {"Explore": ".frami-explore[data-drawn]", "Distil": ".frami-distil .heat canvas"}
+        ready = {"Explore": ".frami-explore[data-teacher=fifty][data-drawn]", "Distil": ".frami-distil .heat canvas"}
         page.wait_for_selector(ready.get(tab, "#gallery .frami-tile"), timeout=30_000)
         return page
 
@@ -307,7 +307,11 @@ def test_confusions_of_fifty_classes(fifty):
 
 def test_many_classes_fit_a_phone(fifty):
     page = fifty("Listen", width=390, height=844, theme="dark")
-    ready = {"Explore": ".frami-explore[data-drawn]", "Distil": ".heat canvas", "Try it": "#try-samples .more"}
+    ready = {
+        "Explore": ".frami-explore[data-teacher=fifty][data-drawn]",
+        "Distil": ".heat canvas",
+        "Try it": "#try-samples .more",
+    }
     for tab, selector in ready.items():
         page.get_by_role("tab", name=tab).click()
         page.wait_for_selector(selector)

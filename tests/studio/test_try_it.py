@@ -99,7 +99,7 @@ def studio(tmp_path_factory, teacher):
 
 def opened(page):
     page.get_by_role("tab", name="Try it").click()
-    page.wait_for_selector("#try-samples button")
+    page.wait_for_selector(".frami-samples[data-teacher=fsdd] button")
     return page
 
 
