@@ -11,6 +11,9 @@ from frami import checkpoints, data, evaluation, teachers
 from frami.data import DataError
 from frami.distill.run import held_out
 from frami.features import maps
+from frami.runs import Runs
+from frami.runs.queue import Queue
+from frami.studio.services.distillations import Distillations
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.map_layers import of_recordings
 from frami.studio.services.syntheses import Syntheses
@@ -68,6 +71,10 @@ def test_the_whole_way(folder, tmp_path, fresh_home, capsys):
         text = out.with_suffix(".json").read_text()
         assert str(tmp_path) not in text and str(folder.parent) not in text and '"My Sounds (1)"' in text
         assert checkpoints.load(out).card.sha256
+    runs = Runs()
+    for stored in runs.list():
+        _, content = Distillations(Queue(runs), checkpoints.load, ["my-sounds-1"]).file(stored.id, "safetensors")
+        assert str(tmp_path).encode() not in content and str(folder.parent).encode() not in content
 
 
 def test_the_folder_is_gone(folder, tmp_path, fresh_home, capsys):

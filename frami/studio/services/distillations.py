@@ -6,7 +6,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -247,10 +247,13 @@ def has_student(run: Run) -> bool:
 
 
 def _zip(folder: Path, stem: str) -> bytes:
-    out = io.BytesIO()
+    """A student's weights and its card, as a ZIP archive without paths of this machine."""
+    from frami.export import public
+
+    out, card = io.BytesIO(), asdict(public(checkpoints.read_card(folder / "student")))
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as file:
-        for ending in ("safetensors", "json"):
-            file.write(folder / f"student.{ending}", f"{stem}/student.{ending}")
+        file.write(folder / "student.safetensors", f"{stem}/student.safetensors")
+        file.writestr(f"{stem}/student.json", json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     return out.getvalue()
 
 
