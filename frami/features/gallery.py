@@ -16,6 +16,8 @@ from frami.vocoder import Vocoder
 STEPS = 300
 #: Longest clip of the gallery, in seconds.
 LONGEST = 2.0
+#: Clips that are made at once.
+MOST_AT_ONCE = 100
 #: States of each clip that are saved: all of them together stay a few megabytes.
 SNAPSHOTS = 5
 #: Recipes on the map, and clips of each: enough for the measures, few enough to be bundled.
@@ -46,7 +48,7 @@ def make(
     kinds = len(teacher.classes)
     settings = InversionSettings.of(
         teacher, recipe, samples=each * kinds, steps=steps or STEPS, seconds=min(teacher.card.seconds, LONGEST),
-        batch=2 * kinds, seed=seed, snapshots=SNAPSHOTS,
+        batch=min(2 * kinds, MOST_AT_ONCE), seed=seed, snapshots=SNAPSHOTS,
     )  # fmt: skip
     synthesize = vocoders.get(vocoder, teacher.spec)
     bank = _replaced(teacher, folder, settings, report, synthesize, ending="flac")
