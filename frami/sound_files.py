@@ -5,6 +5,7 @@ stops there), and WAV files whose data has no size, as of a recorder that was cu
 """
 
 import io
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ RATES = (1_000, 768_000)
 LONGEST, LARGEST = 3_600, 1 << 28
 _BLOCK = 1 << 20  # values that are decoded at a time
 _MENDABLE = 1 << 30  # bytes of a file that is mended in memory
+_CHUNKS = 100  # of a WAV file, which are looked at for its data
 _UNKNOWN = 1 << 35  # frames from which a header's number of them means that it is not known
 
 # Beginning of a file (at an offset), and what it is.
@@ -77,8 +79,8 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
     """
     path = Path(path)
     name = name or str(path)
-    if not path.is_file():
-        why = "a link to a file that is not there" if path.is_symlink() else "no such sound file"
+    if not os.path.isfile(path):  # unlike Path.is_file it takes any name
+        why = "a link to a file that is not there" if os.path.islink(path) else "no such sound file"
         raise UnreadableError(f"{path}: {why}")
     try:
         with path.open("rb") as file:
@@ -146,7 +148,7 @@ def _open(path: Path) -> _Stream:
     """The file itself, or a mended copy of it in memory."""
     mendable = path.stat().st_size <= _MENDABLE
     try:
-        file = _Stream(path)
+        file = _Stream(path if os.name == "nt" else os.fsencode(path))  # bytes, for names that are not UTF-8
     except soundfile.LibsndfileError:
         copy = mended_wav(path.read_bytes()) if mendable else None
         if copy is None:
@@ -175,7 +177,10 @@ def mended_wav(data: bytes) -> bytes | None:
     if data[:4] not in (b"RIFF", b"RF64") or data[8:12] != b"WAVE":
         return None
     layout, at = b"", 12
-    while (start := _next_chunk(data, at)) is not None:
+    for _ in range(_CHUNKS):
+        start = _next_chunk(data, at)
+        if start is None:
+            return None
         kind, size = data[start : start + 4], int.from_bytes(data[start + 4 : start + 8], "little")
         body = start + 8
         if kind == b"data":

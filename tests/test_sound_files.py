@@ -97,6 +97,17 @@ def test_odd_chunks_before_the_data(name, length, padded, tmp_path):
     np.testing.assert_allclose(load(tmp_path, content), TONE, atol=1e-4)
 
 
+def test_chunks_without_end_are_given_up(monkeypatch):
+    """Of a file of nothing but pieces of chunks few are looked at: each is sought to the end of the file."""
+    looks = []
+    monkeypatch.setattr(
+        sound_files, "_next_chunk", lambda data, at, look=sound_files._next_chunk: looks.append(at) or look(data, at)
+    )
+    piece = chunk(b"fmt ", b"\1\2\3\4") + b"\0\1\2\3"
+    assert sound_files.mended_wav(b"RIFF\xff\xff\xff\x7fWAVE" + piece * 1_000) is None
+    assert len(looks) <= 100
+
+
 def test_floats_beyond_full_scale_stay_as_they_are(tmp_path):
     assert float(load(tmp_path, floats(3 * TONE)).abs().max()) == pytest.approx(1.2, abs=1e-3)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from frami import sound_files
+from frami import audio, sound_files
 from frami.data import own
 from frami.data.dataset import Clip, DatasetInfo
 from frami.data.recordings import index, info, look_up
@@ -85,12 +85,16 @@ def check(
 
 
 def _read(path: Path, known: DatasetInfo) -> _File:
-    if not path.is_file():
-        return _File("missing", "a link to a file that is not there" if path.is_symlink() else "not there")
+    if not os.path.isfile(path):
+        return _File("missing", "a link to a file that is not there" if os.path.islink(path) else "not there")
     try:
         found = sound_files.read(path, own.LONGEST + 2 if known.own else None)
+        if len(found.samples):
+            audio.mono(found.samples, found.rate, found.rate, str(path))
     except FramiError as error:
-        return _File("unreadable", str(error).removeprefix(f"{path}").lstrip(": ").removeprefix("is "))
+        return _File(
+            "unreadable", str(error).removeprefix(f"{path}").lstrip(": ").removeprefix("is ").removeprefix("has ")
+        )
     fault = own.unusable(found)
     if fault and (known.own or not len(found.samples)):
         return _File(fault.partition(" (")[0], fault)

@@ -73,7 +73,7 @@ def is_path(name: str | Path) -> bool:
     """Whether a data set's name is the path of a folder or table."""
     text = str(name)
     written = isinstance(name, Path) or re.search(r"[\\/]", text) or text.startswith((".", "~"))
-    return bool(text) and bool(written or text.lower().endswith((".csv", ".tsv")) or Path(text).exists())
+    return bool(text) and bool(written or text.lower().endswith((".csv", ".tsv")) or os.path.exists(text))
 
 
 def label(name: str) -> str:

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from string import Formatter
 
 from frami.data.dataset import ENDINGS, Clip, DataError, DatasetInfo, split_ending
@@ -62,7 +62,7 @@ def _listed(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as a list of clips ({error}); is it the published file?") from error
-    return [PurePosixPath(line.strip()).with_suffix("").as_posix() for line in lines if line.strip()]
+    return [re.sub(r"\.\w+$", "", line.strip().removeprefix("./")) for line in lines]
 
 
 def _is_number(text: str) -> bool:
@@ -106,8 +106,8 @@ def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def table_cells(path: Path) -> list[list[str]]:
-    """Cells of a table as programs save it: UTF-8 or UTF-16 with its mark or without, commas, semicolons or tabs, line
-    ends of any system. DataError for what is no table."""
+    """Cells of a table as programs save it: UTF-8, or UTF-16 with its mark; commas, semicolons or tabs; any system's
+    line ends. DataError for what is no table."""
     try:
         content = path.read_bytes()
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")

@@ -287,9 +287,12 @@ def _segments(clip: Clip, mel: np.ndarray, spec: MelSpec) -> Iterator[tuple[Clip
         yield replace(clip, span=(spec.seconds(a), spec.seconds(b))), mel[a:b]
 
 
-def sound(clip: Clip, rate: int) -> Tensor:
-    """Samples of a clip, Tensor[N], mono at ``rate``: of its file, or of its segment. Raises DataError, AudioError."""
-    samples = audio.load(find([clip])[0], rate)
+def sound(clip: Clip, rate: int, path: Path | None = None) -> Tensor:
+    """Samples of a clip, Tensor[N], mono at ``rate``: of its file, or of its segment. Raises DataError, AudioError.
+
+    path : the file, where it is known already; to ``find`` one takes as long as to find all clips of its folder.
+    """
+    samples = audio.load(path or find([clip])[0], rate)
     return samples if clip.span is None else samples[round(clip.span[0] * rate) : round(clip.span[1] * rate)]
 
 
@@ -305,23 +308,30 @@ def _cached(
     name = f"own-{_plain(known.title)}-{_plain(fold)}" if known.own else f"{known.name}-{fold}"
     stem = home() / "cache" / "log-mels" / f"{name}-{key}"
     array, ends = Path(f"{stem}.npy"), Path(f"{stem}.json")
-    if not (array.exists() and ends.exists()):
+    if not (array.exists() and ends.exists()) or any(os.access(paths[i], os.R_OK) for i in _stored(ends)["refused"]):
         _compute(paths, spec, array, ends, report, own.sound if known.own else audio.load, lenient)
     elif report:
         report(len(paths))
-    value = json.loads(ends.read_text())
-    offsets, bad = (value["ends"], value["bad"]) if isinstance(value, dict) else (value, {})
+    offsets, bad, _ = _stored(ends).values()
     if bad and not lenient:
         raise AudioError(next(iter(bad.values())))
     frames = np.load(array, mmap_mode="r") if offsets[-1] else np.zeros((0, spec.n_mels), np.float16)
     return [frames[a:b] for a, b in pairwise(offsets)], {int(i): line for i, line in bad.items()}
 
 
+def _stored(ends: Path) -> dict:
+    """Of stored log-Mels where each ends, what is ``bad``, and which of these the system ``refused``: for such a file
+    there may be another answer, though it is the same."""
+    value = json.loads(ends.read_text())
+    found = value if isinstance(value, dict) else {"ends": value}
+    return {"ends": found["ends"], "bad": found.get("bad", {}), "refused": found.get("refused", [])}
+
+
 def _version(path: Path) -> list:
     """Path, size and time of a file, which change with it."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # not there, or no name of a file
         return [str(path), 0, 0]
     return [str(path), found.st_size, found.st_mtime_ns]
 
@@ -337,13 +347,13 @@ def _compute(
 ) -> None:  # fmt: skip
     """Write the log-Mels of these files behind one another, and where each ends."""
 
-    def log_mel(path: Path) -> np.ndarray | str:
+    def log_mel(path: Path) -> np.ndarray | AudioError:
         try:
             return spec(read(path, spec.sample_rate)).T.numpy().astype(np.float16)
         except AudioError as error:
             if not lenient:
                 raise
-            return str(error)
+            return error
 
     try:
         array.parent.mkdir(parents=True, exist_ok=True)
@@ -351,7 +361,7 @@ def _compute(
         raise DataError(
             f"{array.parent} cannot be made ({error.strerror}); set FRAMI_HOME to another folder"
         ) from error
-    offsets, bad = [0], {}
+    offsets, bad, refused = [0], {}, []
     with (
         files.replacing(array) as temporary,
         temporary.open("wb") as file,
@@ -360,11 +370,13 @@ def _compute(
         _header(file, 0, spec)
         try:
             for done, clip in enumerate(pool.map(log_mel, paths), 1):
-                if isinstance(clip, str):
-                    bad[done - 1] = clip
+                if isinstance(clip, AudioError):
+                    bad[done - 1] = str(clip)
+                    refused += [done - 1] * isinstance(clip.__cause__, OSError)
+                    offsets.append(offsets[-1])
                 else:
                     file.write(np.ascontiguousarray(clip).data)
-                offsets.append(offsets[-1] + (0 if isinstance(clip, str) else len(clip)))
+                    offsets.append(offsets[-1] + len(clip))
                 if report and (done % 16 == 0 or done == len(paths)):
                     report(done)
         except BaseException:
@@ -373,7 +385,8 @@ def _compute(
         file.seek(0)
         _header(file, offsets[-1], spec)
     # Written last: it says that the array is complete.
-    files.write_json(ends, {"ends": offsets, "bad": bad} if bad else offsets, indent=None)
+    found = {"ends": offsets, "bad": bad, "refused": refused} if bad else offsets
+    files.write(ends, json.dumps(found))  # in ASCII, in which any name fits
 
 
 def _header(file: BinaryIO, frames: int, spec: MelSpec) -> None:

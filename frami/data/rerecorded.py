@@ -54,7 +54,7 @@ def _version(mels: LogMels, paths: Sequence[Path], k: int, seed: int, report) ->
 
         def log_mel(i: int) -> np.ndarray:
             rng = np.random.default_rng((seed, k, i))
-            waveform = sound(mels.clips[i], mels.spec.sample_rate).numpy()
+            waveform = sound(mels.clips[i], mels.spec.sample_rate, paths[i]).numpy()
             changed = rerecord(waveform, mels.spec.sample_rate, rng)
             return mels.spec(torch.from_numpy(changed)).T.numpy().astype(np.float16)
 

@@ -55,15 +55,18 @@ def test_bad_files_by_kind(tmp_path):
     (root / "a" / "text.wav").write_text("no sound")
     (root / "b" / "gone.wav").symlink_to("nowhere.wav")
     soundfile.write(root / "lost.wav", tone(0), RATE)
+    for name, samples in (("nan", [0.1, np.nan] * 4000), ("loud", 20_000 * tone(0))):
+        soundfile.write(root / "a" / f"{name}.wav", np.array(samples, np.float32), RATE, subtype="FLOAT")
     found = check(root)
     kinds = {kind: sorted(files) for kind, files in found["bad"].items()}
     assert kinds == {
         "silent": ["a/silent too.wav", "a/silent.wav"], "too short": ["a/short.wav"], "empty": ["a/empty.wav"],
-        "unreadable": ["a/text.wav"], "missing": ["b/gone.wav"],
+        "unreadable": ["a/loud.wav", "a/nan.wav", "a/text.wav"], "missing": ["b/gone.wav"],
     }  # fmt: skip
+    assert found["bad"]["unreadable"]["a/nan.wav"].startswith("samples that are not numbers")
     assert found["duplicates"] == [], "silence is no duplicate of silence"
-    assert found["imbalance"] == pytest.approx(35 / 3, abs=0.01)
-    for words in ("2 files silent", "uneven classes: 35 clips of a, 3 of b", "1 sound file in no class's folder: lost"):
+    assert found["imbalance"] == pytest.approx(37 / 3, abs=0.01)
+    for words in ("2 files silent", "uneven classes: 37 clips of a, 3 of b", "1 sound file in no class's folder: lost"):
         assert any(line.startswith(words) for line in found["problems"]), words
 
 

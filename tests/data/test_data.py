@@ -67,7 +67,7 @@ def test_audiomnist(make_tree, tmp_path):
 def test_speech_commands_by_its_lists(make_tree, tmp_path):
     root = make_tree("speechcommands-digits", tmp_path)
     folder = root / "SpeechCommands"
-    (folder / "testing_list.txt").open("a").write("four/0c3_nohash_7.wav\n")  # listed, not here
+    (folder / "testing_list.txt").open("a").write("four/0c3_nohash_7.wav\n.\n/\n")  # listed, not here
     (folder / "one" / "notes.txt").write_text("not a clip")
     (folder / "one" / "0a1_nohash_².wav").write_bytes(b"")
     clips = data.index("speechcommands-digits", root)

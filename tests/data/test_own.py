@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from frami import audio, data
+from frami import audio, data, sound_files
 from frami.audio import MelSpec
 from frami.data import DataError, own
 from tests.helpers.own import make_folder, make_table
@@ -227,6 +227,43 @@ def test_bad_files_are_named_and_skipped_when_asked(tmp_path, cache):
         soundfile.write(file, np.zeros(RATE), RATE)
     with pytest.raises(DataError, match="no file of fold 2 can be used"):
         data.load(nothing, "2", skip=lambda line: None)
+
+
+def test_a_file_that_the_system_refused_is_tried_again(tmp_path, cache, monkeypatch):
+    """Its rights may have changed, which neither its size nor its time says."""
+    root = make_folder(tmp_path / "it", {"a": 2, "b": 2})
+    read = own.sound
+
+    def refused(path, rate):
+        if path == root / "a" / "1.wav":
+            raise sound_files.UnreadableError(f"{path}: not readable") from PermissionError(13, "Permission denied")
+        return read(path, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(own, "sound", refused)
+        assert len(data.load(root, skip=lambda line: None)) == 3
+    assert len(data.load(root)) == 4
+
+
+def test_names_that_are_no_names_of_files(tmp_path, cache):
+    """Bytes that are no UTF-8, a NUL in a table, and a name too long for a file: named like any bad file."""
+    root = make_folder(tmp_path / "it", {"a": 2, "b": 2})
+    soundfile.write(root / "a" / "silent.wav", np.zeros(RATE), RATE)
+    try:
+        (root / "a" / "silent.wav").rename(root / "a" / os.fsdecode(b"\xff.wav"))
+    except OSError:
+        pytest.skip("this disk takes names in UTF-8 only")
+    for _ in range(2):  # decoded, and from the cache
+        lines = []
+        assert len(data.load(root, skip=lines.append)) == 4
+        assert len(lines) == 1 and "silent" in lines[0]
+    for name in ("a\0b.wav", "c" * 300 + ".wav"):
+        table = make_table(tmp_path / "it" / "t.csv", [{"file": f"{c}/0.wav", "class": c} for c in "ab"])
+        table.write_text(table.read_text() + f"{name},a\n")
+        with pytest.raises(DataError, match=r"1 of 3 files of t cannot be used: .*no such sound file"):
+            data.load(table)
+    with pytest.raises(DataError, match="no data set named"):
+        data.info("d" * 300)
 
 
 def test_a_broken_clip_of_a_published_set_can_be_skipped_too(make_tree, tmp_path, cache):

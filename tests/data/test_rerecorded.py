@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from frami import audio, data
-from frami.data import rerecorded
+from frami.data import recordings, rerecorded
 from frami.data.rerecorded import formants, noise, rerecord, resampled, room, silence_around
 
 RATE = 22_050
@@ -88,9 +88,12 @@ def test_the_seed_decides():
 
 def test_versions_are_made_once(make_tree, tmp_path, monkeypatch):
     mels = data.load("fsdd", "all", make_tree("fsdd", tmp_path, speakers=("george",), takes=1))
-    counted = []
+    counted, looked = [], []
+    look = recordings._sound_files
+    monkeypatch.setattr(recordings, "_sound_files", lambda folder: looked.append(folder) or look(folder))
     made = rerecorded.rerecorded(mels, 2, seed=1, progress=lambda *at: counted.append(at))
     assert counted[-1] == (20, 20) and len(made) == 2
+    assert len(looked) == 1, "the folder is listed once, not for each clip"
     for version in made:
         assert version.clips == mels.clips and torch.equal(version.labels, mels.labels)
         assert all(frames.shape[1] == mels.spec.n_mels for frames in version.frames)
