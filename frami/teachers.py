@@ -115,7 +115,7 @@ def _folds(
 ) -> dict[str, tuple[str, ...]]:
     """The folds that train, choose the best epoch and test; those that are not named are the data set's own."""
     here = {clip.fold for clip in clips}
-    test = tuple(test_folds or known.test_folds)
+    test = tuple(test_folds or [fold for fold in known.test_folds if fold in here] or known.test_folds)
     validation = tuple(validation_folds or () if train_folds or test_folds else known.validation_folds)
     validation = tuple(validation_folds or (fold for fold in validation if fold in here))
     rest = (fold for fold in known.folds if fold in here and fold not in test + validation)
@@ -128,7 +128,8 @@ def _folds(
                 f"fold {', '.join(sorted(both))} is named for {named[one]} and for {named[other]}; keep them apart"
             )
     if not folds["train"]:
-        raise FramiError(f"no fold is left to train on; {known.title} here has only: {', '.join(sorted(here))}")
+        more = "; a class needs two recordings at least, and two groups where groups are given" if known.own else ""
+        raise FramiError(f"no fold is left to train on; {known.title} here has only: {', '.join(sorted(here))}{more}")
     return folds
 
 
@@ -136,13 +137,14 @@ def hold_out(clips: Sequence[data.Clip], share: float, seed: int = 0) -> tuple[l
     """Positions of the clips that train and of those that choose the best epoch, about ``share`` of each class.
 
     No source is on both sides, unless there are fewer than ten of them or one is more than twice the share; then single
-    clips are held out. A class keeps at least half of its clips for training.
+    files are held out. A class keeps at least half of its clips for training.
     """
     sources = Counter(clip.source for clip in clips)
     whole = len(sources) >= 10 and max(sources.values()) <= max(1, 2 * share * len(clips))
     groups: dict[str, list[int]] = {}
     for position in np.random.default_rng(seed).permutation(len(clips)).tolist():
-        groups.setdefault(clips[position].source if whole else str(position), []).append(position)
+        clip = clips[position]
+        groups.setdefault(clip.source if whole else str(clip.file or clip.stem), []).append(position)
     sizes = Counter(clip.label for clip in clips)
     left = {label: round(share * size) for label, size in sizes.items()}
     most = {label: size // 2 for label, size in sizes.items()}

@@ -1,5 +1,7 @@
 """Supervised training and evaluation of classifiers on real recordings."""
 
+import hashlib
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -102,10 +104,10 @@ def train(
 
     ``versions`` : the clips of ``data`` in their order, as if recorded elsewhere; each time one of them or the plain
     clip is drawn. With ``validation`` the model is left as it was after the epoch that recognised most of those clips
-    (of equals the one of lowest loss), looked at up to 40 times. With ``state``, everything needed to go on is saved in
-    that file after each epoch, and an existing file is continued (``TrainingError`` when it was made with other
-    settings). At the end the batch norms' stored statistics are taken again from the plain training clips, so that they
-    describe real sounds, not augmented ones.
+    (of equals the one of lowest loss); of 80 epochs or more one in ``epochs // 40`` is looked at. With ``state``,
+    everything needed to go on is saved in that file after each epoch, and an existing file is continued
+    (``TrainingError`` when it was made with other settings or clips). At the end the batch norms' stored statistics are
+    taken again from the plain training clips, so that they describe real sounds, not augmented ones.
     """
     torch.manual_seed(config.seed)
     device = next(model.parameters()).device
@@ -114,7 +116,7 @@ def train(
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.epochs * steps)
     settings = asdict(config) | {"clips": len(data), "model": model.config.to_dict()}
-    settings |= {"validation_clips": len(validation or ())}
+    settings |= {"validation_clips": len(validation or ()), "recordings": _fingerprint(data, validation)}
     parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
     first, spent, best = _resume(state, settings, parts)
     start = time.perf_counter() - spent
@@ -197,7 +199,16 @@ def _batches(data: LogMels, size: int, rng: np.random.Generator, weights: np.nda
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-#: What a state says that was saved before these settings existed.
+def _fingerprint(*parts: LogMels | None) -> str:
+    """Of the clips that a training learns from and chooses its best epoch on, wherever their folder is."""
+    lists = [
+        [[clip.fold, clip.source, clip.stem.name, clip.label, clip.span] for clip in part.clips] if part else []
+        for part in parts
+    ]
+    return hashlib.sha256(json.dumps(lists).encode()).hexdigest()[:16]
+
+
+#: What a state says that was saved before these settings existed; then it did not say which its clips were, either.
 _BEFORE = {"versions": 0, "balance": 0.0, "validation": 0.0, "validation_clips": 0}
 
 
@@ -207,13 +218,15 @@ def _resume(state: Path | None, settings: dict, parts: dict) -> tuple[int, float
         return 0, 0.0, None
     try:
         saved = torch.load(state, map_location="cpu", weights_only=True)
-        if _BEFORE | saved["settings"] == settings:
+        if _BEFORE | {"recordings": settings["recordings"]} | saved["settings"] == settings:
             for name, part in parts.items():
                 part.load_state_dict(saved[name])
             return saved["epoch"], saved["seconds"], saved.get("best")
     except Exception as error:
         raise TrainingError(f"{state}: damaged; delete it to start again") from error
-    raise TrainingError(f"{state} belongs to a training with other settings; delete it or choose another --out")
+    raise TrainingError(
+        f"{state} belongs to a training with other settings or clips; delete it or choose another --out"
+    )
 
 
 @torch.no_grad()

@@ -60,6 +60,8 @@ def test_the_whole_way(folder, tmp_path, fresh_home, capsys):
     small = ["--student", "nano", "--rounds", 1, "--clips", 6, "--steps", 2]
     status, out, err = run(capsys, "distill", "--teacher", "my-sounds-1", *small, "--out", tmp_path / "s", "--json")
     assert status == 0 and json.loads(out)["accuracy"] is not None, err
+    student = checkpoints.read_card(tmp_path / "s" / "student")
+    assert card["measured"] and not student.measured, "what was measured of the teacher is none of the student's"
     real = ["--student", "nano", "--source", "real", "--rounds", 1, "--steps", 2, "--dataset", folder]
     assert run(capsys, "distill", "--teacher", "my-sounds-1", *real, "--out", tmp_path / "r")[0] == 0
     status, out, err = run(capsys, "evaluate", tmp_path / "r")

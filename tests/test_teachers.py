@@ -1,6 +1,7 @@
 """A teacher is trained, saved, and its card's figure is reproduced; so are those of the bundled ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,13 @@ def test_few_sources_give_single_clips():
     kept, held = teachers.hold_out(clips, 0.1)
     assert len(held) == 20 and len(kept) == 180
     assert {clips[i].source for i in held} == {"speaker 0", "speaker 1", "speaker 2"}
+
+
+def test_segments_of_a_recording_stay_together():
+    """Also where there are too few recordings to hold out whole sources."""
+    clips = [replace(clip, file=Path(clip.source)) for clip in listed(*((k // 60, f"{k // 20}") for k in range(120)))]
+    kept, held = teachers.hold_out(clips, 0.1)
+    assert len(held) == 40 and not {clips[i].file for i in kept} & {clips[i].file for i in held}
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (2, 100), (100, 1), (0, 7, 3), (1,)])

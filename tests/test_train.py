@@ -163,6 +163,19 @@ def test_another_model_or_other_clips_are_refused(easy, state, make_mels):
         next(train.train(models.build("tiny", 4), easy, CONFIG, state))
     with pytest.raises(TrainingError, match="other settings"):
         next(train.train(fresh(), make_mels(each=9), CONFIG, state))
+    moved = replace(easy, clips=[replace(clip, stem=Path("elsewhere") / clip.stem.name) for clip in easy.clips])
+    assert next(train.train(fresh(), moved, CONFIG, state)).epoch == 2, "the same clips in another folder"
+    folds = replace(easy, clips=[replace(clip, fold="another") for clip in easy.clips])
+    with pytest.raises(TrainingError, match="other settings or clips"):  # as many clips, but of another fold
+        next(train.train(fresh(), folds, CONFIG, state))
+
+
+def test_a_state_that_does_not_name_its_clips_goes_on(easy, state):
+    """As of an earlier version."""
+    saved = torch.load(state, weights_only=True)
+    del saved["settings"]["recordings"]
+    torch.save(saved, state)
+    assert next(train.train(fresh(), easy, CONFIG, state)).epoch == 2
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise", "list", "no model", "other weights"])

@@ -91,6 +91,7 @@ _SPEECH = {
     "folds": ("train", "validation", "testing"),
     "fold_kind": "split",
     "test_fold": "testing",
+    "validation_folds": ("validation",),
     "licence": "CC BY 4.0",
     "homepage": "https://www.tensorflow.org/datasets/catalog/speech_commands",
     "citation": "P. Warden, Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition, arXiv 1804.03209",

@@ -286,12 +286,12 @@ def _folds(entries: Sequence[_Entry], labels: Sequence[int], sources: Sequence[s
         warning = f"; {torn} {'group is' if torn == 1 else 'groups are'} in two folds: frami data check names them"
         return [entry.fold for entry in entries], GIVEN + warning * bool(torn)
     if any(entry.group for entry in entries):
-        numbers = splits.by_group(labels, sources)
-        how = f"no fold given: split 1 of {max(numbers) + 1} held out by group, seed {splits.SEED}"
+        numbers, what, unit = splits.by_group(labels, sources), "fold", "group"
     else:
-        numbers = splits.by_class(labels, [entry.name for entry in entries])
-        how = f"no fold or group given: split 1 of {max(numbers) + 1} held out by class, seed {splits.SEED}"
-    return [str(fold + 1) for fold in numbers], how
+        numbers, what, unit = splits.by_class(labels, [entry.name for entry in entries]), "fold or group", "class"
+    drawn = {number: str(i) for i, number in enumerate(sorted(set(numbers)), 1)}  # of few recordings some may be empty
+    how = f"no {what} given: split 1 of {len(drawn)} held out by {unit}, seed {splits.SEED}"
+    return [drawn[number] for number in numbers], how
 
 
 def absent(info: DatasetInfo) -> list[str]:

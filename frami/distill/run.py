@@ -183,6 +183,7 @@ class _Run:
             parameters=cost.parameters(state.student),
             accuracy=None if self.accuracy is None or self.elsewhere else round(self.accuracy, 4),
             clips=0 if self.test is None or self.elsewhere else len(self.test),
+            measured={},
             training=_learnt_of(card)
             | {name: value for name, value in self.request.to_dict().items() if name != "data"}
             | ({"dataset": label(self.request.dataset)} if self.request.dataset else {})

@@ -68,6 +68,9 @@ def choose(
     named: str | Sequence[str] = split
     if split in card.split and not other:
         named = card.split[split]
+        if known.parts:  # of a set of several, those that are here
+            here = {clip.fold for clip in data.index(dataset, data_folder)}
+            named = [fold for fold in named if fold in here] or named
         trained_on.check_split(known, card.training)
     if not other and skip is None and trained_on.skipped(card.training):
         skip = lambda line: None  # noqa: E731

@@ -103,6 +103,8 @@ def test_digits_of_several_sets(make_tree, tmp_path):
     assert {clip.fold for clip in data.index("digits", tmp_path)} == {
         "fsdd/george", "fsdd/theo", "audiomnist/1", "audiomnist/2", "audiomnist/5"
     }  # fmt: skip
+    card = train_teacher("digits", tmp_path / "part", data_folder=tmp_path, size="nano", epochs=1, versions=0)
+    assert set(card.split["test"]) == {"fsdd/theo", "audiomnist/1", "audiomnist/5"} and card.clips == 10 + 20
     make_tree("speechcommands-digits", tmp_path)
     counted = Counter(clip.fold for clip in data.index("digits", tmp_path))
     assert sum(counted.values()) == 20 + 30 + 9 and counted["speechcommands-digits/validation"] == 3

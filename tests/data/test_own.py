@@ -164,6 +164,8 @@ def test_folds_by_group(tmp_path):
     known, clips = data.info(table), data.index(table)
     assert known.note == "no fold given: split 1 of 4 held out by group, seed 0"
     assert all(len({clip.fold for clip in clips if clip.source == group}) == 1 for group in "abcd")
+    one_each = data.info(make_table(tmp_path / "one.csv", rows_of("", "abababab")))
+    assert (one_each.folds, one_each.test_fold) == (("1",), "1") and "split 1 of 1 held out" in one_each.note
     torn = make_table(tmp_path / "torn.csv", rows_of("11122222", "aaaabbbb"))
     assert "1 group is in two folds" in data.info(torn).note
 
@@ -225,8 +227,8 @@ def test_bad_files_are_named_and_skipped_when_asked(tmp_path, cache):
     nothing = make_folder(tmp_path / "none", {"a": 1, "b": 1})
     for file in nothing.rglob("*.wav"):
         soundfile.write(file, np.zeros(RATE), RATE)
-    with pytest.raises(DataError, match="no file of fold 2 can be used"):
-        data.load(nothing, "2", skip=lambda line: None)
+    with pytest.raises(DataError, match="no file of fold 1 can be used"):
+        data.load(nothing, "1", skip=lambda line: None)
 
 
 def test_a_file_that_the_system_refused_is_tried_again(tmp_path, cache, monkeypatch):

@@ -85,6 +85,15 @@ def test_a_clip_of_a_heard_speaker_does_not_count(card_of, make_tree, tmp_path):
     assert origin.heard == 1 and [clip.source for clip in clips.clips] == ["1011"]
 
 
+def test_parts_that_are_not_here_are_passed_over(card_of, make_tree, tmp_path):
+    make_tree("fsdd", tmp_path, speakers=("theo", "george"))
+    folds = ["fsdd/theo", "speechcommands-digits/testing"]
+    clips, origin = choose(card_of("digits", {"train": ["fsdd/george"], "test": folds}), None, "test", tmp_path)
+    assert len(clips) == 10 and origin.folds == ("fsdd/theo",)
+    with pytest.raises(FramiError, match="no clip of fold audiomnist/1"):
+        choose(card_of("digits", {"train": ["fsdd/george"], "test": ["audiomnist/1"]}), None, "test", tmp_path)
+
+
 def test_others_are_refused_with_both_lists(digits):
     with pytest.raises(FramiError, match=r"knows other classes than ESC-50.*zero, one.*ESC-50 has: dog, .* 40 more"):
         choose(digits, "esc50")
