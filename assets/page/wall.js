@@ -77,6 +77,7 @@ frami.wall = (element, props, server, watch) => {
     root.replaceChildren(...message ? [el("p", "frami-empty", message)] : many ? [filter.box] : [], ...parts.map(part => part.box));
     watchSight(pictureLoader(server));
     if (selection.clip?.id.startsWith("gallery/") && !clips.some(clip => clip.id === selection.clip.id)) deselect();
+    root.classList.toggle("single", groups.length > 0 && groups.every(group => group.clips.length === 1));
     Object.assign(root.dataset, { clips: clips.length, teacher });
     apply();
   }
