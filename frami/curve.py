@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from frami.train import Epoch
 
 class Curve:
     """The learning curve of a training, ``NAME.curve.csv``: a row an epoch, written after each; one that is there is
-    continued. ``best`` : the best epoch so far, None without validation."""
+    continued, unless it is damaged. ``best`` : the best epoch so far, None without validation."""
 
     def __init__(self, out: Path):
         self.path = out.with_name(out.name + ".curve.csv")
-        self.rows = read_curve(self.path) if self.path.is_file() else []
+        self.rows: list[dict] = []
+        with suppress(FramiError):
+            self.rows = read_curve(self.path)
 
     @property
     def best(self) -> int | None:
@@ -66,7 +69,7 @@ def draw(rows: Sequence[dict], title: str, out: str | Path) -> None:
         axis.set(xlabel="epoch", ylabel=label)
         axis.grid(alpha=0.3)
     axes[0].legend(frameon=False)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     try:
         figure.savefig(out, dpi=150)
     except (OSError, ValueError) as error:

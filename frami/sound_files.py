@@ -102,6 +102,8 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
 
 def foreign(head: bytes, path: Path) -> str | None:
     """What a file is that begins so, where it is known not to be read here, and what to do."""
+    if not head:
+        return "empty: it has no bytes; copy it again"
     for start, says in _NO_SOUND:
         if head.lstrip().lower().startswith(start):
             return says

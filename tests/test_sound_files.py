@@ -224,6 +224,7 @@ def test_an_mp3_that_was_cut_gives_what_is_there(tmp_path):
         ("x.aac", (b"\xff\xf1\x50\x80\x20\x1f\xfc" + b"!" * 250) * 9, r"AAC.*ffmpeg -i x\.aac x\.wav"),
         ("x.wma", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + b"\0" * 400, "Windows Media"),
         ("x.wav", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        ("x.mp3", b"", "empty: it has no bytes"),
         ("x.wav", b"\n<!DOCTYPE html><html>404</html>", "web page"),
         ("x.wav", wav()[:30], r"ffmpeg -i x\.wav x-pcm\.wav"),
     ],

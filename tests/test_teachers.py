@@ -10,7 +10,7 @@ import torch
 from frami import checkpoints, evaluation, teachers, train
 from frami.audio import AudioError
 from frami.cli import main
-from frami.curve import read_curve
+from frami.curve import draw, read_curve
 from frami.data import Clip, DataError
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
@@ -228,6 +228,16 @@ def test_the_curve_is_kept_and_drawn(trained, tmp_path, capsys):
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert main(["curve", f"{out}.curve.csv", "--out", str(tmp_path / "no" / "curve.png")]) == 2
     assert "cannot be drawn there" in capsys.readouterr().err
+
+
+def test_a_curve_with_another_in_its_way(tree, tmp_path):
+    """What is no curve is replaced, and names with signs of formulae are titles."""
+    (tmp_path / "it.curve.csv").write_text("mine\n1\n")
+    teachers.train_teacher("fsdd", tmp_path / "it", data_folder=tree, size="nano", epochs=1)
+    rows = read_curve(tmp_path / "it.curve.csv")
+    assert [row["epoch"] for row in rows] == [1]
+    draw(rows, "birds $x_{$", tmp_path / "it.svg")
+    assert (tmp_path / "it.svg").stat().st_size
 
 
 @pytest.mark.parametrize("text", ["", "epoch,loss\n1,x\n", "epoch,colour\n1,2\n", "\x00"])

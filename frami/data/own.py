@@ -139,7 +139,7 @@ class _Walk:
                     raise DataError(f"{folder}: among more than {MOST:,} files; name a folder of recordings")
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     folders.append(entry.path)
                 elif os.path.splitext(entry.name)[1].lower() in ENDINGS + FOREIGN_ENDINGS:  # the latter are named
                     sounds.append(entry.path)
@@ -158,6 +158,13 @@ class _Walk:
                 found += sounds
                 left += folders
         return sorted(found)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _read_folder(root: Path) -> Listing:

@@ -83,6 +83,7 @@ def test_links_are_followed_once(tmp_path):
     (root / "a" / "round").symlink_to(root / "a")
     (root / "b" / "up").symlink_to(root)
     (root / "b" / "gone.wav").symlink_to(tmp_path / "nothing.wav")
+    (root / "b" / "loop").symlink_to("loop")
     assert data.info(root).clips == 2 + 3 + 2 + 1
     with pytest.raises(DataError, match=r"gone\.wav: a link to a file that is not there"):
         data.load(root)
