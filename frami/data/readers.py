@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import dropwhile
 from pathlib import Path
 from string import Formatter
 
@@ -107,7 +108,7 @@ def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def table_cells(path: Path) -> list[list[str]]:
     """Cells of a table as programs save it: UTF-8, or UTF-16 with its mark; commas, semicolons or tabs; any system's
-    line ends. DataError for what is no table."""
+    line ends. Rows from the first that is not empty. DataError for what is no table."""
     try:
         content = path.read_bytes()
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
@@ -116,7 +117,7 @@ def table_cells(path: Path) -> list[list[str]]:
             text, separator = rest, found[1]
         else:
             separator = max(",;\t", key=first.count)
-        return [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+        return [*dropwhile(lambda row: not row, csv.reader(io.StringIO(text, newline=""), delimiter=separator))]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not readable as a table ({error.reason}); save it as CSV in UTF-8") from error
     except (OSError, UnicodeError, csv.Error) as error:

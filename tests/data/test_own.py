@@ -181,6 +181,7 @@ def test_folds_by_group(tmp_path):
         ("name,kind\n1,2\n", "it has: name, kind"),
         ("file,class\na.wav,x\n", "at least two classes; found x"),
         ("file,class\na.wav,x\n,y\n", "row 3 has no file"),
+        ("\nfile,class\n\na.wav,x\n\n,y\n", "row 5 has no file"),
         ("file,class,fold\na.wav,x,1\nb.wav,y,\n", "row 3 has no fold"),
         ('file,class,fold\na.wav,x,"1,2"\nb.wav,y,2\n', "has no comma"),
         ("file,class\na.wav,x\nb.wav\n", "row 3 has no class"),
