@@ -55,7 +55,7 @@ export function classFilter(words, change) {
   return {
     box,
     offer(nextNames, nextCategories = []) {
-      if (nextNames.join("\n") === names.join("\n")) return;
+      if (JSON.stringify([nextNames, nextCategories]) === JSON.stringify([names, categories])) return;
       names = nextNames;
       categories = nextCategories;
       inside = null;

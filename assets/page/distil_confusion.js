@@ -70,7 +70,7 @@ export function confusionMatrices(data) {
     parts = [];
     box.replaceChildren(...runs.map(matrix));
     const rows = [...new Set(runs.map(run => ROWS[data.result(run).confusion_of] || "classes"))];
-    key.textContent = `Rows: ${rows.join(", or ")}. Columns, in the same order: classes that the student predicts.${many ? " Point at a cell, or walk with the arrow keys." : ""}`;
+    key.textContent = `Rows: ${rows.join(", or ")}. Columns, in the same order: classes that the student predicts.${many ? " Point at a cell or tap it, or walk with the arrow keys." : ""}`;
     apply();
   }
   return { boxes: [filter.box, box, key], draw, any: () => having().length > 0, renew: () => { if (parts.length) apply(); } };

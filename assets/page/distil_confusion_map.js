@@ -2,7 +2,6 @@
    in words. */
 import { context, css, el, onPhone, percent } from "./core.js";
 
-
 /* found: cells and rows of a matrix (see distil_confusion.js); name(i): of a class; order: [[category or null, classes]]. */
 export function confusionMap({ size, cells, rows }, name, order, run) {
   const box = el("div", "heat"), canvas = el("canvas"), tip = el("div", "tip"), spoken = el("p", "frami-spoken");
@@ -71,13 +70,15 @@ export function confusionMap({ size, cells, rows }, name, order, run) {
   }
   function quiet() { at = null; tip.hidden = true; paint(); }
 
-  canvas.addEventListener("pointermove", event => {
+  function point(event) {
     const area = canvas.getBoundingClientRect();
     const [column, row] = [event.clientX - area.left - left, event.clientY - area.top].map(d => Math.floor(d / cell));
     if (classes[row] === undefined || classes[column] === undefined) quiet();
     else say(classes[row], classes[column], "pointer");
-  });
-  canvas.addEventListener("pointerleave", quiet);
+  }
+  canvas.addEventListener("pointerdown", point);    // a finger does not move before
+  canvas.addEventListener("pointermove", point);
+  canvas.addEventListener("pointerleave", event => { if (event.pointerType !== "touch") quiet(); });
   canvas.addEventListener("blur", quiet);
   canvas.addEventListener("keydown", event => {
     const down = { ArrowDown: 1, ArrowUp: -1 }[event.key], aside = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

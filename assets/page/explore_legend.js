@@ -27,7 +27,7 @@ export function mapLegend(s, root, isolate, renew) {
   function choose(label) {
     if (s.picked.includes(label)) unpick(s, label);
     else pick(s, label);
-    Object.assign(s, { isolated: null, query: "" });
+    Object.assign(s, { isolated: null, query: "", open: null });    // an open category would hide a class of another one
     search.input.value = "";
     search.input.focus({ preventScroll: true });
     renew();
@@ -53,7 +53,7 @@ export function mapLegend(s, root, isolate, renew) {
   }
   function entry(group, i) {
     const count = s.points.filter(group.has).length, alone = s.isolated === i, cell = el("span", "entry");
-    if (!count) return null;
+    if (!count && !alone) return null;
     const one = button("", undefined, () => isolate(i, group));
     one.append(mark(group), el("span", "", group.name), el("small", "", count));
     one.setAttribute("aria-pressed", String(alone));
@@ -76,7 +76,9 @@ export function mapLegend(s, root, isolate, renew) {
     if (search.input.value.trim() !== s.query) search.input.value = s.query;
     drawFound();
     const [before, after] = around();
+    const held = [...box.querySelectorAll("button")].indexOf(document.activeElement);
     box.replaceChildren(...before, ...groups(s, root).map(entry).filter(Boolean), ...after);
+    if (held >= 0) ([...box.querySelectorAll("button")].slice(0, held + 1).at(-1) || search.input).focus({ preventScroll: true });
     if (s.choice.colour === "confidence") {
       const bar = el("span", "ramp");
       bar.style.background = `linear-gradient(to right, ${[0, .25, .5, .75, 1].map(ramp).join(",")})`;

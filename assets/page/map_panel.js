@@ -53,10 +53,11 @@ function drawPoint(c, p, mine, { size, grey, paper }) {
 /* Class names where most of a class lies, as far as they do not cover each other: of those that have a colour, where not
    all have one. */
 function drawNames(c, panel, s, { ink, paper }) {
-  const taken = [], reach = Math.max(20, .055 * panel.w) ** 2;
+  const taken = [], reach = Math.max(20, .055 * panel.w) ** 2, members = s.value.classes.map(() => []);
+  s.points.forEach(p => { if (!p.faint && !p.plain) members[p.label].push(p); });
   c.font = `700 ${FONT}`; c.textAlign = "center"; c.lineJoin = "round";
   s.value.classes.forEach((name, i) => {
-    const own = s.points.filter(p => p.label === i && !p.faint && !p.plain);
+    const own = members[i];
     if (own.length < 3) return;
     // the member with the most neighbours of its own class: a mean may lie where no point is
     const near = p => own.filter(q => (p.sx - q.sx) ** 2 + (p.sy - q.sy) ** 2 < reach);

@@ -40,8 +40,10 @@ export async function play(clip, server) {
   }
 }
 export function showTrouble(text) {
-  const box = document.querySelector(".frami-detail .note");
-  if (box) box.textContent = text;
+  const box = document.querySelector(".frami-detail .note, .frami-detail .frami-empty");
+  if (!box) return;
+  box.setAttribute("role", "alert");
+  box.textContent = text;
 }
 /* The first sound of a page starts the browser's audio, most of a second: a moment of silence does it ahead. */
 export function startAudio() {

@@ -5,6 +5,7 @@ import { showTrouble } from "./sound.js";
 import { paint } from "./spectrogram.js";
 
 const inSight = made => !made.closest("[hidden]");
+let clicked = null;    // the tile that was clicked last: a picture that comes later than the next click selects nothing
 
 function tile(server) {
   const made = el("button", "frami-tile");
@@ -12,8 +13,9 @@ function tile(server) {
   made.append(el("canvas"), el("span", "playhead"), el("span", "name"), el("span", "share"));
   const chosen = clip => select(clip, made.axis, server, made.dataset.state === "forming");
   made.addEventListener("click", () => {
+    clicked = made;
     if (made.clip.mel) chosen(made.clip);
-    else made.whole(made.clip).then(chosen, error => showTrouble(error.message));
+    else made.whole(made.clip).then(clip => { if (clicked === made) chosen(clip); }, error => showTrouble(error.message));
   });
   made.addEventListener("keydown", event => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];

@@ -28,6 +28,7 @@ frami.samples = (element, props, server, watch, trigger) => {
       all.forEach(one => { one.hidden = !shown.has(one); });
       more.textContent = passing.length > SOUNDS ? `and ${passing.length - SOUNDS} more` : passing.length ? "" : "no sound matches";
     }
+    more.setAttribute("role", "status");
     filter.offer(sounds.map(one => one.label), categories);
     row.append(...all);
     show();

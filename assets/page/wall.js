@@ -5,6 +5,7 @@ import { deselect, selection } from "./selection.js";
 import { fill, renew, setTabStop } from "./tiles.js";
 
 const A_REQUEST = 48;    // pictures that are asked for at a time
+const AGAIN = 5000;      // milliseconds after which pictures that could not be had are asked for again
 
 /* A function that gives a clip whole, with its picture, at once or as a promise. */
 export function pictureLoader(server) {
@@ -51,10 +52,10 @@ frami.wall = (element, props, server, watch) => {
   }
   function watchSight(whole) {
     seen?.disconnect();
-    seen = new IntersectionObserver(entries => entries.filter(entry => entry.isIntersecting).forEach(({ target }) => {
-      seen.unobserve(target);
+    const mine = seen = new IntersectionObserver(entries => entries.filter(entry => entry.isIntersecting).forEach(({ target }) => {
+      mine.unobserve(target);
       target.querySelectorAll(".frami-tile").forEach(async made => {
-        try { renew(made, await whole(made.clip)); } catch { seen.observe(target); }
+        try { renew(made, await whole(made.clip)); } catch { setTimeout(() => { if (mine === seen) mine.observe(target); }, AGAIN); }
       });
     }), { rootMargin: "400px" });
     root.querySelectorAll(".frami-group").forEach(box => {
