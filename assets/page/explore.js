@@ -123,7 +123,7 @@ frami.explore = (element, props, server, watch) => {
   }
   function say() {
     const { share = [0, 0], umap, pending, trouble } = s.value, pca = root.dataset.projection === "pca";
-    const words = [!s.points.length ? "Nothing to show: tick a layer above. The bundled maps are made with: frami gallery --explore"
+    const words = [!s.points.length ? `Nothing to show: tick a layer above. Where there is none: ${s.value.making || "choose a teacher"}`
       : pca ? `PCA${s.choice.projection === "umap" ? " for now" : ""}: the two directions in which the clips differ most (${percent(share[0] + share[1])} of all variance).`
       : "UMAP: neighbours stay neighbours; distances between far groups mean little."];
     if (pending) words.push(pending);
@@ -133,10 +133,12 @@ frami.explore = (element, props, server, watch) => {
     root.dataset.pending = pending ? "yes" : pending === null ? "no" : "ask";
   }
   function show(next, arrived) {
-    const old = new Map(s.points.map(p => [p.id, p])), other = s.value.teacher !== next.teacher;
+    const old = new Map(s.points.map(p => [p.id, p])), other = s.value.teacher !== next.teacher, before = s.value.layers;
     s.value = { classes: [], layers: [], ...next };
     s.details.clear();
-    if (other) { clips.forget(); s.isolated = null; }
+    if (other) clips.forget();
+    // groups of layers are counted by their place: another layer would be shown alone
+    if (other || (s.choice.colour !== "class" && String(before.map(one => one.prefix)) !== String(s.value.layers.map(one => one.prefix)))) s.isolated = null;
     s.points = s.value.layers.flatMap(layer => layer.labels.map((label, i) => {
       const id = `${layer.prefix}/${i}`, { x, y } = old.get(id) || {};
       return { id, layer, label, predicted: layer.predicted[i], confidence: layer.confidence[i], x, y };

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from itertools import combinations
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from frami import banks, checkpoints, models
 from frami.checkpoints import Card
+from frami.cli.arguments import names
 from frami.cost import parameters
 from frami.data.catalogue import DATASETS
 from frami.distill import OBJECTIVES, new_student
@@ -127,7 +129,11 @@ def test_a_large_gallery_sends_its_pictures_when_they_are_looked_at(fresh_home, 
     for ids in (*([id] for id in wrong), [rows[0]["id"]] * (A_REQUEST + 1), "x", None):
         with pytest.raises(FramiError):
             found.pictures(ids)
-    assert "frami gallery" in Galleries(clips, {"fsdd2": teacher.card}).value("fsdd2")["message"]
+    for name, given in (("fsdd2", "fsdd2"), ("My, 2nd", """'"My, 2nd"'"""), ("it's", """'it'"'"'s'""")):
+        message = Galleries(clips, {name: teacher.card}).value(name)["message"]
+        assert message.endswith(f"frami gallery --teachers {given}")
+        assert names(shlex.split(message.partition(": ")[2])[-1]) == [name]
+        assert shlex.split(offers.making(name, explore=True))[2] == "--explore"
 
 
 def test_five_hundred_classes_cost_a_poll_little(fresh_home, make_card):
@@ -316,3 +322,47 @@ def test_many_classes_fit_a_phone(fifty):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_selector(selector)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+
+
+def test_pictures_that_cannot_be_had_are_asked_for_again_later(fifty):
+    """What a server that is gone, or a gallery made anew, must not cost: a request after the other."""
+    page = fifty("Listen")
+    page.evaluate(
+        """() => { const wall = document.querySelector("#gallery .frami-wall"); window.asked = 0;
+        const failing = { pictures: async () => { window.asked++; return { error: "no such clip" }; } };
+        const groups = Array.from({ length: 12 }, (_, k) => ({ title: `k${k}`, label: k, clips:
+            [{ id: `gallery/gone/${k}`, target: "a", predicted: "a", confidence: 1, frames: 8 }] }));
+        const value = { teacher: "gone", groups, axis: {} };
+        frami.wall(wall.parentElement, { value }, failing, () => {}); }"""
+    )
+    page.wait_for_function("window.asked > 0")
+    page.wait_for_timeout(700)
+    assert page.evaluate("window.asked") == 1
+    page.locator("#gallery .frami-tile").first.click()
+    page.wait_for_function("document.querySelector('#detail').innerText.includes('no such clip')")
+
+
+def test_a_picked_class_is_seen_whatever_category_is_open(fifty):
+    page = fifty("Explore")
+    legend, search = page.locator(".frami-explore .legend button"), page.locator(".frami-explore input[type=search]")
+    legend.nth(1).focus()
+    page.keyboard.press("Enter")
+    assert legend.count() == 1 + 10
+    assert page.evaluate("Boolean(document.activeElement.closest('.frami-explore .legend'))"), "the keys stay there"
+    search.fill("siren")
+    search.press("Enter")
+    siren = page.evaluate(f"id => {MAP}.looks(id)", f"explore/fifty/frami-fast/{ESC50.index('siren')}")
+    assert not siren["faint"] and not siren["plain"]
+
+
+def test_a_confusion_is_read_by_touch(fifty):
+    page = fifty("Distil")
+    canvas = page.locator(".frami-distil .heat canvas")
+    canvas.scroll_into_view_if_needed()
+    canvas.evaluate(
+        """canvas => { const area = canvas.getBoundingClientRect(), at = { pointerType: "touch", bubbles: true,
+            clientX: area.right - 3, clientY: area.top + 3 };
+        for (const name of ["pointerdown", "pointerup", "pointerout", "pointerleave"])
+            canvas.dispatchEvent(new PointerEvent(name, at)); }"""
+    )
+    assert page.locator(".frami-distil .heat .tip").inner_text() == "dog classified as hand saw\n0 of 0"

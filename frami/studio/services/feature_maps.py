@@ -126,6 +126,7 @@ class FeatureMaps:
             "pending": pending,
             "trouble": self._work.trouble((REAL, name)) if REAL in keys else None,
             "layers": [_columns(one) for one in chosen.shown],
+            "making": offers.making(name, explore=True),
         }
         if not chosen.shown:
             return value

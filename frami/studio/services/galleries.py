@@ -33,7 +33,7 @@ class Galleries:
         card = self.cards[name]
         rows, targets, axis = self._rows(name)
         if not rows:
-            message = f"No gallery for this teacher yet. Make one with: frami gallery --teachers {name}"
+            message = f"No gallery for this teacher yet. Make one with: {offers.making(name)}"
             return {"teacher": name, "groups": [], "message": message}
         if len(rows) > AT_ONCE:
             rows = [{key: row[key] for key in _BRIEF} for row in rows]

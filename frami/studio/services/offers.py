@@ -1,5 +1,8 @@
 """What the page offers: recipes with what it says of each and starts with, classes to choose, and vocoders."""
 
+import csv
+import io
+import shlex
 from collections.abc import Sequence
 from html import escape
 
@@ -103,6 +106,13 @@ def classes_hint(card: Card) -> str:
 
 def _categories(card: Card) -> list[dict]:
     return class_groups.of_teacher(card) if len(card.classes) > class_groups.MANY else []
+
+
+def making(teacher: str, explore: bool = False) -> str:
+    """The command that makes the gallery, or with ``explore`` the map, of a teacher of any name."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([teacher])
+    return f"frami gallery {'--explore ' * explore}--teachers {shlex.quote(text.getvalue())}"
 
 
 def origin(settings: dict) -> str:

@@ -1,5 +1,7 @@
 """The Listen tab: the precomputed gallery, nothing to compute."""
 
+import re
+
 import gradio as gr
 
 from frami.data.catalogue import DATASETS
@@ -27,5 +29,10 @@ class Listen(Tab):
     def on_teacher(self, teacher: str) -> tuple[str, dict]:
         """Two sentences on what these sounds are, and the gallery."""
         card = self.services.teachers[teacher]
-        subject = DATASETS[card.dataset].subject if card.dataset in DATASETS else card.title
+        subject = DATASETS[card.dataset].subject if card.dataset in DATASETS else _verbatim(card.title)
         return _INTRO.format(subject=subject), self.services.galleries.value(teacher)
+
+
+def _verbatim(text: str) -> str:
+    """A name of a person's own as Markdown that shows its very signs."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
