@@ -227,6 +227,8 @@ def test_the_curve_is_kept_and_drawn(trained, tmp_path, capsys):
     assert rows[0]["validation"] is None, "four clips of each class are too few to hold some out"
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert main(["curve", f"{out}.curve.csv", "--out", str(tmp_path / "no" / "curve.png")]) == 2
+    capsys.readouterr()
+    assert main(["curve", "fsdd"]) == 2 and "frami train-teacher" in capsys.readouterr().err
     assert "cannot be drawn there" in capsys.readouterr().err
 
 

@@ -47,7 +47,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(text: str) -> str:
+    """Text of a cell: names hold any sign, and a bar or the end of a line would end it."""
+    return " ".join(text.splitlines()).replace("|", "\\|")
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float | None, float | None]:

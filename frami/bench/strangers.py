@@ -15,6 +15,7 @@ from frami.data.matching import matching
 from frami.features.embeddings import embed
 from frami.features.recordings import NothingToHear, Origin, choose, trained_on_these, training_folds
 from frami.intervals import over_groups, wilson
+from frami.paths import data_folder
 
 #: Networks of the table unless others are named: the bundled ones that know these classes.
 KNOWN = DATASETS["fsdd"].classes
@@ -62,6 +63,11 @@ def compare(names: Sequence[str] | None, wanted: Sequence[str] | None, here: Con
     """
     loaded = [checkpoints.load(name, here.device) for name in names or networks()]
     listed = list(wanted or datasets([one.card for one in loaded], here))
+    if not listed:
+        raise DataError(
+            f"{data_folder(here.data_folder)} holds no data set of which {', '.join(one.card.name for one in loaded)} "
+            "knows two classes; give another folder with --data or FRAMI_DATA (which are here: frami data list)"
+        )
     cells = {dataset: [cell for one in loaded if (cell := measure(one, dataset, here))] for dataset in listed}
     titles = [{"name": name, "title": data.info(name).title, "subject": data.info(name).subject} for name in listed]
     return {

@@ -96,10 +96,8 @@ def add(commands) -> None:
     sub.add_argument("--folds", type=names, help="hold out these only (all others train all the same)")
     sub.add_argument("--architecture", default=DEFAULT, help=f"{', '.join(ARCHITECTURES)} (default: {DEFAULT})")
     sub.add_argument("--size", default="base", help="default: base")
-    sub.add_argument("--epochs", type=whole(1))
-    sub.add_argument("--batch", type=whole(2))
-    sub.add_argument("--lr", type=number(1e-6, 1))
-    sub.add_argument("--seed", type=whole(0))
+    for name, kind in (("epochs", whole(1)), ("batch", whole(2)), ("lr", number(1e-6, 1)), ("seed", whole(0))):
+        sub.add_argument(f"--{name}", type=kind, help="as of frami train-teacher")
     sub.add_argument("--keep", help="folder of the teachers (default: FRAMI_HOME/folds)")
     sub.add_argument("--out", help=_OUT)
     device_option(sub, data=True)
@@ -271,7 +269,7 @@ def _folds(options) -> tuple[dict, list[str]]:
     ]
     run += [f"--architecture {options.architecture}"] if options.architecture != DEFAULT else []
     run += [f"--size {options.size}"] if options.size != "base" else []
-    run += [f"--{name} {value:g}" for name, value in settings.items()]
+    run += [f"--{name} {value}" for name, value in settings.items()]
     return _page(options, "folds", lambda: folds.run(plan, context(options)), folds.page, run)
 
 

@@ -110,8 +110,10 @@ def _stored(options, store) -> str | None:
         return None
     named = ("teacher", "bank", "dataset", "budget", "rounds", "source")
     given = [name for name in (*_CHOICES, *named) if getattr(options, name) is not None]
+    given += ["skip_bad"] * options.skip_bad
     if given:
-        raise FramiError(f"a stored run has its settings already; leave out {', '.join(f'--{name}' for name in given)}")
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise FramiError(f"a stored run has its settings already; leave out {listed}")
     run = store.find(target)
     request = RunSettings.from_dict(run.settings)
     data = options.data or request.data

@@ -21,12 +21,16 @@ from frami.cli.arguments import (
 )
 from frami.data import own
 from frami.data.catalogue import DATASETS
+from frami.data.matching import shortened
 from frami.device import pick
 from frami.errors import FramiError
 from frami.models import ARCHITECTURES
 from frami.paths import BUNDLED, home
 from frami.teachers import train_teacher
 from frami.weights import stem
+
+#: Classes of a network that a list of networks names at most.
+CLASSES = 12
 
 
 def add(commands) -> None:
@@ -49,10 +53,11 @@ def add(commands) -> None:
         help="folds that choose the best epoch, or the share of the training clips that "
         "does (default: the data set's own, else 0.1; 0: none, the last epoch is taken)",
     )
-    sub.add_argument("--epochs", type=whole(1))
-    sub.add_argument("--batch", type=whole(2))
-    sub.add_argument("--lr", type=number(1e-6, 1))
-    sub.add_argument("--seed", type=whole(0), default=0)
+    suited = "(default: what suits the data set)"
+    sub.add_argument("--epochs", type=whole(1), help=f"turns over the training clips {suited}")
+    sub.add_argument("--batch", type=whole(2), help=f"clips of a training step {suited}")
+    sub.add_argument("--lr", type=number(1e-6, 1), help=f"highest learning rate {suited}")
+    sub.add_argument("--seed", type=whole(0), default=0, help="same seed, same teacher (default: 0)")
     device_option(sub, data=True)
 
     sub = command(commands, "curve", _curve)
@@ -85,7 +90,7 @@ def _line(row: dict) -> str:
     held = ", ".join(row["split"].get("test", [])) or "nothing"
     return (
         f"{row['name']:13} {row['parameters'] / 1e6:5.2f} M parameters  {accuracy} on {held} (held out)  "
-        f"{', '.join(row['classes'])}"
+        f"{shortened(row['classes'], CLASSES)}"
     )
 
 
@@ -175,6 +180,8 @@ def _curve(options) -> tuple[list[dict], list[str]]:
     if path.suffix != ".csv":
         path = stem(path if path.with_name(f"{path.name}.curve.csv").is_file() else checkpoints.resolve(path))
         path = path.with_name(f"{path.name}.curve.csv")
+    if not path.is_file():
+        raise FramiError(f"{path} is not there: a learning curve is kept beside what frami train-teacher trains")
     rows = curve.read_curve(path)
     if not rows:
         raise FramiError(f"{path} holds no epoch yet")

@@ -89,10 +89,13 @@ def test_one_fold_alone_takes_no_turns(capsys, make_tree, fresh_home, tmp_path):
 def test_a_fold_without_clips_of_a_class(make_tree, capsys, fresh_home, tmp_path):
     """A made ESC-50 has three of its fifty classes, one clip each in each fold."""
     make_tree("esc50", tmp_path, folds=(1, 2))
+    out = tmp_path / "folds.md"
     status, text, err = run(
-        capsys, "bench", "folds", "--dataset", "esc50", "--here", "--data", tmp_path, *QUICK, "--json"
-    )
+        capsys, "bench", "folds", "--dataset", "esc50", "--here", "--data", tmp_path, *QUICK, "--seed", 12345678,
+        "--json", "--out", out,
+    )  # fmt: skip
     assert status == 0, err
+    assert "--batch 16 --seed 12345678 --data FOLDER" in out.read_text()
     value = json.loads(text)
     assert [row["clips"] for row in value["rows"]] == [3, 3] and value["per_class"]["hen"] is None
     assert 0 <= value["pooled"]["balanced_accuracy"] <= 1

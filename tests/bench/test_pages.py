@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from frami import files
-from frami.bench import strangers, vocoder
+from frami.bench import pages, strangers, vocoder
 from tests.helpers.cli import run
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -43,3 +43,7 @@ def test_tables_elsewhere_are_those_of_the_page():
     for start in starts:
         table = "\n".join(shown[start : shown.index("", start)])
         assert f"{table}\n\n" in page, table
+
+
+def test_a_name_does_not_end_its_cell():
+    assert pages.table(["fold"], [["a|b\nc"], ["plain"]])[-2:] == ["| a\\|b c |", "| plain |"]

@@ -88,6 +88,12 @@ def test_a_part_that_was_trained_on_is_left_out(here, network):
     assert strangers.compare([sounds], ["fsdd"], here)["cells"] == [], "nothing in common"
 
 
+def test_without_a_data_set_there_is_no_table(capsys, fresh_home, tmp_path):
+    status, out, err = run(capsys, "bench", "strangers", "--data", tmp_path, "--out", tmp_path / "page.md")
+    assert status == 2 and str(tmp_path) in err and "frami data list" in err and err.count("\n") == 1
+    assert not out and not (tmp_path / "page.md").exists()
+
+
 def test_the_command_and_its_page(capsys, folder, fresh_home, tmp_path):
     out = tmp_path / "page" / "strangers.md"
     arguments = ["bench", "strangers", "--checkpoints", "fsdd,fsdd-tiny", "--data", folder, "--out", out]

@@ -11,9 +11,10 @@ import pytest
 import soundfile
 import torch
 
-from frami import banks, checkpoints
+from frami import banks, checkpoints, models
 from frami.cli import synthesis
 from frami.inversion import RECIPES
+from frami.paths import home
 from tests.helpers.cli import run, synthesize
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,14 @@ def test_teachers_lists_the_bundled_ones(capsys):
         assert {"name", "dataset", "classes", "parameters", "accuracy", "split"} <= set(row)
         assert 400_000 <= row["parameters"] <= 3_000_000
     assert "held out" in run(capsys, "teachers")[1]
+
+
+def test_of_many_classes_a_list_names_some(capsys, fresh_home, make_card):
+    model = models.build("nano", 500)
+    card = make_card(model, "many", classes=tuple(f"class {k}" for k in range(500)))
+    checkpoints.save(home() / "teachers" / "many", model, card)
+    line = next(line for line in run(capsys, "teachers")[1].splitlines() if line.startswith("many"))
+    assert line.endswith("class 11 and 488 more")
 
 
 def test_synthesize_writes_bank_sounds_and_manifest(capsys, tmp_path):

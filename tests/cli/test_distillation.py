@@ -23,6 +23,7 @@ from tests.helpers.cli import run
         (["--teacher", "fsdd", "--source", "noise", "--recipe", "cmi"], "leave out --recipe"),
         (["--resume", "ffffffffffff", "--student", "tiny"], "leave out --student"),
         (["--resume", "ffffffffffff", "--budget", "9s"], "leave out --budget"),
+        (["--resume", "ffffffffffff", "--dataset", "x", "--skip-bad"], "leave out --dataset, --skip-bad"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(capsys, fresh_home, options, message):
