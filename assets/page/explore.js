@@ -143,8 +143,7 @@ frami.explore = (element, props, server, watch) => {
       const id = `${layer.prefix}/${i}`, { x, y } = old.get(id) || {};
       return { id, layer, label, predicted: layer.predicted[i], confidence: layer.confidence[i], x, y };
     }));
-    if (other) begun = false;
-    if (!begun && s.points.length) { startClasses(s); begun = true; }
+    if (other || (!begun && s.points.length)) { startClasses(s); begun = s.points.length > 0; }
     root.dataset.points = s.points.length;
     root.dataset.teacher = s.value.teacher || "";
     canvas.setAttribute("aria-label", `Feature map of ${s.points.length} clips. Arrow keys walk to the nearest clip and play it, Enter plays it again.`);

@@ -212,6 +212,7 @@ def studio(tmp_path_factory, make_card):
         patch.setattr(maps, "umap", lambda layers: maps.project(layers).pca)  # the true one is compiled for ten seconds
         maps.save(folder / "explore" / "fifty", [layer], {"samples": 100, "rows": [maps.measures(layer)]})
         finished_run(teacher, confusion_of(50))
+        save_teacher(make_card, "bare, yet", [f"sound {k}" for k in range(12)], title="Without a map")
     with running_studio(folder) as started:
         yield started
 
@@ -353,6 +354,16 @@ def test_a_picked_class_is_seen_whatever_category_is_open(fifty):
     search.press("Enter")
     siren = page.evaluate(f"id => {MAP}.looks(id)", f"explore/fifty/frami-fast/{ESC50.index('siren')}")
     assert not siren["faint"] and not siren["plain"]
+
+
+def test_after_an_open_category_a_teacher_without_a_map(fifty):
+    page = fifty("Explore")
+    page.locator(".frami-explore .legend button").first.click()
+    page.locator("#teacher input[value='bare, yet']").check()
+    page.wait_for_selector(".frami-explore[data-teacher='bare, yet']")
+    page.wait_for_function("document.querySelector('.frami-explore .status').textContent.startsWith('Nothing to show')")
+    assert """--explore --teachers '"bare, yet"'""" in page.locator(".frami-explore .status").inner_text()
+    assert page.locator(".frami-explore .legend button").count() == 0
 
 
 def test_a_confusion_is_read_by_touch(fifty):
