@@ -32,7 +32,9 @@ class TrainConfig(Augmentation):
 
     ``versions`` : how many re-recorded versions (``data.rerecorded``) each clip has beside the plain one;
     ``balance`` : clips are drawn with a weight of n^-balance, n the clips of the same class and source (0: each once an
-    epoch); ``validation`` : share of the training clips, by source, that choose the best epoch (0: the last is taken).
+    epoch); ``prior`` : how much of the logarithm of a class's share of the drawn clips the classifier's bias loses at
+    the end, so that rare classes are not missed (logit adjustment, Menon et al. 2021; 1: all of it); ``validation`` :
+    share of the training clips, by source, that choose the best epoch (0: the last is taken).
     """
 
     epochs: int = 60
@@ -42,6 +44,7 @@ class TrainConfig(Augmentation):
     seed: int = 0
     versions: int = 0
     balance: float = 0.0
+    prior: float = 0.0
     validation: float = 0.1
 
 
@@ -140,6 +143,7 @@ def train(
         yield Epoch(epoch + 1, config.epochs, loss, accuracy, seconds, *seen, is_best)
     if best:
         model.load_state_dict(best["model"])
+    discount(model, data, config.prior, weights)
     recalibrate(model, data, weights=weights)
     model.eval()
 
@@ -187,6 +191,21 @@ def _weights(data: LogMels, balance: float) -> np.ndarray | None:
     return weights / weights.sum()
 
 
+@torch.no_grad()
+def discount(model: Classifier, data: LogMels, prior: float, weights: np.ndarray | None = None) -> None:
+    """Take ``prior`` times the logarithm of each class's share of the training clips out of the classifier's bias.
+
+    weights : chance of each clip to be drawn, array (N,), None for equal ones. Classes without clips stay as they are.
+    """
+    if not prior:
+        return
+    bias = model.classifier.bias
+    shares = torch.bincount(data.labels, None if weights is None else torch.from_numpy(weights), len(data.classes))
+    there = (shares > 0).nonzero()[:, 0]
+    shares = shares[there].double() / shares.sum()
+    bias[there.to(bias.device)] -= (prior * (shares * len(there)).log()).to(bias)
+
+
 def _batches(data: LogMels, size: int, rng: np.random.Generator, weights: np.ndarray | None = None) -> list[np.ndarray]:
     """As many clips as there are (all once, or drawn by their weights), at random, but with clips of like length
     together so that little is padded."""
@@ -209,7 +228,7 @@ def _fingerprint(*parts: LogMels | None) -> str:
 
 
 #: What a state says that was saved before these settings existed; then it did not say which its clips were, either.
-_BEFORE = {"versions": 0, "balance": 0.0, "validation": 0.0, "validation_clips": 0}
+_BEFORE = {"versions": 0, "balance": 0.0, "prior": 0.0, "validation": 0.0, "validation_clips": 0}
 
 
 def _resume(state: Path | None, settings: dict, parts: dict) -> tuple[int, float, dict | None]:

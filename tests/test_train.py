@@ -121,6 +121,24 @@ def test_clips_of_rare_classes_and_sources_are_drawn_more_often(easy):
     assert len(drawn) == 40 and 10 <= (drawn >= 36).sum() <= 30
 
 
+def test_the_bias_loses_what_rare_classes_lack(easy):
+    """Where nothing else is known, as many rare clips are predicted as frequent ones."""
+    labels = torch.tensor([0] * 30 + [1] * 9 + [3])
+    data, model = replace(easy, labels=labels), fresh()
+    before = model.classifier.bias.detach().clone()
+    train.discount(model, data, 0.0)
+    assert torch.equal(model.classifier.bias, before)
+    train.discount(model, data, 1.0)
+    shares = torch.tensor([30, 9, 0, 1]) / 40
+    gained = (model.classifier.bias - before).exp() * shares
+    assert gained[[0, 1, 3]].tolist() == pytest.approx([1 / 3] * 3, rel=1e-4)
+    assert model.classifier.bias[2] == before[2], "a class without clips"
+    weights = (1.0 / torch.bincount(labels)[labels]).double().numpy()
+    there = model.classifier.bias.detach().clone()
+    train.discount(model, data, 1.0, weights / weights.sum())
+    torch.testing.assert_close(model.classifier.bias.detach(), there), "drawn equally often, there is nothing to lose"
+
+
 def test_segments_hold_sound(plain_training):
     """Of a clip that is mostly silence, the segment has the sound in it."""
     spec = MelSpec()
