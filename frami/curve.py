@@ -11,6 +11,9 @@ from frami import files
 from frami.errors import FramiError
 from frami.train import Epoch
 
+#: What every row has.
+_ALWAYS = ("epoch", "epochs", "loss", "accuracy", "seconds")
+
 
 class Curve:
     """The learning curve of a training, ``NAME.curve.csv``: a row an epoch, written after each; one that is there is
@@ -40,21 +43,35 @@ def read_curve(path: str | Path) -> list[dict]:
     """Rows of a learning curve, keys as ``Epoch`` (values that are not there: None). FramiError for a file that
     is none."""
     kinds = {"epoch": int, "epochs": int, "best": lambda text: text == "True"}
+    rows = []
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = [{k: kinds.get(k, float)(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
-        return [asdict(Epoch(**row)) for row in rows]
-    except (OSError, TypeError, ValueError, csv.Error) as error:
-        raise FramiError(f"{path}: not readable as a learning curve ({error})") from error
+            for cells in csv.DictReader(file):
+                row = {k: kinds.get(k, float)(v) if v else None for k, v in cells.items()}
+                if any(row[name] is None for name in _ALWAYS):
+                    raise ValueError(f"row {len(rows) + 1} is not whole")
+                rows.append(asdict(Epoch(**row)))
+    except FileNotFoundError:
+        raise FramiError(
+            f"{path} is not there: a learning curve is kept beside what frami train-teacher trains"
+        ) from None
+    except (KeyError, TypeError):
+        raise FramiError(f"{path}: not a learning curve: its columns are others") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise FramiError(f"{path}: not readable as a learning curve ({str(error)[:200]}); remove it") from error
+    return rows
 
 
-def draw(rows: Sequence[dict], title: str, out: str | Path) -> None:
-    """Loss and accuracy over the epochs, the best epoch marked; the ending of ``out`` chooses the format.
+def draw(rows: Sequence[dict], title: str, out: str | Path) -> Path:
+    """Loss and accuracy over the epochs, the best epoch marked; the ending of ``out`` chooses the format (none: PNG).
 
-    FramiError where it cannot be written.
+    Returns where it is drawn. FramiError where it cannot be written.
     """
     from matplotlib.figure import Figure
 
+    out = Path(out)
+    if not out.suffix:
+        out = out.with_name(f"{out.name}.png")
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots(1, 2)
     best = next((row["epoch"] for row in reversed(rows) if row["best"]), None)
@@ -72,5 +89,6 @@ def draw(rows: Sequence[dict], title: str, out: str | Path) -> None:
     figure.suptitle(title, parse_math=False)
     try:
         figure.savefig(out, dpi=150)
+        return out
     except (OSError, ValueError) as error:
         raise FramiError(f"{out}: the curve cannot be drawn there ({error})") from error

@@ -48,6 +48,15 @@ def write(path: str | Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def try_writing(path: str | Path) -> None:
+    """OSError where ``write`` would refuse; to know that before long work. The folder is made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary.touch()
+    temporary.unlink()
+
+
 def write_json(path: str | Path, value, indent: int | None = 1) -> None:
     """``write`` a value as JSON."""
     write(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")

@@ -84,7 +84,10 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
         raise UnreadableError(f"{path}: {why}")
     try:
         with path.open("rb") as file:
-            kind = foreign(file.read(64), path)
+            head = file.read(64)
+        if not head:
+            raise UnreadableError(f"{name} is empty: a file of 0 bytes")
+        kind = foreign(head, path)
         if kind:
             raise AudioError(f"{name} is {kind}")
         with _open(path) as file:
@@ -94,6 +97,8 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
             return Sound(samples, file.samplerate, file.channels, claimed)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         reason = (getattr(error, "error_string", None) or str(error)).rstrip(".") or "its end is missing"
+        if reason.startswith("File does not exist"):  # what libsndfile says of an MP3 file without a frame
+            reason = "there is no sound in it"
         raise UnreadableError(
             f"{path}: not readable as sound ({reason}); is it damaged, or another format? "
             f"ffmpeg reads more: {conversion(path)}"
@@ -134,7 +139,8 @@ def _decode(file: _Stream, seconds: float | None, name: str) -> np.ndarray:
     """Mean of the channels, an array (N,); a header's length is not believed, as memory goes with it."""
     most = min(LARGEST, int(LONGEST * file.samplerate))
     wanted = most + 1 if seconds is None else min(most, int(seconds * file.samplerate))
-    size, got, parts = max(1, _BLOCK // file.channels), 0, []
+    # libsndfile fills the rest of a block with zeros: of a short sound one of its length is asked for, and a bit more.
+    size, got, parts = max(1, min(_BLOCK // file.channels, max(file.frames + 1, 4_096))), 0, []
     while got < wanted:
         block = file.read(min(size, wanted - got), dtype="float32", always_2d=True)
         if not len(block):

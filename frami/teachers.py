@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frami import checkpoints, data, models, train
+from frami import checkpoints, data, files, models, train
 from frami.audio import MelSpec
 from frami.checkpoints import Card
 from frami.cost import parameters
@@ -47,6 +47,8 @@ def train_teacher(
     """
     known = data.info(dataset)
     out = stem(out)
+    if not out.name:
+        raise FramiError(f"--out {out}: a folder; name the checkpoint in it, for example {out / 'my-teacher'}")
     if checkpoints.exists(out) and not overwrite:
         raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
     spec = MelSpec()
@@ -54,6 +56,7 @@ def train_teacher(
     torch.manual_seed(config.seed)
     model = models.build(size, len(known.classes), spec.n_mels, architecture).to(device)
     folds = _folds(known, data.index(dataset, data_folder), train_folds, validation_folds, test_folds)
+    files.try_writing(out.with_name(out.name + ".curve.csv"))
     read = {
         part: data.load(dataset, named, data_folder, spec, progress=on_clips, skip=skip)
         for part, named in folds.items()
@@ -65,8 +68,7 @@ def train_teacher(
         training, validation = training.take(kept), training.take(held) if held else None
     versions = rerecorded(training, config.versions, config.seed, on_clips)
     state, curve = out.with_name(out.name + ".training"), Curve(out)
-    for epoch in train.train(model, training, config, state, validation, versions):
-        curve.add(epoch)
+    for epoch in train.train(model, training, config, state, validation, versions, curve.add):
         if on_epoch:
             on_epoch(epoch)
     measured = train.evaluate(model, read["test"])

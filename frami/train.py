@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -102,8 +102,11 @@ def train(
     state: Path | None = None,
     validation: LogMels | None = None,
     versions: Sequence[LogMels] = (),
+    report: Callable[[Epoch], None] | None = None,
 ) -> Iterator[Epoch]:
     """Train ``model`` in place; yields after each epoch.
+
+    ``report`` is called with each epoch before it is saved: it knows of every epoch that a later call continues.
 
     ``versions`` : the clips of ``data`` in their order, as if recorded elsewhere; each time one of them or the plain
     clip is drawn. With ``validation`` the model is left as it was after the epoch that recognised most of those clips
@@ -135,12 +138,15 @@ def train(
             if is_best:
                 best = {"rank": rank, "model": {k: v.detach().clone() for k, v in model.state_dict().items()}}
         seconds = time.perf_counter() - start
+        seen = (looked.loss, looked.accuracy) if looked else (None, None)
+        done = Epoch(epoch + 1, config.epochs, loss, accuracy, seconds, *seen, is_best)
+        if report:
+            report(done)
         if state:
             values = {name: part.state_dict() for name, part in parts.items()} | {"best": best}
             with files.replacing(state) as temporary, temporary.open("wb") as file:
                 torch.save(values | {"settings": settings, "epoch": epoch + 1, "seconds": seconds}, file)
-        seen = (looked.loss, looked.accuracy) if looked else (None, None)
-        yield Epoch(epoch + 1, config.epochs, loss, accuracy, seconds, *seen, is_best)
+        yield done
     if best:
         model.load_state_dict(best["model"])
     discount(model, data, config.prior, weights)

@@ -55,6 +55,15 @@ def test_writers_at_once_have_a_file_each(tmp_path):
     assert os.listdir(tmp_path) == ["it.wav"]
 
 
+def test_what_cannot_be_written_is_known_before(tmp_path):
+    files.try_writing(tmp_path / "new" / "it.json")
+    assert [*(tmp_path / "new").iterdir()] == []
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "it", tmp_path / ("n" * 250)):
+        with pytest.raises(OSError):
+            files.try_writing(path)
+
+
 def test_former_keys_are_read_under_their_present_names(tmp_path):
     (tmp_path / "it.json").write_text(json.dumps({"clips": [{"asked": 1, "heard_name": "dog"}], "as_asked": 0.5}))
     expected = {"clips": [{"target": 1, "predicted_name": "dog"}], "target_accuracy": 0.5}

@@ -212,6 +212,16 @@ def test_an_mp3_that_was_cut_gives_what_is_there(tmp_path):
     assert 4 < len(sound.samples) / RATE < 6 and sound.claimed == pytest.approx(10, abs=0.1)
 
 
+def test_a_short_sound_takes_little_memory(tmp_path, monkeypatch):
+    """A folder of ten thousand is read in seconds, not minutes."""
+    asked = []
+    read = soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda file, n, **k: asked.append(n) or read(file, n, **k))
+    (tmp_path / "x.wav").write_bytes(wav())
+    assert len(sound_files.read(tmp_path / "x.wav").samples) == RATE
+    assert max(asked) <= RATE + 1 and len(asked) == 2
+
+
 # --- what is not read ------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +236,8 @@ def test_an_mp3_that_was_cut_gives_what_is_there(tmp_path):
         ("x.wav", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
         ("x.mp3", b"", "empty: it has no bytes"),
         ("x.wav", b"\n<!DOCTYPE html><html>404</html>", "web page"),
+        ("x.wav", b"", "is empty: a file of 0 bytes"),
+        ("x.mp3", b"ID3\3\0\0\0\0\0\x0f" + b"\0" * 15, "there is no sound in it"),
         ("x.wav", wav()[:30], r"ffmpeg -i x\.wav x-pcm\.wav"),
     ],
 )

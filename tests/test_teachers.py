@@ -132,6 +132,41 @@ def test_a_teacher_trained_in_two_sittings(tree, tmp_path):
     assert losses[0] == pytest.approx(losses[1]) and len(losses[0]) == 2
 
 
+def test_an_epoch_that_is_saved_is_in_the_curve(tree, tmp_path, monkeypatch):
+    """Stopped in the moment between the two: best epoch and curve are those of an unbroken training."""
+    settings = {"data_folder": tree, "size": "nano", "epochs": 3, "batch": 8}
+
+    class Cut(Exception):
+        pass
+
+    def cut(value, file):
+        raise Cut
+
+    monkeypatch.setattr(torch, "save", cut)
+    with pytest.raises(Cut):
+        teachers.train_teacher("fsdd", tmp_path / "it", **settings)
+    monkeypatch.undo()
+    assert [row["epoch"] for row in read_curve(tmp_path / "it.curve.csv")] == [1]
+    teachers.train_teacher("fsdd", tmp_path / "it", **settings)
+    assert [row["epoch"] for row in read_curve(tmp_path / "it.curve.csv")] == [1, 2, 3]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(tree, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "train", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    words = ["train-teacher", "--dataset", "fsdd", "--data", str(tree), "--size", "nano", "--out"]
+    for out, said in (
+        (".", "name the checkpoint in it"),
+        ("/", "name the checkpoint"),
+        ("file/it", "file"),
+        ("n" * 240, "long"),
+    ):
+        assert main([*words, out]) == 2
+        err = capsys.readouterr().err
+        assert said in err and len(err.splitlines()) == 1
+
+
 # --- which clips choose the best epoch -------------------------------------------------------------------------------
 
 
@@ -196,6 +231,9 @@ def test_a_share_or_folds_on_the_command_line(tree, tmp_path, capsys):
     assert "95 % interval" in out and "epoch 1 of 1, best on 20 other clips" in out
     status, _, err = train("c", "0.7")
     assert status == 2 and "between 0 and 0.5" in err
+    for text in ("", ","):
+        status, _, err = train("e", text)
+        assert status == 2 and "--validation: expected a share" in err
     status, _, err = train("d", "somebody")
     assert status == 2 and "somebody" in err
 
@@ -227,9 +265,9 @@ def test_the_curve_is_kept_and_drawn(trained, tmp_path, capsys):
     assert rows[0]["validation"] is None, "four clips of each class are too few to hold some out"
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert main(["curve", f"{out}.curve.csv", "--out", str(tmp_path / "no" / "curve.png")]) == 2
-    capsys.readouterr()
-    assert main(["curve", "fsdd"]) == 2 and "frami train-teacher" in capsys.readouterr().err
     assert "cannot be drawn there" in capsys.readouterr().err
+    assert main(["curve", str(out), "--out", str(tmp_path / "other")]) == 0
+    assert f"drawn to {tmp_path / 'other.png'}" in capsys.readouterr().out and (tmp_path / "other.png").is_file()
 
 
 def test_a_curve_with_another_in_its_way(tree, tmp_path):
@@ -242,7 +280,16 @@ def test_a_curve_with_another_in_its_way(tree, tmp_path):
     assert (tmp_path / "it.svg").stat().st_size
 
 
-@pytest.mark.parametrize("text", ["", "epoch,loss\n1,x\n", "epoch,colour\n1,2\n", "\x00"])
+def test_a_network_without_a_curve(capsys):
+    for name, said in (("fsdd", "frami train-teacher"), ("", "no checkpoint"), (".", "no checkpoint")):
+        assert main(["curve", name]) == 2
+        assert said in capsys.readouterr().err
+
+
+_HALF = "epoch,epochs,loss,accuracy,seconds,validation_loss,validation,best\n1,10,0.5\n"
+
+
+@pytest.mark.parametrize("text", ["", "epoch,loss\n1,x\n", "epoch,colour\n1,2\n", "\x00", _HALF])
 def test_a_damaged_curve_is_named(text, tmp_path, capsys):
     path = tmp_path / "it.curve.csv"
     path.write_text(text)

@@ -90,7 +90,9 @@ def split_names(text: str) -> list[str]:
     return [name for part in next(rows, []) if (name := part.strip())]
 
 
-def whole(least: int) -> Callable[[str], int]:
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reads a whole number that is not below ``least`` and not above ``most``."""
+
     def read(text: str) -> int:
         if not re.fullmatch(r"[+-]?[0-9]+", text):
             raise argparse.ArgumentTypeError(f"'{shorten(text)}' is not a whole number")
@@ -99,9 +101,15 @@ def whole(least: int) -> Callable[[str], int]:
         value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is below {least}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"{value} is above {most}")
         return value
 
     return read
+
+
+#: A seed of random numbers.
+seed = whole(0, 2**32 - 1)
 
 
 def number(least: float, most: float) -> Callable[[str], float]:

@@ -8,7 +8,18 @@ from pathlib import Path
 from frami import checkpoints, files
 from frami.bench import distillation, distillation_page, diversity, folds, inversion, pages, strangers, vocoder
 from frami.bench.results import filling
-from frami.cli.arguments import command, context, data_option, device_option, group, names, number, progress, whole
+from frami.cli.arguments import (
+    command,
+    context,
+    data_option,
+    device_option,
+    group,
+    names,
+    number,
+    progress,
+    seed,
+    whole,
+)
 from frami.cli.distillation import seconds
 from frami.device import describe, pick
 from frami.distill import Settings
@@ -49,7 +60,7 @@ def add(commands) -> None:
     sub.add_argument("--batch", type=whole(1), default=20)
     sub.add_argument("--shortest", type=number(0.1, 30), default=0.3, help="seconds")
     sub.add_argument("--longest", type=number(0.1, 30), default=5.0, help="seconds")
-    sub.add_argument("--seed", type=whole(0), default=0)
+    sub.add_argument("--seed", type=seed, default=0)
     sub.add_argument("--out", help="picture to draw (.png, .svg, .pdf)")
     device_option(sub)
 
@@ -71,7 +82,7 @@ def add(commands) -> None:
     sub.add_argument("--objective", default="frami")
     sub.add_argument("--marks", type=_shares, default=[0.85, 0.9], help="accuracies (default: 0.85,0.9)")
     _student_options(sub)
-    sub.add_argument("--seed", type=whole(0), default=0)
+    sub.add_argument("--seed", type=seed, default=0)
 
     sub = command(bench, "vocoder", _vocoder, "How near each vocoder's sound comes to recordings, and how fast.")
     sub.add_argument("--dataset", type=names, help="default: fsdd, esc10, urbansound8k")
@@ -96,7 +107,7 @@ def add(commands) -> None:
     sub.add_argument("--folds", type=names, help="hold out these only (all others train all the same)")
     sub.add_argument("--architecture", default=DEFAULT, help=f"{', '.join(ARCHITECTURES)} (default: {DEFAULT})")
     sub.add_argument("--size", default="base", help="default: base")
-    for name, kind in (("epochs", whole(1)), ("batch", whole(2)), ("lr", number(1e-6, 1)), ("seed", whole(0))):
+    for name, kind in (("epochs", whole(1)), ("batch", whole(2)), ("lr", number(1e-6, 1)), ("seed", seed)):
         sub.add_argument(f"--{name}", type=kind, help="as of frami train-teacher")
     sub.add_argument("--keep", help="folder of the teachers (default: FRAMI_HOME/folds)")
     sub.add_argument("--out", help=_OUT)

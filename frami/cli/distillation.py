@@ -8,7 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from frami import checkpoints
-from frami.cli.arguments import command, device_option, moved, number, progress_bar, recordings_option, skipping, whole
+from frami.cli.arguments import (
+    command,
+    device_option,
+    moved,
+    number,
+    progress_bar,
+    recordings_option,
+    seed,
+    skipping,
+    whole,
+)
 from frami.data import info as data_info
 from frami.device import pick
 from frami.distill import ARCHITECTURES, OBJECTIVES, STUDENTS, RunSettings, Settings, distill
@@ -38,7 +48,7 @@ def add(commands) -> None:
     sub.add_argument("--share", type=number(0.01, 0.99), help="part of the budget that making may take (default: 0.25)")
     sub.add_argument("--batch", type=whole(2), help="clips of a training step (default: 32)")
     sub.add_argument("--lr", type=number(1e-6, 1), help="highest learning rate (default: 0.004)")
-    sub.add_argument("--seed", type=whole(0))
+    sub.add_argument("--seed", type=seed)
     sub.add_argument("--out", help="the run's folder (default: one below FRAMI_HOME/runs)")
     sub.add_argument(
         "--resume", nargs="?", const="", metavar="RUN", help="go on with a stopped run: its id, its folder, or --out's"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from frami import banks
 from frami.bench import bank_diversity
-from frami.cli.arguments import aligned, command, context, device_option, recordings_option, skipping, whole
+from frami.cli.arguments import aligned, command, context, device_option, recordings_option, seed, skipping, whole
 from frami.features.diversity import READING
 
 
@@ -16,7 +16,7 @@ def add(commands) -> None:
     recordings_option(sub, "real recordings (default: those that the teacher was trained on)")
     sub.add_argument("--split", default="test", help="test (what the teacher's card holds out), train, all, or a fold")
     sub.add_argument("--samples", type=whole(2), help="clips of each bank, the first ones (default: of the smallest)")
-    sub.add_argument("--seed", type=whole(0), default=0, help="of the draws for the intervals")
+    sub.add_argument("--seed", type=seed, default=0, help="of the draws for the intervals")
     device_option(sub, data=True)
 
 

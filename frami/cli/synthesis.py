@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from frami import banks, checkpoints, vocoder
-from frami.cli.arguments import class_numbers, command, device_option, moved, names, number, progress_bar, whole
+from frami.cli.arguments import class_numbers, command, device_option, moved, names, number, progress_bar, seed, whole
 from frami.device import pick
 from frami.features.gallery import EXPLORE_CLIPS, explore, make
 from frami.inversion import RECIPES, InversionSettings, arithmetic, invert
@@ -24,7 +24,7 @@ def add(commands) -> None:
     several = "names or numbers, with commas, and several times; a name with a comma alone or in quotes"
     sub.add_argument("--classes", action="append", help=f"{several} (default: all in turn)")
     sub.add_argument("--batch", type=whole(1), default=16, help="clips made at once")
-    sub.add_argument("--seed", type=whole(0), default=0)
+    sub.add_argument("--seed", type=seed, default=0)
     default = "default: frami, where it takes the teacher's spectrograms"
     sub.add_argument("--vocoder", help=f"{', '.join(vocoder.VOCODERS)}, or a .safetensors ({default})")
     sub.add_argument("--no-sounds", action="store_true", help="spectrograms only")
@@ -38,7 +38,7 @@ def add(commands) -> None:
     sub.add_argument("--teachers", type=names, help="default: all bundled ones")
     sub.add_argument("--each", type=whole(1), default=3, help="clips a class")
     sub.add_argument("--steps", type=whole(1))
-    sub.add_argument("--seed", type=whole(0), default=0)
+    sub.add_argument("--seed", type=seed, default=0)
     explored = "make the Explore tab's banks of several recipes and their map instead; goes on if interrupted"
     sub.add_argument("--explore", action="store_true", help=explored)
     sub.add_argument(

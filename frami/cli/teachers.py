@@ -16,7 +16,9 @@ from frami.cli.arguments import (
     number,
     progress_bar,
     recordings_option,
+    seed,
     skipping,
+    split_names,
     whole,
 )
 from frami.data import own
@@ -57,7 +59,7 @@ def add(commands) -> None:
     sub.add_argument("--epochs", type=whole(1), help=f"turns over the training clips {suited}")
     sub.add_argument("--batch", type=whole(2), help=f"clips of a training step {suited}")
     sub.add_argument("--lr", type=number(1e-6, 1), help=f"highest learning rate {suited}")
-    sub.add_argument("--seed", type=whole(0), default=0, help="same seed, same teacher (default: 0)")
+    sub.add_argument("--seed", type=seed, default=0, help="same seed, same teacher (default: 0)")
     device_option(sub, data=True)
 
     sub = command(commands, "curve", _curve)
@@ -98,7 +100,7 @@ def _out(options) -> Path:
     """Where the checkpoint goes: ``--out``, or for one's own recordings a name of the folder's below ``FRAMI_HOME``, in
     small letters, that any system takes. FramiError where that name would not be found again."""
     if options.out:
-        return Path(options.out)
+        return stem(options.out)
     known = data.info(options.dataset)
     name = unicodedata.normalize("NFKD", known.title.lower()).encode("ascii", "ignore").decode()
     name = re.sub(r"[^a-z0-9]+", "-", name).strip("-")[:60]
@@ -122,7 +124,9 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
     if options.validation is not None:
         share = _share(options.validation)
         settings |= {"validation": share or 0.0}
-        folds = None if share is not None else names(options.validation)
+        folds = None if share is not None else split_names(options.validation)
+        if folds == []:
+            raise FramiError("--validation: expected a share, or folds with commas between them")
     start = time.perf_counter()
     with progress_bar("clip", "log-Mels") as clips, progress_bar("epoch", known.title) as epochs:
 
@@ -178,10 +182,9 @@ def _share(text: str) -> float | None:
 def _curve(options) -> tuple[list[dict], list[str]]:
     path = Path(options.checkpoint)
     if path.suffix != ".csv":
-        path = stem(path if path.with_name(f"{path.name}.curve.csv").is_file() else checkpoints.resolve(path))
+        beside = path.parent / f"{path.name}.curve.csv"
+        path = stem(path if beside.is_file() else checkpoints.resolve(options.checkpoint))
         path = path.with_name(f"{path.name}.curve.csv")
-    if not path.is_file():
-        raise FramiError(f"{path} is not there: a learning curve is kept beside what frami train-teacher trains")
     rows = curve.read_curve(path)
     if not rows:
         raise FramiError(f"{path} holds no epoch yet")
@@ -190,6 +193,6 @@ def _curve(options) -> tuple[list[dict], list[str]]:
         seen = "" if row["validation"] is None else f"{row['validation']:11.1%}" + "  best so far" * row["best"]
         lines.append(f"{row['epoch']:5} {row['loss']:7.3f} {row['accuracy']:9.1%}{seen}")
     if options.out:
-        curve.draw(rows, path.name.removesuffix(".curve.csv"), options.out)
-        lines.append(f"drawn to {options.out}")
+        drawn = curve.draw(rows, path.name.removesuffix(".curve.csv"), options.out)
+        lines.append(f"drawn to {drawn}")
     return rows, lines

@@ -1,6 +1,6 @@
 """``frami train-vocoder``: a vocoder of one's own."""
 
-from frami.cli.arguments import command, device_option, moved, names, number, progress_bar, whole
+from frami.cli.arguments import command, device_option, moved, names, number, progress_bar, seed, whole
 from frami.device import describe, pick
 from frami.vocoder.recordings import DATASETS
 from frami.vocoder.training import VocoderConfig, train
@@ -18,7 +18,7 @@ def add(commands) -> None:
     sub.add_argument("--lr", type=number(1e-6, 1))
     late = "share of the time after which discriminators take part; 1: never"
     sub.add_argument("--judges-from", dest="discriminators_from", type=number(0, 1), help=late)
-    sub.add_argument("--seed", type=whole(0))
+    sub.add_argument("--seed", type=seed)
     sub.add_argument("--no-graphs", action="store_true", help="on CUDA, launch each step's work piece by piece")
     sub.add_argument("--overwrite", action="store_true", help="replace a finished vocoder at --out")
     device_option(sub, data=True)

@@ -92,9 +92,8 @@ def _read(path: Path, known: DatasetInfo) -> _File:
         if len(found.samples):
             audio.mono(found.samples, found.rate, found.rate, str(path))
     except FramiError as error:
-        return _File(
-            "unreadable", str(error).removeprefix(f"{path}").lstrip(": ").removeprefix("is ").removeprefix("has ")
-        )
+        fault = str(error).removeprefix(f"{path}").lstrip(": ").removeprefix("is ").removeprefix("has ")
+        return _File("empty" if fault.startswith("empty") else "unreadable", fault)
     fault = own.unusable(found)
     if fault and (known.own or not len(found.samples)):
         return _File(fault.partition(" (")[0], fault)

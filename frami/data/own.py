@@ -38,6 +38,10 @@ SHORTEST, LONGEST, SILENT = 0.05, 600.0, 1e-4
 MOST = 1_000_000
 #: How the note on the split begins where folds are given.
 GIVEN = "split by the folds that are given"
+#: Characters of a class's or fold's name at most; as many as a folder's has.
+NAME = 255
+# Control characters, and those that turn the direction of writing.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _KEEP = 8
 
 
@@ -161,9 +165,10 @@ class _Walk:
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is one, or a link to one; a link to itself is none."""
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:
         return False
 
 
@@ -181,7 +186,7 @@ def _read_folder(root: Path) -> Listing:
         sounds = walk.sounds(folder)
         if not sounds:
             empty.append(os.path.basename(folder))
-        name = _tidy(os.path.basename(folder))
+        name = _tidy(os.path.basename(folder)) or ascii(os.path.basename(folder))
         entries += [_Entry(file, file[start:], name, fold, "") for file in sounds]
     if len({entry.label for entry in entries}) < 2:
         tables = sorted(path.name for path in root.glob("*.[cC][sS][vV]"))
@@ -194,8 +199,10 @@ def _read_folder(root: Path) -> Listing:
 
 
 def _tidy(text: str) -> str:
-    """A class's name: composed characters, single spaces, in UTF-8."""
-    return " ".join(unicodedata.normalize("NFC", os.fsencode(text).decode("utf-8", "replace")).split())
+    """A class's name: composed characters, single spaces, in UTF-8, nothing that steers a terminal or the direction of
+    writing."""
+    shown = _UNSEEN.sub(" ", os.fsencode(text).decode("utf-8", "replace"))
+    return " ".join(unicodedata.normalize("NFC", shown).split())
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -203,6 +210,8 @@ def _tidy(text: str) -> str:
 
 def _read_table(path: Path) -> Listing:
     """A CSV with the columns file and class, and perhaps fold and group; files are relative to its folder."""
+    if path.is_file() and path.suffix.lower() in ENDINGS + FOREIGN_ENDINGS:
+        raise DataError(f"{path}: a sound file; give a folder with a folder for each class, or a table of files")
     if not path.is_file():
         raise DataError(f"{path}: no such folder or table; name where your recordings are now with --dataset")
     stamps = {str(path): _stamp(str(path))}
@@ -222,15 +231,22 @@ def _read_table(path: Path) -> Listing:
         needed = ("file", "class", "fold") if at["fold"] is not None else ("file", "class")
         if missing := [name for name in needed if not cells[name]]:
             raise DataError(f"{path}: row {number} has no {' and no '.join(missing)}")
-        name, fold = cells["file"], re.sub(r"^(\d+)\.0$", r"\1", cells["fold"])
+        name, fold = cells["file"], re.sub(r"^(\d+)\.0$", r"\1", _tidy(cells["fold"]))
         if "," in fold:
-            raise DataError(f"{path}: row {number}: the name of a fold has no comma: '{fold}'")
+            raise DataError(f"{path}: row {number}: the name of a fold has no comma: '{fold[:NAME]}'")
+        if wide := [kind for kind in ("class", "fold") if len(cells[kind]) > NAME]:
+            raise DataError(f"{path}: row {number}: the name of a {wide[0]} has more than {NAME} characters")
         file = os.path.join(path.parent, name)
         if "\\" in name and os.sep == "/" and not os.path.exists(file):
             name = name.replace("\\", "/")
             file = os.path.join(path.parent, name)
-        entries.append(_Entry(file, name, _tidy(cells["class"]), fold, cells["group"]))
-    entries = list(dict.fromkeys(entries))
+        label = _tidy(cells["class"])
+        if not label:
+            raise DataError(f"{path}: row {number} has no class")
+        # However its path is written, a file is one: it must not be learnt and measured.
+        name = os.path.normpath(name).removeprefix(f"{path.parent}{os.sep}")
+        entries.append(_Entry(file, name, label, fold, cells["group"]))
+    entries = list({(e.name, e.label, e.fold, e.group): e for e in reversed(entries)}.values())[::-1]
     if len({entry.label for entry in entries}) < 2:
         only = ", ".join(sorted({entry.label for entry in entries})) or "none"
         raise DataError(f"{path}: expected files of at least two classes; found {only}")
@@ -285,17 +301,20 @@ def _ordered(names: set[str]) -> tuple[str, ...]:
 def _folds(entries: Sequence[_Entry], labels: Sequence[int], sources: Sequence[str]) -> tuple[list[str], str]:
     """Fold of each, and one line on how they were split."""
     if entries[0].fold:
+        spelt: dict[str, str] = {}  # "Test" and "test" are one
+        given = [spelt.setdefault(entry.fold.casefold(), entry.fold) for entry in entries]
         folds = defaultdict(set)
-        for entry in entries:
-            if entry.group:
-                folds[entry.group].add(entry.fold)
+        for source, fold in zip(sources, given, strict=True):
+            folds[source].add(fold)
         torn = sum(len(some) > 1 for some in folds.values())
         warning = f"; {torn} {'group is' if torn == 1 else 'groups are'} in two folds: frami data check names them"
-        return [entry.fold for entry in entries], GIVEN + warning * bool(torn)
+        return given, GIVEN + warning * bool(torn)
     if any(entry.group for entry in entries):
         numbers, what, unit = splits.by_group(labels, sources), "fold", "group"
     else:
         numbers, what, unit = splits.by_class(labels, [entry.name for entry in entries]), "fold or group", "class"
+        first: dict[str, int] = {}  # a file under two classes is on one side nevertheless
+        numbers = [first.setdefault(entry.name, fold) for entry, fold in zip(entries, numbers, strict=True)]
     drawn = {number: str(i) for i, number in enumerate(sorted(set(numbers)), 1)}  # of few recordings some may be empty
     how = f"no {what} given: split 1 of {len(drawn)} held out by {unit}, seed {splits.SEED}"
     return [drawn[number] for number in numbers], how
@@ -335,8 +354,8 @@ def unusable(found: sound_files.Sound) -> str | None:
     if not len(found.samples):
         return "empty"
     if seconds > LONGEST + 1:
-        whole = max(seconds, found.claimed or 0)
-        return f"too long ({whole / 60:,.0f} minutes); cut it to pieces of {LONGEST / 60:.0f} at most"
+        minutes = f"{max(seconds, found.claimed or 0) / 60:,.1f}".removesuffix(".0")
+        return f"too long ({minutes} minutes); cut it to pieces of {LONGEST / 60:.0f} at most"
     if seconds < SHORTEST - 1e-3:
         return f"too short ({1000 * seconds:.0f} ms; {1000 * SHORTEST:.0f} are the least)"
     return "silent" if max(float(found.samples.max()), -float(found.samples.min())) < SILENT else None

@@ -120,7 +120,12 @@ def table_cells(path: Path) -> list[list[str]]:
         return [*dropwhile(lambda row: not row, csv.reader(io.StringIO(text, newline=""), delimiter=separator))]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not readable as a table ({error.reason}); save it as CSV in UTF-8") from error
-    except (OSError, UnicodeError, csv.Error) as error:
+    except csv.Error as error:
+        why = str(error)
+        if "field larger" in why:
+            why = f"a cell has more than {csv.field_size_limit():,} characters; is a quotation mark not closed?"
+        raise DataError(f"{path}: not readable as a table ({why})") from error
+    except (OSError, UnicodeError) as error:
         raise DataError(f"{path}: not readable as a table ({error}); save it as CSV in UTF-8") from error
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from frami.cli import main
-from frami.cli.arguments import class_numbers, names, whole
+from frami.cli.arguments import class_numbers, names, seed, whole
 from frami.errors import FramiError
 
 CLASSES = ("dog, big", "dog", 'said "no"', "m²", "²", "a/b c", "🐕", "犬", "7")
@@ -62,6 +62,12 @@ def test_what_is_no_whole_number(text):
         whole(0)(text)
     assert len(str(error.value)) < 100
     assert whole(0)("12") == 12 and whole(-5)("-3") == -3
+
+
+def test_a_seed_is_one_that_every_generator_takes():
+    assert seed("0") == 0 and seed(str(2**32 - 1)) == 2**32 - 1
+    with pytest.raises(argparse.ArgumentTypeError, match="above 4294967295"):
+        seed(str(2**32))
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

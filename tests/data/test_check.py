@@ -53,6 +53,7 @@ def test_bad_files_by_kind(tmp_path):
     soundfile.write(root / "a" / "short.wav", tone(0, 0.01), RATE)
     soundfile.write(root / "a" / "empty.wav", np.zeros(0), RATE)
     (root / "a" / "text.wav").write_text("no sound")
+    (root / "a" / "nothing.mp3").touch()
     (root / "b" / "gone.wav").symlink_to("nowhere.wav")
     soundfile.write(root / "lost.wav", tone(0), RATE)
     for name, samples in (("nan", [0.1, np.nan] * 4000), ("loud", 20_000 * tone(0))):
@@ -60,13 +61,14 @@ def test_bad_files_by_kind(tmp_path):
     found = check(root)
     kinds = {kind: sorted(files) for kind, files in found["bad"].items()}
     assert kinds == {
-        "silent": ["a/silent too.wav", "a/silent.wav"], "too short": ["a/short.wav"], "empty": ["a/empty.wav"],
-        "unreadable": ["a/loud.wav", "a/nan.wav", "a/text.wav"], "missing": ["b/gone.wav"],
+        "silent": ["a/silent too.wav", "a/silent.wav"], "too short": ["a/short.wav"],
+        "empty": ["a/empty.wav", "a/nothing.mp3"], "unreadable": ["a/loud.wav", "a/nan.wav", "a/text.wav"],
+        "missing": ["b/gone.wav"],
     }  # fmt: skip
     assert found["bad"]["unreadable"]["a/nan.wav"].startswith("samples that are not numbers")
     assert found["duplicates"] == [], "silence is no duplicate of silence"
-    assert found["imbalance"] == pytest.approx(37 / 3, abs=0.01)
-    for words in ("2 files silent", "uneven classes: 37 clips of a, 3 of b", "1 sound file in no class's folder: lost"):
+    assert found["imbalance"] == pytest.approx(38 / 3, abs=0.01)
+    for words in ("2 files silent", "uneven classes: 38 clips of a, 3 of b", "1 sound file in no class's folder: lost"):
         assert any(line.startswith(words) for line in found["problems"]), words
 
 

@@ -1,6 +1,7 @@
 """A person's own recordings: folders and tables are listed, split and loaded; what is wrong with them is said."""
 
 import os
+import shutil
 import time
 
 import numpy as np
@@ -84,7 +85,8 @@ def test_links_are_followed_once(tmp_path):
     (root / "b" / "up").symlink_to(root)
     (root / "b" / "gone.wav").symlink_to(tmp_path / "nothing.wav")
     (root / "b" / "loop").symlink_to("loop")
-    assert data.info(root).clips == 2 + 3 + 2 + 1
+    (root / "b" / "itself.wav").symlink_to(root / "b" / "itself.wav")
+    assert data.info(root).clips == 2 + 3 + 2 + 2
     with pytest.raises(DataError, match=r"gone\.wav: a link to a file that is not there"):
         data.load(root)
 
@@ -135,6 +137,30 @@ def test_a_table_as_a_spreadsheet_saves_it(saved, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_file_is_one_however_its_path_is_written(tmp_path):
+    """And under two classes: it is not learnt and measured."""
+    make_folder(tmp_path, {"s": 8})
+    ways = ["s/0.wav", "./s/0.wav", "s/../s/0.wav", f"{tmp_path}/s/0.wav", "s\\0.wav"]
+    rows = [{"file": way, "class": "a"} for way in ways] + [{"file": "s//0.wav", "class": "b"}]
+    rows += [{"file": f"s/{i}.wav", "class": "ab"[i % 2]} for i in range(1, 8)]
+    clips = data.index(make_table(tmp_path / "t.csv", rows, sounds=False))
+    assert len(clips) == 9
+    twice = [clip for clip in clips if clip.source == "s/0.wav"]
+    assert {clip.label for clip in twice} == {0, 1} and len({clip.fold for clip in twice}) == 1
+
+
+def test_folds_that_differ_in_capitals_only_are_one(tmp_path):
+    rows = [row | {"fold": fold} for row, fold in zip(rows_of(), ["Test", "test", "TRAIN", "train"] * 2, strict=True)]
+    known = data.info(make_table(tmp_path / "t.csv", rows))
+    assert known.folds == ("TRAIN", "Test") and known.test_fold == "Test"
+    assert len(data.load(tmp_path / "t.csv", "test")) == 4
+
+
+def test_names_do_not_steer_a_terminal(tmp_path):
+    root = make_folder(tmp_path / "it", {"red\x1b[31m": 2, "\u202eback": 2, "\x1b": 2})
+    assert data.info(root).classes == ("'\\x1b'", "back", "red [31m")
+
+
 def test_backslashes_and_absolute_paths(tmp_path):
     (sound,) = [make_folder(tmp_path / "far", {"x": 1}) / "x" / "0.wav"]
     rows = [{"file": "sub\\a.wav", "class": "a"}, {"file": str(sound), "class": "b"}]
@@ -145,8 +171,8 @@ def test_backslashes_and_absolute_paths(tmp_path):
 
 
 def test_folds_by_column(tmp_path):
-    table = make_table(tmp_path / "t.csv", rows_of("ttvvxxxx".replace("x", "T"), "aabbccdd"))
-    assert data.info(table).folds == ("T", "t", "v") and data.info(table).test_fold == "T"
+    table = make_table(tmp_path / "t.csv", rows_of("ttvvssss", "aabbccdd"))
+    assert data.info(table).folds == ("s", "t", "v") and data.info(table).test_fold == "s"
     rows = [row | {"fold": {"t": "train", "v": "validation", "T": "test"}[row["fold"]]} for row in rows_of("ttvvTTTT")]
     named = make_table(tmp_path / "named.csv", rows)
     known = data.info(named)
@@ -186,6 +212,9 @@ def test_folds_by_group(tmp_path):
         ('file,class,fold\na.wav,x,"1,2"\nb.wav,y,2\n', "has no comma"),
         ("file,class\na.wav,x\nb.wav\n", "row 3 has no class"),
         ("file,class\ncaf\udce9.wav,x\n", "in UTF-8"),
+        (f"file,class\na.wav,{'x' * 300}\nb.wav,y\n", "row 2: the name of a class has more than 255"),
+        (f"file,class,fold\na.wav,x,{'1' * 300}\nb.wav,y,2\n", "row 2: the name of a fold has more than 255"),
+        (f'file,class\n"a.wav,x\n{"b.wav,y" * 20_000}', "is a quotation mark not closed"),
     ],
 )
 def test_a_bad_table(text, said, tmp_path):
@@ -196,6 +225,10 @@ def test_a_bad_table(text, said, tmp_path):
 
 
 def test_a_path_that_is_no_data_set(tmp_path):
+    (sound,) = (make_folder(tmp_path / "far", {"x": 1}) / "x").iterdir()
+    with pytest.raises(DataError, match=r"0\.wav: a sound file; give a folder"):
+        data.info(sound)
+    shutil.rmtree(tmp_path / "far")
     with pytest.raises(DataError, match="no such folder or table"):
         data.info(tmp_path / "gone")
     with pytest.raises(DataError, match="at least two folders"):
