@@ -268,6 +268,7 @@ def test_the_curve_is_kept_and_drawn(trained, tmp_path, capsys):
     assert "cannot be drawn there" in capsys.readouterr().err
     assert main(["curve", str(out), "--out", str(tmp_path / "other")]) == 0
     assert f"drawn to {tmp_path / 'other.png'}" in capsys.readouterr().out and (tmp_path / "other.png").is_file()
+    assert main(["curve", "fsdd"]) == 2 and "frami train-teacher" in capsys.readouterr().err, "it has none"
 
 
 def test_a_curve_with_another_in_its_way(tree, tmp_path):
