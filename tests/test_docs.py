@@ -215,7 +215,7 @@ def test_the_students_table_is_that_of_the_cards():
     assert {card.teacher for card in cards.values()} == set(teachers) and set(rows) == set(cards)
     for name, card in cards.items():
         own = teachers[card.teacher]
-        assert card.training["source"] == "made" and card.parameters * 7 < own.parameters
+        assert card.training["source"] in ("made", "bank") and card.parameters * 7 < own.parameters
         shown = [f"{card.training['made_clips']:,}", f"{card.accuracy:.1%} of {card.clips}", f"{own.accuracy:.1%}"]
         assert rows[name][:3] == shown and card.accuracy > own.accuracy - 0.05
 

@@ -1,5 +1,7 @@
 """The data sets that the engine knows, a row each: layout, classes, folds, licence, where to get them."""
 
+from collections.abc import Sequence
+
 from frami.data import audiomnist
 from frami.data.dataset import Archive, DatasetInfo
 from frami.data.readers import digit_files, split_lists, table, union
@@ -250,7 +252,7 @@ DATASETS["digits"] = DatasetInfo(
     parts=tuple(part.name for part in _DIGIT_PARTS),
     classes=_DIGITS,
     folds=tuple(f"{part.name}/{fold}" for part in _DIGIT_PARTS for fold in part.folds),
-    fold_kind="part",
+    fold_kind="speaker group",
     test_fold="fsdd/theo,audiomnist/1,audiomnist/5,speechcommands-digits/testing",
     validation_folds=("speechcommands-digits/validation",),
     clips=sum(part.clips for part in _DIGIT_PARTS),
@@ -264,3 +266,9 @@ DATASETS["digits"] = DatasetInfo(
 def fold_kind(name: str) -> str:
     """The word for a fold of this data set, ``fold`` for one that is not in the catalogue."""
     return DATASETS[name].fold_kind if name in DATASETS else "fold"
+
+
+def in_words(name: str, folds: Sequence[str]) -> str:
+    """Folds of a data set as people say them: their names, or the number of more than two."""
+    kind = fold_kind(name)
+    return f"{kind} {', '.join(folds)}" if len(folds) <= 2 else f"{len(folds)} {kind}s"

@@ -8,7 +8,7 @@ from html import escape
 import gradio as gr
 
 from frami.checkpoints import Card
-from frami.data.catalogue import fold_kind
+from frami.data.catalogue import in_words
 from frami.device import describe
 from frami.errors import FramiError
 from frami.studio.services import offers
@@ -31,7 +31,7 @@ def teacher_facts(card: Card) -> str:
     facts = {
         "classes": str(len(card.classes)),
         "parameters": f"{card.parameters / 1e6:.2f} M",
-        f"accuracy on {fold_kind(card.dataset)} {', '.join(card.split['test'])}, held out from training": (
+        f"accuracy on {in_words(card.dataset, card.split['test'])}, held out from training": (
             "not measured" if card.accuracy is None else f"{card.accuracy:.1%}"
         ),
         "data licence": card.data_licence,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from frami.data.catalogue import AUDIOMNIST_FOLDS, DATASETS
+from frami.data.catalogue import AUDIOMNIST_FOLDS, DATASETS, in_words
 
 #: Of each set: classes, clips, folds.
 SIZES = {
@@ -55,6 +55,12 @@ def test_a_set_of_several_takes_them_as_they_are():
         for part in info.parts:
             assert DATASETS[part].classes == info.classes
             assert {f"{part}/{fold}" for fold in DATASETS[part].folds} <= set(info.folds)
+
+
+def test_folds_in_words():
+    assert in_words("esc50", ["1"]) == "fold 1" and in_words("fsdd", ["theo", "lucas"]) == "speaker theo, lucas"
+    assert in_words("digits", DATASETS["digits"].test_folds) == "4 speaker groups"
+    assert in_words("somebody's", ["a", "b", "c"]) == "3 folds"
 
 
 def test_sets_in_one_folder_come_from_the_same_archives():

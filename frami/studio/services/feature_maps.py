@@ -9,7 +9,7 @@ from torch import Tensor, tensor
 
 from frami import banks, data
 from frami.checkpoints import Checkpoint
-from frami.data.catalogue import fold_kind
+from frami.data.catalogue import in_words
 from frami.errors import FramiError
 from frami.features import maps
 from frami.features.gallery import EXPLORE
@@ -276,7 +276,7 @@ def _note(chosen: _Choice, runs: bool) -> list[str]:
         measured = chosen.stored.measures
         words.append(f"The gallery was measured when it was made: {measured['samples']} clips of each recipe")
         if measured.get("real_clips"):
-            held = f"{card.title}, {fold_kind(card.dataset)} {', '.join(measured['folds'])}"
+            held = f"{card.title}, {in_words(card.dataset, measured['folds'])}"
             words[0] += f" against {measured['real_clips']} recordings that the teacher was not trained on ({held})."
         else:
             words[0] += "; no recordings were at hand for coverage, density and the Fréchet distance."
