@@ -42,7 +42,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def write(path: str | Path, content: bytes | str) -> None:
+def write(path: str | Path, content: bytes | memoryview | str) -> None:
     """Write a file (text as UTF-8) so that it is there as a whole or not at all. OSError when the disk refuses."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -59,7 +59,14 @@ def try_writing(path: str | Path) -> None:
 
 def write_json(path: str | Path, value, indent: int | None = 1) -> None:
     """``write`` a value as JSON."""
-    write(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    write(path, as_json(value, indent))
+
+
+def as_json(value, indent: int | None = 1) -> str:
+    """A value as a line or lines of JSON, with signs of all scripts; in ASCII where a name in it is no UTF-8."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    encodable = text.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in text)
+    return (text if encodable else json.dumps(value, indent=indent)) + "\n"
 
 
 def read_json(path: str | Path):

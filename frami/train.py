@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frami import files
 from frami.augment import Augmentation, augmented
 from frami.data import LogMels
 from frami.device import autocast, memory_format
 from frami.errors import FramiError
 from frami.intervals import wilson
 from frami.models import Classifier, MaskedBatchNorm2d
+from frami.weights import save_state
 
 
 class TrainingError(FramiError):
@@ -144,8 +144,7 @@ def train(
             report(done)
         if state:
             values = {name: part.state_dict() for name, part in parts.items()} | {"best": best}
-            with files.replacing(state) as temporary, temporary.open("wb") as file:
-                torch.save(values | {"settings": settings, "epoch": epoch + 1, "seconds": seconds}, file)
+            save_state(state, values | {"settings": settings, "epoch": epoch + 1, "seconds": seconds})
         yield done
     if best:
         model.load_state_dict(best["model"])

@@ -1,13 +1,14 @@
 """Weights and the card that describes them: ``NAME.safetensors`` beside ``NAME.json``. Reading executes no code."""
 
 import hashlib
-import json
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -35,12 +36,20 @@ def save(path: str | Path, tensors: dict[str, Tensor], card: dict) -> Path:
     Returns the weights' path. OSError when the disk refuses.
     """
     content = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    text = json.dumps(card | {"sha256": hashlib.sha256(content).hexdigest()}, indent=2, ensure_ascii=False) + "\n"
+    text = files.as_json(card | {"sha256": hashlib.sha256(content).hexdigest()}, indent=2)
     weights, beside = paths(path)
     with files.replacing(beside) as note, files.replacing(weights) as temporary:
         temporary.write_bytes(content)
         note.write_text(text, encoding="utf-8")
     return weights
+
+
+def save_state(path: str | Path, value) -> None:
+    """Write what ``torch.load(weights_only=True)`` reads again, whole or not at all. OSError when the disk refuses (of
+    a full one PyTorch itself says something else)."""
+    content = io.BytesIO()
+    torch.save(value, content)
+    files.write(path, content.getbuffer())
 
 
 def read_card(path: str | Path, card: type[Card], what: str, error: type[FramiError]) -> Card:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import resource
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from frami import files, weights
 
@@ -62,6 +64,27 @@ def test_what_cannot_be_written_is_known_before(tmp_path):
     for path in (tmp_path / "file" / "it", tmp_path / ("n" * 250)):
         with pytest.raises(OSError):
             files.try_writing(path)
+
+
+def test_a_disk_that_ends_in_the_middle(tmp_path):
+    """The error is the system's, whatever PyTorch makes of it, and the old file stays."""
+    weights.save_state(tmp_path / "state.pt", {"x": torch.zeros(3)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError):
+            weights.save_state(tmp_path / "state.pt", {"x": torch.zeros(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["x"].shape == (3,)
+
+
+def test_names_that_are_no_utf_8_are_kept(tmp_path):
+    for name in ("ü 🎺", os.fsdecode(b"\xff.wav")):
+        files.write_json(tmp_path / "it.json", {name: 1})
+        assert files.read_json(tmp_path / "it.json") == {name: 1}
+    assert "ü" in files.as_json("ü")
 
 
 def test_former_keys_are_read_under_their_present_names(tmp_path):

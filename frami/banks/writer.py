@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from frami import audio, files
+from frami import audio, files, weights
 from frami.audio import AudioError, MelSpec
 from frami.banks import shards
 from frami.banks.folder import (
@@ -150,8 +150,7 @@ class Writer:
             if state is None:
                 resume.unlink(missing_ok=True)
             else:
-                with files.replacing(resume) as temporary:
-                    torch.save({"batches": self.batches + 1, "seconds": spent, "state": state}, temporary)
+                weights.save_state(resume, {"batches": self.batches + 1, "seconds": spent, "state": state})
             self._entries += listed
             self.made, self.batches, self.state, self.seconds = self.made + len(clips), self.batches + 1, state, spent
             if self.made <= OFTEN or self.made >= 1.1 * self._listed:

@@ -4,6 +4,7 @@ Every command takes ``--json`` (one value on standard output, nothing else there
 reports bad input in one line, with exit status 2.
 """
 
+import errno
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from frami.cli.arguments import Parser
 from frami.errors import FramiError
 
 STOPPED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Commands: the module of this package that has it, imported when the command is given, and its help.
 COMMANDS = {
     "data": ("data", "data sets: what is where, download"),
@@ -59,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"frami {options.command}: {error}", file=sys.stderr)
+        full = "; make room and give the same command again: what was finished is saved"
+        print(f"frami {options.command}: {error}{full * (error.errno in _FULL)}", file=sys.stderr)
         return 2
     return 0
 

@@ -21,6 +21,7 @@ from frami.cli.arguments import (
     whole,
 )
 from frami.cli.distillation import seconds
+from frami.data import label
 from frami.device import describe, pick
 from frami.distill import Settings
 from frami.errors import FramiError
@@ -274,7 +275,7 @@ def _folds(options) -> tuple[dict, list[str]]:
         Path(options.keep) if options.keep else None, settings,
     )  # fmt: skip
     run = [
-        f"--dataset {shlex.quote(options.dataset)}",
+        f"--dataset {shlex.quote(label(options.dataset))}",  # a page names one's own folder, not where it lies
         *(["--here"] if options.here else []),
         *_given(options, "folds"),
     ]

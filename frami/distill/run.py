@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from frami import banks, checkpoints, cost, files, models, train
+from frami import banks, checkpoints, cost, files, models, train, weights
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Checkpoint
@@ -168,8 +168,7 @@ class _Run:
         self.saved = state.seconds
         checkpoints.save(self.folder / STUDENT, state.student, self._card(state))
         values = {"memory": memory, "clips": memory["clips"], "steps": memory["learner"]["steps"]}
-        with files.replacing(self.folder / STATE) as temporary, temporary.open("wb") as file:
-            torch.save(values | {"seconds": memory["seconds"], "batches": batches}, file)
+        weights.save_state(self.folder / STATE, values | {"seconds": memory["seconds"], "batches": batches})
 
     def _card(self, state: State) -> Card:
         """The student's: what the teacher's says of classes, spectrograms, data and licences holds for it as well."""

@@ -25,7 +25,7 @@ from frami.vocoder.discriminators import Discriminators
 from frami.vocoder.network import Network, NetworkConfig
 from frami.vocoder.neural import VocoderCard
 from frami.vocoder.recordings import DATASETS, Recordings, Report, degrade, read
-from frami.weights import stem
+from frami.weights import save_state, stem
 
 SAVE_EVERY = 60.0  # seconds between two saves of the state
 TERMS = ("mel", "stft", "adversarial", "feature")
@@ -298,8 +298,7 @@ def _save(path: Path, state: State) -> None:
         "sizes": state.balance.sizes,
         **{name: getattr(state, name) for name in ("mean", "step", "seconds", "history")},
     }
-    with files.replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(values, file)
+    save_state(path, values)
 
 
 def _resume(path: Path, state: State) -> None:

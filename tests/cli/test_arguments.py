@@ -1,6 +1,7 @@
 """What is read from the command line: classes of any name, numbers, and what a terminal can show."""
 
 import argparse
+import errno
 import io
 import json
 import sys
@@ -62,6 +63,16 @@ def test_what_is_no_whole_number(text):
         whole(0)(text)
     assert len(str(error.value)) < 100
     assert whole(0)("12") == 12 and whole(-5)("-3") == -3
+
+
+def test_a_full_disk_is_said_with_what_to_do(tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr("frami.checkpoints.bundled", full)
+    assert main(["teachers"]) == 2
+    err = capsys.readouterr().err
+    assert "No space left" in err and "make room and give the same command again" in err and err.count("\n") == 1
 
 
 def test_a_seed_is_one_that_every_generator_takes():
