@@ -26,8 +26,7 @@ export async function soundUrl(clip, server) {
 async function fetchSound(id, server) {
   const reply = await server.wav(id);
   if (!reply || reply.error) throw new Error(reply ? reply.error : "no reply from the server");
-  const bytes = decoded(reply.data);
-  return URL.createObjectURL(new Blob([bytes], { type: bytes[0] === 0x66 ? "audio/flac" : "audio/wav" }));
+  return URL.createObjectURL(new Blob([decoded(reply.data)], { type: "audio/wav" }));
 }
 export async function play(clip, server) {
   try {

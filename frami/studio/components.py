@@ -12,7 +12,7 @@ from frami.data.catalogue import in_words
 from frami.device import describe
 from frami.errors import FramiError
 from frami.studio.services import offers
-from frami.studio.services.clips import ClipLookup
+from frami.studio.services.clips import ClipLookup, to_hear
 from frami.studio.services.galleries import Galleries
 
 
@@ -75,11 +75,11 @@ def reply(work: Callable) -> Callable:
 
 
 def wav_function(sound: Callable[[str], bytes]) -> Callable:
-    """``server.wav(id)`` of the script: a sound file that ``sound`` finds."""
+    """``server.wav(id)`` of the script: a sound file that ``sound`` finds, as loud as all others."""
 
     @reply
     def wav(id) -> dict:
-        return {"data": base64.b64encode(sound(id)).decode()}
+        return {"data": base64.b64encode(to_hear(sound(id))).decode()}
 
     return wav
 

@@ -114,6 +114,12 @@ def wav(mels: Tensor, lengths: Tensor, spec: MelSpec, vocoder: str | None = None
     return wav_file(offers.vocoder(vocoder, spec)(mels, lengths)[0], spec.sample_rate)
 
 
+def to_hear(content: bytes) -> bytes:
+    """A sound file as the page plays it, a WAV file: made clips differ by 40 dB, so all are brought to one loudness."""
+    samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    return wav_file(audio.levelled(torch.from_numpy(samples.mean(1))), rate)
+
+
 def wav_file(samples: Tensor, rate: int) -> bytes:
     """Samples Tensor[N] as a WAV file."""
     out = io.BytesIO()
