@@ -56,8 +56,8 @@ function drawNames(c, panel, s, { ink, paper }) {
   const taken = [], reach = Math.max(20, .055 * panel.w) ** 2, members = s.value.classes.map(() => []);
   s.points.forEach(p => { if (!p.faint && !p.plain) members[p.label].push(p); });
   c.font = `700 ${FONT}`; c.textAlign = "center"; c.lineJoin = "round";
-  s.value.classes.forEach((name, i) => {
-    const own = members[i];
+  s.value.classes.forEach((whole, i) => {
+    const own = members[i], signs = [...whole], name = signs.length > 28 ? `${signs.slice(0, 27).join("")}…` : whole;
     if (own.length < 3) return;
     // the member with the most neighbours of its own class: a mean may lie where no point is
     const near = p => own.filter(q => (p.sx - q.sx) ** 2 + (p.sy - q.sy) ** 2 < reach);

@@ -155,7 +155,8 @@ def context(options):
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, each column as wide as its longest cell."""
+    """Lines of a table, each column as wide as its longest cell; the first, of names, is cut at 60 characters."""
+    rows = [[shorten(row[0]), *row[1:]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 

@@ -4,6 +4,7 @@ import re
 import sys
 import time
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -87,9 +88,15 @@ def _row(card) -> dict:
     return {name: getattr(card, name) for name in fields} | {"classes": list(card.classes)}
 
 
+def _named(folds: Sequence[str]) -> str:
+    """Folds as a sentence has them: a number alone says nothing."""
+    kind = ("fold " if len(folds) == 1 else "folds ") * all(fold.isdigit() for fold in folds)
+    return f"{kind}{', '.join(folds)}" if folds else "nothing"
+
+
 def _line(row: dict) -> str:
     accuracy = "not measured" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
-    held = ", ".join(row["split"].get("test", [])) or "nothing"
+    held = _named(row["split"].get("test", []))
     return (
         f"{row['name']:13} {row['parameters'] / 1e6:5.2f} M parameters  {accuracy} on {held} (held out)  "
         f"{shortened(row['classes'], CLASSES)}"
@@ -142,7 +149,7 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
         )  # fmt: skip
     value = asdict(card) | {"seconds_spent": round(time.perf_counter() - start, 1), "path": str(out), "notes": notes}
     return value, [
-        f"{out}.safetensors: {card.accuracy:.1%} on {', '.join(card.split['test'])} (held out)",
+        f"{out}.safetensors: {card.accuracy:.1%} on {_named(card.split['test'])} (held out)",
         *_notes(card),
     ]
 

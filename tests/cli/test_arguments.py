@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from frami.cli import main
-from frami.cli.arguments import class_numbers, names, seed, whole
+from frami.cli.arguments import aligned, class_numbers, names, seed, whole
 from frami.errors import FramiError
 
 CLASSES = ("dog, big", "dog", 'said "no"', "m²", "²", "a/b c", "🐕", "犬", "7")
@@ -63,6 +63,11 @@ def test_what_is_no_whole_number(text):
         whole(0)(text)
     assert len(str(error.value)) < 100
     assert whole(0)("12") == 12 and whole(-5)("-3") == -3
+
+
+def test_columns_are_narrow_enough_to_read():
+    lines = aligned([("x" * 120, "12"), ("b", "3")])
+    assert [line[63:] for line in lines] == ["12", "3"]
 
 
 def test_a_full_disk_is_said_with_what_to_do(tmp_path, monkeypatch, capsys):
