@@ -32,7 +32,11 @@ def compare(
     ``split``, and as many real training clips where they are here. Returns plain numbers, and remarks on them. Raises
     FramiError where the banks do not compare."""
     count = _count(banks, samples)
-    own = checkpoints.load(teacher or banks[0][1].manifest["settings"]["teacher"], here.device)
+    try:
+        own = checkpoints.load(teacher or banks[0][1].manifest["settings"]["teacher"], here.device)
+    except checkpoints.CheckpointError as error:
+        more = "" if teacher else ". Name the teacher of the bank by its path, with --teacher"
+        raise FramiError(f"{error}{more}") from error
     _check(banks, own)
     with here.progress("clip", "real clips") as report:
         clips, notes = _real(own, dataset, split, here.data_folder, report, skip)

@@ -163,7 +163,7 @@ def test_a_teacher_of_ones_own(capsys, tiny_teacher, tmp_path, monkeypatch):
     found = value(capsys, tmp_path / "bank", "--teacher", tiny_teacher)
     assert found["teacher"] == "tiny" and found["dataset"] == "made" and found["real_clips"] == 0
     status, _, err = run(capsys, tmp_path / "bank")
-    assert status == 2 and "no checkpoint 'tiny'" in err
+    assert status == 2 and "no checkpoint 'tiny'" in err and "by its path, with --teacher" in err
 
 
 def test_what_is_damaged_is_told(capsys, made, tmp_path):
