@@ -86,7 +86,7 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
         with path.open("rb") as file:
             head = file.read(64)
         if not head:
-            raise UnreadableError(f"{name} is empty: a file of 0 bytes")
+            raise UnreadableError(f"{name} is empty: a file of 0 bytes; copy it again")
         kind = foreign(head, path)
         if kind:
             raise AudioError(f"{name} is {kind}")
@@ -107,8 +107,6 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
 
 def foreign(head: bytes, path: Path) -> str | None:
     """What a file is that begins so, where it is known not to be read here, and what to do."""
-    if not head:
-        return "empty: it has no bytes; copy it again"
     for start, says in _NO_SOUND:
         if head.lstrip().lower().startswith(start):
             return says

@@ -234,7 +234,7 @@ def test_a_short_sound_takes_little_memory(tmp_path, monkeypatch):
         ("x.aac", (b"\xff\xf1\x50\x80\x20\x1f\xfc" + b"!" * 250) * 9, r"AAC.*ffmpeg -i x\.aac x\.wav"),
         ("x.wma", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + b"\0" * 400, "Windows Media"),
         ("x.wav", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
-        ("x.mp3", b"", "empty: it has no bytes"),
+        ("x.mp3", b"", "empty: a file of 0 bytes; copy it again"),
         ("x.wav", b"\n<!DOCTYPE html><html>404</html>", "web page"),
         ("x.wav", b"", "is empty: a file of 0 bytes"),
         ("x.mp3", b"ID3\3\0\0\0\0\0\x0f" + b"\0" * 15, "there is no sound in it"),

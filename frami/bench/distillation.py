@@ -12,7 +12,7 @@ import torch
 
 from frami import banks, checkpoints, train
 from frami.banks import Bank
-from frami.bench.results import Context, Report, Results
+from frami.bench.results import TEACHERS, Context, Report, Results
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels, label
 from frami.device import describe
@@ -51,7 +51,7 @@ class Row:
     def fingerprint(self) -> str:
         """Of the recipe's settings, or of the ready banks; empty for references."""
         if self.source == "bank":
-            found = sorted(READY.glob(f"*/{self.recipe}/manifest.json"))
+            found = [path for name in TEACHERS if (path := READY / name / self.recipe / banks.MANIFEST).is_file()]
             return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()[:8]
         return fingerprint(RECIPES[self.recipe]) if self.source == "made" else ""
 
@@ -86,9 +86,9 @@ def bank(teacher: Checkpoint, row: Row) -> Bank | None:
 
 
 def teachers(names: Sequence[str] | None, folds: Sequence[str] | None, here: Context) -> Iterator[Checkpoint]:
-    """Teachers by name (default: all bundled ones), or for each of ``folds`` the one that it was held out from, which
+    """Teachers by name (default: ``TEACHERS``), or for each of ``folds`` the one that it was held out from, which
     is trained where it is not there yet. Raises FramiError for any bad name before the first."""
-    listed = names or ([IN_TURN] if folds else [card.name for card in checkpoints.bundled("teacher")])
+    listed = names or ([IN_TURN] if folds else TEACHERS)
     cards = {name: checkpoints.read_card(checkpoints.resolve(name)) for name in listed}
     for card in cards.values():
         known = {fold for part in card.split.values() for fold in part}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from frami import checkpoints, files
 from frami.bench import distillation, distillation_page, diversity, folds, inversion, pages, strangers, vocoder
-from frami.bench.results import filling
+from frami.bench.results import TEACHERS, filling
 from frami.cli.arguments import (
     command,
     context,
@@ -44,7 +44,7 @@ def add(commands) -> None:
     device_option(sub)
 
     sub = command(bench, "diversity", _diversity, "Diversity of every recipe on each teacher; fills what is missing.")
-    sub.add_argument("--teachers", type=names, help="default: all bundled ones")
+    sub.add_argument("--teachers", type=names, help=f"default: {', '.join(TEACHERS)}")
     sub.add_argument("--recipes", type=names, help="default: all, ablations included")
     sub.add_argument("--samples", type=whole(2), default=256)
     sub.add_argument("--batch", type=whole(1), default=32, help="clips made at once")
@@ -67,7 +67,7 @@ def add(commands) -> None:
 
     about = "Students of every method on each teacher; fills what is missing."
     sub = command(bench, "distillation", _distillation, about)
-    sub.add_argument("--teachers", type=names, help="default: all bundled ones")
+    sub.add_argument("--teachers", type=names, help=f"default: {', '.join(TEACHERS)}")
     rows = "beginnings of rows' names, without their commas (default: all), e.g. 'frami +,cmi,real clips logits'"
     sub.add_argument("--rows", type=names, help=rows)
     _student_options(sub)
@@ -170,7 +170,7 @@ def _inversion(options) -> tuple[dict, list[str]]:
 def _diversity(options) -> tuple[dict, list[str]]:
     here, out = context(options), Path(options.out)
     recipes = _chosen(options.recipes, ablations=True)
-    listed = options.teachers or [card.name for card in checkpoints.bundled("teacher")]
+    listed = options.teachers or TEACHERS
     teachers = [checkpoints.load(name, here.device) for name in listed]
     plan = diversity.Plan(options.samples, options.batch, options.seeds, options.split)
 

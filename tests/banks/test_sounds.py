@@ -57,7 +57,8 @@ def test_the_command(gallery, capsys):
     assert json.loads(capsys.readouterr().out)["teachers"][0]["vocoder"] == "griffin-lim"
     cli.main(arguments)
     value = json.loads(capsys.readouterr().out)
-    assert value["teachers"] == [{"teacher": "fsdd", "vocoder": "frami", "clips": 30}]
+    folder = str(gallery / "fsdd")
+    assert value["teachers"] == [{"teacher": "fsdd", "vocoder": "frami", "clips": 30, "folder": folder}]
     assert banks.load(gallery / "fsdd").manifest["vocoder"] == "frami"
     assert cli.main([*arguments, "--vocoder", "kazoo"]) == 2
     assert "kazoo" in capsys.readouterr().err

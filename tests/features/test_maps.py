@@ -159,4 +159,4 @@ def test_the_bundled_map_belongs_to_the_bundled_banks_and_teacher(name):
 
 def test_the_bundled_maps_are_small():
     folder = checkpoints.BUNDLED.parent / "assets" / "explore"
-    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 12e6
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 20e6
