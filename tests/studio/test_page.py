@@ -125,10 +125,10 @@ def test_keyboard_walks_and_each_run_gets_a_new_seed(open_page):
 def test_generate_live_then_play_download_and_find_again(open_page, tmp_path):
     page = open_page()
     generate(page, steps=80)
-    page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=30_000)
+    page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=90_000)
     mel = "document.querySelector('#live .frami-tile').clip.mel"
     early = page.evaluate(mel)
-    page.wait_for_function(f"before => {mel} !== before", arg=early, timeout=60_000)
+    page.wait_for_function(f"before => {mel} !== before", arg=early, timeout=120_000)
     one = page.locator("#live .frami-tile").nth(1)
     one.click()
     assert playing(page, one) > 0.2, "a clip can be played while it forms"
@@ -274,7 +274,7 @@ def test_durations_that_cannot_be_are_refused(open_page):
 def test_stop_saves_what_was_made(open_page):
     page = open_page()
     generate(page, samples=20, steps=600)
-    page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=30_000)
+    page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=90_000)
     page.locator("#stop").click()
     page.wait_for_selector(".frami-live[data-state=stopped]", timeout=20_000)
     assert "stopped at step" in page.locator("#live .status").inner_text()
@@ -288,14 +288,14 @@ def test_stop_saves_what_was_made(open_page):
 def test_a_reload_finds_the_running_job(open_page):
     page = open_page()
     generate(page, samples=10, steps=600)
-    page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=30_000)
+    page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=90_000)
     page.reload()
     page.wait_for_selector("#gallery .frami-tile", timeout=60_000)
     # Gradio itself reports the stream that the reload cut off.
     cut = ("AbortError: signal is aborted", "Connection errored out")
     open_page.trouble[:] = [text for text in open_page.trouble if not any(word in text for word in cut)]
     page.get_by_role("tab", name="Synthesize").click()
-    page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=30_000)
+    page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=90_000)
     page.locator("#stop").click()
     page.wait_for_selector(".frami-live[data-state=stopped]", timeout=20_000)
 
