@@ -10,6 +10,7 @@ import pytest
 
 from frami import banks, checkpoints
 from frami.inversion import RECIPES, TERMS
+from tests.helpers.studio import choose_teacher
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "test-artefacts"
@@ -91,6 +92,8 @@ def test_another_teacher_renews_facts_gallery_and_classes(open_page):
 
 
 def generate(page, **sliders):
+    if not page.locator("#teacher input[value='fsdd']").is_checked():
+        choose_teacher(page, "fsdd")  # the smallest: other tests wait for the one worker too
     page.get_by_role("tab", name="Synthesize").click()
     page.wait_for_selector("#generate")
     for name, value in sliders.items():
