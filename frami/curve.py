@@ -27,7 +27,7 @@ class Curve:
 
     @property
     def best(self) -> int | None:
-        return next((row["epoch"] for row in reversed(self.rows) if row["best"]), None)
+        return best_epoch(self.rows)
 
     def add(self, epoch: Epoch) -> None:
         self.rows = [row for row in self.rows if row["epoch"] < epoch.epoch] + [asdict(epoch)]
@@ -37,6 +37,11 @@ class Curve:
         for row in self.rows:
             writer.writerow({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
         files.write(self.path, text.getvalue())
+
+
+def best_epoch(rows: Sequence[dict]) -> int | None:
+    """The last epoch that was the best so far; None without validation."""
+    return next((row["epoch"] for row in reversed(rows) if row["best"]), None)
 
 
 def read_curve(path: str | Path) -> list[dict]:
@@ -74,7 +79,7 @@ def draw(rows: Sequence[dict], title: str, out: str | Path) -> Path:
         out = out.with_name(f"{out.name}.png")
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots(1, 2)
-    best = next((row["epoch"] for row in reversed(rows) if row["best"]), None)
+    best = best_epoch(rows)
     parts = (("loss", "validation_loss", 1, "cross-entropy"), ("accuracy", "validation", 100, "accuracy, %"))
     for axis, (training, validation, scale, label) in zip(axes, parts, strict=True):
         for key, what in ((training, "training, augmented"), (validation, "validation")):

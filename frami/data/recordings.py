@@ -13,22 +13,20 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from frami import audio, files, sound_files
+from frami import audio, sound_files
 from frami.audio import AudioError, MelSpec
-from frami.data import own
+from frami.data import own, store
 from frami.data.catalogue import DATASETS
 from frami.data.dataset import ENDINGS, FOREIGN_ENDINGS, Clip, DataError, DatasetInfo
-from frami.paths import data_folder, home
+from frami.paths import data_folder
 
 #: Seconds of a segment at most; one's own recordings that last longer are taken in equal segments.
 SEGMENT = 10.0
@@ -306,25 +304,20 @@ def _cached(
     decoder = 2 if any(path.suffix.lower() == ".mp3" for path in paths) else 1  # 1 cut some MP3 files
     key = hashlib.sha256(json.dumps([decoder, spec.to_dict(), versions]).encode()).hexdigest()[:16]
     name = f"own-{_plain(known.title)}-{_plain(fold)}" if known.own else f"{known.name}-{fold}"
-    stem = home() / "cache" / "log-mels" / f"{name}-{key}"
-    array, ends = Path(f"{stem}.npy"), Path(f"{stem}.json")
-    if not (array.exists() and ends.exists()) or any(os.access(paths[i], os.R_OK) for i in _stored(ends)["refused"]):
-        _compute(paths, spec, array, ends, report, own.sound if known.own else audio.load, lenient)
+    stem = store.folder() / f"{name}-{key}"
+    load = own.sound if known.own else audio.load
+
+    def log_mel(i: int) -> np.ndarray:
+        return spec(load(paths[i], spec.sample_rate)).T.numpy().astype(np.float16)
+
+    if not store.complete(stem) or any(os.access(paths[i], os.R_OK) for i in store.refused(stem)):
+        store.write(stem, len(paths), spec.n_mels, log_mel, report, lenient)
     elif report:
         report(len(paths))
-    offsets, bad, _ = _stored(ends).values()
+    frames, bad = store.read(stem, spec.n_mels)
     if bad and not lenient:
         raise AudioError(next(iter(bad.values())))
-    frames = np.load(array, mmap_mode="r") if offsets[-1] else np.zeros((0, spec.n_mels), np.float16)
-    return [frames[a:b] for a, b in pairwise(offsets)], {int(i): line for i, line in bad.items()}
-
-
-def _stored(ends: Path) -> dict:
-    """Of stored log-Mels where each ends, what is ``bad``, and which of these the system ``refused``: for such a file
-    there may be another answer, though it is the same."""
-    value = json.loads(ends.read_text())
-    found = value if isinstance(value, dict) else {"ends": value}
-    return {"ends": found["ends"], "bad": found.get("bad", {}), "refused": found.get("refused", [])}
+    return frames, bad
 
 
 def _version(path: Path) -> list:
@@ -339,57 +332,3 @@ def _version(path: Path) -> list:
 def _plain(name: str) -> str:
     """Part of a file's name for any name."""
     return re.sub(r"[^\w.-]+", "-", name)[:40]
-
-
-def _compute(
-    paths: list[Path], spec: MelSpec, array: Path, ends: Path, report: Callable[[int], None] | None,
-    read: Callable[[Path, int], Tensor], lenient: bool,
-) -> None:  # fmt: skip
-    """Write the log-Mels of these files behind one another, and where each ends."""
-
-    def log_mel(path: Path) -> np.ndarray | AudioError:
-        try:
-            return spec(read(path, spec.sample_rate)).T.numpy().astype(np.float16)
-        except AudioError as error:
-            if not lenient:
-                raise
-            return error
-
-    try:
-        array.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{array.parent} cannot be made ({error.strerror}); set FRAMI_HOME to another folder"
-        ) from error
-    offsets, bad, refused = [0], {}, []
-    with (
-        files.replacing(array) as temporary,
-        temporary.open("wb") as file,
-        ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
-    ):
-        _header(file, 0, spec)
-        try:
-            for done, clip in enumerate(pool.map(log_mel, paths), 1):
-                if isinstance(clip, AudioError):
-                    bad[done - 1] = str(clip)
-                    refused += [done - 1] * isinstance(clip.__cause__, OSError)
-                    offsets.append(offsets[-1])
-                else:
-                    file.write(np.ascontiguousarray(clip).data)
-                    offsets.append(offsets[-1] + len(clip))
-                if report and (done % 16 == 0 or done == len(paths)):
-                    report(done)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        file.seek(0)
-        _header(file, offsets[-1], spec)
-    # Written last: it says that the array is complete.
-    found = {"ends": offsets, "bad": bad, "refused": refused} if bad else offsets
-    files.write(ends, json.dumps(found))  # in ASCII, in which any name fits
-
-
-def _header(file: BinaryIO, frames: int, spec: MelSpec) -> None:
-    """Write the header of an array of so many frames. It is as long for any number: NumPy leaves room to grow."""
-    about = {"descr": "<f2", "fortran_order": False, "shape": (frames, spec.n_mels)}
-    np.lib.format.write_array_header_1_0(file, about)

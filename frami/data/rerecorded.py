@@ -7,10 +7,8 @@ that an epoch of training computes none of them.
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +16,8 @@ import soundfile
 import soxr
 import torch
 
-from frami import files
+from frami.data import store
 from frami.data.recordings import LogMels, find, sound
-from frami.paths import home
 
 #: Changes when the versions of a clip change, so that stored ones are made anew.
 _VERSION = 1
@@ -48,31 +45,19 @@ def _version(mels: LogMels, paths: Sequence[Path], k: int, seed: int, report) ->
     spans = [clip.span for clip in mels.clips]
     stamps = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
     key = hashlib.sha256(json.dumps([_VERSION, mels.spec.to_dict(), seed, k, spans, stamps]).encode()).hexdigest()[:16]
-    stem = home() / "cache" / "log-mels" / f"rerecorded-{key}"
-    array, ends = Path(f"{stem}.npy"), Path(f"{stem}.json")
-    if not (array.exists() and ends.exists()):
+    stem = store.folder() / f"rerecorded-{key}"
 
-        def log_mel(i: int) -> np.ndarray:
-            rng = np.random.default_rng((seed, k, i))
-            waveform = sound(mels.clips[i], mels.spec.sample_rate, paths[i]).numpy()
-            changed = rerecord(waveform, mels.spec.sample_rate, rng)
-            return mels.spec(torch.from_numpy(changed)).T.numpy().astype(np.float16)
+    def log_mel(i: int) -> np.ndarray:
+        rng = np.random.default_rng((seed, k, i))
+        waveform = sound(mels.clips[i], mels.spec.sample_rate, paths[i]).numpy()
+        changed = rerecord(waveform, mels.spec.sample_rate, rng)
+        return mels.spec(torch.from_numpy(changed)).T.numpy().astype(np.float16)
 
-        clips = []
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            for done, clip in enumerate(pool.map(log_mel, range(len(paths))), 1):
-                clips.append(clip)
-                if report and (done % 16 == 0 or done == len(paths)):
-                    report(done)
-        array.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(array) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate(clips))
-        files.write_json(ends, np.cumsum([0, *map(len, clips)]).tolist(), indent=None)
+    if not store.complete(stem):
+        store.write(stem, len(paths), mels.spec.n_mels, log_mel, report)
     elif report:
         report(len(paths))
-    frames = np.load(array, mmap_mode="r")
-    offsets = json.loads(ends.read_text())
-    return LogMels(mels.clips, [frames[a:b] for a, b in pairwise(offsets)], mels.labels, mels.classes, mels.spec)
+    return replace(mels, frames=store.read(stem, mels.spec.n_mels)[0])
 
 
 def rerecord(waveform: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:

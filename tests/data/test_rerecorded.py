@@ -109,3 +109,11 @@ def test_versions_are_made_once(make_tree, tmp_path, monkeypatch):
     assert rerecorded.rerecorded(mels, 0) == []
     with pytest.raises(AssertionError, match="decoded again"):
         rerecorded.rerecorded(mels, 1, seed=2)
+
+
+def test_a_home_that_cannot_be_made_is_named(make_tree, tmp_path, monkeypatch):
+    mels = data.load("fsdd", "all", make_tree("fsdd", tmp_path, speakers=("george",)))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path / "file"))
+    with pytest.raises(data.DataError, match="set FRAMI_HOME to another folder"):
+        rerecorded.rerecorded(mels, 1)
