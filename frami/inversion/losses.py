@@ -78,6 +78,38 @@ def variation_loss(mels: Tensor, lengths: Tensor) -> Tensor:
     return (along.sum() + across.sum()) / (inside.sum() * mels.shape[2])
 
 
+def repulsion_loss(rows: Tensor, temperature: float, allowed: Tensor | None = None) -> Tensor:
+    """Log-mean-exp of each row's cosines with the others: InfoNCE's second half, low where no two rows are alike.
+
+    rows : Tensor[B, D], L2-normalised, with gradients on both sides of a pair; allowed : bool Tensor[B, B] of the pairs
+    that count, default all. A row without any has no part in it. Returns Tensor[].
+    """
+    pairs = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    pairs = pairs if allowed is None else pairs & allowed
+    count = pairs.sum(1)
+    cosines = (rows @ rows.T / temperature).masked_fill(~pairs, -1e4)
+    each = cosines.logsumexp(1) - count.clamp(min=1).log()
+    return torch.where(count > 0, each, 0.0).sum() / (count > 0).sum().clamp(min=1)
+
+
+def segment_means(frames: Tensor, lengths: Tensor, numbers: Tensor, shortest: float = 0.4) -> Tensor:
+    """Statistics pooling over one random time segment of each clip: mean and standard deviation of the frequency
+    average, as of ``StatisticsPooling``.
+
+    frames : Tensor[B, C, F', T']; lengths : Tensor[B], valid frames; numbers : Tensor[B, 2] uniform in 0 to 1, for the
+    segment's share of the clip (at least ``shortest``) and its place. Segments end between frames, which then count in
+    part: a short clip has few. Returns Tensor[B, 2 C].
+    """
+    x, valid = frames.float().mean(2), lengths[:, None].float()
+    width = valid * (shortest + (1 - shortest) * numbers[:, :1])
+    begin = (valid - width) * numbers[:, 1:]
+    at = torch.arange(x.shape[-1], device=x.device)
+    share = (torch.minimum(begin + width, at + 1.0) - torch.maximum(begin, at * 1.0)).clamp(0, 1) / width
+    mean = (x * share[:, None]).sum(-1)
+    variance = ((x - mean[..., None]).square() * share[:, None]).sum(-1)
+    return torch.cat([mean, (variance + 1e-5).sqrt()], 1)
+
+
 def contrastive_loss(
     anchors: Tensor,
     positives: Tensor,

@@ -49,7 +49,10 @@ class Recipe:
     ``certainty`` : probability from which on the class loss of a clip is constant
     ``divergence`` : of the adversarial term (``losses.adversarial_loss``); ``student_steps`` : training steps of a
     companion student for each step, for a method that has nothing to learn without one
-    ``feature`` : what the contrastive term compares: the ``means`` of all batch norms' inputs, the ``pooled``
+    ``contrast`` : what the contrastive term takes as positives: a second ``view`` of each clip, which passes through
+    the teacher too (in one of ``view_every`` steps); two random time ``segments`` of the same pass, their frame-level
+    features pooled; or nothing, ``batch``: the clips of a batch are pushed apart, without a feature bank
+    ``feature`` : what a ``view`` or a ``batch`` compares: the ``means`` of all batch norms' inputs, the ``pooled``
     embedding, or ``both``; ``head`` : through a projection that is ``learned``, or centred and ``plain``;
     ``negatives`` : clips of ``all`` classes, or of the ``same`` one only; ``temperature`` ; ``views`` ;
     ``feature_bank`` : its rows
@@ -78,6 +81,8 @@ class Recipe:
     certainty: float = 1.0
     divergence: Literal["agreeing", "kl", "js"] = "agreeing"
     student_steps: int = 0
+    contrast: Literal["view", "segments", "batch"] = "view"
+    view_every: int = 1
     feature: Literal["means", "pooled", "both"] = "both"
     head: Literal["learned", "plain"] = "learned"
     negatives: Literal["all", "same"] = "all"

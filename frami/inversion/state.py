@@ -225,7 +225,7 @@ def new_work(teacher: TeacherCopy, recipe: Recipe, clips: int, student: nn.Modul
             torch.zeros(rows, size, device=device), torch.zeros(rows, **whole), torch.zeros((), **whole)
         ),
     )  # fmt: skip
-    if "contrast" in weights and recipe.head == "learned":
+    if "contrast" in weights and recipe.contrast == "view" and recipe.head == "learned":
         with seeded(seed):
             head = nn.Sequential(nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, 128)).to(device)
         work.head = _trained(head, recipe.lr_head)

@@ -19,21 +19,33 @@ from frami.models import Features
 
 def stepper(work: Work) -> Callable[[], None]:
     """The step of a batch, to be called after ``Work.draw``: a companion student learns first, then the clips."""
-    teach, improve = (RecordedStep(partial(function, work), work.device) for function in (_teach, _improve))
+    every = work.recipe.view_every if _views(work) else 1
+    teach, improve, plain = (
+        RecordedStep(partial(function, work), work.device)
+        for function in (_teach, _improve, partial(_improve, without="contrast"))
+    )
+    done = 0
 
     def step() -> None:
+        nonlocal done
         for _ in range(work.recipe.student_steps if work.companion else 0):
             teach()
-        improve()
+        (plain if done % every else improve)()
+        done += 1
 
     return step
 
 
+def _views(work: Work) -> bool:
+    """Whether a second view of each clip passes through the teacher."""
+    return "contrast" in work.weights and work.recipe.contrast == "view"
+
+
 @torch.enable_grad()
-def _improve(work: Work) -> None:
-    """Compute all terms, and improve what learns by one step."""
-    made = _forward(work)
-    terms = {name: LOSSES[name](work, made) for name in work.weights}
+def _improve(work: Work, without: str | None = None) -> None:
+    """Compute all terms (but one), and improve what learns by one step."""
+    made = _forward(work, views=_views(work) and without != "contrast")
+    terms = {name: LOSSES[name](work, made) for name in work.weights if name != without}
     loss = sum(work.weights[name] * term for name, term in terms.items())
 
     optimisers = [work.optimiser, *((work.head.optimiser,) if work.head else ())]
@@ -53,29 +65,30 @@ def _improve(work: Work) -> None:
     computed = {"x": made.x, "logits": made.logits, "pooled": made.pooled} | terms
     if work.past is not None:
         computed |= {f"norm {i}": torch.stack([e.mean, e.var]) for i, e in enumerate(made.statistics)}
-    work.last = {name: value.detach() for name, value in computed.items()}
+    kept = {without: work.last[without]} if without in work.last else {}
+    work.last = kept | {name: value.detach() for name, value in computed.items()}
 
 
 @dataclass
 class Forward:
     """A forward pass. x : clips Tensor[B, 1, F, T]; logits, pooled : the teacher's, Tensor[B, K] and Tensor[B, D];
-    embeddings : of the clips and, where they are contrasted, of a view of each behind them; statistics : inputs of the
-    batch norms, where a term needs them."""
+    features : of the clips and, where there are any, of a view of each behind them; statistics : inputs of the batch
+    norms, where a term needs them."""
 
     x: Tensor
     logits: Tensor
     pooled: Tensor
-    embeddings: Tensor
+    features: Features
     statistics: list[NormInput]
 
 
-def _forward(work: Work) -> Forward:
+def _forward(work: Work, views: bool) -> Forward:
     teacher, recipe, fast = work.teacher, work.recipe, work.teacher.speedups.bf16
     with autocast(work.device, fast):
         x = work.generator(work.latents, work.frames)
     x = work.ended(x)
     inputs, lengths = x, work.mask
-    if "contrast" in work.weights:
+    if views:
         of_images = isinstance(recipe.views, ImageViewConfig)
         draw = draw_image_view if of_images else draw_view
         view, view_lengths = draw(x, work.lengths, teacher.spec.floor, recipe.views, work.numbers)
@@ -86,7 +99,7 @@ def _forward(work: Work) -> Forward:
         watched = recorded(work.model, len(x), len(inputs), fused=teacher.speedups.fused)
     with watched as statistics, autocast(work.device, fast):
         out = work.model(inputs, lengths)
-    return Forward(x, out.logits[: len(x)], out.pooled[: len(x)], out.pooled, statistics)
+    return Forward(x, out.logits[: len(x)], out.pooled[: len(x)], out, statistics)
 
 
 def _class(work: Work, made: Forward) -> Tensor:
@@ -99,7 +112,35 @@ def _batch_norm(work: Work, made: Forward) -> Tensor:
 
 
 def _contrast(work: Work, made: Forward) -> Tensor:
-    rows, count = features(made.statistics, made.embeddings, work.recipe.feature), len(made.x)
+    return _CONTRASTS[work.recipe.contrast](work, made)
+
+
+def _of_batch(work: Work, made: Forward) -> Tensor:
+    rows = features(made.statistics, made.pooled, work.recipe.feature)
+    rows = F.normalize(_standardised(rows, rows.detach()), dim=1)
+    return losses.repulsion_loss(rows, work.recipe.temperature, _same_class(work, work.labels))
+
+
+def _of_segments(work: Work, made: Forward) -> Tensor:
+    frames, lengths = made.features.frames, made.features.lengths
+    both = [losses.segment_means(frames, lengths, work.numbers[:, i : i + 2]) for i in (0, 2)]
+    around = torch.cat(both).detach()
+    first, second = (F.normalize(_standardised(rows, around), dim=1) for rows in both)
+    return losses.contrastive_loss(first, second, None, work.recipe.temperature, _same_class(work, work.labels))
+
+
+def _standardised(rows: Tensor, around: Tensor) -> Tensor:
+    """Rows Tensor[N, D] in units of the spread of other ones around their mean, as a projection that learns nothing."""
+    return (rows - around.mean(0)) / around.std(0, correction=0).clamp(min=1e-3)
+
+
+def _same_class(work: Work, others: Tensor) -> Tensor | None:
+    """Pairs of the batch's clips and others of these classes that a recipe contrasts; None: all of them."""
+    return work.labels[:, None] == others if work.recipe.negatives == "same" else None
+
+
+def _of_view(work: Work, made: Forward) -> Tensor:
+    rows, count = features(made.statistics, made.features.pooled, work.recipe.feature), len(made.x)
     negatives = work.negatives.rows
     if work.head is not None:
         projected = F.normalize(work.head.network(rows), dim=1)
@@ -107,17 +148,20 @@ def _contrast(work: Work, made: Forward) -> Tensor:
             # Anew at every step: the head would learn to turn away from rows that it does not move along.
             negatives = F.normalize(work.head.network(negatives), dim=1)
     else:
-        plain = rows[:count].detach()
-        centre, spread = plain.mean(0), plain.std(0, correction=0).clamp(min=1e-3)
-        projected = F.normalize((rows - centre) / spread, dim=1)
-        negatives = F.normalize((negatives - centre) / spread, dim=1)
+        around = rows[:count].detach()
+        projected = F.normalize(_standardised(rows, around), dim=1)
+        negatives = F.normalize(_standardised(negatives, around), dim=1)
     there = torch.arange(len(negatives), device=rows.device) < work.negatives.count
     allowed = torch.cat([torch.ones(count, dtype=torch.bool, device=rows.device), there]).expand(count, -1)
-    if work.recipe.negatives == "same":
-        allowed = allowed & (work.labels[:, None] == torch.cat([work.labels, work.negatives.labels]))
+    alike = _same_class(work, torch.cat([work.labels, work.negatives.labels]))
+    if alike is not None:
+        allowed = allowed & alike
     return losses.contrastive_loss(
         projected[count:], projected[:count].detach(), negatives, work.recipe.temperature, allowed
     )
+
+
+_CONTRASTS = {"view": _of_view, "segments": _of_segments, "batch": _of_batch}
 
 
 def _adversarial(work: Work, made: Forward) -> Tensor:

@@ -270,3 +270,44 @@ def test_a_clip_with_nothing_but_its_own_is_content():
     value.backward()
     assert value.isfinite() and float(value.detach()) > 0
     assert anchors.grad[[0, 2]].abs().max() == 0 and anchors.grad[1].abs().max() > 0
+
+
+# --- repulsion within the batch, segments of one pass ------------------------------------------------------------------
+
+
+def test_repulsion_is_the_log_mean_of_the_other_rows(rng=None):
+    rows = F.normalize(torch.randn(5, 7, generator=torch.Generator().manual_seed(0)), dim=1)
+    expected = []
+    for i in range(5):
+        others = [math.exp(float(rows[i] @ rows[j]) / 0.3) for j in range(5) if j != i]
+        expected.append(math.log(sum(others) / len(others)))
+    assert losses.repulsion_loss(rows, 0.3).item() == pytest.approx(sum(expected) / 5, rel=1e-5)
+
+
+def test_repulsion_counts_allowed_pairs_only_and_nothing_alone():
+    rows = F.normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(1)), dim=1).requires_grad_()
+    labels = torch.tensor([0, 0, 1, 2])
+    found = losses.repulsion_loss(rows, 0.5, labels[:, None] == labels)
+    assert found.item() == pytest.approx(float(rows[0] @ rows[1]) / 0.5, rel=1e-5)
+    found.backward()
+    assert rows.grad[:2].abs().sum() > 0 and rows.grad[2:].abs().sum() == 0 and rows.grad.isfinite().all()
+    assert losses.repulsion_loss(rows[:1], 0.5).item() == 0
+
+
+def test_a_segment_as_long_as_the_clip_is_its_statistics_pooling():
+    frames = torch.randn(3, 4, 5, 8, generator=torch.Generator().manual_seed(2))
+    lengths = torch.tensor([8, 3, 1])
+    frames = frames * length_mask(lengths, 8)
+    whole = losses.segment_means(frames, lengths, torch.tensor([1.0, 0.3]).expand(3, 2))
+    assert torch.allclose(whole, StatisticsPooling(4)(frames, lengths), atol=1e-5)
+
+
+def test_segments_lie_within_the_clip_and_differ():
+    """Ramps: the mean of a segment tells its place."""
+    lengths = torch.tensor([10, 4])
+    frames = (torch.arange(10.0) * length_mask(lengths, 10)).expand(2, 1, 3, 10)
+    numbers = torch.rand(500, 2, generator=torch.Generator().manual_seed(3))
+    for row, frame in zip(lengths, frames, strict=True):
+        many = losses.segment_means(frame.expand(500, -1, -1, -1), row.expand(500), numbers)[:, 0]
+        middle = (float(row) - 1) / 2
+        assert many.min() >= 0.15 * row - 0.5 and many.max() <= 0.85 * row and (many - middle).abs().max() > 0.2 * row
