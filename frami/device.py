@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,10 +60,14 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
+_SEEDING = threading.RLock()
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """A seed for new weights (on the CPU); the random state is afterwards what it was before."""
-    with torch.random.fork_rng(devices=[]):
+    """A seed for new weights (on the CPU); the random state, which all threads share, is afterwards what it was before.
+    One thread at a time."""
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         yield
 

@@ -1,10 +1,13 @@
-"""Adam with rates and moments that a recorded step can hold, and that a file can."""
+"""Adam and Muon with rates and moments that a recorded step can hold, and that a file can."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+#: Of Muon (Nesterov).
+MOMENTUM = 0.95
 
 
 def adam(groups: list[dict], device: torch.device, kind: type[Optimizer] = torch.optim.Adam, **choices) -> Optimizer:
@@ -15,6 +18,39 @@ def adam(groups: list[dict], device: torch.device, kind: type[Optimizer] = torch
     cuda = device.type == "cuda"
     groups = [g | {"base": g["lr"], "lr": torch.tensor(g["lr"], device=device) if cuda else g["lr"]} for g in groups]
     return kind(groups, **({"fused": device.type != "mps", "capturable": cuda} | choices))
+
+
+class Muon(torch.optim.AdamW):
+    """AdamW, but in groups with ``orthogonal`` momentum whose matrices are orthogonalised before each step, so that all
+    directions are learnt equally fast (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon). A convolution is
+    the matrix of its flattened kernels; torch's own Muon takes matrices only. Rates are those of a square matrix.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in (group for group in self.param_groups if group.get("orthogonal")):
+            for parameter in (p for p in group["params"] if p.grad is not None):
+                state, rate = self.state[parameter], group["lr"]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                velocity = state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
+                ahead = parameter.grad.lerp(velocity, MOMENTUM).flatten(1)
+                aspect = max(1.0, len(ahead) / ahead.shape[1]) ** 0.5
+                parameter.mul_(1 - rate * group["weight_decay"])
+                parameter.sub_(rate * aspect * orthogonalised(ahead).view_as(parameter))
+                parameter.grad = None  # the step of AdamW leaves it alone
+        super().step()
+
+
+def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+    """About the nearest matrix whose singular values are all alike (0.7 to 1.2), Tensor[M, N], by Newton-Schulz
+    iterations with the coefficients that Jordan et al. publish."""
+    x = matrix.T if len(matrix) > matrix.shape[1] else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x.T if len(matrix) > matrix.shape[1] else x
 
 
 def set_rate(optimiser: Optimizer, factor: float) -> None:
@@ -36,7 +72,7 @@ def forget(optimiser: Optimizer, parameters: Iterable[Tensor]) -> None:
 def moments(optimiser: Optimizer, parameters: Iterable[Tensor] | None = None) -> list[dict[str, Tensor]]:
     """What an Adam remembers of each parameter (default: all of them, in order): copies on the CPU; empty before its
     first step."""
-    chosen = _all(optimiser) if parameters is None else parameters
+    chosen = learnt(optimiser) if parameters is None else parameters
     return [{name: value.detach().cpu().clone() for name, value in optimiser.state.get(p, {}).items()} for p in chosen]
 
 
@@ -47,14 +83,16 @@ def restore(
 
     ValueError where there are more or fewer parameters.
     """
-    chosen = list(_all(optimiser) if parameters is None else parameters)
+    chosen = list(learnt(optimiser) if parameters is None else parameters)
     if isinstance(states, dict):
         states = [states.get(i, {}) for i in range(len(chosen))]
     for parameter, state in zip(chosen, states, strict=True):
         if state:
             copied = {name: value.to(parameter.device, copy=True) for name, value in state.items()}
-            optimiser.state[parameter] = copied | {"step": copied["step"].float()}
+            step = {"step": copied["step"].float()} if "step" in copied else {}
+            optimiser.state[parameter] = copied | step
 
 
-def _all(optimiser: Optimizer) -> list[Tensor]:
+def learnt(optimiser: Optimizer) -> list[Tensor]:
+    """All parameters of an optimiser, in order."""
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]

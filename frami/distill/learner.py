@@ -1,23 +1,43 @@
-"""A student in training: tensors of fixed shape and the step that improves it, so that CUDA replays one graph."""
+"""A student in training: tensors of fixed shape and the step that improves it, so that CUDA replays one graph.
 
+On a CPU of several cores a thread prepares the next batch (draws it, augments it, asks the teacher) while the student
+learns from the present one: two threads of such small operations get more from two cores than one operation on both.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from frami.checkpoints import Checkpoint
-from frami.device import RecordedStep, autocast
+from frami.device import RecordedStep, autocast, threads
 from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, texture
 from frami.distill.objectives import Batch, Objective, agreement, objective
 from frami.distill.settings import Settings
 from frami.distill.student import new_hint
 from frami.inversion.bn_statistics import frozen
 from frami.inversion.teacher import fast_copy
-from frami.models import Classifier
-from frami.optim import adam, moments, restore
+from frami.models import Classifier, Features
+from frami.optim import Muon, adam, moments, restore
 
+#: Learning rate of orthogonalised kernels, in units of that of the rest.
+ORTHOGONAL = 8.0
 #: Batches among which clips are sorted by length, and what their frames are rounded up to (so that shapes recur).
 _SOME, _ROUND = 4, 8
+
+
+@dataclass
+class Prepared:
+    """An augmented batch and what the teacher makes of it. x : Tensor[B, 1, F, T]; lengths, labels, partners, share :
+    Tensor[B], as ``augment`` returns them."""
+
+    x: Tensor
+    lengths: Tensor
+    labels: Tensor
+    partners: Tensor
+    share: Tensor
+    teacher: Features
 
 
 @dataclass
@@ -25,7 +45,8 @@ class Learner:
     """Everything that a training step reads and writes. Shapes: mels Tensor[B, 1, F, T]; lengths, labels Tensor[B];
     numbers Tensor[B, NUMBERS].
 
-    ``fast_teacher`` : copy of the teacher's model for the steps; ``last`` : terms of the latest step by name.
+    ``fast_teacher`` : copy of the teacher's model for the steps; ``last`` : terms of the latest step by name;
+    ``ahead`` : the next batch while it is prepared, with the state that ``rng`` had before it.
     """
 
     teacher: Checkpoint
@@ -34,7 +55,7 @@ class Learner:
     objective: Objective
     augmentation: AugmentConfig
     hint: nn.Module | None
-    optimiser: torch.optim.AdamW
+    optimiser: Muon
     mels: Tensor
     lengths: Tensor
     labels: Tensor
@@ -44,6 +65,8 @@ class Learner:
     steps: int = 0
     last: dict[str, Tensor] = field(default_factory=dict)
     step: RecordedStep | None = None
+    ahead: tuple[Future, Tensor] | None = None
+    worker: ThreadPoolExecutor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -65,9 +88,7 @@ def new_learner(
         objective=row,
         augmentation=augmentation,
         hint=hint,
-        optimiser=adam(
-            [{"params": learning, "lr": settings.lr}], device, torch.optim.AdamW, weight_decay=settings.weight_decay
-        ),
+        optimiser=_optimiser(learning, settings, device),
         mels=torch.zeros(batch, 1, teacher.spec.n_mels, frames, device=device),
         lengths=torch.full((batch,), frames, device=device),
         labels=torch.zeros(batch, dtype=torch.long, device=device),
@@ -75,12 +96,75 @@ def new_learner(
         noise=texture(teacher.spec, device),
         rng=torch.Generator().manual_seed(seed),
     )
-    learner.step = RecordedStep(lambda: _step(learner), device)
+    learner.step = RecordedStep(lambda: _improve(learner, _prepared(learner)), device)
     return learner
+
+
+def _optimiser(parameters: list[nn.Parameter], settings: Settings, device: torch.device) -> Muon:
+    """Muon for all convolutions but the first, whose kernels are of one channel; AdamW for it and the rest."""
+    groups = {True: [], False: []}
+    for parameter in parameters:
+        groups[parameter.dim() == 4 and parameter.shape[1] > 1].append(parameter)
+    rates = {True: settings.lr * ORTHOGONAL, False: settings.lr}
+    listed = [{"params": own, "lr": rates[kind], "orthogonal": kind} for kind, own in groups.items() if own]
+    return adam(listed, device, Muon, weight_decay=settings.weight_decay)
 
 
 def learn(learner: Learner, buffer: ReplayBuffer) -> None:
     """One training step on clips drawn from the buffer."""
+    learner.student.train()
+    if learner.objective.reuse:  # these stay as they are in the teacher
+        learner.student.pooling.eval()
+        learner.student.classifier.eval()
+    if learner.device.type == "cpu" and torch.get_num_threads() > 1:
+        _learn_beside(learner, buffer)
+    else:
+        learner.step(work=_draw(learner, buffer))
+    learner.steps += 1
+
+
+def _learn_beside(learner: Learner, buffer: ReplayBuffer) -> None:
+    """A training step while a second thread prepares the batch of the next one."""
+    cores = torch.get_num_threads()
+    if learner.worker is None:
+        learner.worker = ThreadPoolExecutor(1, thread_name_prefix="teacher")
+    if learner.ahead is None:
+        _look_ahead(learner, buffer, cores // 2)
+    batch = learner.ahead[0].result()
+    _look_ahead(learner, buffer, cores // 2)
+    with threads(cores - cores // 2):
+        _improve(learner, batch)
+
+
+def _look_ahead(learner: Learner, buffer: ReplayBuffer, cores: int) -> None:
+    def prepare() -> Prepared:
+        with threads(cores):
+            _draw(learner, buffer)
+            return replace(_prepared(learner), labels=learner.labels.clone())
+
+    before = learner.rng.get_state()
+    learner.ahead = learner.worker.submit(prepare), before
+
+
+def forget_ahead(learner: Learner) -> None:
+    """Drop the batch that is prepared, as if it had not been drawn: the buffer, or who goes on with it, changes."""
+    if learner.ahead is not None:
+        future, before = learner.ahead
+        future.result()
+        learner.rng.set_state(before)
+        learner.ahead = None
+
+
+def close(learner: Learner) -> None:
+    """End the thread that prepares batches."""
+    forget_ahead(learner)
+    if learner.worker is not None:
+        learner.worker.shutdown()
+        learner.worker = None
+
+
+def _draw(learner: Learner, buffer: ReplayBuffer) -> int:
+    """Draw a batch and the numbers of its augmentation; returns the frames that hold it."""
     rows, frames = _drawn(learner, buffer)
     numbers = torch.rand(learner.numbers.shape, generator=learner.rng)
     places = torch.rand(len(rows), generator=learner.rng)
@@ -92,12 +176,7 @@ def learn(learner: Learner, buffer: ReplayBuffer) -> None:
     learner.lengths.copy_(lengths)
     learner.labels.copy_(labels)
     learner.numbers.copy_(numbers)
-    learner.student.train()
-    if learner.objective.reuse:  # these stay as they are in the teacher
-        learner.student.pooling.eval()
-        learner.student.classifier.eval()
-    learner.step(work=frames)
-    learner.steps += 1
+    return frames
 
 
 def _drawn(learner: Learner, buffer: ReplayBuffer) -> tuple[Tensor, int]:
@@ -117,8 +196,9 @@ def _drawn(learner: Learner, buffer: ReplayBuffer) -> tuple[Tensor, int]:
     return some[order], min(most, -(-longest // _ROUND) * _ROUND)
 
 
-@torch.enable_grad()
-def _step(learner: Learner) -> None:
+@torch.no_grad()
+def _prepared(learner: Learner) -> Prepared:
+    """The batch that was drawn, augmented, with the teacher's features."""
     x, lengths, partners, share = augment(
         learner.mels,
         learner.lengths,
@@ -128,14 +208,20 @@ def _step(learner: Learner) -> None:
         learner.numbers,
         learner.noise,
     )
-    with torch.no_grad(), frozen(learner.fast_teacher), autocast(learner.device):
+    with frozen(learner.fast_teacher), autocast(learner.device):
         teacher = learner.fast_teacher(x, lengths)
+    return Prepared(x, lengths, learner.labels, partners, share, teacher)
+
+
+@torch.enable_grad()
+def _improve(learner: Learner, batch: Prepared) -> None:
+    """Improve the student by one step."""
     with autocast(learner.device, enabled=learner.device.type == "cuda"):
-        student = learner.student(x, lengths)
+        student = learner.student(batch.x, batch.lengths)
         hint = None
         if learner.hint is not None:
             hint = replace(student, frames=learner.hint(student.frames, student.lengths))
-    terms = learner.objective.terms(Batch(teacher, student, hint, learner.labels, partners, share))
+    terms = learner.objective.terms(Batch(batch.teacher, student, hint, batch.labels, batch.partners, batch.share))
     loss = torch.stack(list(terms.values())).sum()
     learner.optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -164,7 +250,7 @@ def learner_state(learner: Learner) -> dict:
         "student": {name: value.detach().cpu().clone() for name, value in learner.student.state_dict().items()},
         "hint": None if learner.hint is None else {k: v.cpu().clone() for k, v in learner.hint.state_dict().items()},
         "moments": moments(learner.optimiser),
-        "rng": learner.rng.get_state(),
+        "rng": learner.rng.get_state() if learner.ahead is None else learner.ahead[1],
         "steps": learner.steps,
     }
 

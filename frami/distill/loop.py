@@ -1,4 +1,4 @@
-"""The one loop that all distillations run through: clips are made and learnt from in turn."""
+"""The one loop that all distillations run through: clips are made first, then learnt from."""
 
 import math
 import time
@@ -11,16 +11,22 @@ from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split
-from frami.distill.learner import agreement_on, learn, learner_state, load_learner, new_learner
+from frami.distill.learner import agreement_on, close, forget_ahead, learn, learner_state, load_learner, new_learner
+from frami.distill.making import Maker
 from frami.distill.objectives import objective
+from frami.distill.pace import Clock, Pace
 from frami.distill.settings import Settings
 from frami.distill.student import new_student
 from frami.errors import FramiError
-from frami.inversion import Clips, Progress, durations, invert
+from frami.inversion import Clips, Progress, durations
 from frami.inversion import recipe as row
 from frami.models import Classifier
-from frami.optim import set_rate
+from frami.optim import forget, learnt, set_rate
 
+#: Clips that are set apart to measure agreement, at most.
+UNSEEN = 128
+#: Training steps that measure how long one takes, and the share of a budget that they may take.
+PROBES, PROBED = 8, 0.02
 #: Clips of noise in the lower bound; longest segment of real clips, in seconds (as in the teachers' training) and in
 #: usual durations of a made clip.
 NOISE_CLIPS = 2048
@@ -53,24 +59,6 @@ class State:
     made: Progress | None = None
     memory: Callable[[], dict] | None = None
     notes: tuple[str, ...] = ()
-
-
-class Clock:
-    """Counts the seconds of making and learning only: it stands still while a state is with the caller."""
-
-    def __init__(self, spent: float = 0.0, now: Callable[[], float] = time.perf_counter):
-        self._spent, self._since, self._now = spent, None, now
-
-    def start(self) -> None:
-        self._since = self._now()
-
-    def stop(self) -> None:
-        self._spent = self.seconds
-        self._since = None
-
-    @property
-    def seconds(self) -> float:
-        return self._spent + (0.0 if self._since is None else self._now() - self._since)
 
 
 def distill(
@@ -114,24 +102,34 @@ def _run(teacher, settings, clips, student, augmentation, every, memory, earlier
     clock.start()
     course = _Course(teacher, settings, student, augmentation, memory, clock, _longest(teacher, settings, clips))
     course.fill(teacher, clips, earlier)
-    maker = _maker(teacher, settings, student, memory) if settings.source == "made" else None
+    inner = memory["inversion"] if memory else None
+    maker = (
+        Maker(teacher, settings, student if settings.turns > 1 else None, inner) if settings.source == "made" else None
+    )
     course.reported = clock.seconds
-    while not course.pace.over:
-        made = None
-        if maker is not None and (not len(course.buffer) or course.pace.wants_clips):
-            made = yield from course.make(maker, every)
-        if len(course.buffer):
-            course.learn()
-        if made is not None or clock.seconds - course.reported >= every:
-            yield from course.report(made)
-    if settings.source == "made" and settings.budget and course.pace.batches <= 1 and course.learner.steps <= 1:
-        yield from course.report()
-        raise BudgetError(
-            f"the first clips alone took the budget of {settings.budget:g} s; give a larger --budget, fewer --clips "
-            "or a faster --recipe"
-        )
-    course.agreement = agreement_on(course.learner, course.unseen, len(course.unseen))
-    yield from course.report(finished=True)
+    try:
+        while not course.pace.over:
+            made = None
+            if maker is not None and (not len(course.buffer) or course.pace.wants_clips):
+                made = yield from course.make(maker, every)
+                if made is None:
+                    break
+            elif len(course.buffer):
+                course.learn()
+            if made is not None or clock.seconds - course.reported >= every:
+                yield from course.report(made)
+        if settings.source == "made" and settings.budget and course.learner.steps <= 1:
+            yield from course.report()
+            raise BudgetError(
+                f"the first clips alone took the budget of {settings.budget:g} s; give a larger --budget, fewer "
+                "--clips or a faster --recipe"
+            )
+        course.measure_agreement(all_of_them=True)
+        yield from course.report(finished=True)
+    finally:
+        close(course.learner)
+        if maker is not None:
+            maker.close()
 
 
 def _longest(teacher: Checkpoint, settings: Settings, clips) -> int:
@@ -144,70 +142,9 @@ def _longest(teacher: Checkpoint, settings: Settings, clips) -> int:
     return teacher.spec.frames(durations(teacher, row(name), None)[1])
 
 
-def _maker(teacher: Checkpoint, settings: Settings, student: Classifier, memory: dict | None) -> Iterator[Progress]:
-    """Batches of clips without end; the adversarial term uses the present student, or the companion of a recipe that
-    alternates with one at every step."""
-    inner = memory["inversion"] if memory else None
-    alternates = row(settings.recipe).student_steps > 0  # then a single step takes long: the clock is read more often
-    if alternates:
-        student = None
-    return invert(
-        teacher, row(settings.recipe), samples=settings.clips * 10**6, batch=settings.clips, seconds=None,
-        seed=settings.seed, every=1 if alternates else 10, student=student,
-        first=inner["batches"] if inner else 0, memory=inner,
-    )  # fmt: skip
-
-
 def _rate(share: float) -> float:
-    """Learning rate at this share of the whole, as a share of the highest."""
+    """Learning rate at this share of the learning, as a share of the highest."""
     return min(max(share, 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * share))) if share < 1 else 0.0
-
-
-@dataclass
-class Pace:
-    """Whose turn it is: making or learning, until the budget or the rounds are used up.
-
-    With a budget, learning gets its share of the time after each batch of clips, and making ends when its own share is
-    used up; with rounds, each batch is followed by the same number of steps. ``making``, ``one`` : seconds of making so
-    far, and of the next batch (expected); ``batches``, ``steps`` : done.
-    """
-
-    settings: Settings
-    clock: Clock
-    making: float = 0.0
-    one: float = 0.0
-    batches: int = 0
-    steps: int = 0
-
-    @property
-    def share(self) -> float:
-        s = self.settings
-        return min(1.0, self.clock.seconds / s.budget if s.budget else self.steps / (s.rounds * s.steps))
-
-    @property
-    def over(self) -> bool:
-        return self.share >= 1
-
-    @property
-    def wants_clips(self) -> bool:
-        s = self.settings
-        if not s.budget:
-            return self.batches < s.rounds and self.steps >= self.batches * s.steps
-        if not self.batches:
-            return True
-        learning = self.clock.seconds - self.making
-        room = self.making + self.one <= s.share * s.budget
-        return room and learning * s.share >= self.making * (1 - s.share)
-
-    def made(self, seconds: float) -> None:
-        """Count a batch that took so long; the next one is expected to take as long, without the recipe's warm-up."""
-        discarded = row(self.settings.recipe).warmup if not self.batches else 0
-        self.one = seconds / (1 + discarded)
-        self.batches += 1
-        self.making += seconds
-
-    def state(self) -> dict:
-        return {name: getattr(self, name) for name in ("making", "one", "batches", "steps")}
 
 
 class _Course:
@@ -229,6 +166,7 @@ class _Course:
         self.agreement, self.notes = math.nan, ()
         self.spent = self.reported = memory["seconds"] if memory else 0.0
         self._terms: list[dict[str, torch.Tensor]] = []
+        self._measured, self._effort = -math.inf, 0.0
 
     @property
     def clips(self) -> int:
@@ -252,42 +190,72 @@ class _Course:
 
     def add(self, mels, lengths, labels) -> None:
         """Add new clips, some of them to the unseen ones."""
+        forget_ahead(self.learner)
         use, unseen = split(len(mels), self.clips)
+        room = UNSEEN - len(self.unseen)
+        use, unseen = sorted(use + unseen[room:]), unseen[:room]
         self.buffer.add(mels[use], lengths[use], labels[use])
         if unseen:
             self.unseen.add(mels[unseen], lengths[unseen], labels[unseen])
 
-    def make(self, maker: Iterator[Progress], every: float) -> Iterator[State]:
-        """Make one batch of clips, reporting on the way. Returns the finished batch, None where time ran out."""
-        if callable(self.inversion):  # of the end of the last batch: the next one writes over it
-            self.inversion = self.inversion()
-        begin = self.clock.seconds
-        for made in maker:
-            if made.finished:
+    def make(self, maker: Maker, every: float) -> Iterator[State]:
+        """Let the maker make a turn, reporting on the way. Returns the finished clips, None where time ran out."""
+        begin, s = self.clock.seconds, self.settings
+        left = None if s.budget else round(s.rounds) - self.pace.batches
+        for made in maker.turn(left):
+            if made is not None:
                 break
             if self.pace.over:
                 return None
             if self.clock.seconds - self.reported >= every:
                 yield from self.report()
         self.add(made.clips.mels, made.clips.lengths, made.clips.target)
-        self.inversion, self.notes = made.memory, made.notes
-        self.pace.made(self.clock.seconds - begin)
+        self.inversion, self.notes = maker.memory, made.notes
+        self.pace.made(self.clock.seconds - begin, len(made.clips), len(made.clips) // s.clips)
+        if s.budget and not self.pace.of_step:
+            self._probe()
         self.spent = self.clock.seconds
         return made
 
+    def _probe(self) -> None:
+        """Measure what a training step takes, on a student that is afterwards as it was before."""
+        state, begin = learner_state(self.learner), self.clock.seconds
+        spent = []
+        while len(spent) < PROBES and self.clock.seconds - begin < PROBED * self.settings.budget:
+            before = self.clock.seconds
+            set_rate(self.learner.optimiser, 0.0)
+            learn(self.learner, self.buffer)
+            if self.learner.device.type == "cuda":
+                torch.cuda.synchronize(self.learner.device)
+            spent.append(self.clock.seconds - before)
+        forget_ahead(self.learner)
+        load_learner(self.learner, state)
+        forget(self.learner.optimiser, learnt(self.learner.optimiser))
+        self.learner.last = {}
+        self.pace.of_step = max(min(spent), 1e-6)
+        self.pace.making += self.clock.seconds - begin
+
     def learn(self) -> None:
         """One training step; its losses are recorded (on a GPU they stay there)."""
-        set_rate(self.learner.optimiser, _rate(self.pace.share))
+        set_rate(self.learner.optimiser, _rate(self.pace.learnt))
         learn(self.learner, self.buffer)
         self.pace.steps += 1
         if self.learner.device.type != "cuda":
             self._terms.append(self.learner.last)
         self.spent = self.clock.seconds
 
+    def measure_agreement(self, all_of_them: bool = False) -> None:
+        """Agreement on the unseen clips, at most a twentieth of the time."""
+        if not all_of_them and self.clock.seconds - self._measured < 20 * self._effort:
+            return
+        begin = self.clock.seconds
+        self.agreement = agreement_on(self.learner, self.unseen)
+        self._measured, self._effort = self.clock.seconds, self.clock.seconds - begin
+
     def report(self, made: Progress | None = None, finished: bool = False) -> Iterator[State]:
         """Yield the present state; the clock stands still meanwhile."""
-        if made is not None:
-            self.agreement = agreement_on(self.learner, self.unseen)
+        if self.learner.steps and not finished:
+            self.measure_agreement()
         terms = self._terms or [self.learner.last]
         losses = {name: float(torch.stack([t[name] for t in terms]).mean()) for name in terms[-1]}
         self._terms = []
@@ -304,12 +272,10 @@ class _Course:
         self.reported = self.clock.seconds
 
     def _memory(self) -> dict:
-        if callable(self.inversion):
-            self.inversion = self.inversion()
         return {
             "seconds": self.spent,
             "clips": self.clips,
             "learner": learner_state(self.learner),
             "pace": self.pace.state(),
-            "inversion": self.inversion,
+            "inversion": self.inversion() if callable(self.inversion) else self.inversion,
         }

@@ -20,9 +20,11 @@ class Settings:
 
     ``student`` : a size of ``architecture``; ``objective`` : a name of ``OBJECTIVES``, or ``labels`` (true classes, of
     real clips only); ``source`` : ``made`` (by ``recipe``, as it goes), ``bank``, ``real`` or ``noise``; ``budget`` :
-    seconds of making clips and learning together, or None: ``rounds`` of ``clips`` made ones and ``steps`` of learning
-    each; ``share`` : part of the budget that making may take; ``batch`` : clips of a training step; ``lr`` rises over
-    the first twentieth and then falls to zero on a cosine.
+    seconds of making clips and learning together, or None: ``rounds`` batches of ``clips`` made ones and as many times
+    ``steps`` of learning; ``share`` : part of the budget that making gets (None: found from the speed of both, see
+    ``pace.best_clips``); ``turns`` : of making and learning, 1: all clips are made first; in later turns a recipe's
+    adversarial term sees the student; ``batch`` : clips of a training step; ``lr`` rises over the first twentieth of
+    the learning and then falls to zero on a cosine.
     """
 
     student: str = "tiny"
@@ -34,19 +36,20 @@ class Settings:
     rounds: int = 12
     clips: int = 32
     steps: int = 60
-    share: float = 0.25
+    share: float | None = None
+    turns: int = 1
     batch: int = 32
-    lr: float = 4e-3
+    lr: float = 1.2e-2
     weight_decay: float = 0.01
     seed: int = 0
 
     def __post_init__(self):
-        check_least(1, clips=self.clips, rounds=self.rounds, steps=self.steps)
+        check_least(1, clips=self.clips, rounds=self.rounds, steps=self.steps, turns=self.turns)
         check_least(2, batch=self.batch)
         check_seed(self.seed)
         if self.budget is not None and not 0 < self.budget < math.inf:
             raise FramiError(f"a budget is a number of seconds above 0, not {self.budget}")
-        if not 0 < self.share < 1:
+        if self.share is not None and not 0 < self.share < 1:
             raise FramiError(f"the share of the budget for making clips lies between 0 and 1, not at {self.share}")
         if not 0 < self.lr <= 1:
             raise FramiError(f"a learning rate lies above 0 and at most at 1, not at {self.lr}")
@@ -88,7 +91,7 @@ class RunSettings:
         """As stored; without the settings of making clips where none are made."""
         named = {name: getattr(self, name) for name in _REST if getattr(self, name)}
         values = {"teacher": self.teacher, **self.settings.to_dict()} | named
-        making = () if self.settings.source == "made" else ("recipe", "clips", "share")
+        making = () if self.settings.source == "made" else ("recipe", "clips", "share", "turns")
         return {name: value for name, value in values.items() if name not in making}
 
     @property

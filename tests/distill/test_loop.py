@@ -1,15 +1,24 @@
 """The loop: made clips are learnt from within a budget or by rounds, the same seed gives the same student."""
 
+import threading
+
 import pytest
 import torch
 
 from frami import checkpoints
-from frami.distill import OBJECTIVES, Settings, distill, loop
-from frami.distill.loop import BudgetError, Clock, Pace
+from frami.device import threads
+from frami.distill import OBJECTIVES, Settings, distill, loop, making, new_student, pace
+from frami.distill.augment import AugmentConfig
+from frami.distill.loop import BudgetError
+from frami.distill.objectives import objective
+from frami.distill.pace import Clock, Pace
 from frami.errors import FramiError
+from frami.inversion import make_clips
 from frami.train import evaluate
 from tests.helpers.clock import ticking
 from tests.helpers.distillation import QUICK
+
+NAMES = ("mels", "lengths", "target")
 
 
 @pytest.mark.slow
@@ -20,7 +29,7 @@ def test_a_student_learns_from_made_clips_alone(tiny, make_mels):
     last = states[-1]
     assert last.finished and last.steps == 160 and last.clips == 64 and last.share == 1 and last.left == 0
     assert [s.share for s in states] == sorted(s.share for s in states)
-    assert sum(s.made is not None for s in states) == 4
+    assert sum(len(s.made.clips) for s in states if s.made is not None) == 64
     assert evaluate(last.student, make_mels(seed=3)).accuracy > 0.6
 
 
@@ -34,9 +43,9 @@ def test_the_same_seed_gives_the_same_student(tiny):
 
 
 def test_the_budget_is_shared_and_not_exceeded(tiny):
-    wanted = Settings(student="nano", budget=4.0, clips=8, batch=8, share=0.5)
-    *_, last = distill(tiny, wanted, every=0.2, now=ticking(0.05))
-    assert 4.0 <= last.seconds < 4.5
+    wanted = Settings(student="nano", budget=1.0, clips=8, batch=8, share=0.5)
+    *_, last = distill(tiny, wanted, every=0.2, now=ticking(0.002))
+    assert 1.0 <= last.seconds < 1.1
     assert last.clips >= 8 and last.steps > 5
 
 
@@ -64,29 +73,80 @@ def test_what_happens_between_two_states_is_not_counted():
     assert [clock.seconds, clock.seconds] == [2.0, 3.0]
 
 
+def test_all_clips_are_made_before_the_first_step(tiny):
+    states = list(distill(tiny, Settings(**QUICK), every=0))
+    last_made = max(i for i, state in enumerate(states) if state.made is not None)
+    assert all(state.steps == 0 for state in states[:last_made]) and states[last_made].clips == states[-1].clips == 16
+    assert states[-1].steps == 6
+
+
+def test_in_turns_each_block_of_clips_is_learnt_from(tiny):
+    wanted = Settings(**(QUICK | {"rounds": 4, "turns": 2, "steps": 5}))
+    seen = [(state.steps, state.clips) for state in distill(tiny, wanted, every=0)]
+    assert {clips for steps, clips in seen if 0 < steps <= 9} == {16} and seen[-1] == (20, 32)
+    assert {clips for steps, clips in seen if steps > 10} == {32}
+
+
 def test_making_ends_when_its_share_is_used_up():
     clock = Clock(10.0)
     pace = Pace(Settings(budget=100, share=0.3), clock)
     assert pace.wants_clips, "without a clip there is nothing to learn from"
-    pace.made(9.0)
-    assert not pace.wants_clips, "first its time of learning"
-    clock._spent = 40.0
-    assert pace.wants_clips
-    pace.made(20.0)
+    pace.made(9.0, 32, 1)
+    assert pace.wants_clips and pace.learnt < 0.02
+    clock._spent = 19.0
+    pace.made(9.0, 32, 1)
+    assert pace.wants_clips, "a batch may end as much after the share as it would have ended before"
+    pace.made(9.0, 32, 1)
     assert not pace.wants_clips and not pace.over
+    clock._spent = 63.5
+    assert pace.learnt == pytest.approx(0.5)
     clock._spent = 100.0
-    assert pace.over
+    assert pace.over and pace.learnt == pace.share == 1
 
 
 def test_the_warm_up_of_a_recipe_is_no_price_of_later_batches():
-    clock = Clock(30.0)
-    pace = Pace(Settings(recipe="dafl", budget=100, share=0.3), clock)
-    pace.made(21.0)  # twenty batches to learn from, and the first that is used
-    clock._spent = 90.0
-    assert pace.wants_clips
-    other = Pace(Settings(recipe="frami", budget=100, share=0.3), clock)
-    other.made(21.0)
-    assert not other.wants_clips
+    for recipe, wants in (("dafl", True), ("frami", False)):
+        pace = Pace(Settings(recipe=recipe, budget=100, share=0.3), Clock(30.0))
+        pace.made(29.0, 32, 1)  # of dafl: twenty batches to learn from, and the first that is used
+        assert pace.wants_clips == wants
+
+
+@pytest.mark.parametrize(("a_clip", "a_step"), [(0.03, 0.04), (0.3, 0.04), (0.03, 0.4)])
+def test_the_best_number_of_clips_is_where_the_fitted_loss_is_lowest(a_clip, a_step):
+    def loss(clips, seconds=120):
+        steps = (seconds - clips * a_clip) / a_step
+        return pace.CLIPS * clips**-pace.A + pace.STEPS * steps**-pace.B
+
+    found = pace.best_clips(120, a_clip, a_step)
+    assert 0 < found * a_clip < 120 and loss(found) <= min(loss(0.98 * found), loss(1.02 * found))
+    assert pace.best_clips(240, a_clip, a_step) > found
+
+
+def test_the_budget_is_divided_by_the_speed_of_making_and_learning():
+    shares = {}
+    for each, step in ((0.01, 0.05), (0.1, 0.05)):
+        one = Pace(Settings(budget=100), Clock(0.0), one=64 * each, each=each, of_step=step, batches=2)
+        shares[each] = one.planned / one.each
+    assert shares[0.01] > shares[0.1], "where clips are dear there are fewer"
+
+
+def test_measuring_a_step_leaves_the_student_as_it_was(tiny):
+    """The same clips and steps with and without the measurement before them."""
+
+    def trained(probe):
+        settings = Settings(**(QUICK | {"budget": 1e9}))
+        student = new_student(tiny, "nano", objective("frami"))
+        course = loop._Course(tiny, settings, student, AugmentConfig(), None, Clock(now=ticking(0.01)), 40)
+        course.clock.start()
+        course.add(*(make_clips(tiny, "frami-flash", samples=8, batch=8, seconds=0.4).__dict__[k] for k in NAMES))
+        if probe:
+            course._probe()
+            assert course.pace.of_step > 0 and course.pace.making > 0 and course.learner.steps == 0
+        for _ in range(3):
+            course.learn()
+        return torch.cat([value.flatten().double() for value in student.state_dict().values()])
+
+    assert torch.equal(trained(False), trained(True))
 
 
 def test_a_budget_that_the_first_clips_take_is_reported(tiny):
@@ -113,8 +173,8 @@ def test_a_batch_that_was_cut_off_is_no_part_of_what_was_spent(tiny):
 
 def test_references_learn_from_real_clips_or_noise(tiny, make_mels):
     data = make_mels()
-    for source, objective in (("real", "labels"), ("real", "frami"), ("noise", "logits")):
-        wanted = Settings(**(QUICK | {"source": source, "objective": objective, "rounds": 1}))
+    for source, learnt in (("real", "labels"), ("real", "frami"), ("noise", "logits")):
+        wanted = Settings(**(QUICK | {"source": source, "objective": learnt, "rounds": 1}))
         *_, last = distill(tiny, wanted, data if source == "real" else None)
         assert last.finished and last.steps == 3 and last.made is None
         assert last.clips == (len(data) if source == "real" else 2048)
@@ -150,17 +210,70 @@ def test_a_gpu_replays_the_steps(tiny_teacher, make_mels, objective):
     assert evaluate(last.student, make_mels(seed=3)).accuracy > 0.6
 
 
-def test_clips_are_made_for_the_present_student(tiny, monkeypatch):
-    """But for a recipe that brings a companion of its own."""
-    looked_at = []
-    real = loop.invert
+@pytest.mark.parametrize(("recipe", "turns", "sees"), [("frami", 1, False), ("frami", 2, True), ("zskt", 2, False)])
+def test_clips_are_made_for_the_student_where_it_can_answer(tiny, monkeypatch, recipe, turns, sees):
+    """In later turns only, and not for a recipe that brings a companion of its own."""
+    looked_at, real = [], making.invert
 
     def watched(*arguments, student, **options):
         looked_at.append(student)
         return real(*arguments, student=student, **options)
 
-    monkeypatch.setattr(loop, "invert", watched)
-    *_, last = distill(tiny, Settings(**(QUICK | {"rounds": 1})))
-    assert looked_at == [last.student]
-    loop._maker(tiny, Settings(recipe="zskt"), last.student, None)
-    assert looked_at[1] is None
+    monkeypatch.setattr(making, "invert", watched)
+    student = new_student(tiny, "nano", objective("frami"))
+    maker = making.Maker(tiny, Settings(**(QUICK | {"recipe": recipe, "turns": turns})), student if turns > 1 else None)
+    assert len(looked_at) == (1 if recipe == "zskt" else making.STREAMS)
+    assert all((one is student) == sees for one in looked_at)
+    maker.close()
+
+
+# --- two threads -----------------------------------------------------------------------------------------------------
+
+
+def test_streams_side_by_side_make_the_clips_that_they_make_in_turn(tiny):
+    settings = Settings(**(QUICK | {"recipe": "frami-flash"}))
+
+    def made(cores):
+        maker = making.Maker(tiny, settings)
+        with threads(cores):
+            turns = [[found for found in maker.turn(batches) if found is not None][-1] for batches in (None, None, 1)]
+        maker.close()
+        return [turn.clips.mels for turn in turns], turns[-1].memory()
+
+    (alone, memory), (beside, _) = made(1), made(2)
+    assert [len(mels) for mels in alone] == [16, 16, 8] and memory["batches"] == 3
+    assert torch.equal(alone[0], beside[0]) and torch.equal(alone[1], beside[1])
+    assert not torch.allclose(alone[0][:8], alone[0][8:], atol=0.5), "streams have seeds of their own"
+
+
+def test_a_maker_goes_on_from_its_memory(tiny):
+    settings = Settings(**(QUICK | {"recipe": "frami-flash"}))
+
+    def turn(maker):
+        return [found for found in maker.turn() if found is not None][-1]
+
+    with threads(1):
+        whole = making.Maker(tiny, settings)
+        memory = turn(whole).memory()
+        later = making.Maker(tiny, settings, None, memory)
+        assert torch.equal(turn(whole).clips.mels, turn(later).clips.mels) and later.turns == 2
+
+
+def test_a_batch_prepared_beside_the_step_changes_nothing(tiny):
+    def trained(cores):
+        with threads(cores):
+            *_, last = distill(tiny, Settings(**(QUICK | {"steps": 6})))
+        return torch.cat([p.flatten() for p in last.student.parameters()])
+
+    assert torch.allclose(trained(1), trained(2), atol=1e-2)
+
+
+def test_threads_end_with_the_run(tiny):
+    """Whether it comes to its end or is left."""
+    with threads(2):
+        list(distill(tiny, Settings(**QUICK)))
+        states = distill(tiny, Settings(**(QUICK | {"recipe": "frami", "rounds": 8})), every=0)
+        next(states)
+        states.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith(("maker", "teacher"))]

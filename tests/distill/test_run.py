@@ -144,14 +144,14 @@ def test_the_folder_of_a_forgotten_run_is_not_resumed(capsys, tmp_path, fresh_ho
     assert status == 2 and "--resume" not in err and "another --out" in err
 
 
-@pytest.mark.parametrize("where", ["first state", "agreement"])
+@pytest.mark.parametrize("where", ["first state", "step"])
 def test_a_run_interrupted_at_a_bad_moment_goes_on(fresh_home, tiny_teacher, short_warmup, where, monkeypatch):
-    """Before the first clips are finished, and between a batch of clips and its shard: nothing is lost or twice."""
+    """Before the first clips are finished, and within a step: nothing is lost or twice."""
     store = Runs()
     request = RunSettings(str(tiny_teacher), Settings(**(QUICK | {"recipe": "dafl", "rounds": 3})))
     id = runs.begin(request, store)
     calls = []
-    real = loop.agreement_on
+    real = loop.learn
 
     def interrupted(*arguments):
         calls.append(1)
@@ -163,8 +163,8 @@ def test_a_run_interrupted_at_a_bad_moment_goes_on(fresh_home, tiny_teacher, sho
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        if where == "agreement":
-            patch.setattr(loop, "agreement_on", interrupted)
+        if where == "step":
+            patch.setattr(loop, "learn", interrupted)
         with pytest.raises(KeyboardInterrupt):
             runs.work(id, store, report=report if where == "first state" else None, save_every=0.0)
     assert store.get(id).status == "stopped"
@@ -225,12 +225,12 @@ def test_a_card_names_the_teacher_and_only_what_the_run_used(capsys, tmp_path, f
     from frami.evaluation import teacher_path
 
     out = tmp_path / "run"
-    quick = ["--student", "nano", "--steps", 3, "--batch", 8, "--rounds", 2]
+    quick = ["--student", "nano", "--steps", 3, "--batch", 8, "--rounds", 4]
     run(capsys, "distill", "--teacher", tiny_teacher, *quick, "--clips", 8, "--out", out, "--json")
     card = checkpoints.read_card(out / "student")
     own = checkpoints.read_card(tiny_teacher)
     assert teacher_path(card) == tiny_teacher and card.evaluation.split()[-1] == card.training["run"]
-    assert card.training["recipe"] == "frami-flash" and card.training["made_clips"] == 16
+    assert card.training["recipe"] == Settings().recipe and card.training["made_clips"] == 32
     other = tmp_path / "home" / "checkpoints" / "tiny"
     checkpoints.save(other, models.build("nano", 4), replace(own, accuracy=0.1))
     assert teacher_path(card) == tiny_teacher

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from frami.inversion import losses
 from frami.inversion.bn_statistics import NormInput, recorded
-from frami.models import build
+from frami.models import StatisticsPooling, build, length_mask
 
 
 def optimised(loss_of, x, steps=8, lr=0.1):
@@ -272,10 +272,10 @@ def test_a_clip_with_nothing_but_its_own_is_content():
     assert anchors.grad[[0, 2]].abs().max() == 0 and anchors.grad[1].abs().max() > 0
 
 
-# --- repulsion within the batch, segments of one pass ------------------------------------------------------------------
+# --- repulsion within the batch, segments of one pass ----------------------------------------------------------------
 
 
-def test_repulsion_is_the_log_mean_of_the_other_rows(rng=None):
+def test_repulsion_is_the_log_mean_of_the_other_rows():
     rows = F.normalize(torch.randn(5, 7, generator=torch.Generator().manual_seed(0)), dim=1)
     expected = []
     for i in range(5):

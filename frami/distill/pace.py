@@ -1,0 +1,122 @@
+"""How a distillation divides its time: first the clips, then what is learnt from them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from frami.distill.settings import Settings
+from frami.inversion import recipe as row
+
+#: What is left to gain after N clips and S steps, fitted on development parts: ``CLIPS · N^-A + STEPS · S^-B`` (see
+#: docs/method.md, which names the command). Only the ratio of the two factors counts.
+CLIPS, A = 1.0, 0.5
+STEPS, B = 2.0, 0.5
+
+
+def best_clips(seconds: float, a_clip: float, a_step: float) -> float:
+    """Number of clips after which to stop making, where each costs ``a_clip`` seconds, each step of learning ``a_step``
+    and there are ``seconds`` in all: the fitted loss is lowest there. Found by bisection of its derivative, which rises
+    with the number of clips."""
+
+    def slope(clips: float) -> float:
+        steps = (seconds - clips * a_clip) / a_step
+        return STEPS * B * steps ** (-B - 1) * a_clip / a_step - CLIPS * A * clips ** (-A - 1)
+
+    low, high = 0.0, seconds / a_clip
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
+    return low
+
+
+class Clock:
+    """Counts the seconds of making and learning only: it stands still while a state is with the caller."""
+
+    def __init__(self, spent: float = 0.0, now: Callable[[], float] | None = None):
+        self._spent, self._since, self._now = spent, None, now
+
+    def start(self) -> None:
+        self._since = self._now()
+
+    def stop(self) -> None:
+        self._spent = self.seconds
+        self._since = None
+
+    @property
+    def seconds(self) -> float:
+        return self._spent + (0.0 if self._since is None else self._now() - self._since)
+
+
+@dataclass
+class Pace:
+    """Whose turn it is, making or learning, until the budget or the rounds are used up.
+
+    A block is making and then learning; there are ``settings.turns`` of them, one unless said otherwise. With a budget
+    making gets ``settings.share`` of it or, by default, as much as ``best_clips`` says for the measured speeds; with
+    rounds both are counted.
+
+    making : seconds of making so far; one, each : of the maker's last turn and of a clip of it; of_step : of a training
+    step (0: not measured yet); batches, steps : done.
+    """
+
+    settings: Settings
+    clock: Clock
+    making: float = 0.0
+    one: float = 0.0
+    each: float = 0.0
+    of_step: float = 0.0
+    batches: int = 0
+    steps: int = 0
+
+    @property
+    def share(self) -> float:
+        """Of the whole."""
+        s = self.settings
+        if s.budget:
+            return min(1.0, self.clock.seconds / s.budget)
+        return min(1.0, (self.batches / s.rounds + self.learnt) / 2) if s.source == "made" else self.learnt
+
+    @property
+    def learnt(self) -> float:
+        """Share of the learning that is done: learning rates follow it."""
+        s = self.settings
+        if not s.budget:
+            return min(1.0, self.steps / (s.rounds * s.steps))
+        making = max(self.planned, self.making) if s.turns > 1 else self.making
+        return min(1.0, (self.clock.seconds - self.making) / max(s.budget - making, 1e-9))
+
+    @property
+    def over(self) -> bool:
+        return self.clock.seconds >= self.settings.budget if self.settings.budget else self.learnt >= 1
+
+    @property
+    def planned(self) -> float:
+        """Seconds of the budget that making is given."""
+        s = self.settings
+        if s.share is not None:
+            return s.share * s.budget
+        if not self.each or not self.of_step:
+            return self.making
+        return best_clips(s.budget, self.each, self.of_step) * self.each
+
+    @property
+    def wants_clips(self) -> bool:
+        s = self.settings
+        block = min(int(self.learnt * s.turns), s.turns - 1) + 1
+        if not s.budget:
+            return self.batches < round(s.rounds * block / s.turns)
+        return not self.batches or self.making + self.one / 2 <= self.planned * block / s.turns
+
+    def made(self, seconds: float, clips: int, batches: int) -> None:
+        """Count a turn of ``batches`` that took so long. The next one is expected to take as long, but for what its
+        recipe throws away before its first."""
+        discarded = row(self.settings.recipe).warmup if not self.batches else 0
+        self.one = seconds / (1 + discarded)
+        self.each = self.one / clips
+        self.batches += batches
+        self.making += seconds
+
+    def state(self) -> dict:
+        """As numbers: the arguments of a later one."""
+        return {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("settings", "clock")
+        }
