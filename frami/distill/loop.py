@@ -200,7 +200,7 @@ class _Course:
 
     def make(self, maker: Maker, every: float) -> Iterator[State]:
         """Let the maker make a turn, reporting on the way. Returns the finished clips, None where time ran out."""
-        begin, s = self.clock.seconds, self.settings
+        s = self.settings
         left = None if s.budget else round(s.rounds) - self.pace.batches
         for made in maker.turn(left):
             if made is not None:
@@ -211,7 +211,7 @@ class _Course:
                 yield from self.report()
         self.add(made.clips.mels, made.clips.lengths, made.clips.target)
         self.inversion, self.notes = maker.memory, made.notes
-        self.pace.made(self.clock.seconds - begin, len(made.clips), len(made.clips) // s.clips)
+        self.pace.made(self.clock.seconds - self.spent, len(made.clips), len(made.clips) // s.clips)
         if s.budget and not self.pace.of_step:
             self._probe()
         self.spent = self.clock.seconds
