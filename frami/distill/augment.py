@@ -13,7 +13,7 @@ from frami.models import length_mask
 
 _CURVES = 4
 #: Random numbers that one clip takes: its view, response, noise and partner.
-NUMBERS = VIEW_NUMBERS + _CURVES + 3 + 2
+NUMBERS = VIEW_NUMBERS + _CURVES + 3 + 2 + 1
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,15 @@ class AugmentConfig:
 
     ``view`` : segment, tempo, level, masks (as of the inversion); ``colour`` : size of a random smooth frequency
     response, as another microphone has; ``noise`` : chance of a random noise floor under the sound; ``mix`` : chance
-    that another clip sounds at the same time (mixup in magnitude, as sounds add).
+    that another clip sounds at the same time (mixup in magnitude, as sounds add); ``warp`` : largest relative change of
+    the Mel axis, as other vocal tracts have (vocal tract length perturbation, Jaitly and Hinton 2013).
     """
 
     view: ViewConfig = field(default_factory=ViewConfig)
     colour: float = 0.5
     noise: float = 0.1
     mix: float = 0.2
+    warp: float = 0.12
 
 
 class ReplayBuffer:
@@ -97,6 +99,8 @@ def augment(
     """
     bands, frames = mels.shape[2:]
     device = mels.device
+    if config.warp:
+        mels = warped(mels, torch.exp(config.warp * (2 * numbers[:, -1] - 1)))
     x, lengths = draw_view(mels, lengths, spec.floor, config.view, numbers[:, :VIEW_NUMBERS])
     u = iter(numbers[:, VIEW_NUMBERS:].T)
 
@@ -119,6 +123,21 @@ def augment(
     lengths = torch.where(mixed, torch.maximum(lengths, lengths.roll(1)), lengths)
     x = torch.where(length_mask(lengths, frames).bool(), x, spec.floor)
     return x, lengths, labels.roll(1), share
+
+
+def warped(mels: Tensor, rate: Tensor) -> Tensor:
+    """Each clip with its Mel axis stretched from the lowest band: band i is what was at i · rate, interpolated.
+
+    mels : Tensor[B, 1, F, T], rate : Tensor[B]. The highest band stands in for what would lie above it.
+    """
+    bands = mels.shape[2]
+    at = (torch.arange(bands, device=mels.device) * rate[:, None]).clamp(max=bands - 1)
+    low = at.floor().long()
+
+    def rows(index: Tensor) -> Tensor:
+        return mels.gather(2, index[:, None, :, None].expand(-1, 1, -1, mels.shape[3]))
+
+    return torch.lerp(rows(low), rows((low + 1).clamp(max=bands - 1)), (at - low)[:, None, :, None])
 
 
 def noise_clips(spec: MelSpec, clips: int, shortest: int, longest: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import torch
 
 from frami.audio import MelSpec
-from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, noise_clips, split, texture
+from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, noise_clips, split, texture, warped
 from frami.inversion.augment import ViewConfig
 
 
@@ -24,7 +24,7 @@ def test_a_buffer_grows_and_gives_back_what_it_got():
 
 def test_augmentation_without_strength_changes_nothing_but_the_segment():
     spec = MelSpec()
-    still = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=0)
+    still = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=0, warp=0)
     x = torch.empty(4, 1, 80, 30).uniform_(-9, 0, generator=torch.Generator().manual_seed(0))
     lengths, labels = torch.tensor([30, 20, 30, 5]), torch.arange(4)
     numbers = torch.rand(4, NUMBERS, generator=torch.Generator().manual_seed(1))
@@ -37,7 +37,7 @@ def test_augmentation_without_strength_changes_nothing_but_the_segment():
 
 def test_clips_are_mixed_as_sounds_add():
     spec = MelSpec()
-    both = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=1)
+    both = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=1, warp=0)
     x = torch.full((2, 1, 80, 8), spec.floor)
     x[0, :, 10] = -1
     x[1, :, 50] = -1
@@ -47,6 +47,16 @@ def test_clips_are_mixed_as_sounds_add():
     )
     assert partners.tolist() == [1, 0] and share.tolist() == [0.5, 0.5] and lengths.tolist() == [8, 8]
     assert (y[0, 0, [10, 50], 0] + 1 - torch.tensor(0.5).log()).abs().max() < 0.01, "half of each, as sounds add"
+
+
+def test_a_warped_sound_keeps_its_lowest_band_and_moves_the_others():
+    bands = torch.arange(80.0)
+    x = (-(bands - 30).square() / 50)[None, None, :, None].expand(3, 1, 80, 4).contiguous()
+    y = warped(x, torch.tensor([1.0, 1.1, 0.9]))
+    assert torch.equal(y[0], x[0])
+    assert y.argmax(2)[:, 0, 0].tolist() == [30, 27, 33], "the peak of band 30, where i · rate is 30"
+    ramp = warped(bands[None, None, :, None].expand(1, 1, 80, 2), torch.tensor([1.12]))[0, 0, :, 0]
+    torch.testing.assert_close(ramp, (bands * 1.12).clamp(max=79))
 
 
 def test_some_made_clips_are_set_apart():
