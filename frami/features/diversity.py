@@ -1,11 +1,11 @@
 """How rich made clips are: measures of fidelity and diversity on features, with intervals.
 
-Features are a teacher's embeddings of clips, Tensor[N, D]; everything is computed on the CPU in double precision.
+Features are a network's embeddings of clips, Tensor[N, D]; everything is computed on the CPU in double precision.
 Coverage, density, Fréchet distance and Vendi score depend on the number of clips: compare equal numbers only.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from frami.errors import FramiError
+from frami.features.distances import chunks, matched, points, squares, to_others
 from frami.intervals import wilson
 
 MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "target_accuracy")
+#: Measures in the space of a judge, a network that is not the teacher.
+JUDGED = ("judge_accuracy", "judge_coverage", "judge_kad")
 
 #: Neighbours that make a real clip's ball, for coverage and density, as in their paper.
 K = 5
@@ -31,8 +34,7 @@ READING = {
     "confidence": "mean probability that the teacher gives to the target class",
 }
 
-_SPECTRA = 50  # draws that Fréchet distance and Vendi score are taken in
-_HELD = 2**24  # distances held at once
+_SPECTRA = 50  # draws that Fréchet distance, Vendi score and kernel distance are taken in
 _NORMAL = 1.959964  # 97.5 % quantile of the normal distribution
 
 # --------------------------------------------------------------------------------------------- measures
@@ -50,12 +52,12 @@ def coverage_density(real: Tensor, made: Tensor, k: int = K) -> tuple[float, flo
     real, made = _enough(real, made, k)
     centre = real.mean(0)
     real, made = real - centre, made - centre
-    nearest = [squares.topk(k, dim=1, largest=False).values[:, -1] for squares in _to_others(real)]
+    nearest = [found.topk(k, dim=1, largest=False).values[:, -1] for found in to_others(real)]
     # Squares come out of a matrix product: what equals a radius up to rounding is inside.
     radii = torch.cat(nearest) + 1e-12 * real.square().sum(1).max()
     covered, inside = torch.zeros(len(real), dtype=torch.bool), 0
-    for rows in _chunks(made, len(real)):
-        hit = _squares(real, rows) <= radii[:, None]
+    for rows in chunks(made, len(real)):
+        hit = squares(real, rows) <= radii[:, None]
         covered |= hit.any(1)
         inside += int(hit.sum())
     return float(covered.double().mean()), inside / (k * len(made))
@@ -91,6 +93,30 @@ def _root(x: Tensor) -> Tensor:
     return torch.linalg.qr(centred, mode="r").R if len(x) > x.shape[1] else centred
 
 
+def kernel_distance(real: Tensor, made: Tensor) -> float:
+    """Kernel audio distance (Chung et al., arXiv 2502.15602): 100 times the unbiased squared maximum mean discrepancy
+    (Gretton et al., JMLR 2012) of the kernel ``exp(−|x − y|² / 2σ²)``, σ the median distance of two real clips.
+
+    Of sets that were drawn alike it is 0 on average, so below 0 as often as above; the number of clips changes its
+    spread only.
+
+    real : Tensor[M, D], made : Tensor[N, D], at least two clips each. Raises FramiError.
+    """
+    real, made = matched(real, made)
+    if min(len(real), len(made)) < 2:
+        raise FramiError("a kernel distance needs at least 2 clips on each side")
+    centre = real.mean(0)
+    real, made = real - centre, made - centre
+    # Where most real clips are copies, σ is rounding.
+    width = max(float(np.median(torch.pdist(real).numpy())) ** 2, 1e-12 * float(real.square().sum(1).max()), 1e-300)
+
+    def mean(parts: Iterator[Tensor], pairs: int) -> float:
+        return sum(float((part / (-2 * width)).exp().sum()) for part in parts) / pairs
+
+    within = sum(mean(to_others(x), len(x) * (len(x) - 1)) for x in (real, made))
+    return 100 * (within - 2 * mean((squares(rows, real) for rows in chunks(made, len(real))), len(real) * len(made)))
+
+
 def vendi(features: Tensor) -> float:
     """Vendi score (Friedman and Dieng, TMLR 2023): how many wholly different clips these amount to, 1 to N.
 
@@ -121,7 +147,7 @@ def _within_class(x: Tensor, labels: Tensor) -> tuple[float | None, float]:
         if n < 2:
             continue
         own = own - own.mean(0)
-        sums = torch.cat([squares.sqrt().nan_to_num(posinf=0).sum(1) for squares in _to_others(own)])
+        sums = torch.cat([found.sqrt().nan_to_num(posinf=0).sum(1) for found in to_others(own)])
         means.append(float(sums.sum()) / (n * (n - 1)))
         without = (sums.sum() - 2 * sums) / max((n - 1) * (n - 2), 1)  # the mean when one clip is left out
         variances.append((n - 1) * float(without.var(correction=0)) if n > 2 else math.nan)
@@ -204,8 +230,7 @@ def measure(
     if intervals["vendi"]:
         intervals["vendi"] = max(1.0, intervals["vendi"][0]), min(float(len(made)), intervals["vendi"][1])
     if intervals["coverage"]:
-        both = intervals["coverage"], wilson(round(values["coverage"] * len(real)), len(real))
-        intervals["coverage"] = min(low for low, _ in both), min(1.0, max(high for _, high in both))
+        intervals["coverage"] = _of_share(values["coverage"], intervals["coverage"], len(real))
     return Diversity(**values, intervals=intervals)
 
 
@@ -225,6 +250,51 @@ def summary(
     return {"samples": len(pooled)} | values | {"confidence": float(confidence.mean()), "intervals": intervals}
 
 
+def judged(
+    pooled: Tensor,
+    target: Tensor,
+    predicted: Tensor,
+    real: Tensor | None = None,
+    real_labels: Tensor | None = None,
+    *,
+    k: int = K,
+    resamples: int = 200,
+    seed: int = 0,
+) -> dict:
+    """The measures ``JUDGED`` of made clips as a judge hears them, as plain numbers, with ``intervals`` [low, high] as
+    ``measure`` has them (without ``resamples`` only of the share); None where a measure cannot be had.
+
+    pooled : Tensor[N, D], the judge's embeddings; target, predicted : Tensor[N], classes; real : Tensor[M, D] and
+    real_labels : Tensor[M]. Raises FramiError.
+    """
+    made = points(pooled)
+    target, predicted = _labels(pooled, target), _labels(pooled, predicted)
+    right = int((target == predicted).sum())
+    values = dict.fromkeys(JUDGED) | {"judge_accuracy": right / len(made)}
+    intervals = dict.fromkeys(JUDGED) | {"judge_accuracy": wilson(right, len(made))}
+    if real is not None and len(real) > k and len(made) > 1:
+        real, _ = _enough(real, pooled, k)
+        labels = torch.zeros(len(real)) if real_labels is None else _labels(real, real_labels)
+        values |= _beside([made, real], k)
+        if resamples:
+            intervals |= _delete_some(values, [(made, target), (real, labels)], k, resamples, seed, _beside)
+            intervals["judge_coverage"] = _of_share(values["judge_coverage"], intervals["judge_coverage"], len(real))
+    return values | {"intervals": {name: ends and list(ends) for name, ends in intervals.items()}}
+
+
+def _beside(sides: list[Tensor], k: int, spectra: bool = True) -> dict[str, float]:
+    """Of made and real clips, the judge's measures whose intervals come from draws, where there are enough clips."""
+    made, real = sides
+    found = {"judge_coverage": coverage_density(real, made, k)[0]} if len(real) > k else {}
+    return found | ({"judge_kad": kernel_distance(real, made)} if spectra and min(len(real), len(made)) > 1 else {})
+
+
+def _of_share(share: float, interval: tuple[float, float] | None, count: int) -> tuple[float, float]:
+    """The interval of a share of ``count`` clips, never narrower than Wilson's."""
+    both = [wilson(round(share * count), count), *([interval] if interval else [])]
+    return min(low for low, _ in both), min(1.0, max(high for _, high in both))
+
+
 def _resampled(sides: list[Tensor], k: int, spectra: bool = True) -> dict[str, float]:
     """Of made and perhaps real clips, the measures whose intervals come from draws, where there are enough clips."""
     made, found = sides[0], {}
@@ -239,9 +309,16 @@ def _resampled(sides: list[Tensor], k: int, spectra: bool = True) -> dict[str, f
 
 
 def _delete_some(
-    values: dict[str, float | None], sides: list[tuple[Tensor, Tensor]], k: int, resamples: int, seed: int
+    values: dict[str, float | None],
+    sides: list[tuple[Tensor, Tensor]],
+    k: int,
+    resamples: int,
+    seed: int,
+    measured: Callable[[list[Tensor], int, bool], dict[str, float]] | None = None,
 ) -> dict[str, tuple[float, float] | None]:
-    """Intervals around ``values`` from draws without replacement; see ``measure``."""
+    """Intervals around ``values`` from draws without replacement, each ``measured`` (``_resampled``); see
+    ``measure``."""
+    measured = measured or _resampled
     sizes = [len(side) for side, _ in sides]
     share = min(0.75, max(768 / sum(sizes), 64 / min(sizes)))
     parts = [int(share * size) for size in sizes]
@@ -250,7 +327,7 @@ def _delete_some(
     draws: dict[str, list[float]] = {}
     for number in range(resamples):
         drawn = [side[_rows(labels, part, rng)] for (side, labels), part in zip(sides, parts, strict=True)]
-        for name, value in _resampled(drawn, k, spectra=number < _SPECTRA).items():
+        for name, value in measured(drawn, k, number < _SPECTRA).items():
             draws.setdefault(name, []).append(value)
     intervals = {}
     for name, found in draws.items():
@@ -259,7 +336,8 @@ def _delete_some(
             factor = math.exp(min(_NORMAL * error, 100))
             intervals[name] = values[name] / factor, values[name] * factor
         else:
-            intervals[name] = _around(values[name], scale * float(np.std(found, ddof=1)))
+            least = -math.inf if name == "judge_kad" else 0.0
+            intervals[name] = _around(values[name], scale * float(np.std(found, ddof=1)), least)
     return intervals
 
 
@@ -269,9 +347,9 @@ def _rows(labels: Tensor, part: int, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(order[((np.arange(part) + rng.random()) * (len(labels) / part)).astype(int)])
 
 
-def _around(value: float | None, error: float) -> tuple[float, float] | None:
-    """95 % interval of a normal error, not below 0; None where the error is not known."""
-    return None if math.isnan(error) else (max(0.0, value - _NORMAL * error), value + _NORMAL * error)
+def _around(value: float | None, error: float, least: float = 0.0) -> tuple[float, float] | None:
+    """95 % interval of a normal error, not below ``least``; None where the error is not known."""
+    return None if math.isnan(error) else (max(least, value - _NORMAL * error), value + _NORMAL * error)
 
 
 def in_turns(labels: Tensor, count: int, seed: int = 0) -> Tensor:
@@ -290,48 +368,8 @@ def in_turns(labels: Tensor, count: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(mixed[np.lexsort((classes, turn))[:count]])
 
 
-# --------------------------------------------------------------------------------------------- points and distances
-
-
-def points(x: Tensor) -> Tensor:
-    """Features on the CPU in double precision; FramiError when they are none."""
-    if x.ndim != 2 or not x.numel():
-        raise FramiError(f"features are Tensor[N, D] of at least one clip, not of shape {tuple(x.shape)}")
-    if not torch.isfinite(x).all():
-        raise FramiError("features hold values that are not finite")
-    return x.detach().cpu().double()
-
-
-def matched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    a, b = points(a), points(b)
-    if a.shape[1] != b.shape[1]:
-        raise FramiError(f"features of {a.shape[1]} and of {b.shape[1]} numbers cannot be compared")
-    return a, b
-
-
 def _labels(features: Tensor, labels: Tensor) -> Tensor:
     labels = torch.as_tensor(labels).cpu()
     if labels.shape != (len(features),):
         raise FramiError(f"{len(features)} clips, but labels of shape {tuple(labels.shape)}")
     return labels
-
-
-def _squares(a: Tensor, b: Tensor) -> Tensor:
-    """Squared Euclidean distances, Tensor[N, D], Tensor[M, D] → Tensor[N, M]."""
-    lengths = a.square().sum(1)[:, None] + b.square().sum(1)
-    return torch.addmm(lengths, a, b.T, alpha=-2).clamp_(min=0)
-
-
-def _chunks(x: Tensor, others: int) -> Iterator[Tensor]:
-    """Rows of x, so many at once that their distances to ``others`` points fit into memory."""
-    return iter(x.split(max(1, _HELD // others)))
-
-
-def _to_others(x: Tensor) -> Iterator[Tensor]:
-    """Squared distances of each row to all rows, infinite to itself, in chunks of rows."""
-    start = 0
-    for rows in _chunks(x, len(x)):
-        squares = _squares(rows, x)
-        squares.diagonal(start).fill_(torch.inf)
-        start += len(rows)
-        yield squares

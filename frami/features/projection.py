@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frami.features.diversity import matched, points
+from frami.features.distances import matched, points
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,18 @@ import pytest
 import torch
 
 from frami.errors import FramiError
+from frami.features import distances
 from frami.features import diversity as measures
-from frami.features.diversity import coverage_density, frechet, in_turns, measure, vendi, within_class
+from frami.features.diversity import (
+    coverage_density,
+    frechet,
+    in_turns,
+    judged,
+    kernel_distance,
+    measure,
+    vendi,
+    within_class,
+)
 from tests.helpers.features import clips, normal, rotation
 
 # --- coverage and density --------------------------------------------------------------------------------------------
@@ -68,17 +78,18 @@ def test_coverage_is_the_same_wherever_features_lie():
 
 def test_chunks_change_nothing_and_hold_little(monkeypatch):
     real, made, labels = normal(50, 4), normal(400, 4, seed=1), torch.arange(400) % 3
-    before = coverage_density(real, made), within_class(made, labels)
-    sizes, squares = [], measures._squares
+    before = coverage_density(real, made), within_class(made, labels), kernel_distance(real, made)
+    sizes, squares = [], distances.squares
 
     def counted(a, b):
         sizes.append(len(a) * len(b))
         return squares(a, b)
 
-    monkeypatch.setattr(measures, "_HELD", 1000)
-    monkeypatch.setattr(measures, "_squares", counted)
-    after = coverage_density(real, made), within_class(made, labels)
-    assert np.allclose([*before[0], before[1]], [*after[0], after[1]], rtol=1e-12, atol=0)
+    monkeypatch.setattr(distances, "_HELD", 1000)
+    monkeypatch.setattr(distances, "squares", counted)
+    monkeypatch.setattr(measures, "squares", counted)
+    after = coverage_density(real, made), within_class(made, labels), kernel_distance(real, made)
+    assert np.allclose([*before[0], *before[1:]], [*after[0], *after[1:]], rtol=1e-12, atol=0)
     assert max(sizes) <= 1000 and len(sizes) > 20
 
 
@@ -97,6 +108,75 @@ def test_chunks_change_nothing_and_hold_little(monkeypatch):
 def test_bad_features_are_named(real, made, k, word):
     with pytest.raises(FramiError, match=word):
         coverage_density(real, made, k)
+
+
+# --- kernel distance -------------------------------------------------------------------------------------------------
+
+
+def brute_kernel_distance(real, made):
+    """The definition, pair by pair, in plain numbers."""
+    real, made = [[row.tolist() for row in part.double()] for part in (real, made)]
+    apart = sorted(math.dist(a, b) for i, a in enumerate(real) for b in real[:i])
+    half = len(apart) // 2
+    width = apart[half] if len(apart) % 2 else (apart[half - 1] + apart[half]) / 2
+
+    def kernel(a, b):
+        return math.exp(-(math.dist(a, b) ** 2) / (2 * width**2))
+
+    total = 0.0
+    for part in (real, made):
+        pairs = [kernel(a, b) for i, a in enumerate(part) for j, b in enumerate(part) if i != j]
+        total += sum(pairs) / len(pairs)
+    across = [kernel(a, b) for a in real for b in made]
+    return 100 * (total - 2 * sum(across) / len(across))
+
+
+@pytest.mark.parametrize(("m", "n", "d"), [(20, 15, 3), (7, 30, 40), (2, 2, 1), (31, 8, 6)])
+def test_kernel_distance_is_that_of_the_definition(m, n, d):
+    real, made = normal(m, d), 0.8 * normal(n, d, seed=1) + 0.3
+    assert kernel_distance(real.float(), made.float()) == pytest.approx(
+        brute_kernel_distance(real.float(), made.float()), rel=1e-9, abs=1e-9
+    )
+
+
+def test_kernel_distance_is_zero_on_average_of_one_distribution_and_grows_with_distance():
+    """Unbiased: also of few clips, where it is below zero about as often as above."""
+    found = [kernel_distance(normal(12, 4, seed=2 * i), normal(12, 4, seed=2 * i + 1)) for i in range(300)]
+    error = np.std(found) / math.sqrt(len(found))
+    assert abs(np.mean(found)) < 3 * error and min(found) < 0 < max(found)
+    real = normal(60, 4)
+    apart = [kernel_distance(real, normal(60, 4, seed=1) + shift) for shift in (0, 0.3, 1, 30)]
+    assert apart == sorted(apart) and apart[-1] > 30
+    collapsed = normal(1, 4, seed=1).expand(60, 4)
+    assert kernel_distance(real, collapsed) > kernel_distance(real, normal(60, 4, seed=1)) + 10
+
+
+def test_kernel_distance_does_not_depend_on_units_and_takes_copies():
+    real, made = normal(40, 6), 0.5 * normal(30, 6, seed=1)
+    moved = [3 * x @ rotation(6) + 50 for x in (real, made)]
+    assert kernel_distance(*moved) == pytest.approx(kernel_distance(real, made), rel=1e-9)
+    copies = torch.full((8, 3), 1000.1)
+    assert kernel_distance(copies, copies[:4]) == pytest.approx(0) and kernel_distance(copies, copies + 1) > 199
+    with pytest.raises(FramiError, match="at least 2"):
+        kernel_distance(real, made[:1])
+
+
+def test_what_a_judge_makes_of_clips():
+    made, target = clips(60, 0)
+    real, labels = clips(50, 1)
+    predicted = target.clone()
+    predicted[:15] = -1
+    found = judged(made, target, predicted, real, labels, resamples=20)
+    assert found["judge_accuracy"] == 0.75
+    assert found["judge_coverage"] == coverage_density(real, made)[0]
+    assert found["judge_kad"] == kernel_distance(real, made)
+    assert set(found["intervals"]) == set(measures.JUDGED) == set(found) - {"intervals"}
+    for name, (low, high) in found["intervals"].items():
+        assert low <= found[name] <= high and low < high, name
+    assert found["intervals"]["judge_kad"][0] < 0, "what is unbiased may be below zero"
+    alone = judged(made, target, predicted)
+    assert alone["judge_accuracy"] == 0.75 and alone["judge_kad"] is alone["intervals"]["judge_coverage"] is None
+    assert judged(made, target, predicted, real[:5])["judge_coverage"] is None, "too few recordings"
 
 
 # --- Fréchet ---------------------------------------------------------------------------------------------------------
