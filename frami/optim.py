@@ -31,7 +31,7 @@ class Muon(torch.optim.AdamW):
         for group in (group for group in self.param_groups if group.get("orthogonal")):
             for parameter in (p for p in group["params"] if p.grad is not None):
                 state, rate = self.state[parameter], group["lr"]
-                if not state:
+                if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(parameter)
                 velocity = state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
                 ahead = parameter.grad.lerp(velocity, MOMENTUM).flatten(1)

@@ -146,7 +146,7 @@ def key(teacher: Checkpoint, row: Row, base: Settings, seed: int) -> str:
     """Name of a measurement: another teacher, device or setting, a changed recipe make another name."""
     card = teacher.card
     what = f"{row.name} {row.fingerprint}".strip()
-    how = f"share{base.share:g} lr{base.lr:g} pace{PACE}"
+    how = f"share{base.share or 0:g} lr{base.lr:g} pace{PACE}"
     common = f"{base.budget:g}s {base.student} {base.clips}x{base.batch} {how} {describe(teacher.device)}"
     return f"{label(card.dataset)} {','.join(card.split['test'])} {card.sha256[:8]} | {common} | {what} | {seed}"
 

@@ -40,7 +40,7 @@ def add(commands) -> None:
     sub.add_argument("--batch", type=whole(1), default=64, help="clips made at once")
     sub.add_argument("--seconds", type=number(0.1, 30), default=0.93, help="duration of a clip (0.93: 80 frames)")
     sub.add_argument("--rounds", type=whole(1), default=3, help="turns over all recipes")
-    sub.add_argument("--ladder", action="store_true", help="also: what each measure against lost time is worth (frami)")
+    sub.add_argument("--ladder", action="store_true", help="also: what each measure against lost time is worth")
     device_option(sub)
 
     sub = command(bench, "diversity", _diversity, "Diversity of every recipe on each teacher; fills what is missing.")
@@ -56,7 +56,7 @@ def add(commands) -> None:
 
     sub = command(bench, "duration", _duration, "Confidence of the teacher against the duration of made clips.")
     sub.add_argument("--teacher", default="fsdd", help="name of a bundled teacher, or path")
-    sub.add_argument("--recipe", default="frami")
+    sub.add_argument("--recipe", default="frami-fine")
     sub.add_argument("--samples", type=whole(2), default=200)
     sub.add_argument("--batch", type=whole(1), default=20)
     sub.add_argument("--shortest", type=number(0.1, 30), default=0.3, help="seconds")
@@ -142,7 +142,7 @@ def _inversion(options) -> tuple[dict, list[str]]:
     value["ladder"] = []
     if options.ladder:
         with progress("turn", "ladder") as report:
-            value["ladder"] = inversion.ladder(teacher, RECIPES["frami"], timing, report)
+            value["ladder"] = inversion.ladder(teacher, RECIPES["frami-fine"], timing, report)
     macs, ceilings = value["macs"], value["ceiling"]
     lines = [
         f"{value['device']}, torch {value['torch']}: {value['teacher']}, {value['batch']} clips of "
@@ -160,7 +160,7 @@ def _inversion(options) -> tuple[dict, list[str]]:
         f"{row['peak_bytes'] / 1e6:8.0f}"
         for row in value["rows"]
     ]
-    lines += ["", "frami: clip-steps/s, ratio"] if options.ladder else []
+    lines += ["", "frami-fine: clip-steps/s, ratio"] if options.ladder else []
     for row in value["ladder"]:
         what = "; ".join(inversion.LADDER[name] for name in row["without"]) or "as it is"
         lines.append(f"{row['clip_steps_per_second']:10.1f} {row['ratio']:6.2f}  {what}")

@@ -34,7 +34,7 @@ def add(commands) -> None:
     sub.add_argument("--student", help=f"{', '.join(STUDENTS)}, … (default: tiny)")
     sub.add_argument("--architecture", help=f"the student's: {', '.join(ARCHITECTURES)}")
     sub.add_argument("--objective", help=f"{', '.join(OBJECTIVES)} (default: frami); labels (real clips only)")
-    sub.add_argument("--recipe", help="how clips are made (default: frami-flash); see frami synthesize --help")
+    sub.add_argument("--recipe", help="how clips are made (default: frami); see frami synthesize --help")
     sub.add_argument("--bank", help="folder of a finished bank to learn from, instead of making clips")
     sub.add_argument(
         "--source", choices=["made", "real", "noise"], help="references: real training clips, or noise as input"
@@ -42,12 +42,18 @@ def add(commands) -> None:
     real = "recordings for --source real and for the accuracy (default: those that the teacher was trained on)"
     recordings_option(sub, real)
     sub.add_argument("--budget", type=seconds, help="time of making and learning together: 120s (default), 10m, 2h")
-    sub.add_argument("--rounds", type=whole(1), help="batches of clips, each followed by --steps (instead of --budget)")
+    sub.add_argument("--rounds", type=whole(1), help="batches of clips, as many times --steps (instead of --budget)")
     sub.add_argument("--clips", type=whole(1), help="clips of a round (default: 32)")
     sub.add_argument("--steps", type=whole(1), help="training steps of a round (default: 60)")
-    sub.add_argument("--share", type=number(0.01, 0.99), help="part of the budget that making may take (default: 0.25)")
+    sub.add_argument(
+        "--share",
+        type=number(0.01, 0.99),
+        help="part of the budget for making (default: by the speed of both)",
+    )
+    turns = "of making and learning; later ones show a recipe's adversarial term the student (default: 1)"
+    sub.add_argument("--turns", type=whole(1), help=turns)
     sub.add_argument("--batch", type=whole(2), help="clips of a training step (default: 32)")
-    sub.add_argument("--lr", type=number(1e-6, 1), help="highest learning rate (default: 0.004)")
+    sub.add_argument("--lr", type=number(1e-6, 1), help="highest learning rate (default: 0.012)")
     sub.add_argument("--seed", type=seed)
     sub.add_argument("--out", help="the run's folder (default: one below FRAMI_HOME/runs)")
     sub.add_argument(
@@ -67,7 +73,7 @@ def seconds(text: str) -> float:
 
 
 #: Options that are fields of ``Settings``.
-_CHOICES = ("student", "architecture", "objective", "recipe", "clips", "steps", "share", "batch", "lr", "seed")
+_CHOICES = ("student", "architecture", "objective", "recipe", "clips", "steps", "share", "turns", "batch", "lr", "seed")
 
 
 def _distill(options) -> tuple[dict, list[str]]:
@@ -146,7 +152,7 @@ def _new(options, store) -> str:
     if options.bank and options.source:
         raise FramiError("give --bank or --source, not both")
     source = "bank" if options.bank else options.source or "made"
-    idle = [f"--{name}" for name in ("recipe", "clips", "share") if name in given]
+    idle = [f"--{name}" for name in ("recipe", "clips", "share", "turns") if name in given]
     if source != "made" and idle:
         which = "--bank" if options.bank else f"--source {source}"
         raise FramiError(f"with {which} no clips are made; leave out {', '.join(idle)}")

@@ -15,7 +15,7 @@ from frami.paths import ASSETS, made
 def add(commands) -> None:
     sub = command(commands, "synthesize", _synthesize)
     sub.add_argument("--teacher", required=True, help="name of a bundled teacher, or path")
-    sub.add_argument("--recipe", default="frami", help=f"{', '.join(RECIPES)} (default: frami)")
+    sub.add_argument("--recipe", default="frami-fine", help=f"{', '.join(RECIPES)} (default: frami-fine)")
     sub.add_argument("--samples", type=whole(1), default=16)
     sub.add_argument("--steps", type=whole(1), help="optimisation steps a batch (default: the recipe's)")
     sub.add_argument(

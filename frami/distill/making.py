@@ -40,7 +40,7 @@ class Maker:
     ):
         recipe = row(settings.recipe)
         streams = STREAMS if teacher.device.type == "cpu" and recipe.keep in ("reset", "warm") else 1
-        inner = memory["streams"] if memory else [None] * streams
+        inner = memory.get("streams", [memory]) if memory else [None] * streams
         self.turns = memory["batches"] if memory else 0
         alternates = recipe.student_steps > 0  # then a single step takes long: the clock is read more often
         self._streams = [

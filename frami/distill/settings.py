@@ -31,7 +31,7 @@ class Settings:
     architecture: str = DEFAULT
     objective: str = "frami"
     source: str = "made"
-    recipe: str = "frami-flash"
+    recipe: str = "frami"
     budget: float | None = 120.0
     rounds: int = 12
     clips: int = 32

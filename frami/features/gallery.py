@@ -34,7 +34,7 @@ def make(
     *,
     each: int = 3,
     steps: int | None = None,
-    recipe: str = "frami",
+    recipe: str = "frami-fine",
     seed: int = 0,
     vocoder: str | None = None,
     report: Callable[[int, int], None] | None = None,

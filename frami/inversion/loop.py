@@ -24,7 +24,7 @@ from frami.optim import set_rate
 
 def invert(
     teacher: Checkpoint,
-    settings: InversionSettings | Recipe | str = "frami",
+    settings: InversionSettings | Recipe | str = "frami-fine",
     *,
     student: nn.Module | None = None,
     feature_bank: FeatureBank | None = None,
@@ -82,7 +82,7 @@ def _check_terms(recipe: Recipe, teacher: TeacherCopy, student: nn.Module | None
 
 def make_clips(
     teacher: Checkpoint,
-    settings: InversionSettings | Recipe | str = "frami",
+    settings: InversionSettings | Recipe | str = "frami-fine",
     *,
     report: Callable[[int, int], None] | None = None,
     **choices,

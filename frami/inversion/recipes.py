@@ -113,31 +113,40 @@ def check_terms(names: Iterable[str]) -> None:
         raise FramiError(f"no loss term '{unknown[0]}'; there are: {', '.join(TERMS)}")
 
 
-_FRAMI = Recipe(
-    name="frami",
-    title="FRAMI",
-    about="Each clip has to differ from all others, and all start at the mean spectrum stored in the teacher.",
-    source="Kang et al., ICASSP 2023 (arXiv 2303.07643); our formulation of what its abstract leaves open",
+_FINE = Recipe(
+    name="frami-fine",
+    title="FRAMI fine",
+    about="For listening: many steps, and each clip has to differ from all others whatever view is taken of it.",
+    source="frami in its first form: a second view of each clip, a feature bank, a new generator for each batch",
     weights={"class": 1.0, "batch_norm": 0.06, "contrast": 0.15, "adversarial": 0.5},
     steps=100, lr=5e-3, lr_latent=0.1, cosine=True, start="spectrum", temperature=0.3, past=0.9, durations=(0.6, 1.4),
 )  # fmt: skip
 _FAST = replace(
-    _FRAMI,
+    _FINE,
     name="frami-fast",
     title="FRAMI fast",
-    about="FRAMI for little time: the generator is carried over from batch to batch, so that few steps suffice.",
-    source="frami, warm-started: the generator but its first layer is carried over, few steps, no second view",
-    weights=_FRAMI.weights | {"contrast": 0.0},
+    about="Clear clips in little time, whose diversity is left to chance.",
+    source="frami with twice the steps and without its contrastive term",
+    weights=_FINE.weights | {"contrast": 0.0},
     steps=28, lr=3e-3, lr_latent=0.2, past=0.8, keep="warm",
 )  # fmt: skip
 _FLASH = replace(
     _FAST,
     name="frami-flash",
     title="FRAMI flash",
-    about="FRAMI fast with half the steps: more clips of lower confidence, for students short of time.",
-    source="frami-fast with half the steps: more clips of lower confidence, for a student on a time budget",
+    about="FRAMI without its contrastive term, to see what that is worth.",
+    source="frami, but: no contrastive term",
     steps=14,
 )
+_FRAMI = replace(
+    _FLASH,
+    name="frami",
+    title="FRAMI",
+    about="The clips of a batch push each other apart; the generator is carried over, so that few steps suffice.",
+    source="Kang et al., ICASSP 2023 (arXiv 2303.07643); our formulation of what its abstract leaves open",
+    weights=_FLASH.weights | {"contrast": 1.0},
+    contrast="batch", feature="means",
+)  # fmt: skip
 _CMI = Recipe(
     name="cmi",
     title="CMI",
@@ -198,14 +207,18 @@ def _ablation(of: Recipe, name: str, what: str, **choices) -> Recipe:
 
 
 _CIFAR = {"weights": _DEEPINVERSION.weights | {"batch_norm": 10.0}, "first_norm": 1.0}
+_VIEW = {"contrast": "view", "weights": _FRAMI.weights | {"contrast": 0.15}, "feature": "both"}
 _ROWS = (
-    _FRAMI, _FAST, _FLASH, _CMI, _DEEPINVERSION, _DAFL, _DFQ, _ZSKT, _FAST_DATAFREE,
-    _ablation(_FRAMI, "no-contrast", "no contrastive term", weights=_FRAMI.weights | {"contrast": 0.0}),
-    _ablation(_FRAMI, "image-views", "CMI's views", views=ImageViewConfig()),
-    _ablation(_FRAMI, "pooled", "the embeddings alone are contrasted", feature="pooled"),
-    _ablation(_FRAMI, "means", "the layer means alone are contrasted", feature="means"),
-    _ablation(_FRAMI, "fixed", "one duration for all clips", durations=(1.0, 1.0)),
-    _ablation(_FRAMI, "batch", "statistics of each batch, not of the set", past=0.0),
+    _FRAMI, _FINE, _FAST, _FLASH, _CMI, _DEEPINVERSION, _DAFL, _DFQ, _ZSKT, _FAST_DATAFREE,
+    _ablation(_FRAMI, "view", "a second view of each clip, and a feature bank", **_VIEW),
+    _ablation(_FRAMI, "segments", "two time segments of each clip", contrast="segments"),
+    _ablation(_FRAMI, "same", "clips of the same class alone push each other apart", negatives="same"),
+    _ablation(_FINE, "no-contrast", "no contrastive term", weights=_FINE.weights | {"contrast": 0.0}),
+    _ablation(_FINE, "image-views", "CMI's views", views=ImageViewConfig()),
+    _ablation(_FINE, "pooled", "the embeddings alone are contrasted", feature="pooled"),
+    _ablation(_FINE, "means", "the layer means alone are contrasted", feature="means"),
+    _ablation(_FINE, "fixed", "one duration for all clips", durations=(1.0, 1.0)),
+    _ablation(_FINE, "batch", "statistics of each batch, not of the set", past=0.0),
     _ablation(_DEEPINVERSION, "cifar", "the weights of its small-picture script", **_CIFAR),
 )  # fmt: skip
 

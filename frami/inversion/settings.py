@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
-from frami.inversion.recipes import RECIPES, Recipe
+from frami.inversion.recipes import RECIPES, Recipe, fingerprint
 from frami.inversion.recipes import recipe as named
 from frami.inversion.teacher import TeacherCopy
 
@@ -48,7 +48,7 @@ class InversionSettings:
     def of(
         cls,
         teacher: Checkpoint,
-        recipe: Recipe | str = "frami",
+        recipe: Recipe | str = "frami-fine",
         *,
         samples: int = 16,
         seconds: float | Sequence[float] | None = 1.0,
@@ -86,6 +86,7 @@ class InversionSettings:
             "classes": list(self.classes), "batch": self.batch, "seed": self.seed,
         }  # fmt: skip
         row = RECIPES.get(self.recipe.name)
+        values |= {"fingerprint": fingerprint(row)} if row else {}
         values |= {} if row and row.weights == self.recipe.weights else {"weights": self.recipe.weights}
         return values | ({"snapshots": self.snapshots} if self.snapshots else {})
 
@@ -104,14 +105,25 @@ class InversionSettings:
 
 
 def upgraded(values: dict, classes: int) -> dict:
-    """Stored settings as ``to_dict`` writes them: early versions left out that all classes take turns, and wrote one
-    duration as a range. Those of anything else than an inversion stay as they are."""
+    """Stored settings as ``to_dict`` writes them: early versions left out that all classes take turns and the recipe's
+    fingerprint, wrote one duration as a range, and called ``frami-fine`` ``frami``. Those of anything else than an
+    inversion stay as they are."""
     if not {"recipe", "samples", "seconds"} <= set(values):
         return values
+    if "fingerprint" not in values:
+        name = recipe_of_earlier(values["recipe"])
+        values = values | {"recipe": name} | ({"fingerprint": fingerprint(RECIPES[name])} if name in RECIPES else {})
     seconds = values["seconds"]
     if isinstance(seconds, list) and len(set(seconds)) == 1:
         seconds = seconds[0]
     return {"classes": list(range(classes))} | values | {"seconds": seconds}
+
+
+def recipe_of_earlier(name: str) -> str:
+    """What a recipe is called now that was stored by its name alone."""
+    ablation = name.removeprefix("frami-")
+    kept = name in ("frami-fast", "frami-flash") or not name.startswith("frami")
+    return name if kept else "frami-fine" + (f"-{ablation}" if ablation != name else "")
 
 
 def durations(

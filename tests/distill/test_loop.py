@@ -24,12 +24,12 @@ NAMES = ("mels", "lengths", "target")
 @pytest.mark.slow
 def test_a_student_learns_from_made_clips_alone(tiny, make_mels):
     """Far above chance on clips of the classes that neither network was shown."""
-    wanted = Settings(student="tiny", budget=None, rounds=4, clips=16, steps=40, batch=16)
+    wanted = Settings(student="tiny", budget=None, rounds=8, clips=16, steps=30, batch=16)
     states = list(distill(tiny, wanted, every=0.2))
     last = states[-1]
-    assert last.finished and last.steps == 160 and last.clips == 64 and last.share == 1 and last.left == 0
+    assert last.finished and last.steps == 240 and last.clips == 128 and last.share == 1 and last.left == 0
     assert [s.share for s in states] == sorted(s.share for s in states)
-    assert sum(len(s.made.clips) for s in states if s.made is not None) == 64
+    assert sum(len(s.made.clips) for s in states if s.made is not None) == 128
     assert evaluate(last.student, make_mels(seed=3)).accuracy > 0.6
 
 
@@ -159,7 +159,7 @@ def test_a_budget_that_the_first_clips_take_is_reported(tiny):
 def test_a_batch_that_was_cut_off_is_no_part_of_what_was_spent(tiny):
     """A run that is stopped again and again while it makes its first clips still has its whole budget."""
     now = ticking(0.05)
-    settings = Settings(**(QUICK | {"recipe": "frami", "budget": 8.0, "rounds": 1}))
+    settings = Settings(**(QUICK | {"recipe": "frami-fine", "budget": 8.0, "rounds": 1}))
     states = distill(tiny, settings, every=0, now=now)
     state = next(state for state in states if state.seconds > 1)
     memory = state.memory()
@@ -273,7 +273,7 @@ def test_threads_end_with_the_run(tiny):
     """Whether it comes to its end or is left."""
     with threads(2):
         list(distill(tiny, Settings(**QUICK)))
-        states = distill(tiny, Settings(**(QUICK | {"recipe": "frami", "rounds": 8})), every=0)
+        states = distill(tiny, Settings(**(QUICK | {"recipe": "frami-fine", "rounds": 8})), every=0)
         next(states)
         states.close()
     names = [thread.name for thread in threading.enumerate()]

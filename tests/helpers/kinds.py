@@ -6,7 +6,7 @@ import torch
 
 from frami.inversion import RECIPES, Clips
 
-FRAMI = RECIPES["frami"]
+FRAMI = RECIPES["frami-fine"]
 
 #: One recipe of each kind: what it carries from batch to batch, and how much of it these tests can wait for.
 KINDS = {

@@ -70,7 +70,7 @@ def test_nothing_is_left_to_make(teacher):
 # --- the way there ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["frami", "cmi"])
+@pytest.mark.parametrize("name", ["frami-fine", "cmi"])
 @pytest.mark.parametrize(("steps", "snapshots", "shown"), [(8, 4, [1, 2, 4, 8]), (2, 6, [1, 2]), (3, 1, [3])])
 def test_snapshots_end_in_the_finished_clips(teacher, name, steps, snapshots, shown):
     settings = {"samples": 2, "batch": 1, "seconds": 0.2, "steps": steps}
@@ -188,7 +188,7 @@ def test_a_student_is_evaluated_and_left_as_it_is(teacher, training):
     student.backbone.bands.eval()
     modes = [module.training for module in student.modules()]
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-    for name in ("frami", "deepinversion", "dfq"):
+    for name in ("frami-fine", "deepinversion", "dfq"):
         *_, last = invert(teacher, of_kind(name), samples=2, seconds=(0.2, 0.3), steps=2, student=student)
         assert "adversarial" in last.losses
     assert all(p.grad is None and p.requires_grad for p in student.parameters())

@@ -112,7 +112,7 @@ def test_a_recipe_without_target_classes_notes_it(teacher):
 # --- durations -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["frami", "cmi", "deepinversion"])
+@pytest.mark.parametrize("name", ["frami-fine", "cmi", "deepinversion"])
 def test_a_batch_mixes_durations(teacher, name):
     """Lengths vary within the range, and behind a clip's end there is exactly the floor, at every state."""
     spec = teacher.spec
@@ -223,7 +223,7 @@ def test_interleaved_runs_do_not_see_each_other(teacher):
 
 def test_gradients_are_on_whatever_the_caller_does(teacher):
     settings = {"samples": 2, "seconds": 0.2, "steps": 2}
-    for name in ("frami", "zskt"):
+    for name in ("frami-fine", "zskt"):
         expected = make_clips(teacher, of_kind(name), **settings)
         with torch.no_grad():
             assert same(make_clips(teacher, of_kind(name), **settings), expected)
@@ -239,7 +239,7 @@ def test_weights_switch_terms_off_and_one_clip_works(teacher):
         ({"batch_norm": 0}, {"class", "contrast"}),
         ({"class": 0, "contrast": 0, "variation": 0.1, "balance": 1}, {"batch_norm", "variation", "balance"}),
     ):
-        for name in ("frami", "fast"):
+        for name in ("frami-fine", "fast"):
             *_, last = invert(teacher, of_kind(name), samples=1, batch=1, seconds=0.2, steps=1, weights=weights)
             assert set(last.losses) == left & ({*RECIPES[name].weights} | {*weights}) - {"adversarial"}
     *_, last = invert(teacher, samples=1, batch=1, seconds=0.2, steps=2)

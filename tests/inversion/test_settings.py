@@ -9,7 +9,8 @@ import pytest
 from frami import files
 from frami.errors import FramiError
 from frami.inversion import RECIPES, InversionSettings, durations, invert, make_clips
-from frami.inversion.settings import LONGEST, MOST_SEED, SHORTEST, upgraded
+from frami.inversion.recipes import fingerprint
+from frami.inversion.settings import LONGEST, MOST_SEED, SHORTEST, recipe_of_earlier, upgraded
 from frami.paths import ASSETS
 from tests.helpers.kinds import FRAMI, same
 
@@ -27,7 +28,7 @@ def test_what_is_not_given_is_filled_in(teacher):
 @pytest.mark.parametrize(
     ("choices", "stored"),
     [
-        ({}, {"recipe": "frami", "steps": 100, "seconds": 1.0, "classes": [*range(10)], "batch": 16, "seed": 0}),
+        ({}, {"recipe": "frami-fine", "steps": 100, "seconds": 1.0, "classes": [*range(10)], "batch": 16, "seed": 0}),
         ({"recipe": "dafl", "seconds": (0.2, 0.4), "seed": MOST_SEED}, {"seconds": [0.2, 0.4], "seed": MOST_SEED}),
         ({"weights": {"class": 2.0}, "snapshots": 3}, {"weights": FRAMI.weights | {"class": 2.0}, "snapshots": 3}),
         ({"steps": 7, "classes": [4], "samples": 3, "batch": 2}, {"steps": 7, "classes": [4], "samples": 3}),
@@ -43,14 +44,23 @@ def test_settings_come_back_from_json(teacher, choices, stored):
 
 @pytest.mark.parametrize("path", sorted(ASSETS.glob("*/**/manifest.json")), ids=lambda path: path.parent.name)
 def test_settings_of_the_bundled_banks_are_read(path):
-    """Those of the gallery do not know their teacher's weights; none lists all classes."""
+    """Those of the gallery do not know their teacher's weights; none lists all classes; early ones name their recipe
+    as it was called then."""
     manifest = files.read_json(path)
     before = manifest["settings"]
     settings = InversionSettings.from_dict(upgraded(before, len(manifest["classes"])))
     assert settings.teacher_sha256 == before.get("teacher_sha256")
     stored = settings.to_dict()
     assert upgraded(stored, 10) == stored and stored["classes"] == [*range(len(manifest["classes"]))]
-    assert all(stored[name] == before[name] for name in ("teacher", "recipe", "samples", "steps", "batch", "seed"))
+    assert all(stored[name] == before[name] for name in ("teacher", "samples", "steps", "batch", "seed"))
+    now = before["recipe"] if "fingerprint" in before else recipe_of_earlier(before["recipe"])
+    assert stored["recipe"] == now and stored["fingerprint"] == fingerprint(RECIPES[now])
+
+
+def test_recipes_that_were_called_otherwise():
+    names = ("frami", "frami-no-contrast", "frami-fast", "frami-flash", "cmi", "deepinversion-cifar", "mine")
+    now = ("frami-fine", "frami-fine-no-contrast", "frami-fast", "frami-flash", "cmi", "deepinversion-cifar", "mine")
+    assert tuple(map(recipe_of_earlier, names)) == now
 
 
 def test_settings_of_an_earlier_run_of_the_studio_are_read():
@@ -85,7 +95,7 @@ def test_durations(teacher):
     assert durations(teacher, FRAMI, [SHORTEST, LONGEST]) == (SHORTEST, LONGEST)
     usual = teacher.seconds
     assert durations(teacher, FRAMI, None) == pytest.approx((0.6 * usual, 1.4 * usual))
-    assert durations(teacher, RECIPES["frami-fixed"], None) == (usual, usual)
+    assert durations(teacher, RECIPES["frami-fine-fixed"], None) == (usual, usual)
     for shares in ((1e-3, 1e3), (1e-3, 1e-3), (1e3, 1e3)):
         low, high = durations(teacher, replace(FRAMI, durations=shares), None)
         assert SHORTEST <= low <= high <= LONGEST

@@ -54,7 +54,7 @@ class Distil(Tab):
         )
         self.recipes = gr.CheckboxGroup(
             offers.choices(ablations=False),
-            value=["frami-flash"],
+            value=["frami"],
             label="Recipes",
             info="how the clips are made that they learn from",
             elem_id="distil-recipes",
