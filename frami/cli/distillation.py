@@ -24,6 +24,7 @@ from frami.device import pick
 from frami.distill import ARCHITECTURES, OBJECTIVES, STUDENTS, RunSettings, Settings, distill
 from frami.distill import run as runs
 from frami.distill.run import held_out
+from frami.distill.settings import STARTS
 from frami.errors import FramiError
 from frami.runs import Runs
 
@@ -33,6 +34,7 @@ def add(commands) -> None:
     sub.add_argument("--teacher", help="name of a bundled teacher, or path")
     sub.add_argument("--student", help=f"{', '.join(STUDENTS)}, … (default: tiny)")
     sub.add_argument("--architecture", help=f"the student's: {', '.join(ARCHITECTURES)}")
+    sub.add_argument("--start", choices=STARTS, help="first weights: new (default), or those of the teacher that fit")
     sub.add_argument("--objective", help=f"{', '.join(OBJECTIVES)} (default: frami); labels (real clips only)")
     sub.add_argument("--recipe", help="how clips are made (default: frami); see frami synthesize --help")
     sub.add_argument("--bank", help="folder of a finished bank to learn from, instead of making clips")
@@ -73,7 +75,20 @@ def seconds(text: str) -> float:
 
 
 #: Options that are fields of ``Settings``.
-_CHOICES = ("student", "architecture", "objective", "recipe", "clips", "steps", "share", "turns", "batch", "lr", "seed")
+_CHOICES = (
+    "student",
+    "architecture",
+    "start",
+    "objective",
+    "recipe",
+    "clips",
+    "steps",
+    "share",
+    "turns",
+    "batch",
+    "lr",
+    "seed",
+)
 
 
 def _distill(options) -> tuple[dict, list[str]]:

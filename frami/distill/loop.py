@@ -93,7 +93,7 @@ def distill(
     if settings.source == "made":
         durations(teacher, row(settings.recipe), None)
     kind = objective(settings.objective)
-    student = new_student(teacher, settings.student, kind, settings.seed, settings.architecture)
+    student = new_student(teacher, settings.student, kind, settings.seed, settings.architecture, settings.start)
     clock = Clock(memory["seconds"] if memory else 0.0, now)
     return _run(teacher, settings, clips, student, augmentation or AugmentConfig(), every, memory, earlier, clock)
 

@@ -14,12 +14,18 @@ STUDENTS = models.ARCHITECTURES[models.DEFAULT].students
 
 
 def new_student(
-    teacher: Checkpoint, size: str, objective: Objective, seed: int = 0, architecture: str = models.DEFAULT
+    teacher: Checkpoint,
+    size: str,
+    objective: Objective,
+    seed: int = 0,
+    architecture: str = models.DEFAULT,
+    start: str = "new",
 ) -> Classifier:
     """A student of this size for this teacher, on its device; the same seed gives the same weights.
 
     Where the objective reuses the teacher's pooling and classifier, they are copied into the student, which runs alone,
-    and stay as they are. FramiError for an unknown size, or a teacher without such parts.
+    and stay as they are. ``start`` : ``new`` weights, or those of the ``teacher`` that fit. FramiError for an unknown
+    size, a teacher without such parts, or one whose weights do not fit.
     """
     fields = {}
     if objective.reuse:
@@ -34,7 +40,10 @@ def new_student(
         fields |= {"head": teacher.model}
     with seeded(seed):
         student = models.build(size, len(teacher.classes), teacher.spec.n_mels, architecture, **fields)
-    return student.to(teacher.device)
+    student = student.to(teacher.device)
+    if start == "teacher":
+        models.slice_weights(student, teacher.model)
+    return student
 
 
 def new_hint(teacher: Checkpoint, student: Classifier, seed: int = 0) -> Projector:

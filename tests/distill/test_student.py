@@ -55,6 +55,19 @@ def test_padding_never_changes_a_students_logits(teacher, size, objective):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
+def test_a_student_starts_new_or_from_its_teachers_weights(teacher):
+    for objective in (OBJECTIVES["frami"], OBJECTIVES["logits"], OBJECTIVES["simkd"]):
+        new, other = (new_student(teacher, "tiny", objective, start=start) for start in ("new", "teacher"))
+        assert not torch.equal(new.backbone.bands.running_mean, teacher.model.backbone.bands.running_mean)
+        assert torch.equal(other.backbone.bands.running_mean, teacher.model.backbone.bands.running_mean)
+        assert [p.requires_grad for p in new.parameters()] == [p.requires_grad for p in other.parameters()]
+    with pytest.raises(FramiError, match="start it new"):
+        new_student(teacher, "micro", OBJECTIVES["logits"], start="teacher")
+    with pytest.raises(FramiError, match="new or from its teacher"):
+        Settings(start="random")
+    assert "start" not in Settings().to_dict() and Settings(start="teacher").to_dict()["start"] == "teacher"
+
+
 FOREIGN = nn.Sequential(
     nn.Conv2d(1, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     nn.Linear(16, 2),
