@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from frami.errors import FramiError
+from frami.models.convolution import Conv2d
 from frami.models.slots import (
     AttentivePooling,
     Backbone,
@@ -68,7 +69,7 @@ class ResidualConfig(Config):
 
 def residual(config: ResidualConfig) -> Backbone:
     """Residual network over time and frequency; a sixteenth of both resolutions, eight times ``width`` channels."""
-    stem = nn.Conv2d(1, config.width, 3, 2, 1, bias=False)
+    stem = Conv2d(1, config.width, 3, 2, 1, bias=False)
     stages = [(config.width * 2**stage, 2 if stage else 1) for stage in range(4)]
     return _stacked(config, stem, _row(BLOCKS, config.block, "block"), stages)
 

@@ -56,39 +56,50 @@ class _MaskedNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, mask, add, weight, bias, eps, relu):
-        mean, var, count = masked_moments(x, mask)
-        y = F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+        mask = spread_over_rows(mask, x)
+        centred, mean, var, count = _centred(x, mask)
+        y = F.batch_norm(centred, torch.zeros_like(mean), var, weight, bias, False, 0.0, eps)
         if add is not None:
             y.add_(add)
         if relu:
             y.relu_()
         y.mul_(mask)
-        ctx.save_for_backward(x, mask, weight, mean, (var + eps).rsqrt(), count, y if relu else None)
+        ctx.save_for_backward(centred, mask, weight, (var + eps).rsqrt(), count, y if relu else None)
         ctx.added = add is not None
         ctx.mark_non_differentiable(mean, var, count)
         return y, mean, var, count
 
     @staticmethod
     def backward(ctx, grad, *_):
-        x, mask, weight, mean, scale, count, y = ctx.saved_tensors
+        centred, mask, weight, scale, count, y = ctx.saved_tensors
         grad = grad * mask if y is None else torch.ops.aten.threshold_backward(grad, y, 0)
-        total = grad.sum((0, 2, 3), dtype=mean.dtype)
-        along = ((grad * x).sum((0, 2, 3), dtype=mean.dtype) - mean * total) * scale
-        # dx = w s (g - mean(g) - x̂ mean(g x̂)), with x̂ = (x - mean) s, as one scaled sum of g, x and a constant.
-        of_x = -weight * scale.square() * along / count
-        constant = -weight * scale * total / count - of_x * mean
-        dx = torch.addcmul(constant.to(x.dtype)[:, None, None], x, of_x.to(x.dtype)[:, None, None])
-        dx = dx.mul_(mask).addcmul_(grad, (weight * scale).to(x.dtype)[:, None, None])
+        total = grad.sum((0, 2, 3), dtype=scale.dtype)
+        along = (grad * centred).sum((0, 2, 3), dtype=scale.dtype) * scale
+        dx = None
+        if ctx.needs_input_grad[0]:
+            # dx = w s (g - mean(g) - x̂ mean(g x̂)), with x̂ = s times the centred x, as one scaled sum of three.
+            outer = weight * scale
+            factors = torch.stack([outer, outer * scale * along / -count, outer * total / -count]).to(centred.dtype)
+            of_grad, of_x, constant = factors[:, :, None, None]
+            dx = torch.addcmul(constant, centred, of_x).mul_(mask).addcmul_(grad, of_grad)
         return dx, None, grad if ctx.added else None, along, total, None, None
 
 
-def masked_moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and (biased) variance of each channel over the valid positions, and their count.
+def spread_over_rows(mask: Tensor, x: Tensor) -> Tensor:
+    """A mask Tensor[B, 1, 1, T] as Tensor[B, 1, F, T] where x, Tensor[B, C, F, T], lies in planes: by one of a plane's
+    size a plane is multiplied at once, not row by row."""
+    return mask.expand(-1, -1, x.shape[2], -1).contiguous() if x.is_contiguous() else mask
 
-    x : Tensor[B, C, F, T], mask : Tensor[B, 1, 1, T]. Returns Tensor[C], Tensor[C], Tensor[].
+
+def _centred(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x, Tensor[B, C, F, T], without its channels' means over the valid positions and zero elsewhere; mean and (biased)
+    variance of each channel, Tensor[C]; and the count of its valid positions, Tensor[].
+
+    mask : Tensor[B, 1, 1 or F, T].
     """
     wide = torch.promote_types(x.dtype, torch.float32)
-    count = mask.sum(dtype=wide) * x.shape[2]
-    mean = (x * mask).sum((0, 2, 3), dtype=wide) / count
-    centred = (x - mean[:, None, None].to(x.dtype)).mul_(mask)
-    return mean, centred.square_().sum((0, 2, 3), dtype=wide) / count, count
+    count = mask.sum(dtype=wide) * (x.shape[2] / mask.shape[2])
+    seen = x * mask
+    mean = seen.sum((0, 2, 3), dtype=wide) / count
+    centred = seen.sub_(mean[:, None, None].to(x.dtype)).mul_(mask)
+    return centred, mean, centred.square().sum((0, 2, 3), dtype=wide) / count, count

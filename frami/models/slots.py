@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from frami.models.convolution import Conv2d
 from frami.models.norms import MaskedBatchNorm2d, length_mask
 
 
@@ -46,13 +47,13 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.stride = stride
         pad = (kernel[0] // 2, kernel[1] // 2)
-        self.conv1 = nn.Conv2d(inputs, outputs, kernel, stride, pad, bias=False)
+        self.conv1 = Conv2d(inputs, outputs, kernel, stride, pad, bias=False)
         self.norm1 = MaskedBatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, kernel, 1, pad, bias=False)
+        self.conv2 = Conv2d(outputs, outputs, kernel, 1, pad, bias=False)
         self.norm2 = MaskedBatchNorm2d(outputs)
         self.shortcut = self.shortcut_norm = None
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = Conv2d(inputs, outputs, 1, stride, bias=False)
             self.shortcut_norm = MaskedBatchNorm2d(outputs)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
