@@ -2,10 +2,12 @@
 
 import math
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -35,6 +37,27 @@ def describe(device: torch.device) -> str:
     threads = torch.get_num_threads()
     names = {"cpu": f"CPU, {threads} thread{'s' * (threads > 1)}", "mps": "Apple GPU"}
     return names.get(device.type, str(device))
+
+
+def processor() -> str:
+    """Model of this machine's processor, as it names itself."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [value.strip() for name, _, value in (line.partition(":") for line in lines) if "model name" in name]
+        if names and names[0]:
+            return " ".join(names[0].split())
+    return platform.processor() or platform.machine() or "unknown processor"
+
+
+def precision(device: torch.device) -> str:
+    """In which the engine computes there: ``bfloat16`` or ``float32``."""
+    return "bfloat16" if fast_bf16(device) else "float32"
+
+
+def machine(device: torch.device) -> str:
+    """What decides how fast the engine is: the device, of a CPU the processor's model, and the precision."""
+    name = f"{processor()}, {describe(device).removeprefix('CPU, ')}" if device.type == "cpu" else describe(device)
+    return f"{name}, {precision(device)}"
 
 
 def fast_bf16(device: torch.device) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
+from torch import Tensor
 
 from frami import audio, audio_input, files
 from frami.checkpoints import read_card
@@ -23,7 +24,9 @@ FOLDER = ASSETS / "samples"
 #: Voices of espeak-ng, their descriptions, words per minute.
 VOICES = (("en-us", "a man's voice", 190), ("en-us+f3", "a woman's voice", 170))
 TEACHER = "fsdd"
-_RATE, _LEVEL = 22_050, 0.7
+#: Samples a second of ``speech``.
+RATE = 22_050
+_LEVEL = 0.7
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ def make(folder: Path = FOLDER) -> list[ExampleSound]:
     for voice, name, speed in VOICES:
         for label in classes:
             path = folder / f"{label}-{voice.replace('+', '-')}.flac"
-            x, _ = audio_input.trim(_speech(label, voice, speed), _RATE)
-            audio.save(path, x * (_LEVEL / x.abs().max()), _RATE)
+            x, _ = audio_input.trim(speech(label, voice, speed), RATE)
+            audio.save(path, x * (_LEVEL / x.abs().max()), RATE)
             rows.append(
                 {"file": path.name, "label": label, "voice": name, "source": f"espeak-ng -v {voice} -s {speed}"}
             )
@@ -65,16 +68,16 @@ def make(folder: Path = FOLDER) -> list[ExampleSound]:
     return listed(classes, folder.parent)
 
 
-def _speech(text: str, voice: str, speed: int):
-    """Tensor[N] at ``_RATE``."""
+def speech(text: str, voice: str, speed: int, pitch: int = 50) -> Tensor:
+    """Text spoken by espeak-ng, Tensor[N] at ``RATE``. speed : words a minute; pitch : 0 to 99. FramiError where
+    espeak-ng is not installed, or knows no such voice."""
+    command = ["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "--stdout", text]
     try:
-        done = subprocess.run(
-            ["espeak-ng", "-v", voice, "-s", str(speed), "--stdout", text], capture_output=True, check=True
-        )
+        done = subprocess.run(command, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise FramiError(f"espeak-ng cannot be run ({error}); install it with: apt-get install espeak-ng") from error
     samples, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
-    return audio.mono(samples, rate, _RATE)
+    return audio.mono(samples, rate, RATE)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +234,12 @@ def _fingerprint(*parts: LogMels | None) -> str:
 
 #: What a state says that was saved before these settings existed; then it did not say which its clips were, either.
 _BEFORE = {"versions": 0, "balance": 0.0, "prior": 0.0, "validation": 0.0, "validation_clips": 0}
+
+
+def config_of(training: Mapping) -> TrainConfig:
+    """Settings of a stored training: ``training`` of its card, which may be older than some of them."""
+    known = {field.name for field in fields(TrainConfig)}
+    return TrainConfig(**{name: value for name, value in (_BEFORE | training).items() if name in known})
 
 
 def _resume(state: Path | None, settings: dict, parts: dict) -> tuple[int, float, dict | None]:

@@ -1,23 +1,22 @@
 """The page of distillations: tables, sentences and pictures of what ``frami bench distillation`` measured."""
 
-import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from frami.bench.distillation import METHODS, OBJECTIVES_ALONE, ROWS
+from frami.bench.distillation import PACE, ROWS, others
+from frami.bench.folds import plain
 from frami.bench.pages import heading, intro, mean_sd, picture, plus_minus, table
-from frami.distill import OBJECTIVES
-from frami.features.gallery import EXPLORE
+from frami.bench.parts import HELD_OUT, hardest, pooled
+from frami.distill import Settings
 
 #: Runs of each row that the finished table has.
 SEEDS = 3
 
-#: Behind the accuracy of runs that ended before their first clips.
+#: Behind the figures of runs that ended before their first clips.
 _NO_CLIP = " †"
-_NOTE = "† No clip was finished within the time: the accuracy of an untrained student; run once."
-#: The two objectives that every source of clips is measured with.
-_BOTH = ("logits", "frami")
+_NOTE = "† No clip was finished within the time: an untrained student; run once."
 
 Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table
 
@@ -33,189 +32,180 @@ class Section(NamedTuple):
     at_once: int
     batch: int
     weights: str
-    pace: int
+    on: str
+    measured_on: str
 
     @property
     def conditions(self) -> tuple:
         """All but the teacher and its recordings."""
-        return self.student, self.budget, self.device, self.at_once, self.batch, self.pace
+        return self.student, self.budget, self.device, self.at_once, self.batch, self.on
 
     @property
     def title(self) -> str:
-        return f"`{self.student}`, {self.budget:g} s on {self.device}"
+        where = ", development parts" if self.on != "reported" else ""
+        return f"`{self.student}`, {self.budget:g} s on {self.device}{where}"
+
+    @property
+    def options(self) -> str:
+        """Those of the command that makes its runs, without the budget."""
+        on = "" if self.on == "reported" else f" --on {self.on}"
+        return f"--clips {self.at_once} --batch {self.batch} --student {self.student}{on}"
 
 
 Sections = dict[Section, Runs]
 
 
 def page(results: dict[str, dict], out: Path) -> list[str]:
-    """Lines of the page, and its pictures beside ``out``: a section for each data set, student, budget and device;
-    where several parts of a data set were held out in turn, the first alone has a section, and one table sets all of
-    them side by side."""
-    sections, drawn = _sections(results), set()
-    turns = _in_turn(sections)
-    first = {kinds[0]: sections[kinds[0]] for kinds in turns}
-    lines = intro("distillation")
-    lines += [*_overview(first), *_objectives(first), *_best_rows(first), *_all_parts(turns, sections)]
+    """Lines of the page, and its pictures beside ``out``: a table of all data sets for each student, budget and device,
+    then a section for each teacher; where several folds of a data set were held out in turn, the first alone has a
+    section, and one table sets all of them side by side."""
+    found, drawn = sections(results), set()
+    turns = _in_turn(found)
+    first = {kinds[0]: found[kinds[0]] for kinds in turns}
+    lines = [*intro("distillation"), *_overview(first), *_best_rows(first), *_all_folds(turns, found)]
     for section, runs in sorted(first.items()):
-        lines += [
-            *heading(
-                f"{section.dataset}: {section.held_out} held out",
-                f"Teacher {_teacher(runs):.1%}. Student `{section.student}`, {section.budget:g} s a run on "
-                f"{section.device}. The command's options: `--budget {section.budget:g}s --clips {section.at_once} "
-                f"--batch {section.batch} --student {section.student}`.",
-            ),
-            *_noted(
-                ["row", "accuracy", "agreement", "clips", "steps", "parameters", "runs"],
-                [[f"`{name}`", *_figures(cells)] for name, cells in runs.items()],
-            ),
-            *_missing(runs),
-            *_gains(runs),
-        ]
-        where = re.sub(r"[^a-z0-9]+", "-", section.device.lower()).strip("-")
-        name = f"{section.dataset}-{section.held_out}-{section.student}-{section.budget:g}s"
-        path = out.with_name(f"{out.stem}-{name}-{where}.png")
-        if path in drawn:  # another teacher of the same recordings
-            path = path.with_stem(f"{path.stem}-{section.weights}")
+        lines += [*_section(section, runs), *_missing(runs), *_gains(runs)]
+        name = f"{section.dataset}-{section.held_out}-{section.student}-{section.budget:g}s-{section.device}"
+        name += "" if section.on == "reported" else f"-{section.on}"
+        path = out.with_name(f"{out.stem}-{plain(name)}.png")
+        if path in drawn:  # another teacher of the same recordings, or other strangers
+            path = path.with_stem(f"{path.stem}-{section.weights}-{section.measured_on}")
         if len(runs) > 1:
             drawn.add(path)
             title = f"{section.dataset}, {section.held_out} held out: {section.student}, {section.budget:g} s a run"
             _draw(runs, title, path)
-            lines += ["", f"![Accuracy of each row]({path.name})"]
+            lines += ["", f"![Accuracy and agreement of each row]({path.name})"]
     return lines
 
 
-def _sections(results: dict[str, dict]) -> Sections:
-    """Measurements by what they share and by row, without those of a row's recipe when it had other settings."""
-    now, sections = {row.name: row.fingerprint for row in ROWS}, {}
-    for name, cell in results.items():
-        if _fingerprint(name, cell) == now.get(cell["row"]):
-            runs = sections.setdefault(Section(*(cell[field] for field in Section._fields)), {})
+def sections(results: dict[str, dict]) -> Sections:
+    """Measurements by what they share and by row, without those of a row's recipe when it had other settings, and of
+    an earlier schedule or other settings of the student."""
+    now, settings, found = {row.name: row.fingerprint for row in ROWS}, others(Settings()), {}
+    for cell in results.values():
+        holds = cell.get("pace") == PACE and cell["settings"] == settings
+        if holds and cell["fingerprint"] == now.get(cell["row"]):
+            runs = found.setdefault(Section(*(cell[field] for field in Section._fields)), {})
             runs.setdefault(cell["row"], []).append(cell)
-    return {
-        section: {row.name: runs[row.name] for row in ROWS if row.name in runs} for section, runs in sections.items()
-    }
+    return {section: {row.name: runs[row.name] for row in ROWS if row.name in runs} for section, runs in found.items()}
 
 
-def _fingerprint(name: str, cell: dict) -> str:
-    """A cell's own, or the one in its name: the earliest cells have no other."""
-    *_, what, _ = name.split(" | ") if name.count(" | ") > 1 else ("", "", "")
-    return cell.get("fingerprint", what.removeprefix(cell["row"]).strip())
-
-
-def _in_turn(sections: Sections) -> list[list[Section]]:
-    """Sections that differ in the part held out only, in order; two teachers of the same part are not in turn."""
-    found: dict[tuple, list[list[Section]]] = {}
-    for section in sorted(sections):
-        turns = found.setdefault((section.dataset, *section.conditions), [])
+def _in_turn(found: Sections) -> list[list[Section]]:
+    """Sections that differ in what is held out only, in order; two teachers of the same fold are not in turn."""
+    by_kind: dict[tuple, list[list[Section]]] = {}
+    for section in sorted(found):
+        turns = by_kind.setdefault((section.dataset, *section.conditions), [])
         turn = next((turn for turn in turns if section.held_out not in {other.held_out for other in turn}), None)
         if turn is None:
             turns.append(turn := [])
         turn.append(section)
-    return [turn for turns in found.values() for turn in turns]
+    return [turn for turns in by_kind.values() for turn in turns]
 
 
-def _alike(sections: Sections) -> list[tuple[str, dict[str, Runs]]]:
-    """For each student, budget and device its title, and the runs by data set (and what is held out)."""
-    found: dict[tuple, tuple[str, dict[str, Runs]]] = {}
-    for section, runs in sorted(sections.items()):
-        _, places = found.setdefault(section.conditions, (section.title, {}))
+# ------------------------------------------------------------------------------------------ figures of a row's runs
+
+
+def kinds(runs: Runs) -> list[str]:
+    """Kinds of the parts that judged these runs."""
+    return list(dict.fromkeys(part["kind"] for cells in runs.values() for cell in cells for part in cell["parts"]))
+
+
+def percent(cells: list[dict], kind: str, name: str = "accuracy", part: str | None = None) -> list[float]:
+    """Accuracy, agreement or the teacher's accuracy of each run in %, on the clips of a kind, or of one of its parts;
+    runs that were not judged by any are left out."""
+    judged = [[one for one in cell["parts"] if part in (None, one["name"])] for cell in cells]
+    return [100 * found[name] for some in judged if (found := pooled(some, kind))]
+
+
+def _figure(cells: list[dict], kind: str, name: str = "accuracy", part: str | None = None) -> str:
+    return plus_minus(*mean_sd(percent(cells, kind, name, part))) + (_NO_CLIP if _no_clip(cells) else "")
+
+
+def _teacher(runs: Runs, kind: str, part: str | None = None) -> list[float]:
+    """Accuracy of the teacher in %; empty where no run was judged by this part."""
+    return [value for cells in runs.values() for value in percent(cells, kind, "teacher", part)][:1]
+
+
+def _no_clip(cells: list[dict]) -> bool:
+    return bool(cells) and not any(cell["clips"] for cell in cells)
+
+
+def _noted(heads: list[str], rows: list[list[str]]) -> list[str]:
+    """A table, and the note that explains its marks if it has any."""
+    lines = table(heads, rows)
+    return [*lines, "", _NOTE] if any(_NO_CLIP in line for line in lines) else lines
+
+
+# ------------------------------------------------------------------------------------------------ tables of the page
+
+
+def _alike(found: Sections) -> Iterator[tuple[Section, dict[str, Runs]]]:
+    """For each student, budget and device one of its sections, and the runs by data set (and what is held out)."""
+    groups: dict[tuple, tuple[Section, dict[str, Runs]]] = {}
+    for section, runs in sorted(found.items()):
+        _, places = groups.setdefault(section.conditions, (section, {}))
         places[f"{section.dataset} ({section.held_out})" if section.dataset in places else section.dataset] = runs
-    return list(found.values())
+    yield from groups.values()
 
 
-def _overview(sections: Sections) -> list[str]:
-    """Tables of all sources of clips, with both objectives, on each data set."""
-    labels = {f"{name} + ": f"`{name}`" for name in METHODS}
-    labels |= {f"bank of {name}, ": f"*ready bank of `{name}`*" for name in EXPLORE}
-    labels |= {"real clips, ": "*real training clips*", "noise, ": "*noise*"}
+def _overview(found: Sections) -> list[str]:
+    """A table of all rows for each student, budget and device: on each data set what the held-out part and strangers
+    say of them."""
     lines = []
-    for title, places in _alike(sections):
-        rows = []
-        for start, label in labels.items():
-            cells = [runs.get(start + objective, []) for runs in places.values() for objective in _BOTH]
-            if any(cells):
-                rows.append([label, *map(_accuracy, cells)])
-        heads = ["clips by", *(f"{place}, `{objective}`" for place in places for objective in _BOTH)]
-        about = "`logits` (KD loss alone) and `frami` (with frame-level features and embedding)"
-        lines += heading(f"All together: {title}", f"Accuracy in % with the objectives {about}:")
+    for section, places in _alike(found):
+        columns = [(place, kind, runs) for place, runs in places.items() for kind in kinds(runs)]
+        heads = ["row"]
+        for place, kind, _ in columns:
+            heads += [f"{place}: accuracy, {kind}", "agreement"]
+        rows = [["*teacher*"]]
+        for _, kind, runs in columns:
+            rows[0] += [plus_minus(*mean_sd(_teacher(runs, kind))), "–"]
+        for row in ROWS:
+            if any(row.name in runs for runs in places.values()):
+                figures = [
+                    _figure(runs.get(row.name, []), kind, name)
+                    for _, kind, runs in columns
+                    for name in ("accuracy", "agreement")
+                ]
+                rows.append([f"`{row.name}`", *figures])
+        about = "Accuracy and agreement with the teacher in %, over the clips of all parts of a kind together."
+        lines += heading(f"All together: {section.title}", about)
         lines += _noted(heads, rows)
     return lines
 
 
-def _objectives(sections: Sections) -> list[str]:
-    """Tables of what each objective makes of the same recipe's clips."""
-    lines = []
-    for title, places in _alike(sections):
-        there = {row for runs in places.values() for row in runs}
-        for recipe in ("frami", "frami-flash"):
-            if there & {f"{recipe} + {name}" for name in OBJECTIVES_ALONE}:
-                rows = [
-                    [f"`{name}`", *(_accuracy(runs.get(f"{recipe} + {name}", [])) for runs in places.values())]
-                    for name in OBJECTIVES
-                    if f"{recipe} + {name}" in there
-                ]
-                lines += heading(f"Objectives on the clips of `{recipe}`: {title}")
-                lines += _noted(["objective", *places], rows)
-    return lines
-
-
-def _best_rows(sections: Sections) -> list[str]:
+def _best_rows(found: Sections) -> list[str]:
     """Each data set's best method in a sentence: beside the best published recipe, the real clips and the teacher."""
     lines = []
-    for section, runs in sorted(sections.items()):
-        shares = {name: _percent(cells) for name, cells in runs.items()}
-        mean = {name: fmean(values) for name, values in shares.items()}
-        own = [name for name in mean if _is_own(name)]
-        published = [name for name in mean if "+" in name and not name.startswith("frami")]
-        real = [name for name in mean if name.startswith("real")]
-        if not (own and published and real):
-            continue
-        best, other, bound = (max(names, key=mean.__getitem__) for names in (own, published, real))
-        teacher = 100 * _teacher(runs)
-        lines.append(
-            f"- {section.dataset}, {section.held_out} held out, {section.budget:g} s: `{best}` {mean[best]:.1f}; best "
-            f"published recipe `{other}` {mean[other]:.1f} ({mean[best] - mean[other]:+.1f}, "
-            f"{_apart(shares[best], shares[other])}); `{bound}` {mean[bound]:.1f} ({mean[best] - mean[bound]:+.1f}); "
-            f"teacher {teacher:.1f} ({mean[best] - teacher:+.1f})."
-        )
-    head = "The best of FRAMI's rows (recipe `frami` or a warm-started form, objective `frami`), in points of accuracy:"
+    for section, runs in sorted(found.items()):
+        for kind in kinds(runs):
+            for name in ("accuracy", "agreement"):
+                sentence = _best_row(runs, kind, name)
+                where = f"{section.dataset}, {section.held_out} held out, {section.budget:g} s, {kind}, {name}"
+                lines += [f"- {where}: {sentence}"] if sentence else []
+    head = "The best of FRAMI's rows (recipe `frami` or a warm-started form, objective `frami`), in points:"
     return ["", head, "", *lines] if lines else []
 
 
-def _all_parts(turns: list[list[Section]], sections: Sections) -> list[str]:
-    """A table for each data set whose parts were held out in turn: the rows that were run on all of them."""
-    lines = []
-    for kinds in turns:
-        if len(kinds) == 1:
-            continue
-        parts = [sections[kind] for kind in kinds]
-        means = {
-            name: [fmean(_percent(part[name])) for part in parts]
-            for name in parts[0]
-            if all(name in part for part in parts)
-        }
-        teacher = [100 * _teacher(part) for part in parts]
-        rows = [
-            [label, *(f"{value:.1f}" for value in values), plus_minus(*mean_sd(values))]
-            for label, values in [("*teacher*", teacher), *((f"`{name}`", values) for name, values in means.items())]
-        ]
-        lines += heading(
-            f"{kinds[0].dataset}: {len(kinds)} parts held out in turn, {kinds[0].title}",
-            "Accuracy in %, of each part the mean of its runs; each part has a teacher that was not trained on it. "
-            "Last, mean ± standard deviation over the parts:",
-        )
-        lines += table(["row", *(kind.held_out for kind in kinds), "all"], rows)
-        own = [name for name in means if _is_own(name)]
-        if own:
-            best = max(own, key=lambda name: fmean(means[name]))
-            others = {name: values for name, values in means.items() if not name.startswith("frami")}
-            ahead = [
-                f"`{name}` {plus_minus(*mean_sd([a - b for a, b in zip(means[best], values, strict=True)]), '+.1f')}"
-                for name, values in (others | {"teacher": teacher}).items()
-            ]
-            lines += ["", f"`{best}`, in points of accuracy above the others, part by part: {'; '.join(ahead)}."]
-    return lines
+def _best_row(runs: Runs, kind: str, name: str) -> str:
+    shares = {row: values for row, cells in runs.items() if (values := percent(cells, kind, name))}
+    mean = {row: fmean(values) for row, values in shares.items()}
+    own = [row for row in mean if _is_own(row)]
+    published = [row for row in mean if "+" in row and not row.startswith("frami")]
+    real = [row for row in mean if row.startswith("real")]
+    if not (own and published and real):
+        return ""
+    best, other, bound = (max(names, key=mean.__getitem__) for names in (own, published, real))
+    parts = [
+        f"`{best}` {mean[best]:.1f}",
+        f"best published recipe `{other}` {mean[other]:.1f} ({mean[best] - mean[other]:+.1f}, "
+        f"{_apart(shares[best], shares[other])})",
+        f"`{bound}` {mean[bound]:.1f} ({mean[best] - mean[bound]:+.1f}, {_apart(shares[best], shares[bound])})",
+    ]
+    if name == "accuracy":
+        (teacher,) = _teacher(runs, kind)
+        parts.append(f"teacher {teacher:.1f} ({mean[best] - teacher:+.1f})")
+    return f"{'; '.join(parts)}."
 
 
 def _is_own(row: str) -> bool:
@@ -229,11 +219,77 @@ def _apart(a: list[float], b: list[float]) -> str:
     return "outside the spread" if abs(fmean(a) - fmean(b)) > stdev(a) + stdev(b) else "within the spread"
 
 
-def _figures(cells: list[dict]) -> list[str]:
-    """Cells of a row of a section's table."""
-    counts = [f"{fmean(cell[name] for cell in cells):,.0f}" for name in ("clips", "steps", "parameters")]
-    agreement = plus_minus(*mean_sd(_percent(cells, "agreement")))
-    return [_accuracy(cells), agreement, *counts, str(len(cells))]
+def _all_folds(turns: list[list[Section]], found: Sections) -> list[str]:
+    """Tables for each data set whose folds were held out in turn: the rows that were run on all of them."""
+    lines = []
+    for some in turns:
+        if len(some) == 1:
+            continue
+        folds = [found[section] for section in some]
+        lines += heading(
+            f"{some[0].dataset}: {len(some)} folds held out in turn, {some[0].title}",
+            "In %, of each fold the mean of its runs; each has a teacher that was not trained on it. Last, mean ± "
+            "standard deviation over the folds.",
+        )
+        for kind in kinds(folds[0]):
+            for name in ("accuracy", "agreement"):
+                lines += _turn_table(some, folds, kind, name)
+    return lines
+
+
+def _turn_table(some: list[Section], folds: list[Runs], kind: str, name: str) -> list[str]:
+    measured = {row: [percent(runs.get(row, []), kind, name) for runs in folds] for row in folds[0]}
+    means = {row: list(map(fmean, values)) for row, values in measured.items() if all(values)}
+    teacher = [value for runs in folds for value in _teacher(runs, kind)]
+    rows = ([("*teacher*", teacher)] if name == "accuracy" and len(teacher) == len(folds) else []) + [
+        (f"`{row}`", values) for row, values in means.items()
+    ]
+    if not means:
+        return []
+    lines = ["", f"{name.capitalize()}, {kind}:"]
+    lines += table(
+        ["row", *(section.held_out for section in some), "all"],
+        [[row, *(f"{value:.1f}" for value in values), plus_minus(*mean_sd(values))] for row, values in rows],
+    )
+    own = [row for row in means if _is_own(row)]
+    if own:
+        best = max(own, key=lambda row: fmean(means[row]))
+        against = {f"`{row}`": values for row, values in means.items() if not row.startswith("frami")}
+        against |= {row: values for row, values in rows if row == "*teacher*"}
+        ahead = [
+            f"{row} {plus_minus(*mean_sd([a - b for a, b in zip(means[best], values, strict=True)]), '+.1f')}"
+            for row, values in against.items()
+        ]
+        lines += ["", f"`{best}`, in points above the others, fold by fold: {'; '.join(ahead)}."]
+    return lines
+
+
+def _section(section: Section, runs: Runs) -> list[str]:
+    """Heading and table of one teacher: every part by itself."""
+    parts = {}
+    for cells in runs.values():
+        for part in cells[0]["parts"]:
+            parts.setdefault((part["kind"], part["name"]), part)
+    judges = [
+        f"{kind}{f' ({name})' if name else ''}: {part['clips']} clips, teacher {part['teacher']:.1%}"
+        for (kind, name), part in parts.items()
+    ]
+    heads = ["row"]
+    for kind, name in parts:
+        heads += [f"accuracy, {name if name and kind != HELD_OUT else kind}", "agreement"]
+    rows = []
+    for row, cells in runs.items():
+        figures = [_figure(cells, kind, what, name) for kind, name in parts for what in ("accuracy", "agreement")]
+        counts = [f"{fmean(cell[count] for cell in cells):,.0f}" for count in ("clips", "steps", "parameters")]
+        rows.append([f"`{row}`", *figures, *counts, str(len(cells))])
+    return [
+        *heading(
+            f"{section.dataset}: {section.held_out} held out",
+            f"{'; '.join(judges)}. Student `{section.student}`, {section.budget:g} s a run on {section.device}. The "
+            f"command's options: `--budget {section.budget:g}s {section.options}`.",
+        ),
+        *_noted([*heads, "clips", "steps", "parameters", "runs"], rows),
+    ]
 
 
 def _missing(runs: Runs) -> list[str]:
@@ -252,7 +308,8 @@ def _missing(runs: Runs) -> list[str]:
 
 def _gains(runs: Runs) -> list[str]:
     """What the objective ``frami`` is worth to each method, where both objectives were run."""
-    mean = {name: fmean(_percent(cells)) for name, cells in runs.items() if not _no_clip(cells)}
+    kind = hardest(next(iter(runs.values()))[0]["parts"])
+    mean = {name: fmean(percent(cells, kind, "agreement")) for name, cells in runs.items() if not _no_clip(cells)}
     gains = {
         name.removesuffix(" + logits"): mean[name.replace("logits", "frami")] - value
         for name, value in mean.items()
@@ -261,7 +318,7 @@ def _gains(runs: Runs) -> list[str]:
     if not gains:
         return []
     listed = ", ".join(f"`{name}` {gain:+.1f}" for name, gain in gains.items())
-    head = "Objective `frami` instead of `logits`, in points of accuracy"
+    head = f"Objective `frami` instead of `logits`, in points of agreement, {kind}"
     return ["", f"{head}: {listed}; mean {fmean(gains.values()):+.1f}."]
 
 
@@ -269,36 +326,18 @@ _COLOURS = {"methods": "#b5306f", "objectives": "#6f1d4d", "banks": "#2f6fb7", "
 
 
 def _draw(runs: Runs, title: str, path: Path) -> None:
-    """Bars of each row's accuracy with its spread, the teacher's as a line."""
-    means, spread = zip(*(mean_sd(_percent(cells)) for cells in runs.values()), strict=True)
+    """Bars of each row's accuracy on the first kind of part, with its spread, the teacher's as a line; dots of the
+    agreement with the teacher on the hardest kind."""
+    kind, hard = kinds(runs)[0], hardest(next(iter(runs.values()))[0]["parts"])
+    spread: Callable[[list[float]], float] = lambda values: stdev(values) if len(values) > 1 else 0.0  # noqa: E731
+    shares, agrees = ([percent(cells, *what) for cells in runs.values()] for what in ((kind,), (hard, "agreement")))
     colours = [_COLOURS[cells[0]["group"]] for cells in runs.values()]
-    with picture(path, 7.2, 0.6 + 0.22 * len(runs)) as axes:
-        axes.barh(range(len(runs)), means, xerr=[sd or 0 for sd in spread], color=colours, height=0.72)
-        axes.axvline(100 * _teacher(runs), color="#2b2533", linestyle="--", linewidth=1)
-        axes.set_yticks(range(len(runs)), list(runs), fontsize=7)
+    places = range(len(runs))
+    with picture(path, 7.2, 0.8 + 0.22 * len(runs)) as axes:
+        axes.barh(places, list(map(fmean, shares)), xerr=list(map(spread, shares)), color=colours, height=0.72)
+        axes.scatter(list(map(fmean, agrees)), places, color="#2b2533", marker="|", s=60, zorder=3)
+        axes.axvline(_teacher(runs, kind)[0], color="#2b2533", linestyle="--", linewidth=1)
+        axes.set_yticks(places, list(runs), fontsize=7)
         axes.invert_yaxis()
-        axes.set(xlabel="accuracy on held-out recordings in %", xlim=(0, 100))
+        axes.set(xlabel=f"bars: accuracy, {kind}; strokes: agreement with the teacher, {hard}; in %", xlim=(0, 100))
         axes.set_title(f"{title} (dashed: the teacher)", fontsize=9, loc="left")
-
-
-def _teacher(runs: Runs) -> float:
-    """Accuracy of the teacher, 0 to 1."""
-    return next(iter(runs.values()))[0]["teacher"]
-
-
-def _percent(cells: list[dict], name: str = "accuracy") -> list[float]:
-    return [100 * cell[name] for cell in cells]
-
-
-def _accuracy(cells: list[dict]) -> str:
-    return plus_minus(*mean_sd(_percent(cells))) + (_NO_CLIP if _no_clip(cells) else "")
-
-
-def _no_clip(cells: list[dict]) -> bool:
-    return bool(cells) and not any(cell["clips"] for cell in cells)
-
-
-def _noted(heads: list[str], rows: list[list[str]]) -> list[str]:
-    """A table, and the note that explains its marks if it has any."""
-    lines = table(heads, rows)
-    return [*lines, "", _NOTE] if any(_NO_CLIP in line for line in lines) else lines

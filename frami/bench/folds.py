@@ -39,10 +39,11 @@ class Plan:
         known = data.info(self.dataset)
         what = [self.dataset, self.architecture, self.size, list(folds), dict(known.training) | dict(self.settings)]
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
-        return (self.keep or home() / "folds") / f"{_plain(Path(self.dataset).name)}-{_plain(self.size)}-{key}"
+        return (self.keep or home() / "folds") / f"{plain(Path(self.dataset).name)}-{plain(self.size)}-{key}"
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Part of a file's name for any name."""
     return re.sub(r"[^\w-]+", "_", name)
 
 
@@ -73,7 +74,7 @@ def run(plan: Plan, here: Context) -> dict:
     reports: list[Report] = []
     rows = []
     for fold in tested:
-        path = plan.folder(folds) / f"{folds.index(fold) + 1:02d}-{_plain(fold)}"
+        path = plan.folder(folds) / f"{folds.index(fold) + 1:02d}-{plain(fold)}"
         if not checkpoints.exists(path):
             _train(plan, fold, [other for other in folds if other != fold], path, here)
         with here.progress("clip", f"{known.fold_kind} {fold}") as report:

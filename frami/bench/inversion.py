@@ -19,7 +19,7 @@ from torch import nn
 from frami.bench.pages import mean_sd, picture
 from frami.bench.results import Report, silent
 from frami.checkpoints import Checkpoint
-from frami.device import RecordedStep, describe, fast_bf16
+from frami.device import RecordedStep, describe, fast_bf16, machine, precision, processor
 from frami.inversion import Recipe, arithmetic, make_clips
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.state import new_work
@@ -75,7 +75,8 @@ def speed(teacher: Checkpoint, recipes: Sequence[Recipe], timing: Timing, report
             "ceiling_ratio": flops * rate / best, "peak_bytes": peaks[recipe.name],
         })  # fmt: skip
     return {
-        "device": describe(device), "torch": torch.__version__, "teacher": teacher.card.name, "batch": clips,
+        "device": describe(device), "machine": machine(device), "processor": processor(),
+        "precision": precision(device), "torch": torch.__version__, "teacher": teacher.card.name, "batch": clips,
         "frames": frames, "macs": arithmetic(teacher, timing.seconds), "ceiling": ceilings, "rows": rows,
     }  # fmt: skip
 

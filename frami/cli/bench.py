@@ -2,11 +2,22 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from frami import checkpoints, files
-from frami.bench import distillation, distillation_page, diversity, folds, inversion, pages, strangers, vocoder
+from frami.bench import (
+    distillation,
+    distillation_page,
+    diversity,
+    folds,
+    in_turn,
+    inversion,
+    pages,
+    parts,
+    strangers,
+    time_to_agreement,
+    vocoder,
+)
 from frami.bench.results import TEACHERS, filling
 from frami.cli.arguments import (
     command,
@@ -22,10 +33,9 @@ from frami.cli.arguments import (
 )
 from frami.cli.distillation import seconds
 from frami.data import label
-from frami.device import describe, pick
+from frami.device import pick
 from frami.distill import Settings
 from frami.errors import FramiError
-from frami.features.embeddings import recordings
 from frami.inversion import RECIPES, recipe
 from frami.models import ARCHITECTURES, DEFAULT
 
@@ -70,20 +80,21 @@ def add(commands) -> None:
     sub.add_argument("--teachers", type=names, help=f"default: {', '.join(TEACHERS)}")
     rows = "beginnings of rows' names, without their commas (default: all), e.g. 'frami +,cmi,real clips logits'"
     sub.add_argument("--rows", type=names, help=rows)
+    sub.add_argument("--budget", type=seconds, default=120.0, help="time of each run (default: 120s)")
     _student_options(sub)
-    sub.add_argument("--seeds", type=whole(1), default=3, help="runs of each, seeds 0, 1, …")
-    folds = "ESC-10 only: hold each of these out in turn, with teachers of their own"
-    sub.add_argument("--folds", type=names, help=folds)
     sub.add_argument("--out", default="docs/results/distillation.md", help="page; figures and picture lie beside it")
-    sub.add_argument("--page", action="store_true", help="train nothing, write the page of what has been measured")
 
-    sub = command(bench, "time-to-accuracy", _time, "Seconds from nothing to an accuracy on held-out real clips.")
-    sub.add_argument("--teacher", default="fsdd", help="name of a bundled teacher, or path")
-    sub.add_argument("--recipes", type=names, default=["frami", "frami-fast", "frami-flash", "cmi", "fast"])
-    sub.add_argument("--objective", default="frami")
-    sub.add_argument("--marks", type=_shares, default=[0.85, 0.9], help="accuracies (default: 0.85,0.9)")
+    about = "Seconds from nothing until students agree with their teacher on real clips; fills what is missing."
+    sub = command(bench, "time-to-agreement", _time, about)
+    sub.add_argument("--teachers", type=names, help=f"default: {', '.join(TEACHERS)}")
+    rows = "as of distillation (default: every method with objective frami, and real clips)"
+    sub.add_argument("--rows", type=names, help=rows)
+    budgets = ",".join(f"{budget:g}s" for budget in time_to_agreement.BUDGETS)
+    sub.add_argument("--budgets", type=_budgets, default=time_to_agreement.BUDGETS, help=f"default: {budgets}")
+    marks = ",".join(f"{mark:g}" for mark in time_to_agreement.MARKS)
+    sub.add_argument("--marks", type=_shares, default=time_to_agreement.MARKS, help=f"agreements (default: {marks})")
     _student_options(sub)
-    sub.add_argument("--seed", type=seed, default=0)
+    sub.add_argument("--out", default="docs/results/time-to-agreement.md", help="page; its figures lie beside it")
 
     sub = command(bench, "vocoder", _vocoder, "How near each vocoder's sound comes to recordings, and how fast.")
     sub.add_argument("--dataset", type=names, help="default: fsdd, esc10, urbansound8k")
@@ -116,15 +127,26 @@ def add(commands) -> None:
 
 
 def _student_options(sub) -> None:
+    """What both benchmarks of students have in common."""
     sub.add_argument("--student", default="tiny")
-    sub.add_argument("--budget", type=seconds, default=120.0, help="time of each run (default: 120s)")
     sub.add_argument("--clips", type=whole(1), default=32, help="clips made at once")
     sub.add_argument("--batch", type=whole(2), default=32, help="clips of a training step")
+    sub.add_argument("--seeds", type=whole(1), default=3, help="runs of each, seeds 0, 1, …")
+    folds = "hold each of these out in turn, e.g. george,jackson; their teachers are trained where they are not there"
+    sub.add_argument("--folds", type=names, help=folds)
+    sub.add_argument("--epochs", type=whole(1), help="of those teachers (default: as many as the named one had)")
+    on = "reported: held-out clips and strangers (default); development: clips to choose settings on"
+    sub.add_argument("--on", choices=list(parts.ON), default="reported", help=on)
+    sub.add_argument("--page", action="store_true", help="train nothing, write the page of what has been measured")
     device_option(sub, data=True)
 
 
 def _shares(text: str) -> list[float]:
     return [number(0.01, 1)(part) for part in names(text)]
+
+
+def _budgets(text: str) -> list[float]:
+    return sorted({seconds(part) for part in names(text)})
 
 
 def _chosen(wanted: list[str] | None, ablations: bool) -> list:
@@ -145,7 +167,7 @@ def _inversion(options) -> tuple[dict, list[str]]:
             value["ladder"] = inversion.ladder(teacher, RECIPES["frami-fine"], timing, report)
     macs, ceilings = value["macs"], value["ceiling"]
     lines = [
-        f"{value['device']}, torch {value['torch']}: {value['teacher']}, {value['batch']} clips of "
+        f"{value['machine']}, torch {value['torch']}: {value['teacher']}, {value['batch']} clips of "
         f"{value['frames']} frames",
         f"forward pass of a clip, in million multiply-accumulates: teacher {macs['teacher'] / 1e6:.1f}, "
         f"generator {macs['generator'] / 1e6:.1f}",
@@ -207,46 +229,34 @@ def _duration(options) -> tuple[dict, list[str]]:
     return value, lines
 
 
-def _base(options, **more):
-    return Settings(student=options.student, budget=options.budget, clips=options.clips, batch=options.batch, **more)
-
-
 def _distillation(options) -> tuple[dict, list[str]]:
-    here, out = context(options), Path(options.out)
-    rows, base = distillation.chosen(options.rows), _base(options)
+    out, rows = Path(options.out), distillation.chosen(options.rows)
     with filling(out, "distillation", lambda results: distillation_page.page(results.cells, out)) as results:
-        if not options.page:
-            for teacher in distillation.teachers(options.teachers, options.folds, here):
-                distillation.fill(teacher, rows, base, options.seeds, results, here)
+        _fill(options, rows, [options.budget], results)
     return {"out": str(out), "cells": results.cells}, _written(out)
 
 
 def _time(options) -> tuple[dict, list[str]]:
-    teacher = checkpoints.load(options.teacher, pick(options.device))
-    recipes = [recipe(name).name for name in options.recipes]
-    with progress("clip", "real clips") as report:
-        test = recordings(teacher, None, "test", options.data, report)
-    base = _base(options, objective=options.objective, seed=options.seed)
-    distillation.warm(teacher, base)
-    rows = []
-    for name in recipes:
-        with progress("%", name) as report:
-            found = distillation.time_to(teacher, replace(base, recipe=name), test, options.marks, report)
-        rows.append({"recipe": name} | found)
-    held = ", ".join(teacher.card.split.get("test", []))
-    value = {
-        "device": describe(teacher.device), "teacher": teacher.card.name, "held_out": held, "student": options.student,
-        "objective": options.objective, "budget": options.budget, "rows": rows,
-    }  # fmt: skip
-    lines = [
-        f"{value['device']}: student {options.student}, objective {options.objective}, at most {options.budget:g} s; "
-        f"accuracy on {held} (held out)",
-        "recipe         " + "".join(f"{f'to {share:.0%}':>10}" for share in options.marks) + "      best   at the end",
-    ]
-    for row in rows:
-        spent = "".join(f"{'-' if s is None else f'{s:.0f} s':>10}" for s in row["seconds"].values())
-        lines.append(f"{row['recipe']:15}{spent}{row['best']:10.1%}{row['last']:13.1%}")
-    return value, lines
+    out, rows = Path(options.out), distillation.chosen(options.rows) if options.rows else time_to_agreement.DEFAULT
+
+    def page(results) -> list[str]:
+        return time_to_agreement.page(results.cells, out, options.marks)
+
+    with filling(out, "time-to-agreement", page) as results:
+        _fill(options, rows, options.budgets, results)
+    return {"out": str(out), "cells": results.cells}, _written(out)
+
+
+def _fill(options, rows, budgets, results) -> None:
+    """Measure what is missing of these rows with these budgets."""
+    if options.page:
+        return
+    if options.folds and not options.teachers:
+        raise FramiError("--folds holds out folds of a teacher's data set; name it: --teachers esc10 --folds 1,2")
+    here, shared = context(options), {"student": options.student, "clips": options.clips, "batch": options.batch}
+    bases = [Settings(budget=budget, **shared) for budget in budgets]
+    for teacher in in_turn.teachers(options.teachers or TEACHERS, options.folds, here, options.epochs):
+        distillation.fill(teacher, rows, bases, options.seeds, results, here, options.on)
 
 
 def _vocoder(options) -> tuple[dict, list[str]]:

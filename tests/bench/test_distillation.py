@@ -1,6 +1,5 @@
-"""The benchmark of distillations: what is measured once, what is left open, and time to an accuracy."""
+"""The benchmark of distillations: what is measured once, and what is left open."""
 
-import itertools
 import json
 from dataclasses import replace
 
@@ -8,7 +7,8 @@ import pytest
 
 from frami import checkpoints
 from frami.bench import distillation as measure
-from frami.distill import OBJECTIVES
+from frami.device import processor
+from frami.distill import OBJECTIVES, Settings
 from tests.helpers.cli import run
 
 
@@ -33,7 +33,9 @@ def test_the_benchmark_fills_what_is_missing(capsys, tmp_path, fresh_home, make_
     status, text, err = run(capsys, *options, *quick, "--rows", "frami-fast + logits")
     assert status == 0, err
     first = json.loads(text)["cells"]
-    assert len(first) == 1 and 0 <= next(iter(first.values()))["accuracy"] <= 1
+    (cell,) = first.values()
+    assert [(part["kind"], part["name"], part["clips"]) for part in cell["parts"]] == [("held out", "theo", 10)]
+    assert all(0 <= cell["parts"][0][name] <= 1 for name in ("accuracy", "agreement", "teacher"))
     status, text, err = run(capsys, *options, *quick, "--rows", rows)
     assert status == 0, err
     both = json.loads(text)["cells"]
@@ -44,12 +46,20 @@ def test_the_benchmark_fills_what_is_missing(capsys, tmp_path, fresh_home, make_
     page = out.read_text()
     assert "`real clips, from scratch`" in page and "frami bench distillation" in page and ".png" in page
     assert list(tmp_path.glob("page-fsdd-*.png"))
+    make_tree("audiomnist", tmp_path, speakers=(1,))
+    status, text, err = run(capsys, *options, *quick, "--rows", "real clips logits")
+    cells = json.loads(text)["cells"]
+    assert status == 0 and len(cells) == 5 and both.items() <= cells.items(), "strangers have come: measured anew"
+    (new,) = (cell for key, cell in cells.items() if key not in both)
+    assert [part["name"] for part in new["parts"]] == ["theo", "audiomnist"]
+    assert "accuracy, audiomnist" in out.read_text()
 
 
+PART = {"kind": "held out", "name": "theo", "clips": 10}
 CELL = {
     "dataset": "fsdd", "held_out": "theo", "student": "nano", "budget": 1.0, "device": "CPU", "at_once": 4, "batch": 4,
-    "weights": "0", "pace": 2, "fingerprint": "", "group": "references", "seed": 0, "teacher": 0.9, "accuracy": 0.5,
-    "agreement": 0.5, "clips": 4, "steps": 4, "parameters": 4,
+    "weights": "0", "pace": 0, "fingerprint": "", "group": "references", "seed": 0, "clips": 4, "steps": 4,
+    "parameters": 4, "parts": [dict.fromkeys(("accuracy", "agreement", "teacher"), 0.5) | PART],
 }  # fmt: skip
 
 
@@ -95,16 +105,19 @@ def test_what_another_process_has_measured_meanwhile_is_not_measured_again(
         (["distillation", "--rows", "magic"], "no such row"),
         (["distillation", "--teachers", "fsdd", "--page", "--out", "card.md"], "not a benchmark's results"),
         (["distillation", "--teachers", "fsdd", "--out", "notes.md"], "no page 'Distillation without data'"),
-        (["distillation", "--teachers", "fsdd", "--folds", "2"], "--teachers esc10"),
-        (["distillation", "--folds", "1,6"], "--teachers esc10"),
-        (["time-to-accuracy", "--recipes", "frami-fast,magic"], "no recipe"),
+        (["distillation", "--teachers", "fsdd", "--folds", "2"], "knows no speaker '2'"),
+        (["distillation", "--teachers", "esc10", "--folds", "1,6"], "knows no fold '6'; choose out of: 1, 2, 3, 4, 5"),
+        (["distillation", "--folds", "1,2"], "--teachers esc10"),
+        (["time-to-agreement", "--rows", "frami-fast,magic", "--teachers", "nobody"], "nobody"),
+        (["time-to-agreement", "--rows", "magic"], "no such row"),
+        (["time-to-agreement", "--budgets", "30s,soon"], "'soon' is no time"),
+        (["distillation", "--on", "holidays"], "invalid choice"),
     ],
 )
 def test_a_wrong_name_ends_a_benchmark_before_it_begins(capsys, tmp_path, fresh_home, command, message):
     (tmp_path / "card.json").write_text(json.dumps({"name": "a teacher's card", "split": {}}))
     out = ["--out", tmp_path / command.pop()] if "--out" in command else ["--out", tmp_path / "page.md"]
     command = [word for word in command if word != "--out"]
-    out = out if command[0] == "distillation" else []
     (tmp_path / "notes.md").write_text("my own")
     status, _, err = run(capsys, "bench", *command, "--data", tmp_path, *out)
     assert status == 2 and message in err and len(err.strip().splitlines()) == 1
@@ -138,18 +151,48 @@ def test_students_of_the_ready_banks(capsys, tmp_path, fresh_home, make_tree):
     assert all(measure.bank(other, row) is None for row in measure.chosen(["bank of"]))
 
 
-def test_time_to_accuracy_counts_from_nothing(capsys, tmp_path, fresh_home, make_tree, monkeypatch):
-    """By a clock that goes on by a tenth of a second at each look."""
-    make_tree("fsdd", tmp_path)
-    monkeypatch.setattr(measure, "clock", lambda teacher: itertools.count(step=0.1).__next__)
-    options = ["bench", "time-to-accuracy", "--data", tmp_path, "--student", "nano", "--recipes", "frami-fast"]
-    more = ["--budget", "3s", "--clips", 4, "--batch", 4, "--marks", "0.01,0.999", "--device", "cpu", "--json"]
-    status, text, err = run(capsys, *options, *more)
+def test_another_setting_is_another_measurement(teacher):
+    """All that changes a run is in its name; what is off is not, so that a new switch leaves the others' names."""
+    (row,) = measure.chosen(["real clips, frami"])
+    base = Settings()
+    changed = [
+        replace(base, budget=60.0), replace(base, student="mini"), replace(base, clips=8), replace(base, batch=8),
+        replace(base, weight_decay=0.5), replace(base, architecture="tc-resnet"),
+    ]  # fmt: skip
+    names = [measure.key(teacher, row, one, 0, "a") for one in (base, *changed)]
+    names += [measure.key(teacher, row, base, 1, "a"), measure.key(teacher, row, base, 0, "b")]
+    names += [measure.key(teacher, other, base, 0, "a") for other in measure.chosen(["real clips logits", "cmi"])]
+    assert len(set(names)) == len(names)
+    assert measure.key(teacher, row, replace(base, weight_decay=0.0), 0, "a").count("weight_decay") == 0
+    assert processor() in names[0]
+
+
+@pytest.mark.slow
+def test_folds_are_left_out_in_turn(capsys, tmp_path, fresh_home, make_tree, monkeypatch):
+    """Each by a teacher that is trained first and has never heard it."""
+    make_tree("fsdd", tmp_path, speakers=("george", "jackson", "nicolas", "yweweler", "theo"))
+    monkeypatch.setattr(measure, "warm", lambda *_: None)
+    options = ["bench", "distillation", "--teachers", "fsdd", "--folds", "george,theo", "--epochs", 1, "--rows"]
+    quick = ["noise logits", "--student", "nano", "--budget", "0.5", "--seeds", 1, "--device", "cpu", "--json"]
+    out = tmp_path / "page.md"
+    status, text, err = run(capsys, *options, *quick, "--data", tmp_path, "--out", out)
     assert status == 0, err
-    row = json.loads(text)["rows"][0]
-    assert (
-        set(row["seconds"]) == {"0.01", "0.999"}
-        and row["seconds"]["0.01"] is not None
-        and row["curve"]
-        and 0 <= row["last"] <= row["best"] <= 1
-    )
+    cells = json.loads(text)["cells"].values()
+    assert {cell["held_out"]: cell["parts"][0]["name"] for cell in cells} == {"george": "george", "theo": "theo"}
+    assert len({cell["weights"] for cell in cells}) == 2
+    assert "## fsdd: 2 folds held out in turn" in out.read_text()
+
+
+@pytest.mark.slow
+def test_development_parts_are_marked_as_such(capsys, tmp_path, fresh_home, make_tree, monkeypatch):
+    make_tree("urbansound8k", tmp_path)
+    monkeypatch.setattr(measure, "warm", lambda *_: None)
+    options = ["bench", "distillation", "--teachers", "urbansound8k", "--rows", "noise logits", "--on", "development"]
+    quick = ["--student", "nano", "--budget", "0.5", "--seeds", 1, "--device", "cpu", "--json"]
+    out = tmp_path / "page.md"
+    status, text, err = run(capsys, *options, *quick, "--data", tmp_path, "--out", out)
+    assert status == 0, err
+    (cell,) = json.loads(text)["cells"].values()
+    assert [part["kind"] for part in cell["parts"]] == ["training clips", "re-recorded"]
+    text = out.read_text()
+    assert ", development parts\n" in text and "--on development`" in text and "accuracy, re-recorded" in text

@@ -9,6 +9,7 @@ from torch import nn
 
 from frami import checkpoints
 from frami.bench import inversion
+from frami.device import precision, processor
 from frami.inversion import RECIPES, arithmetic
 from tests.helpers.cli import run
 
@@ -40,7 +41,8 @@ def test_the_command_and_its_ladder(capsys):
     status, text, _ = run(capsys, "bench", "inversion", *options)
     assert status == 0
     lines = text.splitlines()
-    assert "fsdd, 4 clips of 25 frames" in lines[0] and lines[5].startswith("frami-fast")
+    assert "fsdd, 4 clips of 25 frames" in lines[0] and processor() in lines[0]
+    assert f", {precision(torch.device('cpu'))}, torch" in lines[0] and lines[5].startswith("frami-fast")
     first, *rest, none = lines[lines.index("frami: clip-steps/s, ratio") + 1 :]
     assert first.split()[1:] == ["1.00", "as", "it", "is"]
     assert [line.split(maxsplit=2)[2] for line in rest] == list(inversion.LADDER.values())
