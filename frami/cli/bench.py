@@ -6,6 +6,7 @@ from pathlib import Path
 
 from frami import checkpoints, files
 from frami.bench import (
+    allocation,
     distillation,
     distillation_page,
     diversity,
@@ -112,6 +113,8 @@ def add(commands) -> None:
     sub.add_argument("--out", help=_OUT)
     device_option(sub, data=True)
 
+    _allocation_options(bench)
+
     about = "Cross-validation: each fold in turn is the test of a teacher that all others train; goes on where it was."
     sub = command(bench, "folds", _folds, about)
     sub.add_argument("--dataset", required=True, help="name of a data set; urbansound8k: its official ten folds")
@@ -124,6 +127,23 @@ def add(commands) -> None:
     sub.add_argument("--keep", help="folder of the teachers (default: FRAMI_HOME/folds)")
     sub.add_argument("--out", help=_OUT)
     device_option(sub, data=True)
+
+
+def _allocation_options(bench) -> None:
+    about = "What clips and steps are worth on development parts: the law that divides a budget; fills what is missing."
+    sub = command(bench, "allocation", _allocation, about)
+    sub.add_argument("--teachers", type=names, default=["fsdd"], help="default: fsdd")
+    sub.add_argument("--recipe", default="frami")
+    sub.add_argument("--student", default="tiny")
+    sub.add_argument("--clips", type=_wholes, default=[96, 320, 960], help="default: 96,320,960")
+    sub.add_argument("--steps", type=_wholes, default=[300, 900, 2100], help="default: 300,900,2100")
+    sub.add_argument("--seed", type=seed, default=0)
+    sub.add_argument("--out", default="docs/results/allocation.md", help=_OUT)
+    device_option(sub, data=True)
+
+
+def _wholes(text: str) -> list[int]:
+    return sorted({whole(1)(part) for part in names(text)})
 
 
 def _student_options(sub) -> None:
@@ -139,6 +159,20 @@ def _student_options(sub) -> None:
     sub.add_argument("--on", choices=list(parts.ON), default="reported", help=on)
     sub.add_argument("--page", action="store_true", help="train nothing, write the page of what has been measured")
     device_option(sub, data=True)
+
+
+def _allocation(options) -> tuple[dict, list[str]]:
+    here, out, rows = context(options), Path(options.out), []
+    settings = Settings(student=options.student, recipe=recipe(options.recipe).name, budget=None, seed=options.seed)
+    plan = allocation.Plan(tuple(options.clips), tuple(options.steps), settings)
+    given = " ".join(
+        f"--{name} {','.join(map(str, getattr(options, name)))}" for name in ("teachers", "clips", "steps")
+    )
+    run = f"frami bench allocation {given} --seed {options.seed} --data FOLDER"
+    with filling(out, "allocation", lambda _: allocation.page(rows, run)) as results:
+        for name in options.teachers:
+            rows += allocation.fill(checkpoints.load(name, here.device), plan, results, here)
+    return {"out": str(out), "rows": rows}, _written(out)
 
 
 def _shares(text: str) -> list[float]:
