@@ -34,7 +34,9 @@ def add(commands) -> None:
     sub.add_argument("--teacher", help="name of a bundled teacher, or path")
     sub.add_argument("--student", help=f"{', '.join(STUDENTS)}, … (default: tiny)")
     sub.add_argument("--architecture", help=f"the student's: {', '.join(ARCHITECTURES)}")
-    sub.add_argument("--start", choices=STARTS, help="first weights: new (default), or those of the teacher that fit")
+    sub.add_argument(
+        "--start", choices=STARTS, help="first weights: fitting (the teacher's where they fit; default), new, teacher"
+    )
     sub.add_argument("--objective", help=f"{', '.join(OBJECTIVES)} (default: frami); labels (real clips only)")
     sub.add_argument("--recipe", help="how clips are made (default: frami); see frami synthesize --help")
     sub.add_argument("--bank", help="folder of a finished bank to learn from, instead of making clips")

@@ -11,7 +11,7 @@ from frami.models import DEFAULT
 
 SOURCES = ("made", "bank", "real", "noise")
 #: What a student's weights are at first: random, or those of its teacher that fit into it.
-STARTS = ("new", "teacher")
+STARTS = ("fitting", "new", "teacher")
 #: Fields of a run beside its teacher and the ``Settings``.
 _REST = ("bank", "data", "dataset", "skip_bad")
 
@@ -20,8 +20,9 @@ _REST = ("bank", "data", "dataset", "skip_bad")
 class Settings:
     """What a distillation is. FramiError for a value out of range.
 
-    ``student`` : a size of ``architecture``; ``start`` : its first weights, ``new`` ones, or those of the ``teacher``
-    that fit (``models.slice_weights``); ``objective`` : a name of ``OBJECTIVES``, or ``labels`` (true classes, of real
+    ``student`` : a size of ``architecture``; ``start`` : its first weights, those of the ``teacher`` that fit
+    (``models.slice_weights``), ``new`` ones, or ``fitting``: the former where the networks are of one family, else the
+    latter; ``objective`` : a name of ``OBJECTIVES``, or ``labels`` (true classes, of real
     clips only); ``source`` : ``made`` (by ``recipe``, as it goes), ``bank``, ``real`` or ``noise``; ``budget`` :
     seconds of making clips and learning together, or None: ``rounds`` batches of ``clips`` made ones and as many times
     ``steps`` of learning; ``share`` : part of the budget that making gets (None: found from the speed of both, see
@@ -45,7 +46,7 @@ class Settings:
     lr: float = 1.2e-2
     weight_decay: float = 0.01
     seed: int = 0
-    start: str = "new"
+    start: str = "fitting"
 
     def __post_init__(self):
         check_least(1, clips=self.clips, rounds=self.rounds, steps=self.steps, turns=self.turns)
@@ -60,13 +61,13 @@ class Settings:
         if self.source not in SOURCES:
             raise FramiError(f"no source '{self.source}'; choose one of: {', '.join(SOURCES)}")
         if self.start not in STARTS:
-            raise FramiError(f"a student starts {' or from its '.join(STARTS)}, not '{self.start}'")
+            raise FramiError(f"no start '{self.start}'; choose one of: {', '.join(STARTS)}")
         if objective(self.objective) is LABELS and self.source != "real":
             raise FramiError("objective 'labels' learns the true classes of real clips: made ones have none")
 
     def to_dict(self) -> dict:
-        """Its fields; the student's architecture and start where they are not the default ones."""
-        usual = {"architecture": DEFAULT, "start": "new"}
+        """Its fields; the student's architecture where it is not the default one."""
+        usual = {"architecture": DEFAULT}
         return {k: v for k, v in asdict(self).items() if usual.get(k) != v}
 
 

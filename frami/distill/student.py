@@ -1,5 +1,7 @@
 """Students: members of an architecture, with the teacher's pooling and classifier where an objective reuses them."""
 
+from contextlib import nullcontext, suppress
+
 import torch
 
 from frami import models
@@ -19,13 +21,13 @@ def new_student(
     objective: Objective,
     seed: int = 0,
     architecture: str = models.DEFAULT,
-    start: str = "new",
+    start: str = "fitting",
 ) -> Classifier:
     """A student of this size for this teacher, on its device; the same seed gives the same weights.
 
     Where the objective reuses the teacher's pooling and classifier, they are copied into the student, which runs alone,
-    and stay as they are. ``start`` : ``new`` weights, or those of the ``teacher`` that fit. FramiError for an unknown
-    size, a teacher without such parts, or one whose weights do not fit.
+    and stay as they are. ``start`` : as of ``Settings``. FramiError for an unknown size, a teacher without such parts,
+    or with ``teacher`` one whose weights do not fit.
     """
     fields = {}
     if objective.reuse:
@@ -41,8 +43,9 @@ def new_student(
     with seeded(seed):
         student = models.build(size, len(teacher.classes), teacher.spec.n_mels, architecture, **fields)
     student = student.to(teacher.device)
-    if start == "teacher":
-        models.slice_weights(student, teacher.model)
+    if start != "new":
+        with suppress(FramiError) if start == "fitting" else nullcontext():
+            models.slice_weights(student, teacher.model)
     return student
 
 

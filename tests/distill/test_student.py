@@ -63,9 +63,17 @@ def test_a_student_starts_new_or_from_its_teachers_weights(teacher):
         assert [p.requires_grad for p in new.parameters()] == [p.requires_grad for p in other.parameters()]
     with pytest.raises(FramiError, match="start it new"):
         new_student(teacher, "micro", OBJECTIVES["logits"], start="teacher")
-    with pytest.raises(FramiError, match="new or from its teacher"):
+    with pytest.raises(FramiError, match="fitting, new, teacher"):
         Settings(start="random")
-    assert "start" not in Settings().to_dict() and Settings(start="teacher").to_dict()["start"] == "teacher"
+    assert Settings().to_dict()["start"] == "fitting"
+
+
+def test_a_student_starts_from_what_fits(teacher):
+    fitting = new_student(teacher, "tiny", OBJECTIVES["frami"])
+    sliced = new_student(teacher, "tiny", OBJECTIVES["frami"], start="teacher")
+    assert torch.equal(fitting.backbone.stem.weight, sliced.backbone.stem.weight)
+    other, new = (new_student(teacher, "micro", OBJECTIVES["frami"], start=start) for start in ("fitting", "new"))
+    assert torch.equal(other.backbone.stem.weight, new.backbone.stem.weight)
 
 
 FOREIGN = nn.Sequential(
