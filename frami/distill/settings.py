@@ -68,7 +68,7 @@ class Settings:
     def to_dict(self) -> dict:
         """Its fields; the student's architecture where it is not the default one."""
         usual = {"architecture": DEFAULT}
-        return {k: v for k, v in asdict(self).items() if usual.get(k) != v}
+        return {k: v for k, v in asdict(self).items() if k not in usual or usual[k] != v}
 
 
 @dataclass(frozen=True)

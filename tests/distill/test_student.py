@@ -104,3 +104,9 @@ def test_a_foreign_teacher_without_its_pooling_teaches_the_other_objectives():
     for objective in ("logits", "fitnet", "attention"):
         *_, last = distill(teacher, Settings(**(QUICK | {"objective": objective, "rounds": 1})))
         assert last.finished and last.steps == 3
+
+
+def test_settings_come_back_as_they_were_stored():
+    """Nothing that was said, as that there is no budget, is lost on the way."""
+    for settings in (Settings(), Settings(budget=None, rounds=3), Settings(share=0.4, turns=2, start="new")):
+        assert Settings(**settings.to_dict()) == settings
