@@ -162,7 +162,8 @@ class _Run:
             work.finish()
             if discarded:
                 continue
-            x, out, rows = result(work)
+            x, out, rows, labels = result(work, rng)
+            target = labels.cpu().clone()
             if recipe.labels == "own":
                 target = assigned(target, out.logits.argmax(1).cpu())
             self.feature_bank.push(rows, target.to(rows.device))

@@ -9,14 +9,24 @@ from torch import Tensor
 from frami.inversion.bn_statistics import NormInput
 
 
-def class_loss(logits: Tensor, labels: Tensor, certainty: float = 1.0) -> Tensor:
-    """Cross entropy with the target classes. logits Tensor[B, K], labels Tensor[B].
+def class_loss(logits: Tensor, labels: Tensor, certainty: float = 1.0, weights: Tensor | None = None) -> Tensor:
+    """Cross entropy with the target classes. logits Tensor[B, K], labels Tensor[B]; weights Tensor[B], of mean one.
 
     It is constant, without a gradient, for a clip whose class has reached the probability ``certainty``: real sounds
     are not the extremes of their class either.
     """
     each = F.cross_entropy(logits.float(), labels, reduction="none")
-    return each.clamp(min=-math.log(certainty)).mean()
+    each = each.clamp(min=-math.log(certainty))
+    return each.mean() if weights is None else (weights * each).mean()
+
+
+@torch.no_grad()
+def difficulty(logits: Tensor, labels: Tensor, exponent: float) -> Tensor:
+    """Weight of each clip: how far a network is from its class, ``(1 - p) ** exponent``, scaled to a mean of one (the
+    focal loss's, Lin et al., ICCV 2017). logits Tensor[B, K], labels Tensor[B]. Returns Tensor[B]."""
+    left = 1 - logits.float().softmax(1).gather(1, labels[:, None])[:, 0]
+    weights = left.clamp(min=1e-6) ** exponent
+    return weights / weights.mean()
 
 
 def batch_norm_loss(

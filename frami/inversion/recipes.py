@@ -42,11 +42,19 @@ class Recipe:
     instead) and projection head; ``cosine`` : the first two fall along a cosine within each batch
     ``parameter`` : what is optimised, a ``generator`` or the ``clip`` itself
     ``start`` : it begins at the teacher's stored mean ``spectrum`` or in the ``middle`` of the range
+    ``given`` : what a generator draws a clip from: ``noise``, noise with a learnt embedding of the target class added
+    (``sum``), or a fixed embedding of the class behind a layer of random weights (``noisy_layer``; those are latents)
     ``keep`` : between batches the generator is made anew (``reset``), goes on (``kept``), goes on but for its first
     layer, which is made anew (``warm``), or is the start that a first-order meta step improves (``meta``)
+    ``average`` : share that a moving average of the generator keeps of itself at each step; the second half of a batch
+    is drawn from it in the end (0: there is none)
+    ``exchange`` : share of the finished clips that get half of their channels, within the generator, from another clip
+    of the batch; their target class is the likelier one of the two
     ``labels`` : the class loss pulls to the ``target`` class or to the teacher's ``own`` prediction; then classes
     cannot be chosen, and target classes are assigned to the finished clips so that as many as possible agree
     ``certainty`` : probability from which on the class loss of a clip is constant
+    ``modulate`` : exponent of a clip's weight in the class loss, a power of how far a student (without one, the
+    teacher) is from the target class: 1 minus its probability (0: all weigh the same)
     ``divergence`` : of the adversarial term (``losses.adversarial_loss``); ``student_steps`` : training steps of a
     companion student for each step, for a method that has nothing to learn without one
     ``contrast`` : what the contrastive term takes as positives: a second ``view`` of each clip, which passes through
@@ -76,9 +84,13 @@ class Recipe:
     warmup: int = 0
     parameter: Literal["generator", "clip"] = "generator"
     start: Literal["middle", "spectrum"] = "middle"
+    given: Literal["noise", "sum", "noisy_layer"] = "noise"
     keep: Literal["reset", "kept", "warm", "meta"] = "reset"
+    average: float = 0.0
+    exchange: float = 0.0
     labels: Literal["target", "own"] = "target"
     certainty: float = 1.0
+    modulate: float = 0.0
     divergence: Literal["agreeing", "kl", "js"] = "agreeing"
     student_steps: int = 0
     contrast: Literal["view", "segments", "batch"] = "view"
@@ -102,6 +114,12 @@ class Recipe:
         check_terms(self.weights)
         if self.parameter == "clip" and not self.lr_latent:
             raise FramiError("a recipe that optimises the clip itself needs an lr_latent above 0")
+        if self.parameter == "clip" and (self.given != "noise" or self.average or self.exchange):
+            raise FramiError("a recipe that optimises the clip itself has no generator to give, average or exchange")
+        if self.best and (self.average or self.exchange):
+            raise FramiError("'best' clips are those of a step: a recipe draws new ones for 'average' and 'exchange'")
+        if not 0 <= self.average < 1 or not 0 <= self.exchange <= 1 or self.modulate < 0:
+            raise FramiError("'average' lies below 1, 'exchange' between 0 and 1, and 'modulate' is not negative")
 
 
 _CHOICES = {name: get_args(kind) for name, kind in get_type_hints(Recipe).items() if get_origin(kind) is Literal}
@@ -197,6 +215,38 @@ _FAST_DATAFREE = Recipe(
     weights={"class": 0.5, "batch_norm": 10.0, "adversarial": 1.33},
     steps=10, warmup=20, lr=2e-3, lr_latent=1e-2, keep="meta", past=0.9, best=True,
 )  # fmt: skip
+_NAYER = Recipe(
+    name="nayer",
+    title="NAYER",
+    about="One generator hears of the class alone; a noisy layer, made anew for each batch, makes its clips differ.",
+    source="NAYER, Tran et al., CVPR 2024 (arXiv 2310.00258)",
+    weights={"class": 0.5, "batch_norm": 10.0, "adversarial": 1.33},
+    steps=40, lr=4e-3, lr_latent=4e-3, given="noisy_layer", keep="kept", past=0.9, best=True,
+)  # fmt: skip
+_MAD = Recipe(
+    name="mad",
+    title="MAD",
+    about="Half of the clips come from one generator, half from its moving average, which recalls what it made before.",
+    source="Momentum Adversarial Distillation, Do et al., NeurIPS 2022 (arXiv 2209.10359)",
+    weights={"class": 1.0, "batch_norm": 1.0, "adversarial": 1.0},
+    steps=20, warmup=20, lr=1e-3, given="sum", keep="kept", average=0.95, divergence="kl",
+)  # fmt: skip
+_SPACESHIPNET = Recipe(
+    name="spaceshipnet",
+    title="SpaceshipNet",
+    about="Of ten finished clips seven are crossed with another one inside the generator: new clips without new steps.",
+    source="SpaceshipNet, Yu et al., CVPR 2023",
+    weights={"class": 0.5, "batch_norm": 1.0},
+    steps=200, lr=1e-3, lr_latent=1e-3, exchange=0.7,
+)  # fmt: skip
+_SSD_KD = replace(
+    _FAST_DATAFREE,
+    name="ssd-kd",
+    title="SSD-KD",
+    about="Fast-DataFree, but the harder a clip's class is for the student, the more it weighs.",
+    source="Small Scale Data-Free Knowledge Distillation (SSD-KD), Liu et al., CVPR 2024 (arXiv 2406.07876)",
+    modulate=1.0,
+)
 
 
 def _ablation(of: Recipe, name: str, what: str, **choices) -> Recipe:
@@ -210,6 +260,7 @@ _CIFAR = {"weights": _DEEPINVERSION.weights | {"batch_norm": 10.0}, "first_norm"
 _VIEW = {"contrast": "view", "weights": _FRAMI.weights | {"contrast": 0.15}, "feature": "both"}
 _ROWS = (
     _FRAMI, _FINE, _FAST, _FLASH, _CMI, _DEEPINVERSION, _DAFL, _DFQ, _ZSKT, _FAST_DATAFREE,
+    _NAYER, _MAD, _SPACESHIPNET, _SSD_KD,
     _ablation(_FRAMI, "view", "a second view of each clip, and a feature bank", **_VIEW),
     _ablation(_FRAMI, "segments", "two time segments of each clip", contrast="segments"),
     _ablation(_FRAMI, "same", "clips of the same class alone push each other apart", negatives="same"),

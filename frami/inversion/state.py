@@ -17,6 +17,7 @@ from frami import models
 from frami.audio import MelSpec
 from frami.device import seeded
 from frami.inversion.augment import NUMBERS
+from frami.inversion.conditional import NoisyLayerGenerator, SumGenerator
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.generator import Free, Generator
 from frami.inversion.recipes import TERMS, Recipe
@@ -58,7 +59,7 @@ class Work:
     Where the recipe has them: ``head`` : projection of the contrastive term; ``student`` : of the adversarial term, the
     caller's or the network of ``companion``; ``past`` : mean and variance Tensor[2, C] of each batch norm's inputs in
     earlier batches, which count for ``past_share``, Tensor[]; ``meta`` : the start of the generator in each batch;
-    ``best``, ``best_loss`` : the clips of the step with the lowest loss.
+    ``average`` : moving average of the generator; ``best``, ``best_loss`` : the clips of the step with the lowest loss.
     """
 
     teacher: TeacherCopy
@@ -78,6 +79,7 @@ class Work:
     past: list[Tensor] | None = None
     past_share: Tensor | None = None
     meta: Trained | None = None
+    average: nn.Module | None = None
     best: Tensor | None = None
     best_loss: Tensor | None = None
     last: dict[str, Tensor] = field(default_factory=dict)
@@ -111,10 +113,13 @@ class Work:
             self.lengths.copy_(torch.randint(self.teacher.shortest, self.frames + 1, (len(target),), generator=rng))
         self.latents.copy_(generator.noise(len(target), self.frames, rng))
         if recipe.keep in ("reset", "warm"):
-            fresh = new_generator(recipe, self.teacher.spec, self.teacher.bands, seed).state_dict()
+            fresh = new_generator(recipe, self.teacher.spec, self.teacher, seed).state_dict()
             for name, mine in generator.state_dict().items():
                 if recipe.keep == "reset" or name.startswith("project."):
                     mine.copy_(fresh[name])
+        if recipe.given != "noise":
+            for network in filter(None, (generator, self.average)):
+                network.aim(self.labels)
         if self.meta is not None:
             for parameter, start in zip(generator.parameters(), self.meta.network.parameters(), strict=True):
                 parameter.copy_(start)
@@ -179,6 +184,8 @@ class Work:
         networks, optimisers, tensors = {}, {}, {}
         if self.recipe.keep != "reset":
             networks["generator"] = self.generator
+        if self.average is not None:
+            networks["average"] = self.average
         if self.recipe.keep == "kept":
             optimisers["optimiser"] = self.optimiser, list(self.generator.parameters())
         if self.meta is not None:
@@ -210,7 +217,7 @@ def new_work(teacher: TeacherCopy, recipe: Recipe, clips: int, student: nn.Modul
     """Everything that batches of this size need."""
     device, frames, spec = teacher.device, teacher.frames, teacher.spec
     weights = usable(recipe, teacher, student)
-    generator = new_generator(recipe, spec, teacher.bands, seed).to(device)
+    generator = new_generator(recipe, spec, teacher, seed).to(device)
     latents = nn.Parameter(torch.zeros_like(generator.noise(clips, frames, torch.Generator())).to(device))
     learnt = ([latents], recipe.lr_latent), (list(generator.parameters()), recipe.lr)
     groups = [{"params": parameters, "lr": rate} for parameters, rate in learnt if parameters and rate]
@@ -238,6 +245,8 @@ def new_work(teacher: TeacherCopy, recipe: Recipe, clips: int, student: nn.Modul
         work.past_share = torch.zeros((), device=device)
     if recipe.keep == "meta":
         work.meta = _trained(copy.deepcopy(generator), recipe.lr * recipe.steps, recipe.betas)
+    if recipe.average:
+        work.average = copy.deepcopy(generator).requires_grad_(False)
     if recipe.best:
         work.best = torch.zeros(clips, 1, spec.n_mels, frames, device=device)
         work.best_loss = torch.full((), math.inf, device=device)
@@ -249,15 +258,20 @@ def _trained(network: nn.Module, rate: float, betas: tuple[float, float] = (0.9,
     return Trained(network, adam([{"params": own, "lr": rate}], own[0].device, betas=betas))
 
 
-def new_generator(recipe: Recipe, spec: MelSpec, bands: nn.Module | None, seed: int) -> nn.Module:
+def new_generator(recipe: Recipe, spec: MelSpec, teacher: TeacherCopy | None, seed: int) -> nn.Module:
     """Generator (or free spectrogram) of a recipe, on the CPU; the same seed gives the same weights.
 
-    bands : a batch norm of the Mel bands, at whose stored statistics it starts where the recipe says so.
+    teacher : at whose stored spectrum it starts, and of whose classes it is told, where the recipe says so; None for a
+    recipe that needs neither.
     """
     start = {}
-    if recipe.start == "spectrum" and bands is not None:
-        start = {"mean": bands.running_mean, "std": bands.running_var.sqrt()}
+    if recipe.start == "spectrum" and teacher is not None and teacher.bands is not None:
+        start = {"mean": teacher.bands.running_mean, "std": teacher.bands.running_var.sqrt()}
     if recipe.parameter == "clip":
         return Free(spec, **start)
     with seeded(seed):
+        if recipe.given == "sum":
+            return SumGenerator(spec, teacher.classes, **start)
+        if recipe.given == "noisy_layer":
+            return NoisyLayerGenerator(spec, teacher.codes, **start)
         return Generator(spec, **start)

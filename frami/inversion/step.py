@@ -13,6 +13,7 @@ from frami.device import RecordedStep, autocast
 from frami.inversion import losses
 from frami.inversion.augment import ImageViewConfig, draw_image_view, draw_view
 from frami.inversion.bn_statistics import NormInput, clip_means, recorded
+from frami.inversion.exchange import Plan, draw_plan, exchanging, likelier
 from frami.inversion.state import Work
 from frami.models import Features
 
@@ -62,6 +63,10 @@ def _improve(work: Work, without: str | None = None) -> None:
             work.best_loss.copy_(torch.where(better, loss, work.best_loss))
     for optimiser in optimisers:
         optimiser.step()
+    if work.average is not None:
+        with torch.no_grad():
+            for mean, now in zip(work.average.parameters(), work.generator.parameters(), strict=True):
+                mean.lerp_(now, 1 - work.recipe.average)
     computed = {"x": made.x, "logits": made.logits, "pooled": made.pooled} | terms
     if work.past is not None:
         computed |= {f"norm {i}": torch.stack([e.mean, e.var]) for i, e in enumerate(made.statistics)}
@@ -73,13 +78,14 @@ def _improve(work: Work, without: str | None = None) -> None:
 class Forward:
     """A forward pass. x : clips Tensor[B, 1, F, T]; logits, pooled : the teacher's, Tensor[B, K] and Tensor[B, D];
     features : of the clips and, where there are any, of a view of each behind them; statistics : inputs of the batch
-    norms, where a term needs them."""
+    norms, where a term needs them; answers : a student's logits, once a term asked for them."""
 
     x: Tensor
     logits: Tensor
     pooled: Tensor
     features: Features
     statistics: list[NormInput]
+    answers: Tensor | None = None
 
 
 def _forward(work: Work, views: bool) -> Forward:
@@ -104,7 +110,11 @@ def _forward(work: Work, views: bool) -> Forward:
 
 def _class(work: Work, made: Forward) -> Tensor:
     labels = work.labels if work.recipe.labels == "target" else made.logits.argmax(1)
-    return losses.class_loss(made.logits, labels, work.recipe.certainty)
+    weights = None
+    if work.recipe.modulate:
+        judge = made.logits if work.student is None else _student_logits(work, made)
+        weights = losses.difficulty(judge, labels, work.recipe.modulate)
+    return losses.class_loss(made.logits, labels, work.recipe.certainty, weights)
 
 
 def _batch_norm(work: Work, made: Forward) -> Tensor:
@@ -165,9 +175,15 @@ _CONTRASTS = {"view": _of_view, "segments": _of_segments, "batch": _of_batch}
 
 
 def _adversarial(work: Work, made: Forward) -> Tensor:
-    with _evaluating(work.student), autocast(work.device, work.teacher.speedups.bf16):
-        logits = work.student(made.x, work.mask).logits
-    return losses.adversarial_loss(made.logits, logits, work.recipe.divergence)
+    return losses.adversarial_loss(made.logits, _student_logits(work, made), work.recipe.divergence)
+
+
+def _student_logits(work: Work, made: Forward) -> Tensor:
+    """A student's answers to the clips, Tensor[B, K], computed once a step."""
+    if made.answers is None:
+        with _evaluating(work.student), autocast(work.device, work.teacher.speedups.bf16):
+            made.answers = work.student(made.x, work.mask).logits
+    return made.answers
 
 
 #: How each term of ``TERMS`` is computed in a step.
@@ -220,12 +236,25 @@ def _teach(work: Work) -> None:
 
 
 @torch.no_grad()
-def result(work: Work) -> tuple[Tensor, Features, Tensor]:
-    """The finished clips of a batch, log-Mels Tensor[B, 1, F, T], what the teacher in full precision makes of them, and
-    their rows for the feature bank."""
-    exact = work.teacher.exact
-    x = work.best.clone() if work.best is not None else work.generator(work.latents, work.frames).contiguous()
+def result(work: Work, rng: torch.Generator) -> tuple[Tensor, Features, Tensor, Tensor]:
+    """The finished clips of a batch, log-Mels Tensor[B, 1, F, T], what the teacher in full precision makes of them,
+    their rows for the feature bank, and their target classes Tensor[B]."""
+    exact, labels = work.teacher.exact, work.labels
+    plan = draw_plan(len(labels), work.recipe.exchange, rng, work.device) if work.recipe.exchange else None
+    x = work.best.clone() if work.best is not None else _drawn(work, plan).contiguous()
     x = work.ended(x)
     with recorded(exact, clips=len(x)) as statistics:
         out = exact(x, work.mask)
-    return x, out, features(statistics, out.pooled, work.recipe.feature)
+    if plan is not None:
+        labels = likelier(out.logits, labels, plan)
+    return x, out, features(statistics, out.pooled, work.recipe.feature), labels
+
+
+def _drawn(work: Work, plan: Plan | None) -> Tensor:
+    """The clips that the latents give in the end; the second half by the generator's average, where there is one."""
+    with nullcontext() if plan is None else exchanging(work.generator, plan):
+        x = work.generator(work.latents, work.frames)
+    if work.average is None:
+        return x
+    half = (len(x) + 1) // 2
+    return torch.cat([x[:half], work.average(work.latents, work.frames)[half:]])

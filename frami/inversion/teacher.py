@@ -12,6 +12,7 @@ from frami.checkpoints import Checkpoint
 from frami.device import autocast, fast_bf16
 from frami.errors import FramiError
 from frami.inversion.bn_statistics import recorded
+from frami.inversion.conditional import class_codes
 from frami.models import Features
 
 
@@ -36,7 +37,8 @@ class TeacherCopy:
 
     exact : in full precision, for what is reported; fast : for the steps; shortest, frames : of the shortest and the
     longest clip; norms : channels of each batch norm, in the order of the forward pass; embedding : size of the
-    embedding; bands : the batch norm of the Mel bands themselves, or None. FramiError where the teacher does not take
+    embedding; bands : the batch norm of the Mel bands themselves, or None; codes : Tensor[K, R], a constant embedding
+    of each class. FramiError where the teacher does not take
     the longest clips. seconds : as in ``InversionSettings``.
     """
 
@@ -56,6 +58,10 @@ class TeacherCopy:
         if inputs and inputs[0].mean.shape == (self.spec.n_mels,):
             same = torch.allclose(inputs[0].mean, mels.mean((0, 1, 3)), atol=1e-2)
             self.bands = inputs[0].norm if same else None
+
+    @cached_property
+    def codes(self) -> Tensor:
+        return class_codes(self.exact, self.classes)
 
     @cached_property
     def fast(self) -> nn.Module:

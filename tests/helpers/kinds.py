@@ -17,6 +17,9 @@ KINDS = {
     "dafl": "generator and its moments carried over",
     "fast": "meta-generator",
     "zskt": "companion student",
+    "nayer": "layers of random weights as latents",
+    "mad": "a generator that is told the class, and its moving average",
+    "spaceshipnet": "channels exchanged at the end",
 }
 
 

@@ -50,6 +50,21 @@ def test_class_loss_is_the_surprise():
     assert float(losses.class_loss(shares.log(), labels)) == pytest.approx(-(math.log(0.5) + math.log(0.1)) / 2)
 
 
+def test_class_loss_counts_clips_by_their_weights():
+    shares = torch.tensor([[0.2, 0.8], [0.5, 0.5]])
+    value = losses.class_loss(shares.log(), torch.tensor([0, 0]), 1.0, torch.tensor([1.5, 0.5]))
+    assert float(value) == pytest.approx(-(1.5 * math.log(0.2) + 0.5 * math.log(0.5)) / 2)
+
+
+def test_difficulty_is_what_a_network_lacks_of_the_class():
+    """Of probabilities 0.2, 0.6 and 1; a mean of one, whatever the exponent."""
+    logits, labels = torch.tensor([[0.2, 0.8], [0.6, 0.4], [1.0, 0.0]]).log().clamp(min=-50), torch.tensor([0, 0, 0])
+    torch.testing.assert_close(losses.difficulty(logits, labels, 1.0), torch.tensor([2.0, 1.0, 0.0]), rtol=0, atol=1e-4)
+    squared = losses.difficulty(logits, labels, 2.0)
+    torch.testing.assert_close(squared, torch.tensor([2.4, 0.6, 0.0]), rtol=0, atol=1e-4)
+    assert losses.difficulty(logits, labels, 0.0).tolist() == [1, 1, 1]
+
+
 def test_a_clip_that_is_certain_enough_is_left_in_peace():
     shares = torch.tensor([[0.9, 0.1], [0.5, 0.5]])
     logits = shares.log().requires_grad_()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from frami.errors import FramiError
-from frami.inversion import RECIPES, TERMS, invert, make_clips, recipe
+from frami.inversion import RECIPES, TERMS, invert, losses, make_clips, recipe
 from frami.inversion.generator import Generator
 from frami.inversion.recipes import fingerprint
 from frami.inversion.step import LOSSES
@@ -51,7 +51,8 @@ def test_an_ablation_changes_one_thing():
 FINGERPRINTS = {
     "frami": "d755c030", "frami-fine": "1cc09d8c", "frami-fast": "ec23fd31", "frami-flash": "53464074",
     "cmi": "76c097a8", "deepinversion": "3ada53bc", "dafl": "08f23e9d", "dfq": "43fd8b30", "zskt": "0cd5074d",
-    "fast": "d6432380", "frami-view": "61090a38", "frami-segments": "01e8062a", "frami-same": "241f2cfa",
+    "fast": "d6432380", "nayer": "39959d03", "mad": "6848faa8", "spaceshipnet": "06906a3d", "ssd-kd": "2f78d6ac",
+    "frami-view": "61090a38", "frami-segments": "01e8062a", "frami-same": "241f2cfa",
     "frami-fine-no-contrast": "b51fd56b", "frami-fine-image-views": "77c3214c", "frami-fine-pooled": "cffff6f6",
     "frami-fine-means": "2f3202ba", "frami-fine-fixed": "afb71838", "frami-fine-batch": "99d8268b",
     "deepinversion-cifar": "a7dee45e",
@@ -69,6 +70,10 @@ def test_fingerprints_under_which_results_are_stored():
         ({"keep": "resett"}, "'keep'.*reset, kept, warm, meta.*'resett'"),
         ({"divergence": "KL"}, "'divergence'.*agreeing, kl, js.*'KL'"),
         ({"labels": None}, "'labels'.*target, own"),
+        ({"given": "class"}, "'given'.*noise, sum, noisy_layer.*'class'"),
+        ({"average": 1.0}, "'average' lies below 1"),
+        ({"best": True, "exchange": 0.5}, "'best' clips"),
+        ({"parameter": "clip", "given": "sum"}, "no generator"),
         ({"weights": {"contrats": 1.0}}, "'contrats'.*contrast"),
     ],
 )
@@ -131,11 +136,59 @@ def test_other_ways_to_contrast(teacher, choices):
     assert alone.losses["contrast"] == 0 and alone.clips.mels.isfinite().all()
 
 
+@pytest.mark.parametrize("name", ["ssd-kd", "fast"])
+def test_classes_that_a_student_knows_weigh_less(teacher, name, monkeypatch):
+    """With ``modulate``: the class term's weights come from the student, without one from the teacher."""
+    given = []
+    plain = losses.class_loss
+    monkeypatch.setattr(losses, "class_loss", lambda *args: given.append(args) or plain(*args))
+    torch.manual_seed(0)
+    for student in (None, build("nano", 10).eval()):
+        given.clear()
+        *_, last = invert(teacher, short(name, warmup=0), samples=4, seconds=0.2, steps=2, student=student)
+        logits, labels, _, weights = given[-1]
+        if name == "fast":
+            assert weights is None
+        else:
+            own = losses.difficulty(logits, labels, 1.0)
+            assert not weights.requires_grad and abs(float(weights.mean()) - 1) < 1e-5
+            assert torch.allclose(weights, own) == (student is None)
+        assert math.isfinite(last.losses["class"])
+
+
+def test_half_of_a_batch_is_drawn_from_the_generators_average(teacher):
+    """The rest as without it: the average changes nothing of what is learnt."""
+    settings = {"samples": 5, "seconds": 0.2, "steps": 3}
+    row = replace(short("mad"), warmup=0)
+    clips, without = (make_clips(teacher, r, **settings).mels for r in (row, replace(row, average=0.0)))
+    same = [torch.equal(a, b) for a, b in zip(clips, without, strict=True)]
+    assert same == [True] * 3 + [False] * 2
+    slower = make_clips(teacher, replace(row, average=0.999), **settings).mels
+    start = make_clips(teacher, replace(row, average=0.999, lr=1e-9), **settings).mels
+    assert (slower - start)[3:].abs().max() < 0.2 * (clips - start)[3:].abs().max()
+
+
+def test_a_share_of_the_finished_clips_is_crossed(teacher):
+    """The others are those that the same steps give without it, but for the generator's statistics of the batch;
+    crossed ones have one of two target classes."""
+    settings = {"samples": 10, "seconds": 0.2, "steps": 2}
+    row = RECIPES["spaceshipnet"]
+    clips, without = (make_clips(teacher, r, **settings) for r in (row, replace(row, exchange=0.0)))
+    moved = (clips.mels - without.mels).abs().mean((1, 2, 3))
+    same = [bool(it < 0.02) for it in moved]
+    assert sum(same) == 3 and moved.sort().values[3] > 0.08 and without.target.tolist() == list(range(10))
+    assert all(a == b for a, b, kept in zip(clips.target, without.target, same, strict=True) if kept)
+    own = clips.logits.gather(1, without.target[:, None])
+    assert (clips.logits.gather(1, clips.target[:, None]) >= own).all()
+
+
 # --- what comes out --------------------------------------------------------------------------------------------------
 
 #: The published weight of their batch-norm term is so large beside the class term's that the class comes much later,
 #: if at all, than a test can wait.
-LIGHTER = {"cmi": 30, "deepinversion-cifar": 25, "fast": 10}
+LIGHTER = {
+    "cmi": 30, "deepinversion-cifar": 25, "fast": 10, "ssd-kd": 10, "nayer": 40, "mad": 30, "spaceshipnet": 40,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TARGETED)
