@@ -1,6 +1,7 @@
 """What a student learns from: clips on the device, augmented anew each time that they are drawn."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -89,19 +90,27 @@ def texture(spec: MelSpec, device: torch.device, frames: int = 4096) -> Tensor:
 
 
 def augment(
-    mels: Tensor, lengths: Tensor, labels: Tensor, spec: MelSpec, config: AugmentConfig, numbers: Tensor, noise: Tensor
+    mels: Tensor,
+    lengths: Tensor,
+    labels: Tensor,
+    spec: MelSpec,
+    config: AugmentConfig,
+    numbers: Tensor,
+    noise: Tensor,
+    frames: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A random view of each clip, some of them mixed with their neighbour in the batch.
 
     mels : Tensor[B, 1, F, T]; lengths, labels : Tensor[B]; numbers : Tensor[B, NUMBERS] uniform in 0 to 1; noise : as
-    of ``texture``. Returns log-Mels of the same shape, their lengths, the neighbours' labels, and the share of the
+    of ``texture``; frames : of the result, at least ``view_lengths`` of them (default: T). Returns log-Mels of the
+    same shape but for these, their lengths, the neighbours' labels, and the share of the
     clip itself in each mixture, Tensor[B] (1 where nothing is mixed).
     """
-    bands, frames = mels.shape[2:]
+    bands, frames = mels.shape[2], frames or mels.shape[3]
     device = mels.device
     if config.warp:
         mels = warped(mels, torch.exp(config.warp * (2 * numbers[:, -1] - 1)))
-    x, lengths = draw_view(mels, lengths, spec.floor, config.view, numbers[:, :VIEW_NUMBERS])
+    x, lengths = draw_view(mels, lengths, spec.floor, config.view, numbers[:, :VIEW_NUMBERS], frames)
     u = iter(numbers[:, VIEW_NUMBERS:].T)
 
     order = torch.arange(1, _CURVES + 1, device=device)
@@ -112,17 +121,32 @@ def augment(
 
     noisy, level, place = next(u) < config.noise, spec.floor + 2 + 6 * next(u), next(u)
     at = (place * (noise.shape[1] - frames)).long()[:, None] + torch.arange(frames, device=device)
-    floor = level[:, None, None] + 0.5 * noise[:, at].transpose(0, 1)
-    x = torch.where(noisy[:, None, None, None], torch.logaddexp(x, floor[:, None]), x)
 
+    def with_noise(rows: Tensor) -> Tensor:
+        floor = level[rows, None, None] + 0.5 * noise[:, at[rows]].transpose(0, 1)
+        return torch.logaddexp(x[rows], floor[:, None])
+
+    x = _replaced(x, noisy, with_noise)
     mixed, share = next(u) < config.mix, next(u)
     share = torch.where(mixed, share, torch.ones_like(share))
-    weight = share[:, None, None, None]
-    both = torch.logaddexp(x + (weight + 1e-9).log(), x.roll(1, 0) + (1 - weight + 1e-9).log())
-    x = torch.where(mixed[:, None, None, None], both, x).clamp(min=spec.floor)
+
+    def mixture(rows: Tensor) -> Tensor:
+        own, other = (weight[rows, None, None, None] + 1e-9 for weight in (share, 1 - share))
+        return torch.logaddexp(x[rows] + own.log(), x[rows - 1] + other.log())
+
+    x = _replaced(x, mixed, mixture).clamp(min=spec.floor)
     lengths = torch.where(mixed, torch.maximum(lengths, lengths.roll(1)), lengths)
     x = torch.where(length_mask(lengths, frames).bool(), x, spec.floor)
     return x, lengths, labels.roll(1), share
+
+
+def _replaced(x: Tensor, chosen: Tensor, other: Callable[[Tensor], Tensor]) -> Tensor:
+    """x with ``other(rows)`` for the rows that are chosen, bool Tensor[B]. On a CPU nothing else is computed; a GPU's
+    recorded step needs fixed shapes."""
+    if x.device.type == "cpu":
+        rows = chosen.nonzero()[:, 0]
+        return x.index_copy(0, rows, other(rows))
+    return torch.where(chosen[:, None, None, None], other(torch.arange(len(x), device=x.device)), x)
 
 
 def warped(mels: Tensor, rate: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment,
 from frami.distill.objectives import Batch, Objective, agreement, objective
 from frami.distill.settings import Settings
 from frami.distill.student import new_hint
+from frami.inversion.augment import view_lengths
 from frami.inversion.bn_statistics import frozen
 from frami.inversion.teacher import fast_copy
 from frami.models import Classifier, Features
@@ -23,7 +24,8 @@ from frami.optim import Muon, adam, moments, restore
 
 #: Learning rate of orthogonalised kernels, in units of that of the rest.
 ORTHOGONAL = 8.0
-#: Batches among which clips are sorted by length, and what their frames are rounded up to (so that shapes recur).
+#: Batches among which clips are sorted by the length of their views, and what frames are rounded up to (so that shapes
+#: recur).
 _SOME, _ROUND = 4, 8
 
 
@@ -45,6 +47,7 @@ class Learner:
     """Everything that a training step reads and writes. Shapes: mels Tensor[B, 1, F, T]; lengths, labels Tensor[B];
     numbers Tensor[B, NUMBERS].
 
+    ``frames`` : of the augmented batch, None for all T;
     ``fast_teacher`` : copy of the teacher's model for the steps; ``last`` : terms of the latest step by name;
     ``ahead`` : the next batch while it is prepared, with the state that ``rng`` had before it.
     """
@@ -62,6 +65,7 @@ class Learner:
     numbers: Tensor
     noise: Tensor
     rng: torch.Generator
+    frames: int | None = None
     steps: int = 0
     last: dict[str, Tensor] = field(default_factory=dict)
     step: RecordedStep | None = None
@@ -164,36 +168,33 @@ def close(learner: Learner) -> None:
 
 
 def _draw(learner: Learner, buffer: ReplayBuffer) -> int:
-    """Draw a batch and the numbers of its augmentation; returns the frames that hold it."""
-    rows, frames = _drawn(learner, buffer)
-    numbers = torch.rand(learner.numbers.shape, generator=learner.rng)
-    places = torch.rand(len(rows), generator=learner.rng)
+    """Draw a batch and the numbers of its augmentation; returns the frames that hold it.
+
+    On a GPU any clips, in tensors that keep their shape; elsewhere clips whose views are of like length, since padding
+    costs as much as sound.
+    """
+    batch, cuda = len(learner.labels), learner.device.type == "cuda"
+    some = batch if cuda else _SOME * batch
+    rows = torch.randint(len(buffer), (some,), generator=learner.rng)
+    numbers = torch.rand(some, NUMBERS, generator=learner.rng)
+    places = torch.rand(some, generator=learner.rng)
+    if not cuda:
+        lengths = buffer.lengths(rows)
+        views = view_lengths(lengths, learner.augmentation.view, numbers)
+        turn = int(torch.randint(_SOME, (), generator=learner.rng))
+        order = views.argsort(stable=True)[turn * batch : (turn + 1) * batch]
+        rows, numbers, places = rows[order], numbers[order], places[order]
+        longest = int(lengths[order].max())
+        learner.frames = min(longest, -(-int(views[order].max()) // _ROUND) * _ROUND)
     mels, lengths, labels = buffer.take(rows, places)
-    if learner.device.type == "cuda":  # a recorded step reads the same memory again
+    if cuda:  # a recorded step reads the same memory again
         learner.mels.copy_(mels)
     else:
-        learner.mels = mels[..., :frames].contiguous()
+        learner.mels = mels[..., :longest].contiguous()
     learner.lengths.copy_(lengths)
     learner.labels.copy_(labels)
     learner.numbers.copy_(numbers)
-    return frames
-
-
-def _drawn(learner: Learner, buffer: ReplayBuffer) -> tuple[Tensor, int]:
-    """Rows of the clips of a step, Tensor[B], and the frames that hold them.
-
-    On a GPU any clips, in tensors that keep their shape; elsewhere clips of like length together, since padding costs
-    as much as sound.
-    """
-    batch, most = len(learner.labels), buffer.frames
-    if learner.device.type == "cuda":
-        return torch.randint(len(buffer), (batch,), generator=learner.rng), most
-    some = torch.randint(len(buffer), (_SOME, batch), generator=learner.rng).flatten()
-    lengths = buffer.lengths(some)
-    turn = int(torch.randint(_SOME, (), generator=learner.rng))
-    order = lengths.argsort(stable=True)[turn * batch : (turn + 1) * batch]
-    longest = int(lengths[order].max())
-    return some[order], min(most, -(-longest // _ROUND) * _ROUND)
+    return learner.frames or buffer.frames
 
 
 @torch.no_grad()
@@ -207,6 +208,7 @@ def _prepared(learner: Learner) -> Prepared:
         learner.augmentation,
         learner.numbers,
         learner.noise,
+        learner.frames,
     )
     with frozen(learner.fast_teacher), autocast(learner.device):
         teacher = learner.fast_teacher(x, lengths)

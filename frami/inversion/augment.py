@@ -29,22 +29,31 @@ class ViewConfig:
 NUMBERS = 9
 
 
+def view_lengths(lengths: Tensor, config: ViewConfig, numbers: Tensor) -> Tensor:
+    """Frames of the views that ``draw_view`` draws of clips of these lengths by these numbers, Tensor[B]."""
+    return _paced(lengths, config, numbers)[1].long()
+
+
+def _paced(lengths: Tensor, config: ViewConfig, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames of the clip that pass in one of the view, and the view's own: Tensor[B] both."""
+    rate = 1 + config.stretch * (2 * numbers[:, 0] - 1)
+    segment = (lengths * (config.shortest + (1 - config.shortest) * numbers[:, 1])).floor().clamp(min=1)
+    return rate, (segment / rate).floor().clamp(min=1).minimum(lengths.float())
+
+
 def draw_view(
-    mels: Tensor, lengths: Tensor, floor: float, config: ViewConfig, numbers: Tensor
+    mels: Tensor, lengths: Tensor, floor: float, config: ViewConfig, numbers: Tensor, frames: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """One random view of each clip; differentiable in ``mels``.
 
     mels : Tensor[B, 1, F, T], lengths : Tensor[B], numbers : Tensor[B, 9] uniform in 0 to 1 (drawn by the caller, so
     that a seed means the same on every device). Returns log-Mels of the same shape (silence behind the end) and the
-    views' own lengths.
+    views' own lengths; of ``frames`` frames where they are given, which must hold the longest view.
     """
-    bands, frames = mels.shape[2:]
+    bands, frames = mels.shape[2], frames or mels.shape[3]
     device = mels.device
-    u = iter(numbers.T)
-
-    rate = 1 + config.stretch * (2 * next(u) - 1)
-    segment = (lengths * (config.shortest + (1 - config.shortest) * next(u))).floor().clamp(min=1)
-    new_lengths = (segment / rate).floor().clamp(min=1).minimum(lengths.float())
+    rate, new_lengths = _paced(lengths, config, numbers)
+    u = iter(numbers[:, 2:].T)
     begin = (lengths - 1 - (new_lengths - 1) * rate).clamp(min=0) * next(u)
     at = begin[:, None] + rate[:, None] * torch.arange(frames, device=device)
     at = at.minimum((lengths - 1)[:, None].float())

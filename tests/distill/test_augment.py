@@ -4,7 +4,8 @@ import torch
 
 from frami.audio import MelSpec
 from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, noise_clips, split, texture, warped
-from frami.inversion.augment import ViewConfig
+from frami.inversion.augment import NUMBERS as VIEW_NUMBERS
+from frami.inversion.augment import ViewConfig, view_lengths
 
 
 def test_a_buffer_grows_and_gives_back_what_it_got():
@@ -33,6 +34,45 @@ def test_augmentation_without_strength_changes_nothing_but_the_segment():
     for i, n in enumerate(lengths.tolist()):
         torch.testing.assert_close(y[i, ..., :n], x[i, ..., :n], rtol=0, atol=1e-5)
         assert (y[i, ..., n:] == spec.floor).all()
+
+
+def test_frames_behind_all_views_are_left_out():
+    spec, config = MelSpec(), AugmentConfig(noise=0, mix=0.5)
+    rng = torch.Generator().manual_seed(3)
+    x = torch.empty(32, 1, 80, 50).uniform_(-9, 0, generator=rng)
+    lengths, numbers = torch.randint(20, 41, (32,), generator=rng), torch.rand(32, NUMBERS, generator=rng)
+    most = int(view_lengths(lengths, config.view, numbers[:, :VIEW_NUMBERS]).max())
+    assert 20 < most < 41
+    whole, few = (
+        augment(x, lengths, lengths, spec, config, numbers, texture(spec, torch.device("cpu")), frames)
+        for frames in (None, most)
+    )
+    assert whole[0].shape[-1] == 50 and few[0].shape[-1] == most
+    torch.testing.assert_close(few[0], whole[0][..., :most])
+    assert (whole[0][..., most:] == spec.floor).all()
+    for one, other in zip(whole[1:], few[1:], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_noise_and_mixture_reach_the_chosen_clips_alone():
+    """Beside the same for every clip."""
+    spec, still = MelSpec(), ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0)
+    rng = torch.Generator().manual_seed(4)
+    x = torch.empty(64, 1, 80, 9).uniform_(-9, 0, generator=rng)
+    lengths, numbers = torch.full((64,), 9), torch.rand(64, NUMBERS, generator=rng)
+
+    def made(noise: float, mix: float) -> torch.Tensor:
+        config = AugmentConfig(view=still, colour=0, warp=0, noise=noise, mix=mix)
+        return augment(x, lengths, lengths, spec, config, numbers, texture(spec, torch.device("cpu")))[0]
+
+    plain, some, every = made(0, 0), made(0.5, 0), made(1, 0)
+    noisy = (some != plain).flatten(1).any(1)
+    assert 16 < noisy.sum() < 48
+    torch.testing.assert_close(some, torch.where(noisy[:, None, None, None], every, plain))
+    some, every = made(0, 0.5), made(0, 1)
+    mixed = (some != plain).flatten(1).any(1)
+    assert 16 < mixed.sum() < 48
+    torch.testing.assert_close(some, torch.where(mixed[:, None, None, None], every, plain))
 
 
 def test_clips_are_mixed_as_sounds_add():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from frami.audio import MelSpec
-from frami.inversion.augment import NUMBERS, ImageViewConfig, ViewConfig, draw_image_view, draw_view
+from frami.inversion.augment import NUMBERS, ImageViewConfig, ViewConfig, draw_image_view, draw_view, view_lengths
 
 FLOOR = MelSpec().floor
 STILL = ViewConfig(shortest=1, stretch=0, gain=0, time_mask=0, band_mask=0)
@@ -174,3 +174,11 @@ def test_image_views_are_drawn_at_random():
     assert 0.4 < (slopes < 0).float().mean() < 0.6
     assert slopes.abs().min() > 0.4 and slopes.abs().max() < 1.05 and slopes.abs().std() > 0.1
     assert view[:, 0, 0].mean(1).std() > 0.3
+
+
+def test_lengths_of_views_are_known_before_they_are_drawn():
+    mels, lengths, numbers = torch.zeros(256, 1, 80, 50), torch.arange(256) % 50 + 1, uniform(256)
+    view, found = draw_view(mels, lengths, FLOOR, ViewConfig(), numbers)
+    assert torch.equal(view_lengths(lengths, ViewConfig(), numbers), found)
+    most = int(found.max())
+    torch.testing.assert_close(draw_view(mels, lengths, FLOOR, ViewConfig(), numbers, most)[0], view[..., :most])
