@@ -1,8 +1,14 @@
 """The law that divides a budget: it is found where it is known, and fills its table on development parts."""
 
+from pathlib import Path
+
 import pytest
 
+from frami import files
 from frami.bench.allocation import Law, divergence, fit, page
+from frami.distill import pace
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def test_a_law_is_found_from_what_it_gives():
@@ -32,3 +38,10 @@ def test_the_page_tells_the_law_and_every_row():
     lines = page(rows, "frami bench allocation")
     assert "| 50 | 100 | 0.0500 | 0.0500 | 90.0% | 80.0% |" in lines
     assert any("clips^-1.00" in line and "steps^-1.00" in line for line in lines)
+
+
+def test_a_budget_is_divided_by_the_law_of_the_page():
+    rows = list(files.read_json(RESULTS / "allocation.json").values())
+    law = fit([(m["clips"], m["steps"], divergence(m)) for m in rows])
+    assert (pytest.approx(law.a), pytest.approx(law.b)) == (pace.A, pace.B)
+    assert (pytest.approx(law.clips, rel=5e-3), pytest.approx(law.steps, rel=5e-3)) == (pace.CLIPS, pace.STEPS)
