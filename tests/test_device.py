@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from frami import device
 from frami.device import RecordedStep, Threads, describe, threads
 
 
@@ -77,3 +78,21 @@ def test_a_device_says_its_threads(four):
     assert describe(torch.device("cpu")) == "CPU, 4 threads"
     torch.set_num_threads(1)
     assert describe(torch.device("cpu")) == "CPU, 1 thread"
+
+
+def test_the_machine_is_named_with_its_processor_and_precision(monkeypatch, tmp_path):
+    """As /proc/cpuinfo has it, elsewhere as Python does."""
+    cpu, info = torch.device("cpu"), tmp_path / "cpuinfo"
+    monkeypatch.setenv("FRAMI_PRECISION", "float32")
+    monkeypatch.setattr(device, "Path", lambda path: info)
+    info.write_text("processor\t: 0\nmodel name\t: Some  Chip 7\nprocessor\t: 1\nmodel name\t: Some  Chip 7\n")
+    assert device.processor() == "Some Chip 7"
+    threads = torch.get_num_threads()
+    assert device.machine(cpu) == f"Some Chip 7, {threads} thread{'s' * (threads > 1)}, float32"
+    monkeypatch.delenv("FRAMI_PRECISION")
+    monkeypatch.setattr(device, "fast_bf16", lambda device: True)
+    assert device.machine(cpu).endswith(", bfloat16")
+    info.unlink()
+    monkeypatch.setattr(device.platform, "processor", lambda: "")
+    monkeypatch.setattr(device.platform, "machine", lambda: "riscv")
+    assert device.processor() == "riscv"
