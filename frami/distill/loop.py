@@ -124,7 +124,7 @@ def _run(teacher, settings, clips, student, augmentation, every, memory, earlier
                 f"the first clips alone took the budget of {settings.budget:g} s; give a larger --budget, fewer "
                 "--clips or a faster --recipe"
             )
-        course.measure_agreement(all_of_them=True)
+        course.measure_agreement(at_the_end=True)
         yield from course.report(finished=True)
     finally:
         close(course.learner)
@@ -244,9 +244,9 @@ class _Course:
             self._terms.append(self.learner.last)
         self.spent = self.clock.seconds
 
-    def measure_agreement(self, all_of_them: bool = False) -> None:
+    def measure_agreement(self, at_the_end: bool = False) -> None:
         """Agreement on the unseen clips, at most a twentieth of the time."""
-        if not all_of_them and self.clock.seconds - self._measured < 20 * self._effort:
+        if not at_the_end and self.clock.seconds - self._measured < 20 * self._effort:
             return
         begin = self.clock.seconds
         self.agreement = agreement_on(self.learner, self.unseen)
