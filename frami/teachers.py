@@ -92,7 +92,7 @@ def train_teacher(
         | {"size": size, "clips": len(training), "validation_clips": len(validation or ()), "best_epoch": curve.best}
         | ({"classes_without_clips": untrained} if untrained else {})
         | facts(known, skip is not None),
-        evaluation=f"frami evaluate {out.name}"
+        evaluation=f"frami evaluate {out.name if out.is_absolute() else out.as_posix()}"
         + ("" if known.own else f" --dataset {dataset} --split {','.join(folds['test'])}"),
         seconds=round(spec.seconds(lengths[len(lengths) // 2]), 2),
         measured=_measured(measured, known.classes),

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from frami import checkpoints, data
 from frami.banks import Bank
-from frami.bench.diversity import measures, training_clips
+from frami.bench.diversity import chosen, judged_training, measures, training_clips
 from frami.bench.results import Context, Report
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels, Skip
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
-from frami.features import diversity
+from frami.features import diversity, judges
 from frami.features.embeddings import embed, recordings
 
 Banks = Sequence[tuple[str, Bank]]  # with their names
@@ -27,9 +27,11 @@ def compare(
     split: str,
     seed: int,
     skip: Skip = None,
+    judge: str | None = None,
 ) -> tuple[dict, list[str]]:
     """Measure the first ``samples`` clips of each bank (default: as many as the smallest has) beside real clips of
-    ``split``, and as many real training clips where they are here. Returns plain numbers, and remarks on them. Raises
+    ``split``, and as many real training clips where they are here; also as the ``judge`` hears them (path of a
+    checkpoint; default: the teacher's bundled one, if any). Returns plain numbers, and remarks on them. Raises
     FramiError where the banks do not compare."""
     count = _count(banks, samples)
     try:
@@ -38,23 +40,30 @@ def compare(
         more = "" if teacher else ". Name the teacher of the bank by its path, with --teacher"
         raise FramiError(f"{error}{more}") from error
     _check(banks, own)
+    other = judges.load(judge, own) if judge else judges.of(own)
     with here.progress("clip", "real clips") as report:
         clips, notes = _real(own, dataset, split, here.data_folder, report, skip)
         real = embed(own, clips, progress=report) if clips else None
-    training = training_clips(own, count, clips.clips, here, seed) if clips else None
+    judged = embed(other.network, clips) if clips and other else None
+    training = training_clips(own, clips.clips, here) if clips else None
     rows, reference = [], None
     with here.progress("bank", "diversity") as report:
         for done, (name, bank) in enumerate(banks, 1):
             row = {"bank": name, "recipe": bank.manifest["settings"].get("recipe")}
-            rows.append(row | measures(bank, bank.target, real, count, seed))
+            found = judges.measures(other, bank.clips(range(count)), judged, seed=seed) if other else None
+            rows.append(judges.added(row | measures(bank, bank.target, real, count, seed=seed), found))
             report(done, len(banks))
-        if training:
+        if training and (picked := chosen(training, count, seed)):
             reference = {"clips": f"real training clips ({', '.join(own.card.split.get('train', []))})"}
-            reference |= measures(training, training.labels, real, count, seed)
+            found, embedded = None, embed(own, training, picked)
+            if other:
+                found = judged_training(own, other, judged, training, count, here, seed)
+            reference |= measures(embedded, embedded.labels, real, count, seed=seed)
+            reference = judges.added(reference, found)
     value = {
         "teacher": own.card.name, "dataset": dataset or own.card.dataset, "split": split,
         "real_clips": len(clips) if clips else 0, "samples": count, "k": diversity.K, "rows": rows,
-        "reference": reference,
+        "reference": reference, "judge": other and other.says(),
     }  # fmt: skip
     return value, [*notes, *_few_classes(banks, count, len(own.classes))]
 

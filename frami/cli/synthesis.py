@@ -7,7 +7,8 @@ from pathlib import Path
 from frami import banks, checkpoints, vocoder
 from frami.cli.arguments import class_numbers, command, device_option, moved, names, number, progress_bar, seed, whole
 from frami.device import pick
-from frami.features.gallery import EXPLORE_CLIPS, explore, make
+from frami.errors import FramiError
+from frami.features.gallery import EXPLORE_CLIPS, explore, make, measure_again
 from frami.inversion import RECIPES, InversionSettings, arithmetic, invert
 from frami.paths import ASSETS, made
 
@@ -46,6 +47,8 @@ def add(commands) -> None:
     )
     sub.add_argument("--vocoder", help="of the gallery's sounds (default: frami)")
     sub.add_argument("--samples", type=whole(2), help="with --explore: clips of each recipe (default: 100)")
+    again = "with --explore: keep banks and map, and measure them again beside the recordings here"
+    sub.add_argument("--measures", action="store_true", help=again)
     device_option(sub, data=True)
 
 
@@ -114,6 +117,8 @@ def _fill(writer, states, label: str) -> dict[str, None]:
 
 
 def _gallery(options) -> tuple[dict, list[str]]:
+    if options.measures and not options.explore:
+        raise FramiError("--measures is of the Explore tab's map: add --explore")
     kind = "explore" if options.explore else "gallery"
     out = Path(options.out) if options.out else ASSETS / kind
     make = _explored if options.explore else _vocoded if options.sounds else _made
@@ -144,10 +149,12 @@ def _explored(options, name: str, folder: Path, bar) -> tuple[dict, str]:
         bar.set_description(f"{name}: {what}", refresh=False)
         moved(bar)(done, total)
 
-    row = explore(
-        checkpoints.load(name, pick(options.device)), folder, samples=options.samples or EXPLORE_CLIPS,
-        steps=options.steps, seed=options.seed, data_folder=options.data, report=report,
-    )  # fmt: skip
+    teacher, choices = checkpoints.load(name, pick(options.device)), {"data_folder": options.data, "report": report}
+    if options.measures:
+        row = measure_again(teacher, folder, **choices)
+    else:
+        more = {"samples": options.samples or EXPLORE_CLIPS, "steps": options.steps, "seed": options.seed}
+        row = explore(teacher, folder, **more, **choices)
     clips = ", ".join(f"{count} of {recipe}" for recipe, count in row["clips"].items())
     real = row["measures"]["real_clips"]
     beside = f"measured beside {real} recordings" if real else "no recordings here to measure beside"

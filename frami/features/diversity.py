@@ -17,7 +17,7 @@ from frami.features.distances import chunks, matched, points, squares, to_others
 from frami.intervals import wilson
 
 MEASURES = ("coverage", "density", "frechet", "vendi", "within_class", "target_accuracy")
-#: Measures in the space of a judge, a network that is not the teacher.
+#: Measures in the space of a judge (``features.judges``).
 JUDGED = ("judge_accuracy", "judge_coverage", "judge_kad")
 
 #: Neighbours that make a real clip's ball, for coverage and density, as in their paper.
@@ -32,6 +32,9 @@ READING = {
     "within_class": "mean distance between two clips of a class: more is richer",
     "target_accuracy": "share that the teacher classifies as the target class",
     "confidence": "mean probability that the teacher gives to the target class",
+    "judge_accuracy": "share that another network, the judge, hears as the target class",
+    "judge_coverage": "coverage in the judge's space",
+    "judge_kad": "kernel audio distance of made and real clips in the judge's space: about 0 if they were drawn alike",
 }
 
 _SPECTRA = 50  # draws that Fréchet distance, Vendi score and kernel distance are taken in
@@ -241,11 +244,13 @@ def summary(
     confidence: Tensor,
     real: Tensor | None = None,
     real_labels: Tensor | None = None,
-    *,
-    seed: int = 0,
+    **choices,
 ) -> dict:
-    """``measure`` as plain numbers, with ``samples``, the mean ``confidence`` and ``intervals`` [low, high]."""
-    values = asdict(measure(pooled, target, predicted, real, real_labels=real_labels, seed=seed))
+    """``measure`` as plain numbers, with ``samples``, the mean ``confidence`` and ``intervals`` [low, high].
+
+    ``choices`` : its ``seed`` and ``resamples``.
+    """
+    values = asdict(measure(pooled, target, predicted, real, real_labels=real_labels, **choices))
     intervals = {name: interval and list(interval) for name, interval in values.pop("intervals").items()}
     return {"samples": len(pooled)} | values | {"confidence": float(confidence.mean()), "intervals": intervals}
 

@@ -8,7 +8,9 @@ from frami import banks
 from frami import vocoder as vocoders
 from frami.checkpoints import Checkpoint
 from frami.data import DataError, label
-from frami.features import diversity, maps
+from frami.errors import FramiError
+from frami.features import diversity, judges, maps
+from frami.features.embeddings import Embedded, embed
 from frami.inversion import InversionSettings, invert
 from frami.vocoder import Vocoder
 
@@ -78,19 +80,49 @@ def explore(
     measures are written. ``report(what, done, total)`` names what is at work. Raises FramiError.
     """
     report = report or (lambda what, done, total: None)
-    layers = []
+    made: dict[str, banks.Bank] = {}
     for name in recipes:
         settings = InversionSettings.of(
             teacher, name, samples=samples, steps=steps, seconds=None, batch=min(_BATCH, samples), seed=seed
         )
-        bank = _bank(teacher, folder / name, settings, lambda done, total, name=name: report(name, done, total))
-        layers.append(maps.of_bank(name, name, bank))
-    measured = _measured(teacher, layers, data_folder, report)
+        made[name] = _bank(teacher, folder / name, settings, lambda done, total, name=name: report(name, done, total))
+    measured = _measured(teacher, made, data_folder, report)
     report("map", 0, 1)
-    maps.save(folder, layers, measured)
+    maps.save(folder, _layers(made), measured)
+    return _told(teacher, folder, made, measured)
+
+
+def measure_again(
+    teacher: Checkpoint,
+    folder: Path,
+    *,
+    data_folder: str | Path | None = None,
+    report: Callable[[str, int, int], None] | None = None,
+) -> dict:
+    """Measure the banks of a map in ``folder`` again, beside the recordings that are here; banks and map stay as they
+    are. Raises FramiError where there is no such map, or no recordings for one that was measured beside some."""
+    report = report or (lambda what, done, total: None)
+    stored = maps.load(folder)
+    if stored is None:
+        raise FramiError(f"{folder} holds no map; make it with: frami gallery --explore --teachers {teacher.card.name}")
+    made = {name: banks.load(folder / name) for name in stored.digests}
+    if not (stored.fits(_layers(made)) and all(bank.made_from(teacher.card) for bank in made.values())):
+        raise FramiError(f"{folder}: its banks are not those of its map, or of this teacher; make it anew")
+    measured = _measured(teacher, made, data_folder, report)
+    if stored.measures.get("real_clips") and not measured["real_clips"]:
+        raise FramiError(f"{folder} was measured beside recordings, which are not here; name their folder with --data")
+    maps.save_measures(folder, measured)
+    return _told(teacher, folder, made, measured)
+
+
+def _layers(made: dict[str, banks.Bank]) -> list[maps.Layer]:
+    return [maps.of_bank(name, name, bank) for name, bank in made.items()]
+
+
+def _told(teacher: Checkpoint, folder: Path, made: dict[str, banks.Bank], measured: dict) -> dict:
     return {
         "teacher": teacher.card.name,
-        "clips": {layer.key: len(layer) for layer in layers},
+        "clips": {name: len(bank) for name, bank in made.items()},
         "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         "measures": measured,
     }
@@ -140,32 +172,43 @@ def _filled(
         banks.fill(writer, states, counted)
 
 
-def _measured(teacher: Checkpoint, layers: Sequence[maps.Layer], data_folder, report) -> dict:
-    """Rows of the measures, with what they were measured beside, and a row of as many real training clips."""
+def _measured(teacher: Checkpoint, made: dict[str, banks.Bank], data_folder, report) -> dict:
+    """Rows of the measures, with what they were measured beside, and a row of as many real training clips; all as the
+    teacher's judge hears them too, if it has one."""
+    layers, judge = _layers(made), judges.of(teacher)
     count = min(map(len, layers))
 
-    def recorded(split: str, most: int | None) -> maps.Layer | None:
+    def recorded(split: str, most: int | None) -> maps.Recorded | None:
         """Real clips; None where they are not here, and what needs none is measured without."""
         try:
             progress = lambda done, total: report("real clips", done, total)  # noqa: E731
-            return maps.recorded(teacher, split=split, most=most, data_folder=data_folder, progress=progress).layer
+            return maps.recorded(teacher, split=split, most=most, data_folder=data_folder, progress=progress)
         except DataError:
             return None
 
+    def heard(found: maps.Recorded | None) -> Embedded | None:
+        return embed(judge.network, found.clips, found.rows) if judge and found else None
+
     real = recorded("test", None)
     training = recorded("train", count) if real is not None else None
-    rows = []
-    for done, layer in enumerate(layers):
+    layer, judged, rows = real and real.layer, heard(real), []
+    for done, one in enumerate(layers):
         report("measures", done, len(layers) + 1)
-        rows.append(maps.measures(layer, real, count=count))
-    enough = training is not None and len(training) >= count
-    reference = maps.measures(training, real, count=count) if enough else None
+        found = judge and judges.measures(judge, made[one.key].clips(range(count)), judged)
+        rows.append(judges.added(maps.measures(one, layer, count=count), found))
+    reference = None
+    if training is not None and len(training.layer) >= count:
+        unheard = judge and set(judges.unheard(judge, training.clips, teacher.card.dataset, data_folder))
+        free = [row for row in training.rows if row in unheard] if judge else []
+        found = judges.of_real(judge, training.clips, free, judged) if len(free) > 1 else None
+        reference = judges.added(maps.measures(training.layer, layer, count=count), found)
     return {
         "samples": count,
         "k": diversity.K,
         "dataset": label(teacher.card.dataset) if real is not None else None,
         "folds": list(teacher.card.split["test"]) if real is not None else [],
-        "real_clips": len(real) if real is not None else 0,
+        "real_clips": len(layer) if layer is not None else 0,
+        "judge": judge and judge.says(),
         "rows": rows,
         "reference": reference,
     }

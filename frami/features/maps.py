@@ -169,7 +169,8 @@ def recorded(
 class Stored:
     """The precomputed part: checksum and number of clips of each bank by its key, their map, and what was measured.
 
-    ``measures`` : ``{"samples", "k", "dataset", "split", "folds", "real_clips", "rows", "reference"}``.
+    ``measures`` : ``{"samples", "k", "dataset", "folds", "real_clips", "judge", "rows", "reference"}``; of maps from
+    before there were judges, rows have none of ``diversity.JUDGED``.
     """
 
     digests: dict[str, str]
@@ -200,6 +201,12 @@ def save(folder: Path, layers: Sequence[Layer], measured: dict) -> Stored:
     }
     files.write_json(folder / FILE, value, indent=None)
     return stored
+
+
+def save_measures(folder: Path, measured: dict) -> None:
+    """Replace what was measured of a map that is there; its coordinates stay."""
+    value = files.read_json(folder / FILE) | {"measures": measured}
+    files.write_json(folder / FILE, value, indent=None)
 
 
 def load(folder: Path) -> Stored | None:

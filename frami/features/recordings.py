@@ -77,7 +77,7 @@ def choose(
     loaded = data.load(
         dataset, named, data_folder, spec or MelSpec.from_dict(card.mel_spec), progress=progress, skip=skip
     )
-    heard = _heard(card, loaded.clips, dataset, data_folder) if other else set()
+    heard = heard_by(card, loaded.clips, dataset, data_folder) if other else set()
     rows = [i for i, clip in enumerate(loaded.clips) if clip.label in classes and i not in heard]
     if not rows:
         why = f"it was trained on all {len(heard)} of them" if heard else "it knows none of their classes"
@@ -126,9 +126,9 @@ def _matched(card: Card, title: str, classes: Sequence[str]) -> dict[int, int]:
     return found
 
 
-def _heard(card: Card, clips: Sequence[Clip], dataset: str, data_folder: str | Path | None) -> set[int]:
-    """Numbers of the clips of another data set whose source has a clip among the network's training clips; none where
-    those are not here."""
+def heard_by(card: Card, clips: Sequence[Clip], dataset: str, data_folder: str | Path | None) -> set[int]:
+    """Numbers of the clips of a data set whose source has a clip among a network's training clips; none where those are
+    not here."""
     folds = training_folds(card)
     try:
         learnt = data.index(card.dataset, data_folder) if folds and card.dataset else []

@@ -9,11 +9,11 @@ import pytest
 
 from frami import banks, checkpoints
 from frami.cli import main
-from frami.features import diversity, embeddings
+from frami.features import diversity, embeddings, judges
 from tests.helpers import cli
 
-MEASURES = [*diversity.MEASURES, "confidence"]
-BESIDE_REAL = ("coverage", "density", "frechet")
+MEASURES = [*diversity.MEASURES, "confidence", *diversity.JUDGED]
+BESIDE_REAL = ("coverage", "density", "frechet", "judge_coverage", "judge_kad")
 
 
 def run(capsys, *arguments):
@@ -72,12 +72,12 @@ def test_banks_beside_real_clips(capsys, made, tree):
     }
     assert [row["bank"] for row in found["rows"]] == [str(made / "twelve"), str(made / "ten")]
     for row in (*found["rows"], found["reference"]):
-        assert row["samples"] == 10 and set(row["intervals"]) == set(diversity.MEASURES)
+        assert row["samples"] == 10 and set(row["intervals"]) == {*diversity.MEASURES, *diversity.JUDGED}
         for name in MEASURES:
             if name == "within_class":
                 assert row[name] is None and row["intervals"][name] is None, "no class has two of ten clips"
             else:
-                assert isinstance(row[name], float) and row[name] >= 0, name
+                assert isinstance(row[name], float) and (row[name] >= 0 or name == "judge_kad"), name
         low, high = row["intervals"]["vendi"]
         assert 1 <= low <= row["vendi"] <= high <= 10
     assert {row["recipe"] for row in found["rows"]} == {"frami"}
@@ -97,6 +97,13 @@ def test_figures_are_those_of_the_first_clips(capsys, made, tree):
     assert row["within_class"] == pytest.approx(diversity.within_class(bank.pooled[:11], bank.target[:11]))
     assert row["target_accuracy"] == pytest.approx(float((bank.target == bank.predicted)[:11].float().mean()))
     assert row["confidence"] == pytest.approx(float(bank.confidence[:11].mean()))
+    judge = judges.of(teacher)
+    beside = embeddings.embed(judge.network, embeddings.recordings(teacher, data_folder=tree))
+    heard = judges.hear(judge, bank.clips(range(11)))
+    assert row["judge_accuracy"] == pytest.approx(float((heard.predicted == bank.target[:11]).float().mean()))
+    assert row["judge_coverage"] == diversity.coverage_density(beside.pooled, heard.pooled)[0]
+    assert row["judge_kad"] == pytest.approx(diversity.kernel_distance(beside.pooled, heard.pooled))
+    assert found["judge"] == judge.says()
 
 
 def test_a_table_for_people(capsys, made, tree):
@@ -156,12 +163,17 @@ def test_few_classes_are_remarked_upon(capsys, tmp_path):
     assert value(capsys, tmp_path / "two")["rows"][0]["within_class"] > 0
 
 
-def test_a_teacher_of_ones_own(capsys, tiny_teacher, tmp_path, monkeypatch):
+def test_a_teacher_of_ones_own(capsys, tiny_teacher, temporal_teacher, tmp_path, monkeypatch):
     """It is given by path, and recordings of no known data set cannot be missing."""
     make(tmp_path / "bank", teacher=tiny_teacher, samples=6)
     monkeypatch.setenv("FRAMI_DATA", str(tmp_path))
     found = value(capsys, tmp_path / "bank", "--teacher", tiny_teacher)
     assert found["teacher"] == "tiny" and found["dataset"] == "made" and found["real_clips"] == 0
+    assert found["judge"] is None and all(found["rows"][0][name] is None for name in diversity.JUDGED)
+    text = run(capsys, tmp_path / "bank", "--teacher", tiny_teacher)[1]
+    assert "judge" not in text, "without one there is no line of it"
+    own = value(capsys, tmp_path / "bank", "--teacher", tiny_teacher, "--judge", temporal_teacher)
+    assert own["judge"].startswith("tc-resnet") and 0 <= own["rows"][0]["judge_accuracy"] <= 1
     status, _, err = run(capsys, tmp_path / "bank")
     assert status == 2 and "no checkpoint 'tiny'" in err and "by its path, with --teacher" in err
 
@@ -193,6 +205,9 @@ def test_what_is_damaged_is_told(capsys, made, tmp_path):
         (["{made}/ten", "--data", "{tree}", "--split", "nobody"], "nobody"),
         (["{made}/ten", "--data", "{tree}", "--split", "lucas"], "lucas"),
         (["{made}/ten", "--teacher", "esc10"], "'esc10'"),
+        (["{made}/ten", "--judge", "nobody"], "no checkpoint 'nobody'"),
+        (["{made}/ten", "--judge", "fsdd"], "itself"),
+        (["{made}/ten", "--judge", "esc10"], "at least two"),
         (["{made}/ten", "--device", "abacus"], "abacus"),
         ([], "BANK"),
     ],

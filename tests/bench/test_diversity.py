@@ -40,6 +40,23 @@ def test_diversity_fills_what_is_missing(capsys, tmp_path, make_tree, monkeypatc
     page = out.read_text()
     assert "1000000" not in page and "a slow one" in page, "seconds are those of one device"
 
+    # The judge's measures are cells of their own, so that earlier files stay readable and are filled up.
+    assert "The judge: tc-resnet" in page and page.count("| `dafl` |") == 2, "what the judge says has a table"
+    judged = json.loads(run(capsys, "bench", "diversity", "--recipes", "frami", "--seeds", 2, "--page", *options)[1])
+    judged = judged["teachers"]["fsdd"]["judge"]
+    assert judged["rows"][0]["runs"] == 2 and 0 <= judged["rows"][0]["judge_accuracy"] <= 1
+    assert judged["reference"]["samples"] == 20, "of the training speakers, whom the judge never heard"
+    cells = json.loads(figures.read_text())
+    before = {key: cell for key, cell in cells.items() if " judged " not in key}
+    assert len(before) == len(cells) / 2, "a cell of the judge for each of the teacher"
+    figures.write_text(json.dumps(before))
+    status, _, _ = run(capsys, "bench", "diversity", "--recipes", "dafl", "--seeds", 1, *options)
+    assert status == 0 and calls == ["cmi", "cmi", "dafl"], "clips are made again for the judge alone"
+    after = json.loads(figures.read_text())
+    assert {key: after[key] for key in before} == before, "and what was measured stays"
+    new = sorted(set(after) - set(before))
+    assert len(new) == 2 and " dafl " in new[0] and " real judged " in new[1] and all(" judged " in key for key in new)
+
     def interrupted(teacher, row, *more):
         if row.name == "dafl":
             raise KeyboardInterrupt

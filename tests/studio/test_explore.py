@@ -193,8 +193,10 @@ def test_the_table_says_how_rich_the_banks_are(open_page):
     stored = json.loads((ASSETS / "fsdd" / "map.json").read_text())["measures"]
     table = page.locator(".frami-explore .measures")
     head = table.locator("thead th")
-    assert [head.nth(i).locator("b").inner_text() for i in range(1, 7)] == [title for _, title, _ in explore.COLUMNS]
-    assert all(len(head.nth(i).locator("small").inner_text()) > 15 for i in range(1, 7)), "how to read each figure"
+    assert [head.nth(i).locator("b").inner_text() for i in range(1, 8)] == [title for _, title, _ in explore.COLUMNS]
+    assert all(len(head.nth(i).locator("small").inner_text()) > 15 for i in range(1, 8)), "how to read each figure"
+    heard = table.locator("tbody tr").first.locator("td").nth(6).locator("span").inner_text()
+    assert heard.removesuffix("%").strip() == f"{100 * stored['rows'][0]['judge_accuracy']:.0f}"
     cell = table.locator("tbody tr").first.locator("td").nth(3)
     assert cell.locator("span").inner_text() == f"{stored['rows'][0]['vendi']:.2f}"
     assert "95 % interval" in cell.get_attribute("title")

@@ -11,7 +11,7 @@ from frami import banks, data
 from frami.checkpoints import Checkpoint
 from frami.data.catalogue import in_words
 from frami.errors import FramiError
-from frami.features import maps
+from frami.features import judges, maps
 from frami.features.gallery import EXPLORE
 from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values
@@ -188,7 +188,7 @@ class FeatureMaps:
         for one in chosen.shown:
             task, measured = chosen.measuring(one), one is chosen.real or one.layer.key in chosen.measured
             if not measured and len(one.layer) > 1 and not ended(task):
-                work = partial(_measures, one.layer, chosen.real and chosen.real.layer)
+                work = partial(_measures, chosen.teacher, one, chosen.real and chosen.real.layer)
                 yield task, work, f"{one.layer.title} is being measured"
 
     def _stamp(self, chosen: _Choice) -> str:
@@ -265,8 +265,10 @@ def _read_recordings(teacher: Checkpoint, progress: Callable) -> MapLayer:
     return of_recordings(maps.recorded(teacher, most=MOST_REAL, progress=progress), teacher)
 
 
-def _measures(made: maps.Layer, real: maps.Layer | None, progress: Callable) -> dict:
-    return maps.measures(made, real)
+def _measures(teacher: Checkpoint, made: MapLayer, real: maps.Layer | None, progress: Callable) -> dict:
+    judge = judges.of(teacher)
+    heard = judges.measures(judge, made.clips()) if judge and made.clips else None
+    return judges.added(maps.measures(made.layer, real), heard)
 
 
 def _note(chosen: _Choice, runs: bool) -> list[str]:
@@ -280,6 +282,8 @@ def _note(chosen: _Choice, runs: bool) -> list[str]:
             words[0] += f" against {measured['real_clips']} recordings that the teacher was not trained on ({held})."
         else:
             words[0] += "; no recordings were at hand for coverage, density and the Fréchet distance."
+        if says := measured.get("judge"):
+            words.append(f"The other network: {says}.")
     if runs:
         beside = f"against {len(chosen.real.layer)} recordings" if chosen.real else "without recordings: none are shown"
         words.append(f"Your runs are measured here, all clips of each, {beside}.")

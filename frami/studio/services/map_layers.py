@@ -10,6 +10,7 @@ from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data.catalogue import fold_kind
 from frami.features import maps
+from frami.inversion import Clips
 from frami.studio.services import clip_ids, clips, offers, page_values
 
 
@@ -19,7 +20,7 @@ class MapLayer:
     stored).
 
     prefix : what the ids of its clips begin with; labels, confidence : Tensor[N], the class that a clip is shown under
-    and the teacher's probability of it.
+    and the teacher's probability of it; clips : the made ones, None of recordings.
     """
 
     layer: maps.Layer
@@ -28,6 +29,7 @@ class MapLayer:
     confidence: Tensor
     show: Callable[[int], dict]
     sound: Callable[[int, str | None], bytes]
+    clips: Callable[[], Clips] | None = None
 
 
 def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str) -> MapLayer:
@@ -43,7 +45,7 @@ def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str) -> MapLayer:
 
     layer = maps.of_bank(key, title, bank)
     confidence = bank.logits.softmax(1).amax(1) if untargeted else bank.confidence
-    return MapLayer(layer, prefix, bank.predicted if untargeted else bank.target, confidence, show, sound)
+    return MapLayer(layer, prefix, bank.predicted if untargeted else bank.target, confidence, show, sound, bank.clips)
 
 
 def of_recordings(found: maps.Recorded, teacher: Checkpoint) -> MapLayer:

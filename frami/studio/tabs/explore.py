@@ -18,6 +18,7 @@ COLUMNS = (
     ("vendi", "Vendi score", False),
     ("within_class", "Within a class", False),
     ("target_accuracy", "Target accuracy", True),
+    ("judge_accuracy", "Another network", True),
 )
 _RUNS = 8
 #: Ticks that are still another teacher's are not sent: the layers that they name are not offered any more.
