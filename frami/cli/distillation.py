@@ -24,7 +24,7 @@ from frami.device import pick
 from frami.distill import ARCHITECTURES, OBJECTIVES, STUDENTS, RunSettings, Settings, distill
 from frami.distill import run as runs
 from frami.distill.run import held_out
-from frami.distill.settings import STARTS
+from frami.distill.settings import REPLAYS, STARTS
 from frami.errors import FramiError
 from frami.runs import Runs
 
@@ -57,6 +57,8 @@ def add(commands) -> None:
     turns = "of making and learning; later ones show a recipe's adversarial term the student (default: 1)"
     sub.add_argument("--turns", type=whole(1), help=turns)
     sub.add_argument("--batch", type=whole(2), help="clips of a training step (default: 32)")
+    replay = "clips that a step takes: any (uniform, default), or rather those that the student gets wrong (priority)"
+    sub.add_argument("--replay", choices=REPLAYS, help=replay)
     sub.add_argument("--lr", type=number(1e-6, 1), help="highest learning rate (default: 0.012)")
     sub.add_argument("--seed", type=seed)
     sub.add_argument("--out", help="the run's folder (default: one below FRAMI_HOME/runs)")
@@ -88,6 +90,7 @@ _CHOICES = (
     "share",
     "turns",
     "batch",
+    "replay",
     "lr",
     "seed",
 )

@@ -14,6 +14,7 @@ from frami.checkpoints import Checkpoint
 from frami.device import RecordedStep, autocast, threads
 from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, texture
 from frami.distill.objectives import Batch, Objective, agreement, objective
+from frami.distill.replay import Priorities, divergence, draw
 from frami.distill.settings import Settings
 from frami.distill.student import new_hint
 from frami.inversion.augment import view_lengths
@@ -32,7 +33,7 @@ _SOME, _ROUND = 4, 8
 @dataclass
 class Prepared:
     """An augmented batch and what the teacher makes of it. x : Tensor[B, 1, F, T]; lengths, labels, partners, share :
-    Tensor[B], as ``augment`` returns them."""
+    Tensor[B], as ``augment`` returns them; rows : Tensor[B], places of the clips among all."""
 
     x: Tensor
     lengths: Tensor
@@ -40,6 +41,7 @@ class Prepared:
     partners: Tensor
     share: Tensor
     teacher: Features
+    rows: Tensor
 
 
 @dataclass
@@ -47,6 +49,8 @@ class Learner:
     """Everything that a training step reads and writes. Shapes: mels Tensor[B, 1, F, T]; lengths, labels Tensor[B];
     numbers Tensor[B, NUMBERS].
 
+    ``priorities`` : of the clips, where some are replayed more often than others; ``rows``, ``errors`` : Tensor[B], the
+    clips of the latest batch that was drawn, and how far off the student was on those of the latest step
     ``frames`` : of the augmented batch, None for all T;
     ``fast_teacher`` : copy of the teacher's model for the steps; ``last`` : terms of the latest step by name;
     ``ahead`` : the next batch while it is prepared, with the state that ``rng`` had before it.
@@ -71,6 +75,9 @@ class Learner:
     step: RecordedStep | None = None
     ahead: tuple[Future, Tensor] | None = None
     worker: ThreadPoolExecutor | None = None
+    priorities: Priorities | None = None
+    rows: Tensor | None = None
+    errors: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +106,7 @@ def new_learner(
         numbers=torch.zeros(batch, NUMBERS, device=device),
         noise=texture(teacher.spec, device),
         rng=torch.Generator().manual_seed(seed),
+        priorities=Priorities(device) if settings.replay == "priority" else None,
     )
     learner.step = RecordedStep(lambda: _improve(learner, _prepared(learner)), device)
     return learner
@@ -123,8 +131,15 @@ def learn(learner: Learner, buffer: ReplayBuffer) -> None:
     if learner.device.type == "cpu" and torch.get_num_threads() > 1:
         _learn_beside(learner, buffer)
     else:
-        learner.step(work=_draw(learner, buffer))
+        learner.step(work=_draw(learner, buffer, _weights(learner, buffer)))
+        _remember(learner, learner.rows)
     learner.steps += 1
+
+
+def _remember(learner: Learner, rows: Tensor) -> None:
+    """Note how far off the student was on the clips of the step."""
+    if learner.priorities is not None:
+        learner.priorities.update(rows, learner.errors)
 
 
 def _learn_beside(learner: Learner, buffer: ReplayBuffer) -> None:
@@ -138,15 +153,17 @@ def _learn_beside(learner: Learner, buffer: ReplayBuffer) -> None:
     _look_ahead(learner, buffer, cores // 2)
     with threads(cores - cores // 2):
         _improve(learner, batch)
+    _remember(learner, batch.rows)
 
 
 def _look_ahead(learner: Learner, buffer: ReplayBuffer, cores: int) -> None:
     def prepare() -> Prepared:
         with threads(cores):
-            _draw(learner, buffer)
+            _draw(learner, buffer, weights)
             return replace(_prepared(learner), labels=learner.labels.clone())
 
     before = learner.rng.get_state()
+    weights = _weights(learner, buffer)
     learner.ahead = learner.worker.submit(prepare), before
 
 
@@ -167,15 +184,20 @@ def close(learner: Learner) -> None:
         learner.worker = None
 
 
-def _draw(learner: Learner, buffer: ReplayBuffer) -> int:
-    """Draw a batch and the numbers of its augmentation; returns the frames that hold it.
+def _weights(learner: Learner, buffer: ReplayBuffer) -> Tensor | None:
+    """Chances of the clips to be drawn, as they are now; None where all are alike."""
+    return None if learner.priorities is None else learner.priorities.weights(len(buffer))
+
+
+def _draw(learner: Learner, buffer: ReplayBuffer, weights: Tensor | None) -> int:
+    """Draw a batch (by ``weights``) and the numbers of its augmentation; returns the frames that hold it.
 
     On a GPU any clips, in tensors that keep their shape; elsewhere clips whose views are of like length, since padding
     costs as much as sound.
     """
     batch, cuda = len(learner.labels), learner.device.type == "cuda"
     some = batch if cuda else _SOME * batch
-    rows = torch.randint(len(buffer), (some,), generator=learner.rng)
+    rows = draw(len(buffer), some, learner.rng, weights)
     numbers = torch.rand(some, NUMBERS, generator=learner.rng)
     places = torch.rand(some, generator=learner.rng)
     if not cuda:
@@ -194,6 +216,7 @@ def _draw(learner: Learner, buffer: ReplayBuffer) -> int:
     learner.lengths.copy_(lengths)
     learner.labels.copy_(labels)
     learner.numbers.copy_(numbers)
+    learner.rows = rows
     return learner.frames or buffer.frames
 
 
@@ -212,7 +235,7 @@ def _prepared(learner: Learner) -> Prepared:
     )
     with frozen(learner.fast_teacher), autocast(learner.device):
         teacher = learner.fast_teacher(x, lengths)
-    return Prepared(x, lengths, learner.labels, partners, share, teacher)
+    return Prepared(x, lengths, learner.labels, partners, share, teacher, learner.rows)
 
 
 @torch.enable_grad()
@@ -223,6 +246,8 @@ def _improve(learner: Learner, batch: Prepared) -> None:
         hint = None
         if learner.hint is not None:
             hint = replace(student, frames=learner.hint(student.frames, student.lengths))
+    if learner.priorities is not None:
+        learner.errors = divergence(batch.teacher.logits, student.logits)
     terms = learner.objective.terms(Batch(batch.teacher, student, hint, batch.labels, batch.partners, batch.share))
     loss = torch.stack(list(terms.values())).sum()
     learner.optimiser.zero_grad(set_to_none=True)
@@ -254,6 +279,7 @@ def learner_state(learner: Learner) -> dict:
         "moments": moments(learner.optimiser),
         "rng": learner.rng.get_state() if learner.ahead is None else learner.ahead[1],
         "steps": learner.steps,
+        "priorities": None if learner.priorities is None else learner.priorities.values.cpu().clone(),
     }
 
 
@@ -264,4 +290,6 @@ def load_learner(learner: Learner, state: dict) -> None:
         learner.hint.load_state_dict(state["hint"])
     restore(learner.optimiser, state["moments"])
     learner.rng.set_state(state["rng"])
+    if learner.priorities is not None:
+        learner.priorities.values = state["priorities"].to(learner.device, copy=True)
     learner.steps = state["steps"]

@@ -12,6 +12,8 @@ from frami.models import DEFAULT
 SOURCES = ("made", "bank", "real", "noise")
 #: What a student's weights are at first: random, or those of its teacher that fit into it.
 STARTS = ("fitting", "new", "teacher")
+#: Which clips a training step takes: any, or rather those of which the student's answer was furthest off.
+REPLAYS = ("uniform", "priority")
 #: Fields of a run beside its teacher and the ``Settings``.
 _REST = ("bank", "data", "dataset", "skip_bad")
 
@@ -22,13 +24,13 @@ class Settings:
 
     ``student`` : a size of ``architecture``; ``start`` : its first weights, those of the ``teacher`` that fit
     (``models.slice_weights``), ``new`` ones, or ``fitting``: the former where the networks are of one family, else the
-    latter; ``objective`` : a name of ``OBJECTIVES``, or ``labels`` (true classes, of real
-    clips only); ``source`` : ``made`` (by ``recipe``, as it goes), ``bank``, ``real`` or ``noise``; ``budget`` :
-    seconds of making clips and learning together, or None: ``rounds`` batches of ``clips`` made ones and as many times
-    ``steps`` of learning; ``share`` : part of the budget that making gets (None: found from the speed of both, see
-    ``pace.best_clips``); ``turns`` : of making and learning, 1: all clips are made first; in later turns a recipe's
-    adversarial term sees the student; ``batch`` : clips of a training step; ``lr`` rises over the first twentieth of
-    the learning and then falls to zero on a cosine.
+    latter; ``objective`` : a name of ``OBJECTIVES``, or ``labels`` (true classes, of real clips only); ``source`` :
+    ``made`` (by ``recipe``, as it goes), ``bank``, ``real`` or ``noise``; ``budget`` : seconds of making clips and
+    learning together, or None: ``rounds`` batches of ``clips`` made ones and as many times ``steps`` of learning;
+    ``share`` : part of the budget that making gets (None: found from the speed of both, see ``pace.best_clips``);
+    ``turns`` : of making and learning, 1: all clips are made first; in later turns a recipe's adversarial term sees the
+    student; ``batch`` : clips of a training step, drawn by ``replay``, all alike (``uniform``) or by ``priority`` (see
+    ``replay.Priorities``); ``lr`` rises over the first twentieth of the learning and then falls to zero on a cosine.
     """
 
     student: str = "tiny"
@@ -47,6 +49,7 @@ class Settings:
     weight_decay: float = 0.01
     seed: int = 0
     start: str = "fitting"
+    replay: str = "uniform"
 
     def __post_init__(self):
         check_least(1, clips=self.clips, rounds=self.rounds, steps=self.steps, turns=self.turns)
@@ -62,12 +65,14 @@ class Settings:
             raise FramiError(f"no source '{self.source}'; choose one of: {', '.join(SOURCES)}")
         if self.start not in STARTS:
             raise FramiError(f"no start '{self.start}'; choose one of: {', '.join(STARTS)}")
+        if self.replay not in REPLAYS:
+            raise FramiError(f"no replay '{self.replay}'; choose one of: {', '.join(REPLAYS)}")
         if objective(self.objective) is LABELS and self.source != "real":
             raise FramiError("objective 'labels' learns the true classes of real clips: made ones have none")
 
     def to_dict(self) -> dict:
-        """Its fields; the student's architecture where it is not the default one."""
-        usual = {"architecture": DEFAULT}
+        """Its fields; the student's architecture and the replay where they are not the default ones."""
+        usual = {"architecture": DEFAULT, "replay": "uniform"}
         return {k: v for k, v in asdict(self).items() if k not in usual or usual[k] != v}
 
 
