@@ -85,16 +85,33 @@ class Generator(nn.Module):
         x = F.leaky_relu(self.norm3(self.conv3(x)), 0.2)
         x = F.leaky_relu(self.conv4(x), 0.2)
         x = F.pixel_shuffle(self.out(x.permute(0, 2, 3, 1)).float().permute(0, 3, 1, 2), 2)
-        return self.range.squashed(_blurred(x)[:, :, : self.spec.n_mels, :frames])
+        return self.range.squashed(blurred(x)[:, :, : self.spec.n_mels, :frames])
 
 
-def _blurred(x: Tensor) -> Tensor:
-    """Binomial blur (1 2 1) along both axes of Tensor[B, 1, F, T]."""
-    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    x = x[:, :, :-1] + x[:, :, 1:]
-    x = x[:, :, :-1] + x[:, :, 1:]
-    x = x[..., :-1] + x[..., 1:]
-    return (x[..., :-1] + x[..., 1:]) / 16
+def blurred(x: Tensor) -> Tensor:
+    """Binomial blur (1 2 1) along both axes of Tensor[B, 1, F, T], its edges repeated outwards."""
+    return _Blur.apply(x)
+
+
+class _Blur(torch.autograd.Function):
+    """A symmetric matrix: its gradient is the blur of the gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        for axis in (2, 3):
+            size = x.shape[axis]
+            y = 2 * x
+            y.narrow(axis, 1, size - 1).add_(x.narrow(axis, 0, size - 1))
+            y.narrow(axis, 0, size - 1).add_(x.narrow(axis, 1, size - 1))
+            y.narrow(axis, 0, 1).add_(x.narrow(axis, 0, 1))
+            y.narrow(axis, size - 1, 1).add_(x.narrow(axis, size - 1, 1))
+            x = y
+        return x.mul_(1 / 16)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        return _Blur.forward(ctx, grad)
 
 
 class Free(nn.Module):

@@ -4,12 +4,13 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from frami import checkpoints
 from frami.audio import MelSpec
 from frami.cost import macs, parameters
 from frami.inversion import arithmetic
-from frami.inversion.generator import Free, Generator, Range, _blurred
+from frami.inversion.generator import Free, Generator, Range, blurred
 
 SPEC = MelSpec()
 
@@ -123,6 +124,17 @@ def test_range_starts_in_its_middle_and_leaves_it_never():
 def test_no_checkerboard_is_drawn():
     board = torch.tensor([1.0, -1.0]).repeat(10)
     board = (board[:, None] * board)[None, None]
-    assert _blurred(board)[..., 2:-2, 2:-2].abs().max() < 1e-6
+    assert blurred(board)[..., 2:-2, 2:-2].abs().max() < 1e-6
     flat = torch.full((1, 1, 6, 7), 3.0)
-    assert torch.equal(_blurred(flat), flat)
+    assert torch.equal(blurred(flat), flat)
+
+
+@pytest.mark.parametrize("size", [(6, 9), (1, 4), (2, 1)])
+def test_the_blurs_gradient_is_that_of_its_sums(size):
+    x = torch.randn(3, 1, *size, dtype=torch.double, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    kernel = torch.tensor([1.0, 2.0, 1.0], dtype=torch.double) / 4
+    plain = F.conv2d(padded, (kernel[:, None] * kernel)[None, None])
+    torch.testing.assert_close(blurred(x), plain)
+    pull = torch.randn(x.shape, dtype=torch.double, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(*(torch.autograd.grad((y * pull).sum(), x)[0] for y in (blurred(x), plain)))
