@@ -15,6 +15,7 @@ from frami.bench import (
     inversion,
     pages,
     parts,
+    step,
     strangers,
     time_to_agreement,
     vocoder,
@@ -52,6 +53,15 @@ def add(commands) -> None:
     sub.add_argument("--seconds", type=number(0.1, 30), default=0.93, help="duration of a clip (0.93: 80 frames)")
     sub.add_argument("--rounds", type=whole(1), default=3, help="turns over all recipes")
     sub.add_argument("--ladder", action="store_true", help="also: what each measure against lost time is worth")
+    device_option(sub)
+
+    sub = command(bench, "step", _step, "Milliseconds of a step of both loops, making clips and learning from them.")
+    sub.add_argument("--teacher", default="fsdd", help="name of a bundled teacher, or path")
+    sub.add_argument("--recipe", default="frami")
+    sub.add_argument("--student", default="tiny")
+    sub.add_argument("--clips", type=whole(1), default=32, help="clips made at once")
+    sub.add_argument("--batch", type=whole(2), default=32, help="clips of a training step")
+    sub.add_argument("--steps", type=whole(1), default=50)
     device_option(sub)
 
     sub = command(bench, "diversity", _diversity, "Diversity of every recipe on each teacher; fills what is missing.")
@@ -220,6 +230,21 @@ def _inversion(options) -> tuple[dict, list[str]]:
     for row in value["ladder"]:
         what = "; ".join(inversion.LADDER[name] for name in row["without"]) or "as it is"
         lines.append(f"{row['clip_steps_per_second']:10.1f} {row['ratio']:6.2f}  {what}")
+    return value, lines
+
+
+def _step(options) -> tuple[dict, list[str]]:
+    teacher = checkpoints.load(options.teacher, pick(options.device))
+    settings = Settings(
+        budget=None, recipe=recipe(options.recipe).name, student=options.student, clips=options.clips,
+        batch=options.batch,
+    )  # fmt: skip
+    with progress("loop", "bench") as report:
+        value = step.measure(teacher, settings, options.steps, report)
+    low, high = value["frames"]
+    lines = [f"{teacher.card.name}, clips of {low} to {high} frames; mean of {options.steps} steps, in ms", ""]
+    lines += ["loop           wall clock   all cores"]
+    lines += [f"{row['loop']:14} {row['wall']:10.1f} {row['cpu']:11.1f}" for row in value["rows"]]
     return value, lines
 
 

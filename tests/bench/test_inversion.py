@@ -67,6 +67,13 @@ def test_the_ceiling_is_that_of_convolutions():
     assert 0.8 < rate * len(layers) / (2 * 2 * 4 * arithmetic(teacher, teacher.spec.seconds(32))["teacher"]) < 1
 
 
+def test_a_step_of_both_loops(capsys):
+    status, text, _ = run(capsys, "bench", "step", "--clips", 2, "--batch", 2, "--steps", 1, "--json")
+    value = json.loads(text)
+    assert status == 0 and [row["loop"] for row in value["rows"]] == ["inversion", "distillation"]
+    assert all(row["wall"] > 0 and row["cpu"] > 0 for row in value["rows"]) and value["frames"] == [20, 47]
+
+
 def test_confidence_against_duration(capsys, tmp_path):
     out = tmp_path / "figure.png"
     status, text, _ = run(
