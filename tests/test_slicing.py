@@ -152,5 +152,10 @@ def test_other_teachers_are_refused():
     for other in (nn.Linear(2, 2), build("base", 5, head=base, projected=128)):
         with pytest.raises(FramiError, match="none of the classifiers"):
             slice_weights(student, other)
+    mean = nn.Identity()
+    student.pooling = base.pooling = mean
+    with pytest.raises(FramiError, match="not a mean and a deviation"):
+        slice_weights(student, base)
+    student = build("tiny", 5)
     with pytest.raises(FramiError, match="pools by 'statistics'"):
         slice_weights(student, build("base", 5, pooling="attentive"))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from frami.errors import FramiError
-from frami.models.slots import AttentivePooling, Classifier, Projector, ResidualBlock
+from frami.models.slots import AttentivePooling, Classifier, Projector, ResidualBlock, StatisticsPooling
 
 
 @torch.no_grad()
@@ -58,6 +58,8 @@ def _check(student: Classifier, teacher: nn.Module) -> None:
         problem = "it has more channels or blocks than its teacher"
     elif type(student.pooling) is not type(teacher.pooling):
         problem = f"it pools by '{small.pooling}', its teacher by '{large.pooling}'"
+    elif not isinstance(teacher.pooling, StatisticsPooling):
+        problem = "its teacher's embedding is not a mean and a deviation of each channel"
     else:
         return
     raise FramiError(f"a student cannot start from these weights: {problem}; choose another student, or start it new")
