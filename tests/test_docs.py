@@ -18,7 +18,7 @@ from frami import checkpoints, distill, inversion, teachers
 from frami.cli import COMMANDS, _parser
 from frami.data.catalogue import DATASETS
 from frami.distill import OBJECTIVES
-from frami.files import FORMER_KEYS
+from frami.files import FORMER_KEYS, read_json
 from frami.inversion import RECIPES, TERMS
 from frami.models import ARCHITECTURES
 from frami.runs.store import FORMER_CURVES
@@ -228,6 +228,20 @@ def test_the_table_of_diversity_is_that_of_the_page():
         for row, shown in own.items():
             values = measured[row.removeprefix("as many ")]
             assert shown[place] == f"{values[0].split()[0]}, {values[3].split()[0]}", (name, row)
+
+
+def test_the_table_of_judges_is_that_of_the_maps():
+    own = table(text_of("results.md"), "| clips by |")
+    head = next(line for line in text_of("results.md").splitlines() if line.startswith("| clips by |"))
+    keys = {"frami-fine": "frami", "cmi": "cmi", "dafl": "dafl", "real training clips": "real"}
+    assert set(own) == set(keys)
+    for place, name in enumerate(cell.strip("`") for cell in cells(head)[1:]):
+        found = read_json(ROOT / "assets" / "explore" / name / "map.json")["measures"]
+        rows = {row["key"]: row for row in (*found["rows"], found["reference"])}
+        for title, shown in own.items():
+            row = rows[keys[title]]
+            figures = f"{100 * row['judge_accuracy']:.0f} %, {row['judge_coverage']:.2f}, {row['judge_kad']:.1f}"
+            assert shown[place] == figures, (name, title)
 
 
 def test_the_table_of_vocoders_is_that_of_the_page():

@@ -8,7 +8,7 @@ import torch
 
 from frami import banks, checkpoints, data
 from frami.errors import FramiError
-from frami.features import diversity, gallery, maps, projection
+from frami.features import diversity, gallery, judges, maps, projection
 
 SPEAKERS = ("george", "jackson", "nicolas", "yweweler", "theo")
 
@@ -137,6 +137,16 @@ def test_the_gallery_makes_banks_with_their_map_and_goes_on(tmp_path, make_tree,
     assert measured["reference"]["samples"] == 8
     files = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert files == {"map.json", "manifest.json", *(f"shard-0000{i}.safetensors" for i in range(2))}
+    assert measured["judge"] == judges.of(teacher).says()
+    for row in (*measured["rows"], measured["reference"]):
+        assert 0 <= row["judge_accuracy"] <= 1 and row["judge_coverage"] is not None and row["intervals"]["judge_kad"]
+    before = json.loads((tmp_path / "out" / maps.FILE).read_text())
+    bare = [{k: v for k, v in row.items() if not k.startswith("judge")} for row in before["measures"]["rows"]]
+    (tmp_path / "out" / maps.FILE).write_text(json.dumps(before | {"measures": before["measures"] | {"rows": bare}}))
+    with pytest.raises(FramiError, match="--data"):
+        gallery.measure_again(teacher, tmp_path / "out", data_folder=tmp_path / "nowhere")
+    gallery.measure_again(teacher, tmp_path / "out", data_folder=root)
+    assert json.loads((tmp_path / "out" / maps.FILE).read_text()) == before, "measured again, all else as it was"
     without = gallery.explore(teacher, tmp_path / "out", **choices | {"data_folder": tmp_path / "nowhere", "seed": 1})
     assert without["measures"]["real_clips"] == 0 and without["measures"]["rows"][0]["coverage"] is None
     assert banks.load(tmp_path / "out" / "frami").manifest["settings"]["seed"] == 1, "other settings replace a bank"
@@ -150,6 +160,8 @@ def test_the_bundled_map_belongs_to_the_bundled_banks_and_teacher(name):
     stored = maps.load(folder)
     assert stored.fits([maps.of_bank(key, key, bank) for key, bank in found.items()])
     assert stored.measures["real_clips"] > 0 and stored.measures["folds"] == teacher.card.split["test"]
+    assert stored.measures["judge"] == judges.of(teacher).says()
+    assert all(0 <= row["judge_accuracy"] <= 1 for row in (*stored.measures["rows"], stored.measures["reference"]))
     for bank in found.values():
         assert bank.manifest["complete"] and not bank.damaged
         assert bank.manifest["settings"]["teacher_sha256"] == teacher.card.sha256
