@@ -57,13 +57,14 @@ Sections = dict[Section, Runs]
 
 def page(results: dict[str, dict], out: Path) -> list[str]:
     """Lines of the page, and its pictures beside ``out``: a table of all data sets for each student, budget and device,
-    then a section for each teacher; where several folds of a data set were held out in turn, the first alone has a
-    section, and one table sets all of them side by side."""
+    then a section for each teacher; where several folds of a data set were held out in turn, that of most
+    runs alone has a section, and one table sets all of them side by side."""
     found, drawn = sections(results), set()
     turns = _in_turn(found)
-    first = {kinds[0]: found[kinds[0]] for kinds in turns}
-    lines = [*intro("distillation"), *_overview(first), *_best_rows(first), *_all_folds(turns, found)]
-    for section, runs in sorted(first.items()):
+    fullest = [max(some, key=lambda section: sum(map(len, found[section].values()))) for some in turns]
+    shown = {section: found[section] for section in fullest}
+    lines = [*intro("distillation"), *_overview(shown), *_best_rows(shown), *_all_folds(turns, found)]
+    for section, runs in sorted(shown.items()):
         lines += [*_section(section, runs), *_missing(runs), *_gains(runs)]
         name = f"{section.dataset}-{section.held_out}-{section.student}-{section.budget:g}s-{section.device}"
         name += "" if section.on == "reported" else f"-{section.on}"
