@@ -150,7 +150,7 @@ def test_colours_projection_and_small_multiples(open_page):
     card = checkpoints.read_card(ROOT / "checkpoints" / "fsdd")
     assert legend.count() == len(card.classes)
     choose(page, "Recipe")
-    assert [legend.nth(i).locator("span").inner_text() for i in range(legend.count())] == ["FRAMI", "CMI", "DAFL"]
+    assert [legend.nth(i).locator("span").inner_text() for i in range(legend.count())] == ["FRAMI fine", "CMI", "DAFL"]
     before = page.evaluate(f"{MAP}.querySelector('canvas').toDataURL()")
     legend.nth(0).click()
     assert legend.nth(0).get_attribute("aria-pressed") == "true"

@@ -242,7 +242,8 @@ class FeatureMaps:
             except FramiError:
                 continue
             if bank.made_from(teacher.card):
-                found.append(of_bank(bank, teacher, key, offers.title(key)))
+                made_by = bank.manifest["settings"].get("recipe", key)  # a bank of an earlier version may say another
+                found.append(of_bank(bank, teacher, key, offers.title(made_by)))
         stored = maps.load(folder)
         return found, stored if stored and stored.fits([one.layer for one in found]) else None
 
