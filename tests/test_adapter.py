@@ -330,7 +330,7 @@ def test_a_module_of_one_duration():
     with pytest.raises(FramiError, match="does not take log-Mels"):
         adapt(module, SPEC, CLASSES)
     teacher = adapt(module, SPEC, CLASSES, seconds=0.5)
-    clips = make_clips(teacher, RECIPES["frami-fixed"], seconds=None, samples=2, steps=2)
+    clips = make_clips(teacher, RECIPES["frami-fine-fixed"], seconds=None, samples=2, steps=2)
     assert clips.mels.shape == (2, 1, 40, frames)
     with pytest.raises(FramiError, match="seconds"):
         invert(teacher, seconds=0.8)
@@ -421,7 +421,7 @@ def test_without_batch_norm_the_other_terms_remain():
     with pytest.raises(FramiError, match="nothing would be learnt"):
         invert(teacher, only)
     for feature in ("means", "both", "pooled"):
-        *_, last = invert(teacher, replace(RECIPES["frami"], feature=feature), samples=3, seconds=0.2, steps=1)
+        *_, last = invert(teacher, replace(RECIPES["frami-fine"], feature=feature), samples=3, seconds=0.2, steps=1)
         assert last.losses["contrast"] > 0
 
 

@@ -46,7 +46,7 @@ def batch_norm_loss(
     stored = torch.stack([torch.cat([n.running_mean for n in norms]), torch.cat([n.running_var for n in norms])])
     layer = _layers(tuple(len(entry.mean) for entry in inputs), found.device)
     # All layers at once: a step is some hundreds of small operations as it is.
-    squares = found.new_zeros(2, len(inputs)).index_add(1, layer, (found - stored).square())
+    squares = found.new_zeros(2, len(inputs)).index_add(1, layer, (found - stored).square().to(found.dtype))
     distances = squares.clamp(min=1e-24).sqrt().sum(0)  # without a gradient where nothing is left of it
     return distances.sum() + (first - 1) * distances[0]
 

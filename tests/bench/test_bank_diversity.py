@@ -80,7 +80,7 @@ def test_banks_beside_real_clips(capsys, made, tree):
                 assert isinstance(row[name], float) and (row[name] >= 0 or name == "judge_kad"), name
         low, high = row["intervals"]["vendi"]
         assert 1 <= low <= row["vendi"] <= high <= 10
-    assert {row["recipe"] for row in found["rows"]} == {"frami"}
+    assert {row["recipe"] for row in found["rows"]} == {"frami-fine"}
     assert found["reference"]["clips"] == "real training clips (george, jackson, nicolas, yweweler)"
     assert value(capsys, made / "twelve", made / "ten", "--data", tree) == found, "the same figures every time"
 

@@ -73,4 +73,4 @@ def test_other_numbers_are_another_measurement():
     frami = RECIPES["frami"]
     assert fingerprint(frami) == fingerprint(replace(frami, source="elsewhere"))
     assert fingerprint(frami) != fingerprint(replace(frami, steps=99))
-    assert fingerprint(frami) != fingerprint(RECIPES["frami-image-views"])
+    assert fingerprint(frami) != fingerprint(RECIPES["frami-fine-image-views"])

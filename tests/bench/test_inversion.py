@@ -20,11 +20,11 @@ SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
 def test_speed_of_recipes_side_by_side():
     """By a clock that goes on by a second at each look: every step and every pass takes one."""
     ticking = inversion.Timing(clips=4, seconds=0.3, rounds=2, clock=itertools.count().__next__)
-    recipes = [RECIPES[name] for name in ("frami", "frami-fast", "deepinversion")]
+    recipes = [RECIPES[name] for name in ("frami-fine", "frami-fast", "deepinversion")]
     counted = []
     value = inversion.speed(checkpoints.load("fsdd"), recipes, ticking, lambda *at: counted.append(at))
     assert counted == [(done, 6) for done in range(1, 7)]
-    assert [row["recipe"] for row in value["rows"]] == ["frami", "frami-fast", "deepinversion"]
+    assert [row["recipe"] for row in value["rows"]] == ["frami-fine", "frami-fast", "deepinversion"]
     for row in value["rows"]:
         assert row["clips_per_second"] == pytest.approx(row["clip_steps_per_second"] / row["steps"])
         assert row["flops_per_second"] == pytest.approx(row["flops"] * row["clip_steps_per_second"])
@@ -43,7 +43,7 @@ def test_the_command_and_its_ladder(capsys):
     lines = text.splitlines()
     assert "fsdd, 4 clips of 25 frames" in lines[0] and processor() in lines[0]
     assert f", {precision(torch.device('cpu'))}, torch" in lines[0] and lines[5].startswith("frami-fast")
-    first, *rest, none = lines[lines.index("frami: clip-steps/s, ratio") + 1 :]
+    first, *rest, none = lines[lines.index("frami-fine: clip-steps/s, ratio") + 1 :]
     assert first.split()[1:] == ["1.00", "as", "it", "is"]
     assert [line.split(maxsplit=2)[2] for line in rest] == list(inversion.LADDER.values())
     assert none.endswith("; ".join(inversion.LADDER.values()))

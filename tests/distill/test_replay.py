@@ -17,6 +17,12 @@ from frami.errors import FramiError
 from tests.helpers.distillation import QUICK, classified
 
 
+@pytest.fixture
+def one_thread():
+    with threads(1):
+        yield
+
+
 def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -78,7 +84,9 @@ def test_what_the_student_knows_is_drawn_less(teacher):
     assert float(learner.priorities.values[3]) < 1e3, "now it is known how far off it was"
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_priorities_are_part_of_what_a_run_goes_on_with(teacher):
+    """On one thread to the bit; on several the batch that is prepared beside a step has its priorities of before."""
     learner, buffer = learner_of(teacher)
     learn(learner, buffer)
     state = learner_state(learner)
