@@ -16,6 +16,8 @@ from frami.studio.services import distillations, offers
 from frami.studio.services.distillations import Distillations
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
+#: Recipe that is ticked at first, and stands first.
+RECIPE = Settings().recipe
 #: Name of a preset, and its seconds of making clips and learning; the default ends within three minutes on two cores.
 PRESETS = (("A look: 30 s", 30), ("Short: 2 min", 120), ("Long: 10 min", 600), ("Best: 30 min", 1800))
 BUDGET = 120
@@ -53,8 +55,8 @@ class Distil(Tab):
             elem_id="distil-objectives",
         )
         self.recipes = gr.CheckboxGroup(
-            offers.choices(ablations=False),
-            value=["frami"],
+            sorted(offers.choices(ablations=False), key=lambda choice: choice[1] != RECIPE),
+            value=[RECIPE],
             label="Recipes",
             info="how the clips are made that they learn from",
             elem_id="distil-recipes",
