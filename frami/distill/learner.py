@@ -4,7 +4,7 @@ On a CPU of several cores a thread prepares the next batch (draws it, augments i
 learns from the present one: two threads of such small operations get more from two cores than one operation on both.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -50,7 +50,7 @@ class Learner:
     numbers Tensor[B, NUMBERS].
 
     ``priorities`` : of the clips, where some are replayed more often than others; ``rows``, ``errors`` : Tensor[B], the
-    clips of the latest batch that was drawn, and how far off the student was on those of the latest step
+    clips of the latest batch that was drawn, and how far off the student was on those of the latest step;
     ``frames`` : of the augmented batch, None for all T;
     ``fast_teacher`` : copy of the teacher's model for the steps; ``last`` : terms of the latest step by name;
     ``ahead`` : the next batch while it is prepared, with the state that ``rng`` had before it.
@@ -171,7 +171,7 @@ def forget_ahead(learner: Learner) -> None:
     """Drop the batch that is prepared, as if it had not been drawn: the buffer, or who goes on with it, changes."""
     if learner.ahead is not None:
         future, before = learner.ahead
-        future.result()
+        wait([future])  # where it failed, the step that took it has said so
         learner.rng.set_state(before)
         learner.ahead = None
 
@@ -257,18 +257,17 @@ def _improve(learner: Learner, batch: Prepared) -> None:
 
 
 @torch.no_grad()
-def agreement_on(learner: Learner, buffer: ReplayBuffer, most: int = 256, batch: int = 128) -> float:
-    """Share of the newest ``most`` clips, as they are, of which student and teacher predict the same class; NaN without
-    any."""
-    same = 0.0
-    count = min(len(buffer), most)
+def agreement_on(learner: Learner, buffer: ReplayBuffer, batch: int = 128) -> float:
+    """Share of the clips, as they are, of which student and teacher predict the same class; NaN without any."""
+    same, count = 0.0, len(buffer)
+    if not count:
+        return float("nan")
     learner.student.eval()
-    for start in range(len(buffer) - count, len(buffer), batch):
-        rows = torch.arange(start, min(start + batch, len(buffer)))
+    for rows in torch.arange(count).split(batch):
         mels, lengths, _ = buffer.take(rows, torch.zeros(len(rows)))
         teacher, student = learner.teacher.model(mels, lengths), learner.student(mels, lengths)
         same += float(agreement(teacher.logits, student.logits)) * len(rows)
-    return same / count if count else float("nan")
+    return same / count
 
 
 def learner_state(learner: Learner) -> dict:

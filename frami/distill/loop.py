@@ -201,7 +201,7 @@ class _Course:
     def make(self, maker: Maker, every: float) -> Iterator[State]:
         """Let the maker make a turn, reporting on the way. Returns the finished clips, None where time ran out."""
         s = self.settings
-        left = None if s.budget else round(s.rounds) - self.pace.batches
+        left = None if s.budget else s.rounds - self.pace.batches
         for made in maker.turn(left):
             if made is not None:
                 break

@@ -46,7 +46,7 @@ class Maker:
         self._streams = [
             invert(
                 teacher, recipe, samples=settings.clips * 10**6, batch=settings.clips, seconds=None,
-                seed=(settings.seed + _APART * k) % MOST_SEED, every=1 if alternates else 10,
+                seed=(settings.seed + _APART * k) % (MOST_SEED + 1), every=1 if alternates else 10,
                 student=None if alternates else student, first=one["batches"] if one else 0, memory=one,
             )
             for k, one in enumerate(inner)

@@ -1,5 +1,6 @@
 """How a distillation divides its time: first the clips, then what is learnt from them."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -33,7 +34,7 @@ def best_clips(seconds: float, a_clip: float, a_step: float) -> float:
 class Clock:
     """Counts the seconds of making and learning only: it stands still while a state is with the caller."""
 
-    def __init__(self, spent: float = 0.0, now: Callable[[], float] | None = None):
+    def __init__(self, spent: float = 0.0, now: Callable[[], float] = time.perf_counter):
         self._spent, self._since, self._now = spent, None, now
 
     def start(self) -> None:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from frami.inversion import losses
+
 #: Exponent of a priority, and what is added to it so that no clip is given up (Schaul et al., ICLR 2016).
 EXPONENT, LEAST = 0.6, 1e-3
 
@@ -42,5 +44,4 @@ def draw(clips: int, count: int, rng: torch.Generator, weights: Tensor | None = 
 @torch.no_grad()
 def divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """Kullback-Leibler divergence of each clip's answers, logits Tensor[B, K] both. Returns Tensor[B]."""
-    own, other = teacher.float().log_softmax(1), student.float().log_softmax(1)
-    return (own.exp() * (own - other)).sum(1)
+    return losses.divergences(teacher.float().log_softmax(1), student.float().log_softmax(1))

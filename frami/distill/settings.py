@@ -6,7 +6,7 @@ from pathlib import Path
 
 from frami.distill.objectives import LABELS, objective
 from frami.errors import FramiError
-from frami.inversion.settings import check_least, check_seed
+from frami.inversion.settings import check_least, check_seed, recipe_of_earlier
 from frami.models import DEFAULT
 
 SOURCES = ("made", "bank", "real", "noise")
@@ -97,6 +97,8 @@ class RunSettings:
         if foreign or not isinstance(values.get("teacher"), str):
             what = f"unknown: {', '.join(sorted(foreign))}" if foreign else "no teacher is named"
             raise FramiError(f"these are not the settings of a distillation ({what})")
+        if "turns" not in values and "recipe" in values:  # an earlier version's
+            values = values | {"recipe": recipe_of_earlier(values["recipe"])}
         settings = Settings(**{k: v for k, v in values.items() if k in known})
         return cls(values["teacher"], settings, **{name: values[name] for name in _REST if name in values})
 

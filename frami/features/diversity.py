@@ -225,9 +225,7 @@ def measure(
     intervals["within_class"] = _around(values["within_class"], error)
     sides = [(made, target)]
     if real is not None:
-        real, _ = _enough(real, pooled, k)
-        labels = torch.zeros(len(real)) if real_labels is None else _labels(real, real_labels)
-        sides.append((real, labels))
+        sides.append(_real_side(real, real_labels, pooled, k))
     values |= _resampled([side for side, _ in sides], k)
     intervals |= _delete_some(values, sides, k, resamples, seed)
     if intervals["vendi"]:
@@ -278,13 +276,18 @@ def judged(
     values = dict.fromkeys(JUDGED) | {"judge_accuracy": right / len(made)}
     intervals = dict.fromkeys(JUDGED) | {"judge_accuracy": wilson(right, len(made))}
     if real is not None and len(real) > k and len(made) > 1:
-        real, _ = _enough(real, pooled, k)
-        labels = torch.zeros(len(real)) if real_labels is None else _labels(real, real_labels)
-        values |= _beside([made, real], k)
+        side = _real_side(real, real_labels, pooled, k)
+        values |= _beside([made, side[0]], k)
         if resamples:
-            intervals |= _delete_some(values, [(made, target), (real, labels)], k, resamples, seed, _beside)
+            intervals |= _delete_some(values, [(made, target), side], k, resamples, seed, _beside)
             intervals["judge_coverage"] = _of_share(values["judge_coverage"], intervals["judge_coverage"], len(real))
     return values | {"intervals": {name: ends and list(ends) for name, ends in intervals.items()}}
+
+
+def _real_side(real: Tensor, labels: Tensor | None, pooled: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Real clips as points beside made ones, and their classes; one class where none are known."""
+    real, _ = _enough(real, pooled, k)
+    return real, torch.zeros(len(real)) if labels is None else _labels(real, labels)
 
 
 def _beside(sides: list[Tensor], k: int, spectra: bool = True) -> dict[str, float]:

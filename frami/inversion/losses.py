@@ -67,14 +67,14 @@ def adversarial_loss(teacher: Tensor, student: Tensor, divergence: str = "agreei
     if divergence == "js":
         p, q = (teacher / 3).log_softmax(1), (student / 3).log_softmax(1)
         middle = torch.logaddexp(p, q) - math.log(2)
-        return -(_divergence(p, middle) + _divergence(q, middle)).mean() / 2
-    each = _divergence(teacher.log_softmax(1), student.log_softmax(1))
+        return -(divergences(p, middle) + divergences(q, middle)).mean() / 2
+    each = divergences(teacher.log_softmax(1), student.log_softmax(1))
     if divergence == "agreeing":
         each = each * (teacher.argmax(1) == student.argmax(1))
     return -each.mean()
 
 
-def _divergence(p: Tensor, q: Tensor) -> Tensor:
+def divergences(p: Tensor, q: Tensor) -> Tensor:
     """Kullback-Leibler divergence of log-probabilities, Tensor[B]."""
     return F.kl_div(q, p, reduction="none", log_target=True).sum(1)
 

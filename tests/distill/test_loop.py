@@ -7,13 +7,14 @@ import torch
 
 from frami import checkpoints
 from frami.device import threads
-from frami.distill import OBJECTIVES, Settings, distill, loop, making, new_student, pace
+from frami.distill import OBJECTIVES, Settings, distill, learner, loop, making, new_student, pace
 from frami.distill.augment import AugmentConfig
 from frami.distill.loop import BudgetError
 from frami.distill.objectives import objective
 from frami.distill.pace import Clock, Pace
 from frami.errors import FramiError
 from frami.inversion import make_clips
+from frami.inversion.settings import MOST_SEED
 from frami.train import evaluate
 from tests.helpers.clock import ticking
 from tests.helpers.distillation import QUICK
@@ -278,3 +279,29 @@ def test_threads_end_with_the_run(tiny):
         states.close()
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if name.startswith(("maker", "teacher"))]
+
+
+def test_threads_end_where_a_batch_cannot_be_prepared(tiny, monkeypatch):
+    """The error is told, and nothing stays behind."""
+    calls = []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) > 2:
+            raise RuntimeError("out of memory")
+        return real(*arguments)
+
+    real = learner.augment
+    monkeypatch.setattr(learner, "augment", failing)
+    with threads(2), pytest.raises(RuntimeError, match="out of memory"):
+        list(distill(tiny, Settings(**(QUICK | {"steps": 9}))))
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith(("maker", "teacher"))]
+
+
+def test_the_largest_seed_is_a_seed_of_its_own(tiny, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(making, "invert", lambda *_, seed, **__: seeds.append(seed) or iter(()))
+    for seed in (0, MOST_SEED):
+        making.Maker(tiny, Settings(**(QUICK | {"seed": seed})))
+    assert len(set(seeds)) == len(seeds) == 4 and seeds[0] == 0 and seeds[2] == MOST_SEED

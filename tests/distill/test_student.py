@@ -8,7 +8,7 @@ from frami import checkpoints, models
 from frami.adapter import adapt
 from frami.audio import MelSpec
 from frami.cost import parameters
-from frami.distill import OBJECTIVES, STUDENTS, Settings, distill, new_student
+from frami.distill import OBJECTIVES, STUDENTS, RunSettings, Settings, distill, new_student
 from frami.errors import FramiError
 from frami.models.architectures import BLOCKS
 from tests.helpers.distillation import QUICK, classified
@@ -110,3 +110,11 @@ def test_settings_come_back_as_they_were_stored():
     """Nothing that was said, as that there is no budget, is lost on the way."""
     for settings in (Settings(), Settings(budget=None, rounds=3), Settings(share=0.4, turns=2, start="new")):
         assert Settings(**settings.to_dict()) == settings
+
+
+def test_a_run_of_an_earlier_version_keeps_its_recipe():
+    """Under the name that it has now."""
+    before = {"teacher": "fsdd", "recipe": "frami", "budget": 60.0, "share": 0.25}
+    assert RunSettings.from_dict(before).settings.recipe == "frami-fine"
+    now = RunSettings("fsdd", Settings())
+    assert RunSettings.from_dict(now.to_dict()) == now and now.settings.recipe == "frami"
