@@ -12,6 +12,7 @@ from scipy.optimize import nnls
 
 from frami import banks
 from frami.banks import Bank
+from frami.bench.distillation import PACE
 from frami.bench.pages import heading, intro, table
 from frami.bench.parts import development, fingerprint
 from frami.bench.results import Context, Report, Results
@@ -38,7 +39,7 @@ class Plan:
 def key(teacher: Checkpoint, plan: Plan, clips: int, steps: int, parts: str) -> str:
     """Name of a measurement: another teacher, recipe, setting or part makes another name."""
     s, card = plan.settings, teacher.card
-    how = f"{s.recipe} {of_recipe(row(s.recipe))} {s.student} {s.objective} lr{s.lr:g} {s.batch}"
+    how = f"{s.recipe} {of_recipe(row(s.recipe))} {s.student} {s.objective} lr{s.lr:g} {s.batch} pace{PACE}"
     return f"{card.name} {card.sha256[:8]} | {how} | {parts} | {clips} clips {steps} steps | {s.seed}"
 
 

@@ -33,8 +33,9 @@ METHODS = tuple(row.name for row in RECIPES.values() if not row.ablation)
 OBJECTIVES_ALONE = ("before", "after", "simkd", "fitnet", "attention")
 #: Where the banks of ``EXPLORE`` lie, by teacher: of equal size, so that rows on them differ in the clips alone.
 READY = ASSETS / "explore"
-#: Version of how a run shares its time between making and learning; what was measured under another is another row.
-PACE = 3
+#: Version of how a run shares its time between making and learning, and of the augmentation; what was measured under
+#: another is another row.
+PACE = 4
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,16 @@ from torch import Tensor
 
 from frami.audio import MelSpec
 from frami.inversion.augment import NUMBERS as VIEW_NUMBERS
-from frami.inversion.augment import ViewConfig, draw_view
+from frami.inversion.augment import ViewConfig, draw_view, view_lengths
 from frami.models import length_mask
 
 _CURVES = 4
-#: Random numbers that one clip takes: its view, response, noise and partner.
-NUMBERS = VIEW_NUMBERS + _CURVES + 3 + 2 + 1
+#: Share of noises with less in the high bands than in the low ones.
+_FALLING = 0.7
+#: Random numbers that one clip takes: its view, silence around, response, noise, partner and warp.
+NUMBERS = VIEW_NUMBERS + 3 + _CURVES + 4 + 2 + 1
+#: Where those of the silence stand.
+_SILENCE = slice(VIEW_NUMBERS, VIEW_NUMBERS + 3)
 
 
 @dataclass(frozen=True)
@@ -24,17 +28,41 @@ class AugmentConfig:
     Training of teachers (``frami.train``) augments alike, clip by clip on the CPU with a generator of numpy; a function
     for both would change one's results.
 
-    ``view`` : segment, tempo, level, masks (as of the inversion); ``colour`` : size of a random smooth frequency
-    response, as another microphone has; ``noise`` : chance of a random noise floor under the sound; ``mix`` : chance
-    that another clip sounds at the same time (mixup in magnitude, as sounds add); ``warp`` : largest relative change of
-    the Mel axis, as other vocal tracts have (vocal tract length perturbation, Jaitly and Hinton 2013).
+    ``view`` : segment, tempo, level, masks (as of the inversion); ``silence`` : chance that the sound stands in
+    silence, of up to ``around`` seconds on each side, as recordings of other people leave it there; ``colour`` : size
+    of a random smooth frequency response, as another microphone has; ``noise`` : chance of a random noise floor under
+    the sound, ``tilt`` : how far its highest band lies at most below the middle one and the lowest above it (natural
+    log; less often, and less, the other way); ``mix`` : chance that another clip sounds at the same time (mixup in
+    magnitude, as sounds add); ``warp`` : largest relative change of the Mel axis, as other vocal tracts have (vocal
+    tract length perturbation, Jaitly and Hinton 2013).
     """
 
     view: ViewConfig = field(default_factory=ViewConfig)
+    silence: float = 0.4
+    around: float = 0.3
     colour: float = 0.5
-    noise: float = 0.1
+    noise: float = 0.25
+    tilt: float = 4.0
     mix: float = 0.2
     warp: float = 0.12
+
+    def most(self, frames: int, spec: MelSpec) -> int:
+        """Frames of the longest view of clips of so many frames."""
+        return frames + (2 * int(self._around(spec)) if self.silence else 0)
+
+    def lengths(self, lengths: Tensor, spec: MelSpec, numbers: Tensor) -> Tensor:
+        """Frames of the clips that ``augment`` makes of clips of these lengths with these numbers, before any is
+        mixed with another; Tensor[B]."""
+        before, after = self.margins(spec, numbers)
+        return view_lengths(lengths, self.view, numbers) + before + after
+
+    def margins(self, spec: MelSpec, numbers: Tensor) -> Tensor:
+        """Frames of silence before and after each clip, Tensor[2, B]."""
+        chosen, *sizes = numbers[:, _SILENCE].T
+        return ((chosen < self.silence) * torch.stack(sizes) * self._around(spec)).long()
+
+    def _around(self, spec: MelSpec) -> float:
+        return self.around * spec.sample_rate / spec.hop_length
 
 
 class ReplayBuffer:
@@ -102,16 +130,18 @@ def augment(
     """A random view of each clip, some of them mixed with their neighbour in the batch.
 
     mels : Tensor[B, 1, F, T]; lengths, labels : Tensor[B]; numbers : Tensor[B, NUMBERS] uniform in 0 to 1; noise : as
-    of ``texture``; frames : of the result, at least ``view_lengths`` of them (default: T). Returns log-Mels of the
-    same shape but for these, their lengths, the neighbours' labels, and the share of the
+    of ``texture``; frames : of the result, at least ``config.lengths`` of them (default: as many as any clip of T frames
+    may need). Returns log-Mels of the same shape but for these, their lengths, the neighbours' labels, and the share of the
     clip itself in each mixture, Tensor[B] (1 where nothing is mixed).
     """
-    bands, frames = mels.shape[2], frames or mels.shape[3]
+    bands, frames = mels.shape[2], frames or config.most(mels.shape[3], spec)
     device = mels.device
     if config.warp:
         mels = warped(mels, torch.exp(config.warp * (2 * numbers[:, -1] - 1)))
     x, lengths = draw_view(mels, lengths, spec.floor, config.view, numbers[:, :VIEW_NUMBERS], frames)
-    u = iter(numbers[:, VIEW_NUMBERS:].T)
+    if config.silence:
+        x, lengths = in_silence(x, lengths, spec.floor, *config.margins(spec, numbers))
+    u = iter(numbers[:, _SILENCE.stop :].T)
 
     order = torch.arange(1, _CURVES + 1, device=device)
     curves = torch.cos(math.pi * order[:, None] * (torch.arange(bands, device=device) + 0.5) / bands)
@@ -121,9 +151,10 @@ def augment(
 
     noisy, level, place = next(u) < config.noise, spec.floor + 2 + 6 * next(u), next(u)
     at = (place * (noise.shape[1] - frames)).long()[:, None] + torch.arange(frames, device=device)
+    slope = config.tilt * (next(u) / _FALLING - 1)[:, None] * torch.linspace(-1, 1, bands, device=device)
 
     def with_noise(rows: Tensor) -> Tensor:
-        floor = level[rows, None, None] + 0.5 * noise[:, at[rows]].transpose(0, 1)
+        floor = (level[:, None] + slope)[rows, :, None] + 0.5 * noise[:, at[rows]].transpose(0, 1)
         return torch.logaddexp(x[rows], floor[:, None])
 
     x = _replaced(x, noisy, with_noise)
@@ -138,6 +169,15 @@ def augment(
     lengths = torch.where(mixed, torch.maximum(lengths, lengths.roll(1)), lengths)
     x = torch.where(length_mask(lengths, frames).bool(), x, spec.floor)
     return x, lengths, labels.roll(1), share
+
+
+def in_silence(x: Tensor, lengths: Tensor, floor: float, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Clips, log-Mels Tensor[B, 1, F, T] with room for what is added, with so many frames of silence before and after
+    each; lengths, before, after : Tensor[B]. Returns both anew."""
+    at = torch.arange(x.shape[3], device=x.device) - before[:, None]
+    sounds = (at >= 0) & (at < lengths[:, None])
+    moved = x.gather(3, at.clamp(min=0)[:, None, None].expand(-1, 1, x.shape[2], -1))
+    return torch.where(sounds[:, None, None], moved, floor), lengths + before + after
 
 
 def _replaced(x: Tensor, chosen: Tensor, other: Callable[[Tensor], Tensor]) -> Tensor:

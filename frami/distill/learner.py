@@ -17,7 +17,6 @@ from frami.distill.objectives import Batch, Objective, agreement, objective
 from frami.distill.replay import Priorities, divergence, draw
 from frami.distill.settings import Settings
 from frami.distill.student import new_hint
-from frami.inversion.augment import view_lengths
 from frami.inversion.bn_statistics import frozen
 from frami.inversion.teacher import fast_copy
 from frami.models import Classifier, Features
@@ -94,7 +93,7 @@ def new_learner(
     learning = [p for part in (student, hint) if part is not None for p in part.parameters() if p.requires_grad]
     learner = Learner(
         teacher=teacher,
-        fast_teacher=fast_copy(teacher.model, teacher.spec, frames),
+        fast_teacher=fast_copy(teacher.model, teacher.spec, augmentation.most(frames, teacher.spec)),
         student=student,
         objective=row,
         augmentation=augmentation,
@@ -202,12 +201,12 @@ def _draw(learner: Learner, buffer: ReplayBuffer, weights: Tensor | None) -> int
     places = torch.rand(some, generator=learner.rng)
     if not cuda:
         lengths = buffer.lengths(rows)
-        views = view_lengths(lengths, learner.augmentation.view, numbers)
+        views = learner.augmentation.lengths(lengths, buffer.spec, numbers)
         turn = int(torch.randint(_SOME, (), generator=learner.rng))
         order = views.argsort(stable=True)[turn * batch : (turn + 1) * batch]
         rows, numbers, places = rows[order], numbers[order], places[order]
         longest = int(lengths[order].max())
-        learner.frames = min(longest, -(-int(views[order].max()) // _ROUND) * _ROUND)
+        learner.frames = -(-int(views[order].max()) // _ROUND) * _ROUND
     mels, lengths, labels = buffer.take(rows, places)
     if cuda:  # a recorded step reads the same memory again
         learner.mels.copy_(mels)
@@ -217,7 +216,7 @@ def _draw(learner: Learner, buffer: ReplayBuffer, weights: Tensor | None) -> int
     learner.labels.copy_(labels)
     learner.numbers.copy_(numbers)
     learner.rows = rows
-    return learner.frames or buffer.frames
+    return learner.frames or learner.augmentation.most(buffer.frames, buffer.spec)
 
 
 @torch.no_grad()

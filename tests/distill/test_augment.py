@@ -1,11 +1,11 @@
 """Clips on the device, augmented as they are drawn."""
 
+import pytest
 import torch
 
 from frami.audio import MelSpec
 from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, noise_clips, split, texture, warped
-from frami.inversion.augment import NUMBERS as VIEW_NUMBERS
-from frami.inversion.augment import ViewConfig, view_lengths
+from frami.inversion.augment import ViewConfig
 
 
 def test_a_buffer_grows_and_gives_back_what_it_got():
@@ -25,7 +25,7 @@ def test_a_buffer_grows_and_gives_back_what_it_got():
 
 def test_augmentation_without_strength_changes_nothing_but_the_segment():
     spec = MelSpec()
-    still = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=0, warp=0)
+    still = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=0, warp=0, silence=0)
     x = torch.empty(4, 1, 80, 30).uniform_(-9, 0, generator=torch.Generator().manual_seed(0))
     lengths, labels = torch.tensor([30, 20, 30, 5]), torch.arange(4)
     numbers = torch.rand(4, NUMBERS, generator=torch.Generator().manual_seed(1))
@@ -36,18 +36,20 @@ def test_augmentation_without_strength_changes_nothing_but_the_segment():
         assert (y[i, ..., n:] == spec.floor).all()
 
 
-def test_frames_behind_all_views_are_left_out():
-    spec, config = MelSpec(), AugmentConfig(noise=0, mix=0.5)
+@pytest.mark.parametrize("silence", [0.0, 0.5])
+def test_frames_behind_all_views_are_left_out(silence: float):
+    spec, config = MelSpec(), AugmentConfig(noise=0, mix=0.5, silence=silence)
     rng = torch.Generator().manual_seed(3)
     x = torch.empty(32, 1, 80, 50).uniform_(-9, 0, generator=rng)
     lengths, numbers = torch.randint(20, 41, (32,), generator=rng), torch.rand(32, NUMBERS, generator=rng)
-    most = int(view_lengths(lengths, config.view, numbers[:, :VIEW_NUMBERS]).max())
-    assert 20 < most < 41
+    most = int(config.lengths(lengths, spec, numbers).max())
+    whole_length = config.most(50, spec)
+    assert 20 < most < 41 if not silence else 41 < most < whole_length == 50 + 2 * 25
     whole, few = (
         augment(x, lengths, lengths, spec, config, numbers, texture(spec, torch.device("cpu")), frames)
         for frames in (None, most)
     )
-    assert whole[0].shape[-1] == 50 and few[0].shape[-1] == most
+    assert whole[0].shape[-1] == whole_length and few[0].shape[-1] == most
     torch.testing.assert_close(few[0], whole[0][..., :most])
     assert (whole[0][..., most:] == spec.floor).all()
     for one, other in zip(whole[1:], few[1:], strict=True):
@@ -62,7 +64,7 @@ def test_noise_and_mixture_reach_the_chosen_clips_alone():
     lengths, numbers = torch.full((64,), 9), torch.rand(64, NUMBERS, generator=rng)
 
     def made(noise: float, mix: float) -> torch.Tensor:
-        config = AugmentConfig(view=still, colour=0, warp=0, noise=noise, mix=mix)
+        config = AugmentConfig(view=still, colour=0, warp=0, noise=noise, mix=mix, silence=0)
         return augment(x, lengths, lengths, spec, config, numbers, texture(spec, torch.device("cpu")))[0]
 
     plain, some, every = made(0, 0), made(0.5, 0), made(1, 0)
@@ -77,7 +79,7 @@ def test_noise_and_mixture_reach_the_chosen_clips_alone():
 
 def test_clips_are_mixed_as_sounds_add():
     spec = MelSpec()
-    both = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=1, warp=0)
+    both = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=1, warp=0, silence=0)
     x = torch.full((2, 1, 80, 8), spec.floor)
     x[0, :, 10] = -1
     x[1, :, 50] = -1
@@ -106,3 +108,34 @@ def test_some_made_clips_are_set_apart():
     assert sorted([*use, *aside]) == list(range(40)) and len(aside) == 5
     mels, lengths = noise_clips(MelSpec(), 5, 10, 20, 0)
     assert mels.shape == (5, 1, 80, 20) and 10 <= lengths.min() <= lengths.max() <= 20
+
+
+def test_some_sounds_stand_in_silence():
+    """A drawn clip keeps its frames, with up to so many seconds of silence on each side."""
+    spec = MelSpec()
+    config = AugmentConfig(
+        view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=0, mix=0, warp=0, silence=0.5, around=0.2
+    )
+    rng = torch.Generator().manual_seed(5)
+    x = torch.empty(200, 1, 80, 12).uniform_(-9, 0, generator=rng)
+    lengths, numbers = torch.randint(4, 13, (200,), generator=rng), torch.rand(200, NUMBERS, generator=rng)
+    y, found, _, _ = augment(x, lengths, lengths, spec, config, numbers, texture(spec, torch.device("cpu")))
+    most = int(0.2 * spec.sample_rate / spec.hop_length)
+    before, after = config.margins(spec, numbers)
+    assert torch.equal(found, lengths + before + after)
+    moved = (found != lengths).float().mean()
+    assert 0.4 < moved < 0.6 and most - 1 <= max(before.max(), after.max()) <= most == 17
+    for i in range(200):
+        begin, end = int(before[i]), int(before[i] + lengths[i])
+        torch.testing.assert_close(y[i, ..., begin:end], x[i, ..., : int(lengths[i])], rtol=0, atol=1e-5)
+        assert (y[i, ..., :begin] == spec.floor).all() and (y[i, ..., end:] == spec.floor).all()
+
+
+def test_most_noises_fall_towards_the_high_bands():
+    spec = MelSpec()
+    config = AugmentConfig(view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0), colour=0, noise=1, mix=0, warp=0, silence=0)
+    x, lengths = torch.full((300, 1, 80, 20), spec.floor), torch.full((300,), 20)
+    numbers = torch.rand(300, NUMBERS, generator=torch.Generator().manual_seed(6))
+    y = augment(x, lengths, lengths, spec, config, numbers, texture(spec, torch.device("cpu")))[0]
+    low, high = y[:, 0, :20].mean((1, 2)), y[:, 0, 60:].mean((1, 2))
+    assert 0.6 < (low > high).float().mean() < 0.8
