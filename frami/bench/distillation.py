@@ -40,13 +40,15 @@ PACE = 4
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what differs between the runs. ``group`` : methods, objectives, banks or references."""
+    """A line of the table: what differs between the runs. ``group`` : methods, objectives, schedule, banks or
+    references; ``changes`` : other settings by name."""
 
     name: str
     group: str
     objective: str
     recipe: str = "frami"
     source: str = "made"
+    changes: tuple[tuple[str, str | int], ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -60,6 +62,9 @@ class Row:
 ROWS: tuple[Row, ...] = (
     *(Row(f"{m} + {o}", "methods", o, recipe=m) for m in METHODS for o in ("frami", "logits")),
     *(Row(f"frami + {o}", "objectives", o) for o in OBJECTIVES_ALONE),
+    Row("frami, in two turns", "schedule", "frami", changes=(("turns", 2),)),
+    Row("frami, replay by priority", "schedule", "frami", changes=(("replay", "priority"),)),
+    Row("frami, new weights", "schedule", "frami", changes=(("start", "new"),)),
     *(Row(f"bank of {m}, {o}", "banks", o, m, "bank") for m in EXPLORE for o in ("logits", "frami")),
     Row("real clips, from scratch", "references", "labels", source="real"),
     Row("real clips, logits", "references", "logits", source="real"),
@@ -112,12 +117,13 @@ def fill(
     judges = [part.heard(teacher) for part in judges]
     warm(teacher, bases[0])
     for seed, base, row in results.still_open(missing, is_open):
-        with here.progress("%", f"{card.name}: {row.name}, {base.budget:g} s, seed {seed}") as report:
+        with here.progress("%", f"{card.name}: {row.name}, {length(base)}, seed {seed}") as report:
             clips = bank(teacher, row) if row.source == "bank" else training
             found = measure(teacher, settings(row, base, seed), clips, judges, report)
         about = {
             "row": row.name, "group": row.group, "seed": seed, "teacher_name": card.name,
-            "device": machine(teacher.device), "budget": base.budget, "student": base.student,
+            "device": machine(teacher.device), "budget": base.budget or 0.0, "student": base.student,
+            "length": length(base),
             "dataset": label(card.dataset), "held_out": ",".join(card.split["test"]), "at_once": base.clips,
             "batch": base.batch, "weights": card.sha256[:8], "pace": PACE, "fingerprint": row.fingerprint,
             "on": on, "measured_on": marks, "settings": others(base),
@@ -130,9 +136,14 @@ def key(teacher: Checkpoint, row: Row, base: Settings, seed: int, judges: str) -
     judges : ``parts.fingerprint`` of these."""
     card = teacher.card
     what = f"{row.name} {row.fingerprint}".strip()
-    common = f"{base.budget:g}s {base.student} {base.clips}x{base.batch} {others(base)} pace{PACE}"
+    common = f"{length(base)} {base.student} {base.clips}x{base.batch} {others(base)} pace{PACE}"
     where = f"{label(card.dataset)} {','.join(card.split['test'])} {card.sha256[:8]}"
     return f"{where} | {common} {machine(teacher.device)} | {judges} | {what} | {seed}"
+
+
+def length(base: Settings) -> str:
+    """How long a run is: seconds, as ``120s``, or rounds and the steps of each, as ``16x68``."""
+    return f"{base.budget:g}s" if base.budget else f"{base.rounds}x{base.steps}"
 
 
 def others(base: Settings) -> str:
@@ -144,8 +155,7 @@ def others(base: Settings) -> str:
 
 def settings(row: Row, base: Settings, seed: int) -> Settings:
     """Settings of a row's run: ``base`` but for what the row is about. Who learns true classes alone begins anew."""
-    if row.objective == LABELS.name:
-        base = replace(base, start="new")
+    base = replace(base, **({"start": "new"} if row.objective == LABELS.name else {}) | dict(row.changes))
     return replace(base, objective=row.objective, recipe=row.recipe, source=row.source, seed=seed)
 
 

@@ -22,12 +22,14 @@ Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of th
 
 
 class Section(NamedTuple):
-    """What the runs of a section share."""
+    """What the runs of a section share. ``budget`` : seconds, 0 where clips and steps are counted; ``length`` : as of
+    ``distillation.length``."""
 
     dataset: str
     held_out: str
     student: str
     budget: float
+    length: str
     device: str
     at_once: int
     batch: int
@@ -38,16 +40,29 @@ class Section(NamedTuple):
     @property
     def conditions(self) -> tuple:
         """All but the teacher and its recordings."""
-        return self.student, self.budget, self.device, self.at_once, self.batch, self.on
+        return self.student, self.budget, self.length, self.device, self.at_once, self.batch, self.on
 
     @property
     def title(self) -> str:
         where = ", development parts" if self.on != "reported" else ""
-        return f"`{self.student}`, {self.budget:g} s on {self.device}{where}"
+        return f"`{self.student}`, {self.extent} on {self.device}{where}"
+
+    @property
+    def extent(self) -> str:
+        """How long a run is, in words."""
+        if self.budget:
+            return f"{self.budget:g} s"
+        rounds, steps = map(int, self.length.split("x"))
+        return f"{rounds * self.at_once:,} clips and {rounds * steps:,} steps"
+
+    @property
+    def duration(self) -> str:
+        """The command's option for it."""
+        return f"--budget {self.length}" if self.budget else "--rounds {} --steps {}".format(*self.length.split("x"))
 
     @property
     def options(self) -> str:
-        """Those of the command that makes its runs, without the budget."""
+        """The others of the command that makes its runs."""
         on = "" if self.on == "reported" else f" --on {self.on}"
         return f"--clips {self.at_once} --batch {self.batch} --student {self.student}{on}"
 
@@ -66,14 +81,14 @@ def page(results: dict[str, dict], out: Path) -> list[str]:
     lines = [*intro("distillation"), *_overview(shown), *_best_rows(shown), *_all_folds(turns, found)]
     for section, runs in sorted(shown.items()):
         lines += [*_section(section, runs), *_missing(runs), *_gains(runs)]
-        name = f"{section.dataset}-{section.held_out}-{section.student}-{section.budget:g}s-{section.device}"
+        name = f"{section.dataset}-{section.held_out}-{section.student}-{section.length}-{section.device}"
         name += "" if section.on == "reported" else f"-{section.on}"
         path = out.with_name(f"{out.stem}-{plain(name)}.png")
         if path in drawn:  # another teacher of the same recordings, or other strangers
             path = path.with_stem(f"{path.stem}-{section.weights}-{section.measured_on}")
         if len(runs) > 1:
             drawn.add(path)
-            title = f"{section.dataset}, {section.held_out} held out: {section.student}, {section.budget:g} s a run"
+            title = f"{section.dataset}, {section.held_out} held out: {section.student}, {section.extent} a run"
             _draw(runs, title, path)
             lines += ["", f"![Accuracy and agreement of each row]({path.name})"]
     return lines
@@ -182,7 +197,7 @@ def _best_rows(found: Sections) -> list[str]:
         for kind in kinds(runs):
             for name in ("accuracy", "agreement"):
                 sentence = _best_row(runs, kind, name)
-                where = f"{section.dataset}, {section.held_out} held out, {section.budget:g} s, {kind}, {name}"
+                where = f"{section.dataset}, {section.held_out} held out, {section.extent}, {kind}, {name}"
                 lines += [f"- {where}: {sentence}"] if sentence else []
     head = "The best of FRAMI's rows (recipe `frami` or a warm-started form, objective `frami`), in points:"
     return ["", head, "", *lines] if lines else []
@@ -286,8 +301,8 @@ def _section(section: Section, runs: Runs) -> list[str]:
     return [
         *heading(
             f"{section.dataset}: {section.held_out} held out",
-            f"{'; '.join(judges)}. Student `{section.student}`, {section.budget:g} s a run on {section.device}. The "
-            f"command's options: `--budget {section.budget:g}s {section.options}`.",
+            f"{'; '.join(judges)}. Student `{section.student}`, {section.extent} a run on {section.device}. The "
+            f"command's options: `{section.duration} {section.options}`.",
         ),
         *_noted([*heads, "clips", "steps", "parameters", "runs"], rows),
     ]
@@ -323,7 +338,13 @@ def _gains(runs: Runs) -> list[str]:
     return ["", f"{head}: {listed}; mean {fmean(gains.values()):+.1f}."]
 
 
-_COLOURS = {"methods": "#b5306f", "objectives": "#6f1d4d", "banks": "#2f6fb7", "references": "#7b7285"}
+_COLOURS = {
+    "methods": "#b5306f",
+    "objectives": "#6f1d4d",
+    "banks": "#2f6fb7",
+    "schedule": "#8a5a00",
+    "references": "#7b7285",
+}
 
 
 def _draw(runs: Runs, title: str, path: Path) -> None:

@@ -54,7 +54,8 @@ def _teachers(results: dict[str, dict]) -> dict[Section, Budgets]:
     """Runs by all that they share but the budget."""
     found: dict[Section, Budgets] = {}
     for section, runs in sorted(sections(results).items(), key=lambda pair: pair[0].budget):
-        found.setdefault(section._replace(budget=0.0), {})[section.budget] = runs
+        if section.budget:
+            found.setdefault(section._replace(budget=0.0, length=""), {})[section.budget] = runs
     return found
 
 

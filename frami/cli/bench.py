@@ -91,7 +91,9 @@ def add(commands) -> None:
     sub.add_argument("--teachers", type=names, help=f"default: {', '.join(TEACHERS)}")
     rows = "beginnings of rows' names, without their commas (default: all), e.g. 'frami +,cmi,real clips logits'"
     sub.add_argument("--rows", type=names, help=rows)
-    sub.add_argument("--budget", type=seconds, default=120.0, help="time of each run (default: 120s)")
+    sub.add_argument("--budget", type=seconds, help="time of each run (default: 120s)")
+    sub.add_argument("--rounds", type=whole(1), help="instead: batches of clips, as many times --steps of learning")
+    sub.add_argument("--steps", type=whole(1), help="steps of learning for each batch (default: 60)")
     _student_options(sub)
     sub.add_argument("--out", default="docs/results/distillation.md", help="page; figures and picture lie beside it")
 
@@ -290,8 +292,12 @@ def _duration(options) -> tuple[dict, list[str]]:
 
 def _distillation(options) -> tuple[dict, list[str]]:
     out, rows = Path(options.out), distillation.chosen(options.rows)
+    if (options.budget and options.rounds) or (options.steps and not options.rounds):
+        raise FramiError("give --budget, or --rounds with --steps")
+    length = {"budget": None if options.rounds else options.budget or 120.0}
+    length |= {name: value for name in ("rounds", "steps") if (value := getattr(options, name))}
     with filling(out, "distillation", lambda results: distillation_page.page(results.cells, out)) as results:
-        _fill(options, rows, [options.budget], results)
+        _fill(options, rows, [length], results)
     return {"out": str(out), "cells": results.cells}, _written(out)
 
 
@@ -302,18 +308,18 @@ def _time(options) -> tuple[dict, list[str]]:
         return time_to_agreement.page(results.cells, out, options.marks)
 
     with filling(out, "time-to-agreement", page) as results:
-        _fill(options, rows, options.budgets, results)
+        _fill(options, rows, [{"budget": budget} for budget in options.budgets], results)
     return {"out": str(out), "cells": results.cells}, _written(out)
 
 
-def _fill(options, rows, budgets, results) -> None:
-    """Measure what is missing of these rows with these budgets."""
+def _fill(options, rows, lengths: list[dict], results) -> None:
+    """Measure what is missing of these rows with these budgets, or rounds and steps."""
     if options.page:
         return
     if options.folds and not options.teachers:
         raise FramiError("--folds holds out folds of a teacher's data set; name it: --teachers esc10 --folds 1,2")
     here, shared = context(options), {"student": options.student, "clips": options.clips, "batch": options.batch}
-    bases = [Settings(budget=budget, **shared) for budget in budgets]
+    bases = [Settings(**length, **shared) for length in lengths]
     for teacher in in_turn.teachers(options.teachers or TEACHERS, options.folds, here, options.epochs):
         distillation.fill(teacher, rows, bases, options.seeds, results, here, options.on)
 

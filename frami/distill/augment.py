@@ -130,9 +130,9 @@ def augment(
     """A random view of each clip, some of them mixed with their neighbour in the batch.
 
     mels : Tensor[B, 1, F, T]; lengths, labels : Tensor[B]; numbers : Tensor[B, NUMBERS] uniform in 0 to 1; noise : as
-    of ``texture``; frames : of the result, at least ``config.lengths`` of them (default: as many as any clip of T frames
-    may need). Returns log-Mels of the same shape but for these, their lengths, the neighbours' labels, and the share of the
-    clip itself in each mixture, Tensor[B] (1 where nothing is mixed).
+    of ``texture``; frames : of the result, at least ``config.lengths`` of them (default: as many as any clip of T
+    frames may need). Returns log-Mels of the same shape but for these, their lengths, the neighbours' labels, and the
+    share of the clip itself in each mixture, Tensor[B] (1 where nothing is mixed).
     """
     bands, frames = mels.shape[2], frames or config.most(mels.shape[3], spec)
     device = mels.device

@@ -55,11 +55,29 @@ def test_the_benchmark_fills_what_is_missing(capsys, tmp_path, fresh_home, make_
     assert "accuracy, audiomnist" in out.read_text()
 
 
+@pytest.mark.slow
+def test_rows_of_equal_clips_and_steps(capsys, tmp_path, fresh_home, make_tree):
+    """Counted instead of timed, and with the settings that a row is about."""
+    make_tree("fsdd", tmp_path, speakers=("theo",))
+    options = ["bench", "distillation", "--teachers", "fsdd", "--data", tmp_path, "--out", tmp_path / "page.md"]
+    quick = ["--rounds", 2, "--steps", 3, "--clips", 8, "--batch", 4, "--seeds", 1, "--student", "nano", "--json"]
+    rows = "frami + frami,frami-flash + frami,frami in two turns,frami replay,frami new weights"
+    status, text, err = run(capsys, *options, *quick, "--rows", rows, "--device", "cpu")
+    assert status == 0, err
+    cells = {cell["row"]: cell for cell in json.loads(text)["cells"].values()}
+    assert len(cells) == 5 and {(cell["clips"], cell["steps"]) for cell in cells.values()} == {(16, 6)}
+    assert "16 clips and 6 steps" in (tmp_path / "page.md").read_text()
+    rows = [measure.settings(row, Settings(), 0) for row in measure.ROWS if row.group == "schedule"]
+    assert [(row.turns, row.replay, row.start) for row in rows] == [
+        (2, "uniform", "fitting"), (1, "priority", "fitting"), (1, "uniform", "new"),
+    ]  # fmt: skip
+
+
 PART = {"kind": "held out", "name": "theo", "clips": 10}
 CELL = {
-    "dataset": "fsdd", "held_out": "theo", "student": "nano", "budget": 1.0, "device": "CPU", "at_once": 4, "batch": 4,
-    "weights": "0", "pace": 0, "fingerprint": "", "group": "references", "seed": 0, "clips": 4, "steps": 4,
-    "parameters": 4, "parts": [dict.fromkeys(("accuracy", "agreement", "teacher"), 0.5) | PART],
+    "dataset": "fsdd", "held_out": "theo", "student": "nano", "budget": 1.0, "length": "1s", "device": "CPU",
+    "at_once": 4, "batch": 4, "weights": "0", "pace": 0, "fingerprint": "", "group": "references", "seed": 0,
+    "clips": 4, "steps": 4, "parameters": 4, "parts": [dict.fromkeys(("accuracy", "agreement", "teacher"), 0.5) | PART],
 }  # fmt: skip
 
 
@@ -112,6 +130,8 @@ def test_what_another_process_has_measured_meanwhile_is_not_measured_again(
         (["time-to-agreement", "--rows", "magic"], "no such row"),
         (["time-to-agreement", "--budgets", "30s,soon"], "'soon' is no time"),
         (["distillation", "--on", "holidays"], "invalid choice"),
+        (["distillation", "--budget", "30s", "--rounds", "4"], "--budget, or --rounds with --steps"),
+        (["distillation", "--steps", "4"], "--budget, or --rounds with --steps"),
     ],
 )
 def test_a_wrong_name_ends_a_benchmark_before_it_begins(capsys, tmp_path, fresh_home, command, message):
@@ -155,8 +175,10 @@ def test_another_setting_is_another_measurement(teacher):
     """All that changes a run is in its name; what is off is not, so that a new switch leaves the others' names."""
     (row,) = measure.chosen(["real clips, frami"])
     base = Settings()
+    counted = replace(base, budget=None)
     changed = [
-        replace(base, budget=60.0), replace(base, student="mini"), replace(base, clips=8), replace(base, batch=8),
+        replace(base, budget=60.0), counted, replace(counted, rounds=9), replace(counted, steps=9),
+        replace(base, student="mini"), replace(base, clips=8), replace(base, batch=8),
         replace(base, weight_decay=0.5), replace(base, architecture="tc-resnet"),
     ]  # fmt: skip
     names = [measure.key(teacher, row, one, 0, "a") for one in (base, *changed)]

@@ -17,9 +17,9 @@ def cells(
     dataset: str, rows: dict[str, list[float]], budget: float = 60.0, held: str = "1", strangers: bool = False
 ) -> list[dict]:
     shared = {
-        "dataset": dataset, "held_out": held, "student": "tiny", "budget": budget, "device": "CPU", "at_once": 8,
-        "batch": 8, "weights": held, "pace": PACE, "group": "methods", "clips": 16, "steps": 100, "parameters": 7,
-        "on": "reported", "measured_on": "", "settings": others(Settings()),
+        "dataset": dataset, "held_out": held, "student": "tiny", "budget": budget, "length": f"{budget:g}s",
+        "device": "CPU", "at_once": 8, "batch": 8, "weights": held, "pace": PACE, "group": "methods", "clips": 16,
+        "steps": 100, "parameters": 7, "on": "reported", "measured_on": "", "settings": others(Settings()),
     }  # fmt: skip
     part = {"kind": "held out", "name": held, "clips": 50, "agreement": 0.5, "teacher": 0.9}
     return [
@@ -53,6 +53,15 @@ def test_data_sets_stand_beside_one_another_with_their_spread(tmp_path):
         "| `noise, logits` | – | – | 10.0 ± 0.0 | 50.0 ± 0.0 | 10.0 ± 0.0 | 40.0 ± 0.0 |",
     ]
     assert "| `frami + frami` | 95.0 | 50.0 |" in lines[lines.index("## All together: `tiny`, 600 s on CPU") :]
+
+
+def test_equal_clips_and_steps_stand_apart_from_equal_time(tmp_path):
+    counted = [cell | {"budget": 0.0, "length": "16x68"} for cell in cells("fsdd", {"frami + frami": [0.7]})]
+    lines = page([*counted, *cells("fsdd", {"frami + frami": [0.9]})], tmp_path / "page.md")
+    start = lines.index("## All together: `tiny`, 128 clips and 1,088 steps on CPU")
+    assert "| `frami + frami` | 70.0 | 50.0 |" in lines[start : start + 8]
+    assert any("`--rounds 16 --steps 68 --clips 8 --batch 8 --student tiny`" in line for line in lines)
+    assert any("`--budget 60s --clips 8 --batch 8 --student tiny`" in line for line in lines)
 
 
 def test_strangers_of_several_data_sets_count_by_their_clips(tmp_path):
