@@ -23,8 +23,8 @@ from frami.inversion import InversionSettings, invert
 from frami.inversion import recipe as row
 from frami.inversion.recipes import fingerprint as of_recipe
 
-#: Exponents that the fit tries.
-EXPONENTS = np.arange(0.1, 1.55, 0.05)
+#: Exponents that the fits try.
+EXPONENTS = np.arange(0.1, 2.05, 0.05)
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,18 @@ class Plan:
 
 def key(teacher: Checkpoint, plan: Plan, clips: int, steps: int, parts: str) -> str:
     """Name of a measurement: another teacher, recipe, setting or part makes another name."""
-    s, card = plan.settings, teacher.card
-    how = f"{s.recipe} {of_recipe(row(s.recipe))} {s.student} {s.objective} lr{s.lr:g} {s.batch} pace{PACE}"
-    return f"{card.name} {card.sha256[:8]} | {how} | {parts} | {clips} clips {steps} steps | {s.seed}"
+    card, seed = teacher.card, plan.settings.seed
+    return f"{card.name} {card.sha256[:8]} | {how(plan.settings)} | {parts} | {clips} clips {steps} steps | {seed}"
+
+
+def how(s: Settings) -> str:
+    """What measurements share that one law is fitted to."""
+    return f"{s.recipe} {of_recipe(row(s.recipe))} {s.student} {s.objective} lr{s.lr:g} {s.batch} pace{PACE}"
+
+
+def comparable(cells: dict[str, dict], settings: Settings) -> list[dict]:
+    """Measurements of all teachers with these settings, of any seed."""
+    return [cell for name, cell in cells.items() if name.split(" | ")[1] == how(settings)]
 
 
 def fill(teacher: Checkpoint, plan: Plan, results: Results, here: Context) -> list[dict]:
@@ -120,27 +129,73 @@ def fit(rows: Sequence[tuple[float, float, float]]) -> Law:
     return best[1]
 
 
+def common(groups: Sequence[Sequence[tuple[float, float, float]]]) -> Law:
+    """A law for several teachers: the exponents that fit all of their rows best, by relative error, each with its own
+    factors; ``clips`` is the geometric mean of what clips weigh against steps, whose factor is 1, and ``rest`` is 0:
+    neither a common factor nor the rest matters to how a budget is divided."""
+    data = [np.array(rows, dtype=float).T for rows in groups]
+    count, best = sum(len(n) for n, _, _ in data), None
+    for a, b in itertools.product(EXPONENTS, EXPONENTS):
+        left, ratios = 0.0, []
+        for n, s, y in data:
+            columns = np.stack([n**-a, s**-b, np.ones_like(n)], 1)
+            (clips, steps, _), error = nnls(columns / y[:, None], np.ones_like(y))
+            left += error**2
+            ratios.append(clips / steps if steps else np.inf)
+        if best is None or left < best[0]:
+            ratio = float(np.exp(np.mean(np.log(np.maximum(ratios, 1e-9)))))
+            best = left, Law(ratio, float(a), 1.0, float(b), 0.0, (left / count) ** 0.5)
+    return best[1]
+
+
+def triples(rows: Sequence[dict]) -> list[list[tuple[float, float, float]]]:
+    """Clips, steps and divergence of measurements, each teacher's together."""
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for measured in rows:
+        found.setdefault(measured["teacher"], []).append((measured["clips"], measured["steps"], divergence(measured)))
+    return list(found.values())
+
+
 def divergence(measured: dict) -> float:
     """Of a row: the mean over its parts, so that none counts for its number of clips."""
     return float(np.mean([part["divergence"] for part in measured["parts"]]))
 
 
-def page(rows: Sequence[dict], command: str) -> list[str]:
-    """Lines of the page of these rows, made by ``command``."""
-    lines = intro("allocation", command=command)
-    for name in dict.fromkeys(measured["teacher"] for measured in rows):
-        own = [measured for measured in rows if measured["teacher"] == name]
+def page(rows: Sequence[dict]) -> list[str]:
+    """Lines of the page of these rows."""
+    teachers: dict[str, list[dict]] = {}
+    for measured in sorted(rows, key=lambda measured: (measured["clips"], measured["steps"])):
+        teachers.setdefault(measured["teacher"], []).append(measured)
+    commands = [_command(name, own) for name, own in sorted(teachers.items())]
+    lines = intro("allocation", commands="\n    ".join(commands))
+    if len(teachers) > 1:
+        law = common(triples(rows))
+        about = (
+            "Exponents that fit all teachers, and the geometric mean of what clips weigh against steps; a common "
+            "factor, and what no time mends, do not matter to how a budget is divided: "
+            f"{law.clips:.3g} · clips^-{law.a:.2f} + steps^-{law.b:.2f}; relative error {law.error:.1%}."
+        )
+        lines += heading("The law that divides a budget", about)
+    for name, own in sorted(teachers.items()):
         law = fit([(m["clips"], m["steps"], divergence(m)) for m in own])
         about = (
             "Divergence from the teacher, mean of the development parts. "
-            f"Fitted: {law.clips:.3g} · clips^-{law.a:.2f} + {law.steps:.3g} · steps^-{law.b:.2f} + {law.rest:.3g}; "
-            f"relative error {law.error:.1%}."
+            f"Fitted to this teacher alone: {law.clips:.3g} · clips^-{law.a:.2f} + {law.steps:.3g} · "
+            f"steps^-{law.b:.2f} + {law.rest:.3g}; relative error {law.error:.1%}."
         )
         lines += heading(f"{name}: `{own[0]['student']}`, `{own[0]['recipe']}`", about)
         kinds = [part["part"] for part in own[0]["parts"]]
         heads = ["clips", "steps", "divergence", "fitted", *(f"agreement, {kind}" for kind in kinds)]
         lines += table(heads, [_cells(measured, law) for measured in own])
     return lines
+
+
+def _command(name: str, own: Sequence[dict]) -> str:
+    grid = " ".join(
+        f"--{what} {','.join(str(value) for value in sorted({measured[what] for measured in own}))}"
+        for what in ("clips", "steps")
+    )
+    return f"frami bench allocation --teachers {name} {grid} --data FOLDER"
 
 
 def _cells(measured: dict, law: Law) -> list[str]:

@@ -177,11 +177,8 @@ def _allocation(options) -> tuple[dict, list[str]]:
     here, out, rows = context(options), Path(options.out), []
     settings = Settings(student=options.student, recipe=recipe(options.recipe).name, budget=None, seed=options.seed)
     plan = allocation.Plan(tuple(options.clips), tuple(options.steps), settings)
-    given = " ".join(
-        f"--{name} {','.join(map(str, getattr(options, name)))}" for name in ("teachers", "clips", "steps")
-    )
-    run = f"frami bench allocation {given} --seed {options.seed} --data FOLDER"
-    with filling(out, "allocation", lambda _: allocation.page(rows, run)) as results:
+    wanted = allocation.comparable
+    with filling(out, "allocation", lambda results: allocation.page(wanted(results.cells, settings))) as results:
         for name in options.teachers:
             rows += allocation.fill(checkpoints.load(name, here.device), plan, results, here)
     return {"out": str(out), "rows": rows}, _written(out)

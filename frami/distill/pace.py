@@ -7,10 +7,9 @@ from dataclasses import dataclass, fields
 from frami.distill.settings import Settings
 from frami.inversion import recipe as row
 
-#: What a student misses after N clips and S steps, less what no time mends: ``CLIPS · N^-A + STEPS · S^-B``, fitted on
-#: development parts by ``frami bench allocation`` (docs/results/allocation.md).
-CLIPS, A = 2.31, 0.75
-STEPS, B = 696.0, 1.5
+#: What a student misses after N clips and S steps, less what no time mends and up to a factor: ``CLIPS · N^-A + S^-B``,
+#: fitted on development parts by ``frami bench allocation`` (docs/results/allocation.md).
+CLIPS, A, B = 0.938, 1.2, 0.75
 #: Largest share of a budget that making gets: the law was fitted to a thousand clips at most.
 MOST = 0.5
 
@@ -22,7 +21,7 @@ def best_clips(seconds: float, a_clip: float, a_step: float) -> float:
 
     def slope(clips: float) -> float:
         steps = (seconds - clips * a_clip) / a_step
-        return STEPS * B * steps ** (-B - 1) * a_clip / a_step - CLIPS * A * clips ** (-A - 1)
+        return B * steps ** (-B - 1) * a_clip / a_step - CLIPS * A * clips ** (-A - 1)
 
     low, high = 0.0, seconds / a_clip
     for _ in range(60):

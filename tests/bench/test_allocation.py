@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from frami import files
-from frami.bench.allocation import Law, divergence, fit, page
-from frami.distill import pace
+from frami.bench.allocation import Law, common, comparable, divergence, fit, page, triples
+from frami.distill import Settings, pace
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -35,13 +35,28 @@ def test_the_page_tells_the_law_and_every_row():
         for n in (50, 200, 800) for s in (100, 400, 1600)
     ]  # fmt: skip
     assert divergence(rows[0]) == pytest.approx((0.02 + 0.08) / 2)
-    lines = page(rows, "frami bench allocation")
+    lines = page(rows[::-1])
     assert "| 50 | 100 | 0.0500 | 0.0500 | 90.0% | 80.0% |" in lines
+    run = "    frami bench allocation --teachers {} --clips 50,200,800 --steps 100,400,1600 --data FOLDER"
+    assert run.format("fsdd") in lines and not any("The law" in line for line in lines)
+    lines = page([*rows, *({**measured, "teacher": "esc10"} for measured in rows)])
+    assert run.format("fsdd") in lines and run.format("esc10") in lines
+    assert any("2 · clips^-1.00 + steps^-1.00" in line for line in lines), "both alike: 2 / clips and 1 / steps"
     assert any("clips^-1.00" in line and "steps^-1.00" in line for line in lines)
 
 
+def test_teachers_share_exponents_and_the_mean_of_their_weights():
+    grid = [(n, s) for n in (50, 200, 800) for s in (100, 400, 1600)]
+    one, other = (
+        [(n, s, k * (w * n**-0.8 + s**-0.6) + rest) for n, s in grid] for k, w, rest in ((9, 1, 0.1), (2, 4, 0))
+    )
+    found = common([one, other])
+    assert (found.a, found.b, found.clips) == pytest.approx((0.8, 0.6, 2.0), rel=0.01) and found.error < 1e-3
+
+
 def test_a_budget_is_divided_by_the_law_of_the_page():
-    rows = list(files.read_json(RESULTS / "allocation.json").values())
-    law = fit([(m["clips"], m["steps"], divergence(m)) for m in rows])
-    assert (pytest.approx(law.a), pytest.approx(law.b)) == (pace.A, pace.B)
-    assert (pytest.approx(law.clips, rel=5e-3), pytest.approx(law.steps, rel=5e-3)) == (pace.CLIPS, pace.STEPS)
+    cells = files.read_json(RESULTS / "allocation.json")
+    rows = comparable(cells, Settings(budget=None))
+    assert len(rows) == len(cells) and len(triples(rows)) > 1
+    law = common(triples(rows))
+    assert (law.clips, law.a, law.b) == pytest.approx((pace.CLIPS, pace.A, pace.B), rel=5e-3)
