@@ -3,7 +3,9 @@
 import copy
 import doctest
 import threading
+from collections import namedtuple
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,9 +16,11 @@ from frami import adapter
 from frami.adapter import adapt
 from frami.audio import MelSpec
 from frami.device import fast_bf16
+from frami.distill import Settings, distill
 from frami.errors import FramiError
 from frami.inversion import RECIPES, invert, make_clips
 from frami.inversion.bn_statistics import recorded
+from frami.inversion.loop import UNRECOGNISED
 from frami.inversion.teacher import TeacherCopy, _FullPrecision, fast_copy
 from frami.models import StatisticsPooling, Teacher
 
@@ -161,7 +165,7 @@ def test_features_are_those_of_the_module(case):
     _, module, teacher = case
     x = mels()
     out = teacher.model(x)
-    expected = module.eval()(x if teacher.model.channel else x[:, 0])
+    expected = module.eval()(x if teacher.model.takes.channel else x[:, 0])
     torch.testing.assert_close(out.logits, expected)
     last = module.get_submodule(teacher.card.model["classifier"])
     torch.testing.assert_close(last(out.pooled).float(), expected)
@@ -271,7 +275,7 @@ def test_a_clip_begins_again_behind_its_end(case):
     out = teacher.model(x, lengths)
     repeated = torch.stack([row[..., :n].repeat(1, 1, 50)[..., :50] for row, n in zip(x, lengths, strict=True)])
     module.eval()
-    torch.testing.assert_close(out.logits, module(repeated if teacher.model.channel else repeated[:, 0]))
+    torch.testing.assert_close(out.logits, module(repeated if teacher.model.takes.channel else repeated[:, 0]))
     out.logits.sum().backward()
     behind = torch.arange(50) >= lengths[:, None]
     assert x.grad[:, 0].transpose(1, 2)[behind].eq(0).all()
@@ -311,8 +315,12 @@ class Returns(nn.Module):
         (made(Bands), {"classifier": "fc1"}, "'fc1'.*fc_audioset"),
         (nn.Sequential(nn.Conv2d(1, 4, 40), nn.AdaptiveAvgPool2d(1), nn.Flatten()), {}, "nn.Linear.*none"),
         (nn.Sequential(nn.Flatten(), nn.Linear(40 * 86, 4)), {}, "features.*none"),
-        (Returns(made(Bands), lambda y: {"clipwise": y}), {}, "returns a dict"),
-        (Returns(made(Bands), lambda y: y.softmax(1)), {}, "probabilities"),
+        (Returns(made(Bands), lambda y: {"clipwise": y[:, :3]}), {}, r"but a dict: clipwise Tensor\[2, 3\]"),
+        (Returns(made(Bands), lambda y: None), {}, "but a NoneType: no tensor"),
+        (Returns(made(Bands), lambda y: {"a": 2 * y, "b": 3 * y}), {}, "several answers.*output=: a, b"),
+        (Returns(made(Bands), lambda y: {"a": y}), {"output": "b"}, r"output 'b'.*returns: a Tensor\[2, 4\]"),
+        (made(Bands), {"scale": "decibel"}, "scale is one of logits, softmax, log-softmax, sigmoid"),
+        (Returns(made(Bands), lambda y: y / 0), {}, "NaN or infinite"),
         (Returns(made(Bands), lambda y: y.detach()), {}, "gradient"),
         (Returns(made(Bands), lambda y: y.T), {}, "logits of 4 classes"),
     ],
@@ -323,20 +331,28 @@ def test_what_does_not_fit_is_said(module, choices, said):
 
 
 def test_a_module_of_one_duration():
-    """Without a pooling of its own a module takes clips of one length only; others are refused at the call."""
+    """Without a pooling of its own a module takes clips of one length only: shorter ones begin again, longer ones are
+    not made."""
     frames = SPEC.frames(0.5)
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.Flatten(), nn.Linear(4 * 20 * -(-frames // 2), 4))
     with pytest.raises(FramiError, match="does not take log-Mels"):
         adapt(module, SPEC, CLASSES)
     teacher = adapt(module, SPEC, CLASSES, seconds=0.5)
+    assert (teacher.model.takes.shortest, teacher.model.longest) == (frames, frames)
     clips = make_clips(teacher, RECIPES["frami-fine-fixed"], seconds=None, samples=2, steps=2)
     assert clips.mels.shape == (2, 1, 40, frames)
-    with pytest.raises(FramiError, match="seconds"):
+    with pytest.raises(FramiError, match=r"at most, 0\.8 seconds have"):
         invert(teacher, seconds=0.8)
 
 
 # --- the engine ------------------------------------------------------------------------------------------------------
+
+
+def states_notes(kind: str) -> tuple[str, ...]:
+    """What a run says of a module of this kind."""
+    held = "this teacher has no batch norm: made clips are not held to the statistics of its training data"
+    return (held,) if kind == "no norm" else ()
 
 
 @pytest.mark.parametrize("name", ["frami", "cmi", "deepinversion", "dfq"])
@@ -348,12 +364,200 @@ def test_recipes_run_on_any_module(case, name):
     terms |= {"batch_norm"} if kind != "no norm" else set()
     terms |= {"adversarial"} if recipe.student_steps else set()
     assert set(last.losses) == terms and all(value == value for value in last.losses.values())
-    assert len(last.notes) == (kind == "no norm")
+    assert [note for note in last.notes if note != UNRECOGNISED] == list(states_notes(kind))
     clips = last.clips
     assert clips.mels.isfinite().all() and clips.mels.min() >= SPEC.floor and clips.mels.max() <= SPEC.ceiling
     with torch.no_grad():
         alone = teacher.model(clips.mels, clips.lengths)
     torch.testing.assert_close(clips.logits, alone.logits, rtol=1e-4, atol=1e-4)
+
+
+# --- what other people's modules do ----------------------------------------------------------------------------------
+
+
+def answering(turned) -> nn.Module:
+    return Returns(made(Bands), turned)
+
+
+Named = namedtuple("Named", "embedding logits")
+
+
+@pytest.mark.parametrize(
+    ("turned", "name", "scale"),
+    [
+        (lambda y: (y, torch.ones(len(y), 9)), "0", "logits"),
+        (lambda y: {"embedding": torch.ones(len(y), 9), "clipwise_output": y.sigmoid()}, "clipwise_output", "sigmoid"),
+        (lambda y: {"clipwise_output": y.softmax(1), "logits": y}, "logits", "logits"),
+        (lambda y: SimpleNamespace(loss=None, logits=y), "logits", "logits"),
+        (lambda y: Named(torch.ones(len(y), 9), y), "logits", "logits"),
+        (lambda y: y.softmax(1), "", "softmax"),
+        (lambda y: y.log_softmax(1), "", "log-softmax"),
+        (lambda y: y.sigmoid(), "", "sigmoid"),
+    ],
+)
+@torch.no_grad()
+def test_logits_come_out_of_whatever_is_returned(turned, name, scale):
+    x, teacher = mels(), adapt(answering(turned), SPEC, CLASSES)
+    torch.testing.assert_close(teacher.model(x).logits, made(Bands).eval()(x))
+    card = teacher.card.model
+    assert (card.get("output", ""), card.get("scale", "logits")) == (name, scale) and teacher.model.output.linear
+
+
+@torch.no_grad()
+def test_logits_are_computed_back_where_the_last_layer_is_not_the_answer():
+    """Logits of another temperature behind the last layer: from what they became, up to what a scale does not keep."""
+    x, plain = mels(), 3 * made(Bands).eval()(mels())
+    for turned, scale in ((torch.softmax, "softmax"), (torch.log_softmax, "log-softmax")):
+        teacher = adapt(answering(lambda y, turned=turned: turned(3 * y, 1)), SPEC, CLASSES)
+        assert (teacher.model.output.scale, teacher.model.output.linear) == (scale, False)
+        torch.testing.assert_close(teacher.model(x).logits, plain.log_softmax(1), rtol=1e-3, atol=1e-3)
+    teacher = adapt(answering(lambda y: torch.sigmoid(3 * y)), SPEC, CLASSES)
+    assert teacher.model.output.scale == "sigmoid"
+    torch.testing.assert_close(teacher.model(x).logits, plain, rtol=1e-3, atol=1e-3)
+    teacher = adapt(answering(lambda y: 0.5 + 0.01 * y), SPEC, CLASSES, scale="logits")
+    torch.testing.assert_close(teacher.model(x).logits, 0.5 + plain / 300)
+
+
+class Habits(Bands):
+    """Does what people's modules do."""
+
+    def __init__(self, habit: str):
+        super().__init__()
+        self.habit, self.kept = habit, {}
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        if self.habit == "pools":
+            x = F.avg_pool2d(x, (1, 16))
+        if self.habit == "keeps":
+            self.kept = {"maps": [x.mean(1)]}
+        x = F.relu(self.bn2(self.conv2(x))).mean(2).mean(2)
+        if self.habit == "squeezes":
+            x = x.squeeze()
+        return self.fc_audioset(F.relu(self.fc1(x)))
+
+
+@pytest.mark.parametrize("habit", ["squeezes", "keeps", "pools"])
+def test_peoples_habits(habit):
+    """``.squeeze()`` of a batch of one, a tensor kept of the last pass, a least length: all the way to a student."""
+    teacher = adapt(made(Habits, habit=habit), SPEC, CLASSES, seconds=0.5)
+    assert teacher.model.takes.clips == (2 if habit == "squeezes" else 1)
+    assert teacher.model.takes.shortest == (16 if habit == "pools" else 1)
+    assert len(make_clips(teacher, samples=5, batch=4, seconds=0.1, steps=2)) == 5
+    settings = Settings(objective="logits", student="nano", budget=None, rounds=2, clips=4, steps=2, batch=4)
+    *_, last = distill(teacher, settings)
+    assert last.finished and last.steps == 4
+
+
+def test_a_module_that_cannot_be_copied_is_refused():
+    module = made(Bands)
+    module.lock = threading.Lock()
+    with pytest.raises(FramiError, match="cannot be copied"):
+        adapt(module, SPEC, CLASSES)
+
+
+@torch.no_grad()
+def test_a_short_clip_is_repeated_and_its_frames_are_its_own():
+    teacher = adapt(made(Habits, habit="pools"), SPEC, CLASSES, seconds=0.5)
+    x = mels(2, 10)
+    out, whole = teacher.model(x), teacher.model(x.repeat(1, 1, 1, 2)[..., :16])
+    torch.testing.assert_close((out.logits, out.pooled), (whole.logits, whole.pooled))
+    assert out.lengths.tolist() == [1, 1] and out.frames.shape[-1] == 1
+
+
+@pytest.mark.parametrize("name", ["conv2.weight", "bn1.running_var", "bn2.running_mean"])
+def test_numbers_that_are_none_are_refused_by_name(name):
+    module = made(Bands)
+    module.state_dict()[name].view(-1)[0] = float("nan")
+    with pytest.raises(FramiError, match=f"'{name}'.*NaN"):
+        adapt(module, SPEC, CLASSES)
+    if name == "bn1.running_var":
+        module.state_dict()[name].view(-1)[0] = -1
+        with pytest.raises(FramiError, match="variances of 'bn1' are negative"):
+            adapt(module, SPEC, CLASSES)
+
+
+class Panns(nn.Module):
+    """A norm of the bands behind two transposes: torch 2.11 computes a wrong gradient of it on a CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.bn0, self.c1, self.b1 = nn.BatchNorm2d(40), nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.bn0(x.transpose(2, 3).transpose(1, 3)).transpose(1, 3)
+        return self.fc(F.relu(self.b1(self.c1(x))).mean((2, 3)))
+
+
+def test_the_gradient_of_a_batch_norm_is_right_in_every_layout():
+    """That of the module itself may be off by as much as itself; that of the teacher is the slope."""
+    module = made(Panns)
+    teacher = adapt(module, SPEC, CLASSES)
+    model, x = copy.deepcopy(teacher.model).double(), mels().double().requires_grad_()
+    torch.testing.assert_close(teacher.model(mels()).logits, module.eval()(mels()))
+    along = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).double()
+    (slope,) = torch.autograd.grad(model(x).logits[:, 0].sum(), x)
+    with torch.no_grad():
+        ahead, behind = (model(x + sign * 1e-6 * along).logits[:, 0].sum() for sign in (1, -1))
+    assert float((slope * along).sum()) == pytest.approx(float(ahead - behind) / 2e-6, rel=1e-4)
+
+
+class Straight(torch.autograd.Function):
+    """Answers with one thing and gives the gradient of another."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+def test_a_wrong_gradient_is_refused():
+    class Wrong(Bands):
+        def forward(self, x):
+            return super().forward(Straight.apply(x))
+
+    with pytest.raises(FramiError, match="wrong gradient"):
+        adapt(made(Wrong), SPEC, CLASSES)
+
+
+class Attentive(nn.Module):
+    """Pools by an attention whose layers put out frames of their own."""
+
+    class Pooling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Sequential(nn.Conv1d(16, 6, 1), nn.Tanh(), nn.Conv1d(6, 16, 1))
+
+        def forward(self, x):
+            return (x * self.a(x).softmax(2)).sum(2)
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(40, 16, 3, padding=1), nn.BatchNorm1d(16)
+        self.asp, self.fc = self.Pooling(), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.fc(self.asp(F.relu(self.norm(self.conv(x)))))
+
+
+def test_the_state_before_the_pooling_is_outside_of_it():
+    teacher = adapt(made(Attentive), SPEC, CLASSES, channel=False)
+    assert teacher.card.model["frames"] == "norm"
+    assert adapt(made(Attentive), SPEC, CLASSES, channel=False, frames="asp.a.0").card.model["frames"] == "asp.a.0"
+
+
+def test_a_run_says_when_its_clips_are_not_recognised():
+    """Whose are, says nothing."""
+    teacher = adapt(made(Bands), SPEC, CLASSES)
+    for name, recognised in (("class", True), ("contrast", False)):
+        weights = dict.fromkeys(RECIPES["frami-fine"].weights, 0.0) | {name: 1.0}
+        recipe = replace(RECIPES["frami-fine"], weights=weights)
+        *_, last = invert(teacher, recipe, samples=8, seconds=0.3, steps=60)
+        assert (UNRECOGNISED in last.notes) != recognised, last.clips.target_accuracy
 
 
 def test_the_norm_of_the_bands_is_found():

@@ -21,6 +21,14 @@ from frami.inversion.step import result, stepper
 from frami.inversion.teacher import TeacherCopy
 from frami.optim import set_rate
 
+#: Share of a finished batch that its teacher has to recognise; below it the run says so.
+RECOGNISED = 0.5
+UNRECOGNISED = (
+    "fewer than half of a batch are recognised by the teacher as the class that they were made for; where another "
+    "recipe and more steps do no better, look at the teacher: its front-end, the order of its classes, the scale of "
+    "its answers"
+)
+
 
 def invert(
     teacher: Checkpoint,
@@ -168,6 +176,8 @@ class _Run:
                 target = assigned(target, out.logits.argmax(1).cpu())
             self.feature_bank.push(rows, target.to(rows.device))
             state = self._progress(work, target, work.last | {"x": x, "logits": out.logits, "pooled": out.pooled})
+            if recipe.labels != "own" and state.clips.target_accuracy < RECOGNISED:
+                state.notes = (*state.notes, UNRECOGNISED)
             state.finished, state.memory = True, partial(work.snapshot, self.feature_bank, number + 1)
             if settings.snapshots:
                 mels = torch.stack([*states, x.half().cpu()])[:, :, 0]

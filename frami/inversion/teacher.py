@@ -46,6 +46,12 @@ class TeacherCopy:
         self.spec, self.classes, self.speedups = teacher.spec, len(teacher.classes), speedups
         self.shortest, self.frames = map(self.spec.frames, seconds)
         self.exact, self.device = frozen_copy(teacher.model), teacher.device
+        longest = getattr(self.exact, "longest", None)  # of a network that is not ours
+        if longest is not None and self.frames > longest:
+            raise FramiError(
+                f"this teacher hears clips of {longest} frames at most, {seconds[1]:g} seconds have {self.frames}; "
+                "choose fewer seconds"
+            )
         mels = _noise(self.spec, self.frames, self.device)
         try:
             with torch.no_grad(), recorded(self.exact, clips=len(mels)) as inputs:

@@ -1,0 +1,159 @@
+"""What a module turns out to be when it is tried: the calls inside it, the inputs that it takes, its gradient."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frami.adapter.adapted import Input
+from frami.errors import FramiError
+
+#: Directions along which the gradient is compared with finite differences, and by how much it may differ.
+DIRECTIONS, TOLERANCE = 5, 0.1
+#: Levels of the noise that a module is tried with, in units of natural logarithms.
+_LEVEL = -5.0
+
+
+@dataclass
+class Call:
+    """One call of a submodule: its ``name`` and ``kind``, shapes of the first input and of the output, and the
+    ``output`` itself."""
+
+    name: str
+    kind: type
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    output: Tensor
+
+
+@dataclass
+class Trial:
+    """A pass of noise, Tensor[2, 1, F, T], through a module: what it ``returned`` and the ``calls`` of submodules that
+    make one tensor of another, in their order; ``closed`` : names of submodules that are inside one that took frames
+    and gave none, as attention is inside its pooling."""
+
+    noise: Tensor
+    returned: Any
+    calls: list[Call]
+    poolings: list[str]
+
+
+def noise(module: nn.Module, clips: int, bands: int, frames: int) -> Tensor:
+    """Noise like the log-Mels of sound, Tensor[clips, 1, bands, frames]."""
+    x = torch.randn(clips, 1, bands, frames, generator=torch.Generator().manual_seed(0)) + _LEVEL
+    return x.to(next(module.parameters(), x).device)
+
+
+def given(x: Tensor, takes: Input) -> Tensor:
+    return x if takes.channel else x[:, 0]
+
+
+def run(module: nn.Module, x: Tensor, takes: Input) -> Trial:
+    """Raises FramiError where the module does not take the noise."""
+    calls: list[Call] = []
+    poolings: list[str] = []
+    half = sum(p.numel() for p in module.parameters()) / 2
+
+    def note(name: str, part: nn.Module, inputs: tuple, output: Any) -> None:
+        first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
+        if first is None or not isinstance(output, Tensor):
+            return
+        calls.append(Call(name, type(part), tuple(first.shape), tuple(output.shape), output))
+        if first.dim() > 2 >= output.dim() and sum(p.numel() for p in part.parameters()) < half:
+            poolings.append(name)
+
+    parts = [(name, part) for name, part in module.named_modules() if name]
+    handles = [part.register_forward_hook(partial(note, name)) for name, part in parts]
+    sound = given(x, takes)
+    try:
+        with torch.enable_grad():
+            returned = module(sound.clone().requires_grad_())
+    except Exception as error:
+        raise FramiError(f"this module does not take log-Mels Tensor{list(sound.shape)}: {_line(error)}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Trial(x, returned, calls, poolings)
+
+
+def limits(module: nn.Module, x: Tensor, takes: Input, answer: Callable[[Any], Tensor], classes: int) -> Input:
+    """What else the module takes: fewer clips at once, shorter and longer ones than x, Tensor[2, 1, F, T]."""
+
+    @torch.no_grad()
+    def accepts(sound: Tensor) -> bool:
+        try:
+            return answer(module(given(sound, takes))).shape == (len(sound), classes)
+        except Exception:
+            return False
+
+    frames = x.shape[-1]
+    low, high = 1, frames  # the shortest lies in low..high: shorter ones fail, longer ones pass
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if accepts(x[..., :middle]) else (middle + 1, high)
+    further = torch.cat([x, x], 3)
+    longest = None if accepts(further) and accepts(further[..., : frames + 1]) else frames
+    return Input(takes.channel, high, longest, 1 if accepts(x[:1]) else len(x))
+
+
+def check_numbers(module: nn.Module) -> None:
+    """FramiError where a weight or a stored statistic is no finite number, or a stored variance is negative."""
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if value.is_floating_point() and not value.isfinite().all():
+            raise FramiError(f"'{name}' of this module holds NaN or infinite numbers; load its weights anew")
+    for name, part in module.named_modules():
+        variance = getattr(part, "running_var", None)
+        if isinstance(variance, Tensor) and (variance < 0).any():
+            raise FramiError(f"the stored variances of '{name}' are negative in part; load its weights anew")
+
+
+def check_gradient(module: nn.Module, x: Tensor, logits: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    """FramiError where the gradient that torch computes through a module is not its slope.
+
+    Both are compared along random directions, in float64 where the module runs in it. ``logits(module, x)`` : Tensor[B,
+    K] for x, Tensor[B, 1, F, T].
+    """
+    try:
+        exact = copy.deepcopy(module).double()
+        off = min(_off(exact, x.double(), logits, step) for step in (1e-5, 1e-3))
+    except Exception:  # a module that insists on its own precision
+        off = min(_off(module, x, logits, step) for step in (1e-2, 1e-1))
+    if not off <= TOLERANCE:
+        raise FramiError(
+            f"torch computes a wrong gradient through this module: along random directions it is off by {off:.0%} of "
+            "the slope between two inputs. Some of its operations are not differentiable, or work on a layout for "
+            "which torch's gradient is at fault; try .contiguous() behind its transposes and permutations"
+        )
+
+
+def _off(module: nn.Module, x: Tensor, logits, step: float) -> float:
+    """Median difference between gradient and slope along random directions, as a share of the largest slope."""
+    pairs = _slopes(module, x, logits, step, torch.Generator().manual_seed(1))
+    wrong = sorted(abs(found - true) for found, true in pairs)[len(pairs) // 2]
+    size = max(abs(true) for _, true in pairs)
+    return wrong / size if size else wrong
+
+
+def _slopes(module, x, logits, step: float, rng: torch.Generator) -> list[tuple[float, float]]:
+    """Slope of a random mixture of the logits along random directions: by autograd, and by central differences."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        answer = logits(module, x)
+        mixture = torch.randn(answer.shape, generator=rng).to(answer)
+        (slope,) = torch.autograd.grad((answer * mixture).sum(), x)
+    found = []
+    for _ in range(DIRECTIONS):
+        along = torch.randn(x.shape, generator=rng).to(x)
+        with torch.no_grad():
+            ahead, behind = ((logits(module, x + sign * step * along) * mixture).sum() for sign in (1, -1))
+        found.append((float((slope * along).sum()), float(ahead - behind) / (2 * step)))
+    return found
+
+
+def _line(error: Exception) -> str:
+    """An error of torch in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
