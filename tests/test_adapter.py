@@ -471,6 +471,9 @@ def test_numbers_that_are_none_are_refused_by_name(name):
     module.state_dict()[name].view(-1)[0] = float("nan")
     with pytest.raises(FramiError, match=f"'{name}'.*NaN"):
         adapt(module, SPEC, CLASSES)
+    masked = made(Bands)
+    masked.register_buffer("mask", torch.full((2, 2), -torch.inf))
+    adapt(masked, SPEC, CLASSES)
     if name == "bn1.running_var":
         module.state_dict()[name].view(-1)[0] = -1
         with pytest.raises(FramiError, match="variances of 'bn1' are negative"):

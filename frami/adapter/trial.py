@@ -101,9 +101,12 @@ def limits(module: nn.Module, x: Tensor, takes: Input, answer: Callable[[Any], T
 
 
 def check_numbers(module: nn.Module) -> None:
-    """FramiError where a weight or a stored statistic is no finite number, or a stored variance is negative."""
+    """FramiError where a weight or a stored statistic is no finite number, or a stored variance is negative. Other
+    buffers may hold infinity, as the masks of attention do."""
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
-        if value.is_floating_point() and not value.isfinite().all():
+        statistic = name.rpartition(".")[2] in ("running_mean", "running_var")
+        bad = value.isnan() if not (isinstance(value, nn.Parameter) or statistic) else ~value.isfinite()
+        if bad.any():
             raise FramiError(f"'{name}' of this module holds NaN or infinite numbers; load its weights anew")
     for name, part in module.named_modules():
         variance = getattr(part, "running_var", None)
