@@ -154,8 +154,9 @@ class MelSpec:
         """Frames of a sound of this many samples (at least the shortest signal's)."""
         return 1 + (max(samples, self.shortest) - self.samples(1, least=0)) // self.hop_length
 
-    def samples(self, frames: int, least: int = 1) -> int:
-        """Samples of a sound of this many frames: the fewest that have them (at least ``least``)."""
+    def samples(self, frames: int, least: int | None = None) -> int:
+        """Samples of a sound of this many frames: the fewest that have them (at least ``least``, half a hop)."""
+        least = (self.hop_length + 1) // 2 if least is None else least
         extent = self.length if self.padding == "snip" else self.n_fft
         return max(least, (frames - 1) * self.hop_length + extent - sum(self.margins) + self._lost)
 
