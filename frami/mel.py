@@ -262,7 +262,7 @@ class MelSpec:
         if self.full_scale != 1:
             x = x * self.full_scale
         if self._lost:
-            x = x[:, 1:] - self.preemphasis * x[:, :-1]
+            x = F.conv1d(x[:, None], x.new_tensor([[[-self.preemphasis, 1.0]]]))[:, 0]
         return self.padded(x)
 
     def padded(self, x: Tensor) -> Tensor:
@@ -287,10 +287,9 @@ class MelSpec:
 
     def windowed(self, x: Tensor, window: Tensor) -> Tensor:
         """Windowed frames of a prepared signal: Tensor[B, N] to Tensor[B, T, win_length]; window : of its values."""
-        spare = self.n_fft - self.length
-        before = 0 if self.padding == "snip" else spare // 2
-        inner = x[:, before : x.shape[-1] - (spare - before)]
-        return self.changed(inner.unfold(-1, self.length, self.hop_length)) * window
+        before = 0 if self.padding == "snip" else (self.n_fft - self.length) // 2
+        frames = x.unfold(-1, self.n_fft, self.hop_length)[..., before : before + self.length]
+        return self.changed(frames) * window
 
     def compressed(self, mel: Tensor) -> Tensor:
         """Bands of magnitudes or powers, Tensor[..., n_mels, T], to log-Mels."""
