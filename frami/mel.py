@@ -183,8 +183,8 @@ class MelSpec:
     def floor(self) -> float:
         """Log-Mel value of silence; nothing is below it. With ``remove_mean``, of silence in a clip that is loud else
         (one that is silent throughout is 0): as far below 0 as the front-end's range is wide."""
-        low, high = self._range
-        return ((low - high if self.remove_mean else low) + self.shift) / self.scale
+        low = self._lowest - self._highest if self.remove_mean else self._lowest
+        return (low + self.shift) / self.scale
 
     @property
     def ceiling(self) -> float:
@@ -194,22 +194,22 @@ class MelSpec:
         the squared window), times the largest weight of a band, times what pre-emphasis makes of it there. With
         ``remove_mean`` : as far above 0 as the front-end's range is wide.
         """
-        low, high = self._range
-        return ((high - low if self.remove_mean else high) + self.shift) / self.scale
+        high = self._highest - self._lowest if self.remove_mean else self._highest
+        return (high + self.shift) / self.scale
 
     @property
-    def _range(self) -> tuple[float, float]:
-        """Least and largest value before the clip's mean is removed and the result scaled; no wider than ``top_db``
-        where only differences count."""
-        bank, gain = self.filterbank(), float(self.full_scale) ** self.power
-        if self.preemphasis:
-            bank = bank * self.emphasis()[:, None] ** self.power
-        lobe = self.n_fft / 2 if self.power == 1 else self.n_fft / 4 * float(self.window_values().square().sum())
-        peak = max(lobe * gain * float(bank.max()), self.clamp)
-        low, high = self._log(self.clamp), self._log(peak + (self.clamp if self.clamping == "add" else 0))
+    def _lowest(self) -> float:
+        """Value of silence before the clip's mean is removed and the result scaled; where only differences count, no
+        further below the highest than ``top_db``."""
+        low = self._log(self.clamp)
         if self.remove_mean and self.top_db is not None:
-            low = max(low, high - self.top_db * self._decibel)
-        return low, high
+            return max(low, self._highest - self.top_db * self._decibel)
+        return low
+
+    @property
+    def _highest(self) -> float:
+        """Value of a sine at full scale, before the clip's mean is removed and the result scaled."""
+        return self._log(max(_peak(self), self.clamp) + (self.clamp if self.clamping == "add" else 0))
 
     def _log(self, value: float) -> float:
         return math.log(value) if self.compression == "ln" else math.log(value) * self._log_factor
@@ -312,7 +312,7 @@ class MelSpec:
         """
         x = log_mel if (self.shift, self.scale) == (0, 1) else log_mel * self.scale - self.shift
         if self.remove_mean:
-            x = x - x.amax((-2, -1), keepdim=True) + (self._range[1] - 20 * self._decibel)
+            x = x - x.amax((-2, -1), keepdim=True) + (self._highest - 20 * self._decibel)
         return x if self.compression == "ln" else x / self._log_factor
 
     def absolute(self) -> "MelSpec":
@@ -403,6 +403,16 @@ def _problem(name: str, value: object) -> str | None:
     if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
         return "a whole number" if kind is Integral else "a number"
     return None
+
+
+@lru_cache
+def _peak(spec: MelSpec) -> float:
+    """Largest magnitude or power of a band that a sine at full scale gives."""
+    bank = spec.filterbank()
+    if spec.preemphasis:
+        bank = bank * spec.emphasis()[:, None] ** spec.power
+    lobe = spec.n_fft / 2 if spec.power == 1 else spec.n_fft / 4 * float(spec.window_values().square().sum())
+    return lobe * float(spec.full_scale) ** spec.power * float(bank.max())
 
 
 @lru_cache
