@@ -6,6 +6,7 @@ An ONNX file is compared with PyTorch in onnxruntime, over several durations, be
 import copy
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -47,22 +48,59 @@ class ExportError(FramiError):
 
 
 class LogMel(nn.Module):
-    """``MelSpec`` in operations that ONNX has: Tensor[B, N] → Tensor[B, n_mels, max(N, n_fft) // hop_length]."""
+    """Any ``MelSpec`` in operations that ONNX has: Tensor[B, N] → Tensor[B, n_mels, MelSpec.count(N)]."""
 
     def __init__(self, spec: MelSpec):
         super().__init__()
         self.spec = spec
-        self.register_buffer("window", torch.hann_window(spec.n_fft))
+        self.register_buffer("window", spec.window_values())
         self.register_buffer("bands", spec.filterbank().T.contiguous())
+        # onnxruntime's own is accurate for powers of two only.
+        self.dft = None if spec.n_fft & (spec.n_fft - 1) == 0 else Dft(spec.n_fft)
 
     def forward(self, x: Tensor) -> Tensor:
         spec = self.spec
         x = F.pad(x, (0, torch.sym_max(0, spec.shortest - x.shape[-1])))
-        pad = spec.n_fft - spec.hop_length
-        x = F.pad(x[:, None], (pad // 2, pad - pad // 2), mode="reflect")[:, 0]
-        waves = torch.view_as_real(torch.fft.rfft(x.unfold(-1, spec.n_fft, spec.hop_length) * self.window))
-        magnitude = waves.square().sum(-1).sqrt().transpose(1, 2)
-        return (self.bands @ magnitude).clamp(min=spec.clamp).log()
+        frames = F.pad(spec.windowed(spec.prepared(x), self.window), (0, spec.n_fft - spec.length))
+        waves = torch.view_as_real(torch.fft.rfft(frames)) if self.dft is None else self.dft(frames)
+        power = waves.square().sum(-1).transpose(1, 2)
+        return spec.compressed(self.bands @ (power.sqrt() if spec.power == 1 else power))
+
+
+class Dft(nn.Module):
+    """Discrete Fourier transform of real frames by two products with small matrices (Cooley and Tukey 1965).
+
+    A frame of ``size`` = rows × columns samples is a matrix; its columns are transformed, each value is turned by its
+    own angle, and the rows are transformed. The more alike the factors, the less there is to compute and to store.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+        self.rows = max(n for n in range(1, math.isqrt(size) + 1) if size % n == 0)
+        self.columns = size // self.rows
+        row, column = (torch.arange(n, dtype=torch.float64) for n in (self.rows, self.columns))
+        for name, of, by, period in (
+            ("first", row, row, self.rows), ("turn", row, column, size), ("second", column, column, self.columns)
+        ):  # fmt: skip
+            angle = -2 * math.pi * (of[:, None] * by % period) / period
+            self.register_buffer(f"{name}_real", angle.cos().float())
+            self.register_buffer(f"{name}_imag", angle.sin().float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x : Tensor[..., size]. Returns Tensor[..., size // 2 + 1, 2], real and imaginary parts."""
+        x = x.unflatten(-1, (self.rows, self.columns))
+        real, imag = self.first_real @ x, self.first_imag @ x
+        real, imag = (
+            real * self.turn_real - imag * self.turn_imag,
+            real * self.turn_imag + imag * self.turn_real,
+        )
+        real, imag = (
+            real @ self.second_real - imag @ self.second_imag,
+            real @ self.second_imag + imag @ self.second_real,
+        )
+        both = torch.stack([real, imag], -1).transpose(-2, -3)  # bin k1 + rows k2 at [k2, k1]
+        return both.flatten(-3, -2)[..., : self.size // 2 + 1, :]
 
 
 class _Exported(nn.Module):

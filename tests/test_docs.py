@@ -20,7 +20,9 @@ from frami.data.catalogue import DATASETS
 from frami.distill import OBJECTIVES
 from frami.files import FORMER_KEYS, read_json
 from frami.inversion import RECIPES, TERMS
+from frami.mel import MelSpec
 from frami.models import ARCHITECTURES
+from frami.presets import PRESETS
 from frami.runs.store import FORMER_CURVES
 from frami.vocoder import VOCODERS
 from tests.helpers.own import make_folder
@@ -111,8 +113,10 @@ def test_python_code_compiles(page):
 
 @pytest.mark.parametrize("page", ["README.md", "docs/command-line.md", "docs/teachers.md"])
 def test_python_examples_run(page, monkeypatch, tmp_path):
-    """As they stand but for the numbers of clips and steps, beside a folder of made sounds."""
+    """As they stand but for the numbers of clips and steps, beside a folder of made sounds and the page's front-end."""
     few = {"samples": 2, "steps": 2, "every": 1}
+    for text in blocks((ROOT / page).read_text(), "json"):
+        (tmp_path / "my-front-end.json").write_text(text)
     make_folder(tmp_path / "my-sounds", {"low": 5, "high": 5})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(teachers, "train_teacher", functools.partial(teachers.train_teacher, size="nano", epochs=1))
@@ -173,6 +177,19 @@ def test_data_sets_and_vocoders_are_those_of_the_code():
     assert set(VOCODERS) == {name.split("`")[0] for name in table(text_of("vocoder.md"), "| `--vocoder` |")} - {
         "a path of "
     }
+
+
+def test_front_ends_are_those_of_the_code():
+    rows = table(text_of("teachers.md"), "| `MelSpec.preset` |")
+    assert list(rows) == list(PRESETS)
+    for name, (_, rate, bands, sizes, _) in rows.items():
+        spec = MelSpec.preset(name)
+        window, hop, fft = (int(size.split()[0]) for size in sizes.split(","))
+        assert rate == f"{spec.sample_rate:,} Hz" and (window, hop, fft) == (spec.length, spec.hop_length, spec.n_fft)
+        kind, span = bands.split(", ", 1)
+        assert (
+            kind.lower() == f"{spec.n_mels} {spec.mel_scale}" and span == f"{spec.f_min:,.0f} to {spec.f_max:,.0f} Hz"
+        )
 
 
 def test_architectures_are_those_of_the_code():

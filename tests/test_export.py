@@ -15,8 +15,9 @@ import torch
 from frami import audio, checkpoints, export, models
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
-from frami.export import ExportError, LogMel
+from frami.export import Dft, ExportError, LogMel
 from frami.models import MaskedBatchNorm2d
+from frami.presets import PRESETS
 from frami.runs import Runs
 from tests.helpers.cli import run
 
@@ -80,6 +81,20 @@ def test_the_front_end_is_that_of_mel_spec(spec, samples):
     assert (LogMel(spec)(0 * x) == torch.tensor(spec.clamp).log()).all()
 
 
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("samples", [1, 300, 1024, 16_001])
+def test_the_front_ends_of_other_networks(name, samples):
+    spec, x = MelSpec.preset(name), 0.3 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(LogMel(spec)(x), spec(x), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [400, 800, 401, 600, 2, 3])
+def test_a_transform_of_any_size(size):
+    x = torch.randn(2, 3, size, generator=torch.Generator().manual_seed(0))
+    wanted = torch.view_as_real(torch.fft.rfft(x.double())).float()
+    torch.testing.assert_close(Dft(size)(x), wanted, rtol=0, atol=1e-5 * size**0.5)
+
+
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
@@ -103,6 +118,26 @@ def test_any_duration_and_number_of_clips(size, fields, input, make_card, tmp_pa
         mels = teacher.spec(sounds)[:, None]
         found = logits_of(tmp_path / "it.onnx", sounds if input == "waveform" else mels)
         torch.testing.assert_close(found, teacher.model(mels).logits, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_sound_through_the_front_ends_of_other_networks(name, make_card, tmp_path):
+    """Any duration, and silence; the first norm has the statistics of these values, as after a training."""
+    spec = MelSpec.preset(name)
+    teacher = made(make_card, "nano", spec)
+    norm = next(m for m in teacher.model.modules() if isinstance(m, MaskedBatchNorm2d | torch.nn.BatchNorm1d))
+    norm.running_mean.fill_((spec.floor + spec.ceiling) / 2)
+    norm.running_var.fill_(((spec.ceiling - spec.floor) / 6) ** 2)
+    assert export.onnx(teacher, tmp_path / "it.onnx", "waveform")["difference"] <= 1e-4
+    for count, samples in ((1, 200), (3, 3_333), (2, 41_000)):
+        sounds = 0.2 * torch.randn(count, samples, generator=torch.Generator().manual_seed(count))
+        sounds[0, samples // 2 :] = 0
+        wanted = teacher.model(spec(sounds)[:, None]).logits
+        torch.testing.assert_close(logits_of(tmp_path / "it.onnx", sounds), wanted, rtol=0, atol=1e-4)
+    session = onnxruntime.InferenceSession(tmp_path / "it.onnx")
+    about = session.get_modelmeta().custom_metadata_map
+    assert MelSpec.from_dict(json.loads(about["mel_spec"])) == spec
 
 
 def test_what_the_file_says_of_itself(exported, tiny_teacher):

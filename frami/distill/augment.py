@@ -132,13 +132,14 @@ def augment(
     mels : Tensor[B, 1, F, T]; lengths, labels : Tensor[B]; numbers : Tensor[B, NUMBERS] uniform in 0 to 1; noise : as
     of ``texture``; frames : of the result, at least ``config.lengths`` of them (default: as many as any clip of T
     frames may need). Returns log-Mels of the same shape but for these, their lengths, the neighbours' labels, and the
-    share of the clip itself in each mixture, Tensor[B] (1 where nothing is mixed).
+    share of the clip itself in each mixture, Tensor[B] (1 where nothing is mixed). Strengths are those of the natural
+    logarithm of magnitudes, whatever the front-end's unit.
     """
     bands, frames = mels.shape[2], frames or config.most(mels.shape[3], spec)
-    device = mels.device
+    device, unit = mels.device, spec.unit
     if config.warp:
         mels = warped(mels, torch.exp(config.warp * (2 * numbers[:, -1] - 1)))
-    x, lengths = draw_view(mels, lengths, spec.floor, config.view, numbers[:, :VIEW_NUMBERS], frames)
+    x, lengths = draw_view(mels, lengths, spec.floor, config.view.scaled(unit), numbers[:, :VIEW_NUMBERS], frames)
     if config.silence:
         x, lengths = in_silence(x, lengths, spec.floor, *config.margins(spec, numbers))
     u = iter(numbers[:, _SILENCE.stop :].T)
@@ -147,15 +148,15 @@ def augment(
     curves = torch.cos(math.pi * order[:, None] * (torch.arange(bands, device=device) + 0.5) / bands)
     drawn = torch.stack([next(u) for _ in range(_CURVES)], 1)
     sizes = config.colour * math.sqrt(12) * (drawn - 0.5) / order
-    x = x + (sizes @ curves)[:, None, :, None]
+    x = x + unit * (sizes @ curves)[:, None, :, None]
 
-    noisy, level, place = next(u) < config.noise, spec.floor + 2 + 6 * next(u), next(u)
+    noisy, level, place = next(u) < config.noise, spec.floor / unit + 2 + 6 * next(u), next(u)
     at = (place * (noise.shape[1] - frames)).long()[:, None] + torch.arange(frames, device=device)
     slope = config.tilt * (next(u) / _FALLING - 1)[:, None] * torch.linspace(-1, 1, bands, device=device)
 
     def with_noise(rows: Tensor) -> Tensor:
         floor = (level[:, None] + slope)[rows, :, None] + 0.5 * noise[:, at[rows]].transpose(0, 1)
-        return torch.logaddexp(x[rows], floor[:, None])
+        return unit * torch.logaddexp(x[rows] / unit, floor[:, None])
 
     x = _replaced(x, noisy, with_noise)
     mixed, share = next(u) < config.mix, next(u)
@@ -163,7 +164,7 @@ def augment(
 
     def mixture(rows: Tensor) -> Tensor:
         own, other = (weight[rows, None, None, None] + 1e-9 for weight in (share, 1 - share))
-        return torch.logaddexp(x[rows] + own.log(), x[rows - 1] + other.log())
+        return unit * torch.logaddexp(x[rows] / unit + own.log(), x[rows - 1] / unit + other.log())
 
     x = _replaced(x, mixed, mixture).clamp(min=spec.floor)
     lengths = torch.where(mixed, torch.maximum(lengths, lengths.roll(1)), lengths)

@@ -4,7 +4,7 @@ Drawn for a whole batch at once: segment, shift and stretch are one interpolatin
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,10 @@ class ViewConfig:
     gain: float = 0.7
     time_mask: float = 0.15
     band_mask: float = 0.15
+
+    def scaled(self, unit: float) -> "ViewConfig":
+        """The same views of log-Mels that rise by ``unit`` where a sound is e times as loud (``MelSpec.unit``)."""
+        return self if unit == 1 else replace(self, gain=self.gain * unit)
 
 
 #: Random numbers that one view takes.

@@ -97,7 +97,8 @@ def _forward(work: Work, views: bool) -> Forward:
     if views:
         of_images = isinstance(recipe.views, ImageViewConfig)
         draw = draw_image_view if of_images else draw_view
-        view, view_lengths = draw(x, work.lengths, teacher.spec.floor, recipe.views, work.numbers)
+        config = recipe.views if of_images else recipe.views.scaled(teacher.spec.unit)
+        view, view_lengths = draw(x, work.lengths, teacher.spec.floor, config, work.numbers)
         inputs = torch.cat([x, view])
         lengths = None if lengths is None and of_images else torch.cat([work.lengths, view_lengths])
     watched = nullcontext([])

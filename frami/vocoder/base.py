@@ -1,6 +1,7 @@
 """The base class of vocoders: shapes, checks, lengths, fades and peaks."""
 
 from abc import ABC, abstractmethod
+from dataclasses import asdict
 
 import torch
 import torch.nn.functional as F
@@ -36,12 +37,12 @@ class Vocoder(ABC):
     def synthesize(self, log_mel: Tensor) -> Tensor:
         """Sound of whole clips of one length, at the loudness that the spectrogram states.
 
-        log_mel : Tensor[B, F, T], finite or -inf. Returns Tensor[B, T * hop_length].
+        log_mel : Tensor[B, F, T], finite or -inf. Returns Tensor[B, mel_spec.samples(T)].
         """
 
     def check(self, mel_spec: MelSpec) -> None:
         """Raise VocoderError, with the settings that differ, unless ``mel_spec`` is this vocoder's own."""
-        own, other = self.mel_spec.to_dict(), mel_spec.to_dict()
+        own, other = asdict(self.mel_spec), asdict(mel_spec)
         differ = [key for key in own if own[key] != other[key]]
         if differ:
             takes, given = (", ".join(f"{key} {spec[key]}" for key in differ) for spec in (own, other))
@@ -55,9 +56,10 @@ class Vocoder(ABC):
         padding. Loudness is preserved, except near peaks that would exceed full scale: there the level is reduced for
         some milliseconds (``limit``). Ends are faded over 3 ms, silence stays silent, and the mean is 0.
 
-        log_mel : Tensor[B, 1, F, T], natural logarithm, as ``mel_spec`` makes it; silence at its floor or below.
+        log_mel : Tensor[B, 1, F, T], as ``mel_spec`` makes it; silence at its floor or below.
         lengths : Tensor[B] or None, frames of each clip (None: all T).
-        Returns a list of B float32 Tensor[lengths[i] * hop_length] on the device of ``log_mel``, full scale 1.0.
+        Returns a list of B float32 Tensor[mel_spec.samples(lengths[i])] on the device of ``log_mel``, full scale 1.0:
+        by default lengths[i] * hop_length samples.
         Raises VocoderError for another shape, impossible lengths, and NaN or infinity within a clip.
         """
         if log_mel.ndim != 4 or log_mel.shape[1:3] != (1, self.mel_spec.n_mels):
@@ -72,7 +74,7 @@ class Vocoder(ABC):
             members = [i for i, n in enumerate(counts) if n == count]
             for rows in torch.tensor(members).split(max(1, CHUNK_FRAMES // count)):
                 batch = log_mel[rows.to(log_mel.device), 0, :, :count].float()
-                usable = batch.exp().isfinite().all(2).all(1).cpu()
+                usable = self.mel_spec.natural(batch).exp().isfinite().all(2).all(1).cpu()
                 if not usable.all():
                     bad = int(rows[~usable][0])
                     raise VocoderError(f"spectrogram {bad} of the batch has values that are NaN or far too large")
@@ -96,11 +98,16 @@ class Vocoder(ABC):
 def gate(silent: Tensor, spec: MelSpec) -> Tensor:
     """Gain that is 0 on samples that lie in windows of silent frames only, with slopes of a hop.
 
-    silent : bool Tensor[B, T]. Returns Tensor[B, T * hop_length].
+    silent : bool Tensor[B, T]. Returns Tensor[B, spec.samples(T)].
     """
-    reach = -(-spec.n_fft // (2 * spec.hop_length))
+    reach, frames, hop = -(-spec.n_fft // (2 * spec.hop_length)), silent.shape[-1], spec.hop_length
     audible = F.max_pool1d((~silent).float()[:, None], 2 * reach + 1, stride=1, padding=reach)
-    return F.interpolate(audible, size=silent.shape[-1] * spec.hop_length, mode="linear")[:, 0]
+    gain = F.interpolate(audible, size=frames * hop, mode="linear")[:, 0]
+    if spec.padding == "hop":
+        return gain
+    extent = spec.length if spec.padding == "snip" else spec.n_fft
+    at = torch.arange(spec.samples(frames), device=gain.device) + spec.margins[0] - (extent - hop) // 2
+    return gain[:, at.clamp(0, frames * hop - 1)]
 
 
 def centre(sound: Tensor, gain: Tensor) -> Tensor:

@@ -73,21 +73,30 @@ class Synthesis(nn.Module):
     def __init__(self, n_fft: int, hop_length: int):
         super().__init__()
         self.n_fft, self.hop_length = n_fft, hop_length
+        self.before = (n_fft - hop_length) // 2
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def forward(self, stft: Tensor) -> Tensor:
         """Complex Tensor[B, T, n_fft // 2 + 1] to Tensor[B, T * hop_length]."""
         frames = stft.shape[1]
-        before = (self.n_fft - self.hop_length) // 2
         sound = self._overlap_add(torch.fft.irfft(stft, self.n_fft, dim=-1) * self.window)
         weight = self._overlap_add(self.window.square().expand(1, frames, -1)).clamp(min=0.01)
-        return (sound / weight)[:, before : before + frames * self.hop_length]
+        return (sound / weight)[:, self.before : self.before + self.samples(frames)]
+
+    def samples(self, frames: int) -> int:
+        """Samples of a sound of this many frames."""
+        return frames * self.hop_length
+
+    def padded(self, sound: Tensor) -> Tensor:
+        """Tensor[B, N] such that frame t is n_fft samples of it from ``t hop_length`` on."""
+        overlap = self.n_fft - self.hop_length
+        return F.pad(sound[:, None], (overlap // 2, overlap - overlap // 2), mode="reflect")[:, 0]
 
     def analysis(self, sound: Tensor) -> Tensor:
         """STFT as ``MelSpec`` takes it: Tensor[B, N], more than half a window, to complex Tensor[B, N // hop, K]."""
-        overlap = self.n_fft - self.hop_length
-        x = F.pad(sound[:, None], (overlap // 2, overlap - overlap // 2), mode="reflect")[:, 0]
-        stft = torch.stft(x, self.n_fft, self.hop_length, window=self.window, center=False, return_complex=True)
+        stft = torch.stft(
+            self.padded(sound), self.n_fft, self.hop_length, window=self.window, center=False, return_complex=True
+        )
         return stft.transpose(1, 2)
 
     def _overlap_add(self, columns: Tensor) -> Tensor:

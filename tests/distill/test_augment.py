@@ -1,5 +1,7 @@
 """Clips on the device, augmented as they are drawn."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -54,6 +56,24 @@ def test_frames_behind_all_views_are_left_out(silence: float):
     assert (whole[0][..., most:] == spec.floor).all()
     for one, other in zip(whole[1:], few[1:], strict=True):
         assert torch.equal(one, other)
+
+
+def test_augmentation_means_the_same_in_any_unit():
+    """Log-Mels in decibels of powers, shifted and scaled, are augmented as those in natural logarithms are."""
+    spec, config = MelSpec(), AugmentConfig(noise=0.5, mix=0.5)
+    other = replace(spec, clamp=spec.clamp**2, power=2, compression="db", shift=4.0, scale=5.0)
+    rng = torch.Generator().manual_seed(3)
+    x = torch.empty(32, 1, 80, 50).uniform_(-9, 0, generator=rng)
+    lengths, numbers = torch.randint(20, 51, (32,), generator=rng), torch.rand(32, NUMBERS, generator=rng)
+
+    def theirs(mels):
+        return mels * other.unit + 4 / 5
+
+    noise = texture(spec, torch.device("cpu"))
+    wanted = augment(x, lengths, lengths, spec, config, numbers, noise)
+    found = augment(theirs(x), lengths, lengths, other, config, numbers, noise)
+    torch.testing.assert_close(found[0], theirs(wanted[0]), rtol=0, atol=1e-3)
+    assert all(torch.equal(a, b) for a, b in zip(wanted[1:], found[1:], strict=True))
 
 
 def test_noise_and_mixture_reach_the_chosen_clips_alone():

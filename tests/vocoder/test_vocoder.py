@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from frami.audio import MelSpec, load
+from frami.presets import PRESETS
 from frami.vocoder import PEAK, VOCODERS, GriffinLim, Vocoder, VocoderError, get, unmel
 from frami.vocoder.base import centre, gate, limit
 
@@ -288,3 +289,44 @@ def test_spoken_digits_come_back(vocoder):
         again = analyse(sound)
         assert distance(log_mel, again, decibels=60) < 0.2, file
         assert abs(energy_db(again) - energy_db(log_mel)) < 1, file
+
+
+# --- front-ends of other networks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("kind", ["chirp", "burst"])
+def test_griffin_lim_sounds_every_front_end(name, kind):
+    spec = MelSpec.preset(name)
+    sound = SOUNDS[kind](rate=spec.sample_rate)
+    log_mel = spec(sound)
+    (made,) = GriffinLim(spec)(log_mel[None, None])
+    assert len(made) == spec.samples(log_mel.shape[-1]) and made.isfinite().all()
+    again = spec(made)
+    assert again.shape == log_mel.shape
+    loud = log_mel > log_mel.max() - 2 * spec.unit
+    apart = float((again - log_mel)[loud].abs().mean()) / spec.unit
+    if spec.remove_mean:  # the level and the long-term spectrum are not known
+        assert apart < 0.6 and 0.01 < float(made.square().mean().sqrt()) < 0.5
+    else:
+        assert apart < 0.15
+        assert energy_of(made) == pytest.approx(energy_of(sound), abs=1.5)
+    assert GriffinLim(spec)(torch.full((1, 1, spec.n_mels, 9), spec.floor))[0].abs().max() == 0
+
+
+def energy_of(sound):
+    return 10 * math.log10(float(sound.square().sum()))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.parametrize("name", PRESETS)
+def test_few_frames_of_every_front_end(name, frames):
+    spec = MelSpec.preset(name)
+    (made,) = GriffinLim(spec, iterations=4)(torch.full((1, 1, spec.n_mels, frames), (spec.floor + spec.ceiling) / 2))
+    assert len(made) == spec.samples(frames) and made.isfinite().all()
+
+
+def test_a_vocoder_names_settings_that_a_card_does_not():
+    with pytest.raises(VocoderError, match="window hann; these have window hamming"):
+        get("frami", replace(SPEC, window="hamming"))
+    assert get(None, MelSpec.preset("panns")).name == "griffin-lim"

@@ -1,7 +1,6 @@
 """Clips as plain values that the page draws; no mathematics beyond a change of units."""
 
 import base64
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -11,8 +10,6 @@ from torch import Tensor
 
 from frami.audio import MelSpec
 from frami.inversion import Clips
-
-_DECIBELS = 20 / math.log(10)
 
 
 @lru_cache
@@ -24,8 +21,8 @@ def axis(spec: MelSpec) -> dict:
         "bands": spec.n_mels,
         "frame": spec.hop_length / spec.sample_rate,
         "ticks": [[f"{khz:g}", int((centres - khz * 1000).abs().argmin())] for khz in ticks],
-        "low": round(spec.floor * _DECIBELS, 1),
-        "high": round(spec.ceiling * _DECIBELS, 1),
+        "low": round(spec.decibels(spec.floor), 1),
+        "high": round(spec.decibels(spec.ceiling), 1),
     }
 
 
