@@ -339,7 +339,7 @@ def test_a_module_of_one_duration():
     with pytest.raises(FramiError, match="does not take log-Mels"):
         adapt(module, SPEC, CLASSES)
     teacher = adapt(module, SPEC, CLASSES, seconds=0.5)
-    assert (teacher.model.takes.shortest, teacher.model.longest) == (frames, frames)
+    assert (teacher.model.takes.shortest, teacher.model.longest) == (frames, frames + 1)
     clips = make_clips(teacher, RECIPES["frami-fine-fixed"], seconds=None, samples=2, steps=2)
     assert clips.mels.shape == (2, 1, 40, frames)
     with pytest.raises(FramiError, match=r"at most, 0\.8 seconds have"):
@@ -447,6 +447,45 @@ def test_peoples_habits(habit):
     settings = Settings(objective="logits", student="nano", budget=None, rounds=2, clips=4, steps=2, batch=4)
     *_, last = distill(teacher, settings)
     assert last.finished and last.steps == 4
+
+
+class Cnn6(Bands):
+    """With the form of PANNs' Cnn6: (B, 1, T, F) in, a dict with sigmoids out."""
+
+    def forward(self, x):
+        return {"clipwise_output": super().forward(x.transpose(2, 3)).sigmoid(), "embedding": x.mean((1, 2))}
+
+
+class Patches(nn.Module):
+    """With the form of AST: (B, T, F) in, patches with places of their own, so that it takes one length."""
+
+    def __init__(self, bands: int, frames: int):
+        super().__init__()
+        self.proj = nn.Conv2d(1, 8, 16, 10)
+        self.places = nn.Parameter(0.02 * torch.randn(1, 8, (bands - 6) // 10 * ((frames - 6) // 10)))
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.proj(x.transpose(1, 2)[:, None]).flatten(2) + self.places
+        return SimpleNamespace(logits=self.head(self.norm(x.mean(2))))
+
+
+@pytest.mark.parametrize("front_end", ["panns", "ast"])
+def test_networks_of_other_front_ends_teach(front_end):
+    """As they are published, from making clips to a student; a network of one length too."""
+    spec = MelSpec.preset(front_end)
+    if front_end == "panns":
+        teacher = adapt(made(Cnn6, n_mels=64), spec, CLASSES, time_first=True, seconds=0.5)
+        assert (teacher.model.output.name, teacher.model.output.scale) == ("clipwise_output", "sigmoid")
+    else:
+        teacher = adapt(Patches(128, spec.frames(1)), spec, CLASSES, channel=False, time_first=True, seconds=1.0)
+        assert (teacher.model.takes.shortest, teacher.model.longest) == (96, 105), "one more patch, or one less"
+    settings = Settings(objective="logits", student="nano", budget=None, rounds=2, clips=4, steps=2, batch=4)
+    *_, made_ = invert(teacher, "frami", samples=4, seconds=None, steps=2)
+    mels_ = made_.clips.mels
+    assert mels_.min() >= spec.floor - 1e-3 and mels_.max() <= spec.ceiling + 1e-3
+    *_, last = distill(teacher, settings)
+    assert last.finished and last.clips == 8
 
 
 def test_a_module_that_cannot_be_copied_is_refused():

@@ -13,13 +13,19 @@ from frami.models import Features
 
 @dataclass(frozen=True)
 class Input:
-    """What a module takes. ``channel`` : Tensor[B, 1, F, T], else Tensor[B, F, T]; ``shortest``, ``longest`` : frames
-    (None: any); ``clips`` : fewest of a batch."""
+    """What a module takes. ``channel`` : Tensor[B, 1, F, T], else Tensor[B, F, T]; ``time_first`` : the last two axes
+    the other way round; ``shortest``, ``longest`` : frames (None: any); ``clips`` : fewest of a batch."""
 
     channel: bool = True
+    time_first: bool = False
     shortest: int = 1
     longest: int | None = None
     clips: int = 1
+
+    def given(self, x: Tensor) -> Tensor:
+        """Log-Mels Tensor[B, 1, F, T] in the form that the module takes."""
+        x = x.transpose(2, 3) if self.time_first else x
+        return x if self.channel else x[:, 0]
 
 
 class Adapted(nn.Module):
@@ -66,7 +72,7 @@ class Adapted(nn.Module):
             x = x.repeat(-(-self.takes.clips // clips), 1, 1, 1)
         seen = self._seen[threading.get_ident()] = {}
         try:
-            returned = self.module(x if self.takes.channel else x[:, 0])
+            returned = self.module(self.takes.given(x))
         finally:
             del self._seen[threading.get_ident()]
         outputs = seen["frames"] if seen["frames"].dim() == 4 else seen["frames"].unsqueeze(2)

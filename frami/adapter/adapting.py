@@ -28,13 +28,15 @@ def adapt(
     name: str = "adapted",
     seconds: float = 1.0,
     channel: bool = True,
+    time_first: bool = False,
     output: str | None = None,
     scale: str | None = None,
 ) -> Checkpoint:
     """A teacher from a plain classifier. A copy is used: the module stays as it is.
 
-    module : takes the log-Mels of ``spec``, Tensor[B, 1, F, T] (Tensor[B, F, T] with ``channel=False``), and returns an
-    answer for each of the K ``classes``, Tensor[B, K]: by itself, or in a tuple, a dict or an object
+    module : takes the log-Mels of ``spec``, Tensor[B, 1, F, T] (Tensor[B, F, T] with ``channel=False``; with
+    ``time_first`` the last two axes the other way round), and returns an answer for each of the K ``classes``,
+    Tensor[B, K]: by itself, or in a tuple, a dict or an object
     frames : name of the submodule whose output, Tensor[B, C, F', T'] or Tensor[B, C, T'], are the frame-level features;
     default: the last one of four axes that still has several frames, else of three, outside of what pools them
     classifier : name of the ``nn.Linear`` whose input, Tensor[B, D], is the embedding; default: the last that gives K
@@ -59,8 +61,8 @@ def adapt(
         ) from error
     trial.check_numbers(module)
     spell_out(module)
-    takes = Input(channel)
-    noise = trial.noise(module, 2, spec.n_mels, spec.frames(seconds))
+    takes = Input(channel, time_first)
+    noise = trial.noise(module, 2, spec, seconds)
     tried = trial.run(module, noise, takes)
     classifier, frames, found = _found(tried, len(classes), classifier, frames, output, scale)
     takes = trial.limits(module, noise, takes, found.answer, len(classes))

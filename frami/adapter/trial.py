@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from frami.adapter.adapted import Input
+from frami.audio import MelSpec
 from frami.errors import FramiError
 
 #: Directions along which the gradient is compared with finite differences, and by how much it may differ.
 DIRECTIONS, TOLERANCE = 5, 0.1
-#: Levels of the noise that a module is tried with, in units of natural logarithms.
-_LEVEL = -5.0
+#: Level of the noise that a module is tried with, in natural logarithms of magnitudes above silence.
+_LEVEL = 6.5
 
 
 @dataclass
@@ -42,14 +43,11 @@ class Trial:
     poolings: list[str]
 
 
-def noise(module: nn.Module, clips: int, bands: int, frames: int) -> Tensor:
-    """Noise like the log-Mels of sound, Tensor[clips, 1, bands, frames]."""
-    x = torch.randn(clips, 1, bands, frames, generator=torch.Generator().manual_seed(0)) + _LEVEL
+def noise(module: nn.Module, clips: int, spec: MelSpec, seconds: float) -> Tensor:
+    """Noise like the log-Mels of sound, Tensor[clips, 1, F, T]."""
+    shape = (clips, 1, spec.n_mels, spec.frames(seconds))
+    x = spec.floor + spec.unit * (torch.randn(shape, generator=torch.Generator().manual_seed(0)) + _LEVEL)
     return x.to(next(module.parameters(), x).device)
-
-
-def given(x: Tensor, takes: Input) -> Tensor:
-    return x if takes.channel else x[:, 0]
 
 
 def run(module: nn.Module, x: Tensor, takes: Input) -> Trial:
@@ -68,7 +66,7 @@ def run(module: nn.Module, x: Tensor, takes: Input) -> Trial:
 
     parts = [(name, part) for name, part in module.named_modules() if name]
     handles = [part.register_forward_hook(partial(note, name)) for name, part in parts]
-    sound = given(x, takes)
+    sound = takes.given(x)
     try:
         with torch.enable_grad():
             returned = module(sound.clone().requires_grad_())
@@ -86,18 +84,21 @@ def limits(module: nn.Module, x: Tensor, takes: Input, answer: Callable[[Any], T
     @torch.no_grad()
     def accepts(sound: Tensor) -> bool:
         try:
-            return answer(module(given(sound, takes))).shape == (len(sound), classes)
+            return answer(module(takes.given(sound))).shape == (len(sound), classes)
         except Exception:
             return False
 
-    frames = x.shape[-1]
-    low, high = 1, frames  # the shortest lies in low..high: shorter ones fail, longer ones pass
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if accepts(x[..., :middle]) else (middle + 1, high)
-    further = torch.cat([x, x], 3)
-    longest = None if accepts(further) and accepts(further[..., : frames + 1]) else frames
-    return Input(takes.channel, high, longest, 1 if accepts(x[:1]) else len(x))
+    def first(low: int, high: int, of: torch.Tensor, passes: bool) -> int:
+        """The first number of frames from low to high that is (not) accepted, as all behind it are."""
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if accepts(of[..., :middle]) == passes else (middle + 1, high)
+        return high
+
+    frames, twice = x.shape[-1], torch.cat([x, x], 3)
+    shortest = first(1, frames, x, True)
+    longest = None if accepts(twice) else first(frames + 1, 2 * frames, twice, False) - 1
+    return replace(takes, shortest=shortest, longest=longest, clips=1 if accepts(x[:1]) else len(x))
 
 
 def check_numbers(module: nn.Module) -> None:

@@ -130,9 +130,12 @@ def durations(
     teacher: Checkpoint | None, recipe: Recipe, seconds: float | Sequence[float] | None
 ) -> tuple[float, float]:
     """Shortest and longest clip in seconds; ``seconds`` : as in ``InversionSettings.of`` (the teacher only matters for
-    None). FramiError."""
+    None: no clip is then longer than it hears). FramiError."""
     if seconds is None:
-        low, high = (min(max(teacher.seconds * share, SHORTEST), LONGEST) for share in recipe.durations)
+        most = LONGEST
+        if (longest := getattr(teacher.model, "longest", None)) is not None:  # frames, of a network that is not ours
+            most = min(LONGEST, teacher.spec.samples(longest) / teacher.spec.sample_rate)
+        low, high = (min(max(teacher.seconds * share, SHORTEST), most) for share in recipe.durations)
     elif isinstance(seconds, tuple | list):
         if len(seconds) != 2:
             raise FramiError(f"durations are the shortest and the longest in seconds, not {seconds}")
