@@ -126,7 +126,7 @@ KALDI = MelSpec(
         ({"remove_mean": True}, {"subtract_mean": True}),
         ({"n_fft": 400}, {"round_to_power_of_two": False}),
     ],
-    ids=str,
+    ids=lambda given: ",".join(given) or "as they are",
 )
 def test_kaldis(fields, arguments, sound):
     x = sound(16_000) + 0.1
@@ -149,7 +149,7 @@ def test_kaldis(fields, arguments, sound):
         ({"mel_scale": "slaney"}, {"mel_scale": "slaney"}),
         ({"mel_norm": "slaney"}, {"norm": "slaney"}),
     ],
-    ids=str,
+    ids=lambda given: ",".join(given) or "as they are",
 )
 def test_torchaudios(fields, arguments, sound):
     x, usual = sound(16_000), {"n_fft": 512, "hop_length": 200, "n_mels": 40, "f_min": 60.0, "f_max": 7_000.0}
