@@ -95,10 +95,11 @@ def find(returned: Any, linear: Tensor, name: str | None, scale: str | None) -> 
 
 def _scaled(answer: Tensor, linear: Tensor, scale: str | None) -> tuple[str, bool]:
     """Scale of an answer, and whether it is that of the linear layer's logits."""
+    answer, linear = (x.detach().cpu().double() for x in (answer, linear))  # an Apple GPU has no float64
     for name in [scale] if scale else SCALES:
-        if torch.allclose(SCALES[name](linear.double()), answer.double(), rtol=1e-3, atol=1e-5):
+        if torch.allclose(SCALES[name](linear), answer, rtol=1e-3, atol=1e-5):
             return name, True
-    return scale or _guessed(answer.detach().double()), False
+    return scale or _guessed(answer), False
 
 
 def _guessed(answer: Tensor) -> str:

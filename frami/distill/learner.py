@@ -50,7 +50,7 @@ class Learner:
 
     ``priorities`` : of the clips, where some are replayed more often than others; ``rows``, ``errors`` : Tensor[B], the
     clips of the latest batch that was drawn, and how far off the student was on those of the latest step;
-    ``frames`` : of the augmented batch, None for all T;
+    ``frames`` : of the augmented batch, None for as many as any view has;
     ``fast_teacher`` : copy of the teacher's model for the steps; ``last`` : terms of the latest step by name;
     ``ahead`` : the next batch while it is prepared, with the state that ``rng`` had before it.
     """
