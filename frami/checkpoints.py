@@ -14,8 +14,9 @@ from torch import nn
 from frami import weights
 from frami.audio import MelSpec
 from frami.errors import FramiError
-from frami.models import Classifier, from_dict
+from frami.models import from_dict
 from frami.paths import BUNDLED, home
+from frami.program import storing
 
 
 class CheckpointError(FramiError):
@@ -81,9 +82,10 @@ class Checkpoint:
         return next(self.model.parameters()).device
 
 
-def save(path: str | Path, model: Classifier, card: Card) -> Path:
+def save(path: str | Path, model: nn.Module, card: Card) -> Path:
     """Write ``path.safetensors`` and ``path.json`` (each whole or not at all); returns the weights' path."""
-    return weights.save(path, model.state_dict(), asdict(card))
+    tensors, metadata = storing.state(model)
+    return weights.save(path, tensors, asdict(card), metadata)
 
 
 def read_card(path: str | Path) -> Card:
@@ -98,10 +100,15 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     tensors = weights.load(path, card.sha256, "checkpoint", CheckpointError)
     with weights.fitting(path, CheckpointError):
         spec = MelSpec.from_dict(card.mel_spec)
-        model = from_dict(card.model)
+        texts = weights.metadata(path)
+        if (card.model or {}).get("architecture") == "program":
+            model = storing.network(card.model, tensors, texts)
+        else:
+            model = from_dict(card.model, **storing.head(tensors, texts))
         if (model.config.classes, model.config.n_mels) != (len(card.classes), spec.n_mels):
             raise ValueError("its classes or Mel bands are not those of its model")
-        model.load_state_dict(tensors)
+        if not isinstance(model, storing.ProgramNetwork):  # which is made of them
+            model.load_state_dict(tensors)
     model.eval().requires_grad_(False).to(device)
     return Checkpoint(model, card, spec)
 

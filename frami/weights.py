@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,12 +31,13 @@ def paths(path: str | Path) -> tuple[Path, Path]:
     return Path(f"{stem(path)}.safetensors"), Path(f"{stem(path)}.json")
 
 
-def save(path: str | Path, tensors: dict[str, Tensor], card: dict) -> Path:
+def save(path: str | Path, tensors: dict[str, Tensor], card: dict, metadata: dict[str, str] | None = None) -> Path:
     """Write weights, and a card to which their ``sha256`` is added; both are written before either takes its place.
 
-    Returns the weights' path. OSError when the disk refuses.
+    ``metadata`` : texts that the weights' file holds as well. Returns the weights' path. OSError when the disk refuses.
     """
-    content = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(plain, metadata or None)
     text = files.as_json(card | {"sha256": hashlib.sha256(content).hexdigest()}, indent=2)
     weights, beside = paths(path)
     with files.replacing(beside) as note, files.replacing(weights) as temporary:
@@ -77,6 +79,13 @@ def load(path: str | Path, sha256: str, what: str, error: type[FramiError]) -> d
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise error(f"{weights}: not the weights that their card was written for; copy both files again")
     return tensors
+
+
+def metadata(path: str | Path) -> dict[str, str]:
+    """The texts that a file of weights holds, which ``load`` has read without an error."""
+    with paths(path)[0].open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return header.get("__metadata__") or {}
 
 
 @contextmanager

@@ -2,30 +2,13 @@
 
 import copy
 import threading
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from frami.adapter.outputs import Output
 from frami.models import Features
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a module takes. ``channel`` : Tensor[B, 1, F, T], else Tensor[B, F, T]; ``time_first`` : the last two axes
-    the other way round; ``shortest``, ``longest`` : frames (None: any); ``clips`` : fewest of a batch."""
-
-    channel: bool = True
-    time_first: bool = False
-    shortest: int = 1
-    longest: int | None = None
-    clips: int = 1
-
-    def given(self, x: Tensor) -> Tensor:
-        """Log-Mels Tensor[B, 1, F, T] in the form that the module takes."""
-        x = x.transpose(2, 3) if self.time_first else x
-        return x if self.channel else x[:, 0]
+from frami.program.inputs import Input
+from frami.program.outputs import Output
 
 
 class Adapted(nn.Module):
@@ -40,7 +23,7 @@ class Adapted(nn.Module):
         module: nn.Module,
         frames: str,
         classifier: str,
-        takes: Input = Input(),
+        takes: Input = Input(),  # noqa: B008 (frozen)
         output: Output = Output(),  # noqa: B008 (frozen)
     ):
         super().__init__()

@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frami.adapter import outputs, trial
-from frami.adapter.adapted import Adapted, AdaptedParts, Input
-from frami.adapter.norms import spell_out
+from frami.adapter import trial
+from frami.adapter.adapted import Adapted, AdaptedParts
 from frami.adapter.trial import Trial
 from frami.audio import MelSpec
 from frami.checkpoints import Card, Checkpoint
 from frami.cost import parameters
 from frami.errors import FramiError
+from frami.program import outputs
+from frami.program.inputs import Input
+from frami.program.norms import spell_out
 
 
 def adapt(

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frami.adapter.adapted import Input
 from frami.audio import MelSpec
 from frami.errors import FramiError
+from frami.program.inputs import Input
 
 #: Directions along which the gradient is compared with finite differences, and by how much it may differ.
 DIRECTIONS, TOLERANCE = 5, 0.1

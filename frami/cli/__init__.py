@@ -30,6 +30,7 @@ COMMANDS = {
     "teachers": ("teachers", "The teachers that are here."),
     "students": ("teachers", "The students that are here."),
     "train-teacher": ("teachers", "Train a teacher; goes on where it was stopped."),
+    "import": ("importing", "A network that was trained elsewhere, as a teacher."),
     "curve": ("teachers", "The learning curve of a teacher's training, as a table or drawn."),
     "evaluate": ("evaluation", "Accuracy of a checkpoint on real recordings, and its cost."),
     "synthesize": ("synthesis", "Make clips from a teacher's weights alone."),

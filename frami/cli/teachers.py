@@ -95,10 +95,10 @@ def _named(folds: Sequence[str]) -> str:
 
 
 def _line(row: dict) -> str:
-    accuracy = "not measured" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
     held = _named(row["split"].get("test", []))
+    accuracy = "not measured" if row["accuracy"] is None else f"{row['accuracy']:.1%} on {held} (held out)"
     return (
-        f"{row['name']:13} {row['parameters'] / 1e6:5.2f} M parameters  {accuracy} on {held} (held out)  "
+        f"{row['name']:13} {row['parameters'] / 1e6:5.2f} M parameters  {accuracy}  "
         f"{shortened(row['classes'], CLASSES)}"
     )
 

@@ -3,10 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
+from frami.adapter import as_program
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
@@ -20,8 +22,9 @@ from frami.distill.student import new_student
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, durations
 from frami.inversion import recipe as row
-from frami.models import Classifier
+from frami.models import Classifier, Teacher
 from frami.optim import forget, learnt, set_rate
+from frami.program.program import ProgramError
 
 #: Clips that are set apart to measure agreement, at most.
 UNSEEN = 128
@@ -93,6 +96,9 @@ def distill(
     if settings.source == "made":
         durations(teacher, row(settings.recipe), None)
     kind = objective(settings.objective)
+    if kind.reuse and not isinstance(teacher.model, Teacher):
+        with suppress(ProgramError):  # then the student says what this teacher does not offer
+            teacher = as_program(teacher)
     student = new_student(teacher, settings.student, kind, settings.seed, settings.architecture, settings.start)
     clock = Clock(memory["seconds"] if memory else 0.0, now)
     return _run(teacher, settings, clips, student, augmentation or AugmentConfig(), every, memory, earlier, clock)

@@ -173,12 +173,12 @@ def build(
     return assembled(row.config(classes=classes, n_mels=n_mels, **fields), **slots)
 
 
-def from_dict(values: dict) -> Classifier:
-    """A new classifier from ``Config.to_dict``. FramiError for a name that is in no table, TypeError for a field that
-    its architecture does not have."""
+def from_dict(values: dict, pooling: nn.Module | None = None, classifier: nn.Module | None = None) -> Classifier:
+    """A new classifier from ``Config.to_dict``, with these slots where they are given. FramiError for a name that is in
+    no table, TypeError for a field that its architecture does not have."""
     fields = {"architecture": DEFAULT} | values
     row = _row(ARCHITECTURES, fields.pop("architecture"), "architecture")
-    return assembled(row.config(**fields))
+    return assembled(row.config(**fields), pooling, classifier)
 
 
 def assembled(config: Config, pooling: nn.Module | None = None, classifier: nn.Module | None = None) -> Classifier:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class _Explicit:
+class Explicit:
     """In evaluation mode, a batch norm as what it is then: a scale and a shift of each channel."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,19 +23,26 @@ class _Explicit:
         return torch.addcmul(shift.view(shape), wide, scale.view(shape)).to(x.dtype)
 
 
-class ExplicitNorm1d(_Explicit, nn.BatchNorm1d):
+class ExplicitNorm1d(Explicit, nn.BatchNorm1d):
     """``nn.BatchNorm1d`` with its gradient spelt out."""
 
 
-class ExplicitNorm2d(_Explicit, nn.BatchNorm2d):
+class ExplicitNorm2d(Explicit, nn.BatchNorm2d):
     """``nn.BatchNorm2d`` with its gradient spelt out."""
 
 
-class ExplicitNorm3d(_Explicit, nn.BatchNorm3d):
+class ExplicitNorm3d(Explicit, nn.BatchNorm3d):
     """``nn.BatchNorm3d`` with its gradient spelt out."""
 
 
 _KINDS = {nn.BatchNorm1d: ExplicitNorm1d, nn.BatchNorm2d: ExplicitNorm2d, nn.BatchNorm3d: ExplicitNorm3d}
+
+
+def restore(module: nn.Module) -> None:
+    """Inverse of ``spell_out``."""
+    kinds = {explicit: plain for plain, explicit in _KINDS.items()}
+    for part in module.modules():
+        part.__class__ = kinds.get(type(part), type(part))
 
 
 def spell_out(module: nn.Module) -> None:

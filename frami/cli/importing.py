@@ -1,0 +1,143 @@
+"""``frami import``: a network that was trained elsewhere becomes a teacher."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from frami import checkpoints, files
+from frami.cli.arguments import command, number
+from frami.errors import FramiError
+from frami.mel import MelSpec
+from frami.paths import home
+from frami.presets import PRESETS
+from frami.weights import stem
+
+
+def add(commands) -> None:
+    sub = command(commands, "import", _import)
+    what = sub.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--program", metavar="FILE.pt2", help="a network that torch.export.save wrote; no code of it is run"
+    )
+    what.add_argument(
+        "--architecture", metavar="NAME",
+        help="panns:Cnn6, panns:Cnn10, panns:Cnn14, timm:NAME, torchvision:NAME, residual:SIZE or tc-resnet:SIZE",
+    )  # fmt: skip
+    sub.add_argument("--weights", metavar="FILE", help="of that architecture: .safetensors, or a state dict as .pth")
+    sub.add_argument(
+        "--frontend", metavar="PRESET|FILE.json",
+        help=f"the log-Mels that it hears: {', '.join(PRESETS)}, frami, or a file (default: the architecture's)",
+    )  # fmt: skip
+    sub.add_argument("--classes", metavar="FILE", required=True, help="one class a line, in the network's order")
+    sub.add_argument("--seconds", type=number(0.05, 60), default=1.0, help="usual length of its clips (default: 1)")
+    sub.add_argument("--out", metavar="PATH", help="default: FRAMI_HOME/teachers and the file's name")
+    sub.add_argument("--name", help="of the teacher (default: of --out)")
+    sub.add_argument(
+        "--frames", metavar="VALUE", help="which values are the frame-level features, where others are found"
+    )
+    sub.add_argument("--output", metavar="KEY", help="which of several answers counts")
+    sub.add_argument("--scale", choices=["logits", "softmax", "log-softmax", "sigmoid"], help="default: found out")
+    sub.add_argument("--licence", default="unknown", help="of the weights")
+    sub.add_argument("--data-licence", default="unknown", help="of what it was trained on")
+    sub.add_argument("--overwrite", action="store_true", help="replace a teacher at --out")
+
+
+def _import(options) -> tuple[dict, list[str]]:
+    from frami.adapter import importing, published
+    from frami.models import ARCHITECTURES
+    from frami.program import archive
+
+    if bool(options.architecture) != bool(options.weights):
+        raise FramiError("--architecture and --weights go together; a file of --program holds its own weights")
+    classes = _classes(Path(options.classes))
+    out = _out(options)
+    if checkpoints.exists(out) and not options.overwrite:
+        raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
+    files.try_writing(out.with_name(out.name + ".json"))
+    settings = {
+        "name": options.name or out.name, "seconds": options.seconds, "frames": options.frames,
+        "output": options.output, "scale": options.scale, "licence": options.licence,
+        "data_licence": options.data_licence,
+    }  # fmt: skip
+    unused: list[str] = []
+    if options.program:
+        spec = _frontend(options.frontend or "frami")
+        teacher, found = importing.teacher(archive.read(options.program), spec, classes, **settings)
+    else:
+        family = options.architecture.partition(":")[0]
+        row = None if family in ARCHITECTURES else published.known(options.architecture)
+        spec = _frontend(options.frontend or (row.frontend if row else "") or "frami")
+        teacher, found, unused = importing.from_published(
+            options.architecture, options.weights, spec, classes, **settings
+        )
+    weights = checkpoints.save(out, teacher.model, teacher.card)
+    value = _value(teacher, found, unused) | {"path": str(out)}
+    return value, [f"{weights}: {_sentence(value)}", *_notes(value, found, unused)]
+
+
+def _value(teacher, found, unused: list[str]) -> dict:
+    card = teacher.card
+    return {
+        "name": card.name, "architecture": "program", "parameters": card.parameters, "norms": found.norms,
+        "classes": list(card.classes), "frontend": card.mel_spec, "unused": unused, **asdict(found),
+    }  # fmt: skip
+
+
+def _sentence(value: dict) -> str:
+    lengths = "any length"
+    if value["longest"] is not None:
+        lengths = f"{value['shortest']} to {value['longest']} frames"
+    elif value["shortest"] > 1:
+        lengths = f"{value['shortest']} frames and more"
+    return (
+        f"{value['parameters'] / 1e6:.2f} M parameters, {value['norms']} batch norms, {len(value['classes'])} classes; "
+        f"takes clips of {lengths}; frame-level features: {value['frames']}, embedding: {value['pooled']}"
+    )
+
+
+def _notes(value: dict, found, unused: list[str]) -> list[str]:
+    notes = []
+    if not found.reusable:
+        notes.append(
+            f"students cannot reuse its pooling and classifier ({found.why}); choose --objective logits, fitnet or "
+            "attention"
+        )
+    if not found.norms:
+        notes.append("it has no batch norm: made clips are held to no statistics of its training data")
+    if unused:
+        notes.append(f"{len(unused)} tensors of the file were not used: {', '.join(unused[:5])}")
+    return notes
+
+
+def _classes(path: Path) -> list[str]:
+    """Names of classes, one a line. FramiError where two are the same, or there are fewer than two."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FramiError(f"--classes {path}: not a readable text file ({error}); it has one class a line") from error
+    found = [line.strip() for line in lines if line.strip()]
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if len(found) < 2 or twice:
+        problem = f"twice: {', '.join(twice[:5])}" if twice else f"{len(found)} classes, at least two are needed"
+        raise FramiError(f"--classes {path}: {problem}; it has one class a line, in the network's order")
+    return found
+
+
+def _frontend(name: str) -> MelSpec:
+    if name == "frami":
+        return MelSpec()
+    if name in PRESETS:
+        return MelSpec.preset(name)
+    if not Path(name).suffix and not Path(name).exists():
+        raise FramiError(f"--frontend {name}: choose one of: frami, {', '.join(PRESETS)}, or the path of a JSON file")
+    return MelSpec.read(name)
+
+
+def _out(options) -> Path:
+    if options.out:
+        return stem(options.out)
+    source = Path(options.program or options.weights).stem
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", source).strip("-")[:60]
+    if not name or checkpoints.exists(checkpoints.BUNDLED / name):
+        raise FramiError(f"say where it goes with --out, for example --out {home() / 'teachers' / 'my-teacher'}")
+    return home() / "teachers" / name
