@@ -266,7 +266,7 @@ def new_generator(recipe: Recipe, spec: MelSpec, teacher: TeacherCopy | None, se
     """
     start = {}
     if recipe.start == "spectrum" and teacher is not None and teacher.bands is not None:
-        start = {"mean": teacher.bands.running_mean, "std": teacher.bands.running_var.sqrt()}
+        start = dict(zip(("mean", "std"), teacher.bands, strict=True))
     if recipe.parameter == "clip":
         return Free(spec, **start)
     with seeded(seed):

@@ -37,7 +37,8 @@ class TeacherCopy:
 
     exact : in full precision, for what is reported; fast : for the steps; shortest, frames : of the shortest and the
     longest clip; norms : channels of each batch norm, in the order of the forward pass; embedding : size of the
-    embedding; bands : the batch norm of the Mel bands themselves, or None; codes : Tensor[K, R], a constant embedding
+    embedding; bands : mean and deviation of each Mel band in the training data, Tensor[F] both, where the first batch
+    norm knows them, else None; codes : Tensor[K, R], a constant embedding
     of each class. FramiError where the teacher does not take
     the longest clips. seconds : as in ``InversionSettings``.
     """
@@ -62,8 +63,7 @@ class TeacherCopy:
         self.embedding = out.pooled.shape[1]
         self.bands = None
         if inputs and inputs[0].mean.shape == (self.spec.n_mels,):
-            same = torch.allclose(inputs[0].mean, mels.mean((0, 1, 3)), atol=1e-2)
-            self.bands = inputs[0].norm if same else None
+            self.bands = _bands(inputs[0].norm, inputs[0].mean, mels.mean((0, 1, 3)))
 
     @cached_property
     def codes(self) -> Tensor:
@@ -72,6 +72,24 @@ class TeacherCopy:
     @cached_property
     def fast(self) -> nn.Module:
         return fast_copy(self.exact, self.spec, self.frames, self.speedups)
+
+
+def _bands(norm: nn.Module, given: Tensor, mels: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Mean and deviation of each Mel band that a batch norm of as many channels has stored, in the front-end's unit;
+    None where it is no norm of the bands.
+
+    given, mels : Tensor[F], means of its input and of the log-Mels that the network was given. A network may scale and
+    shift log-Mels before, all bands alike.
+    """
+    mean, std = norm.running_mean, norm.running_var.sqrt()
+    if torch.allclose(given, mels, atol=1e-2):
+        return mean, std
+    around = mels - mels.mean()
+    scale = (given * around).sum() / around.square().sum()
+    shift = given.mean() - scale * mels.mean()
+    if scale == 0 or not torch.allclose((given - shift) / scale, mels, atol=1e-2):
+        return None
+    return (mean - shift) / scale, std / scale.abs()
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
