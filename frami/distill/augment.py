@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from frami.audio import MelSpec
 from frami.inversion.augment import NUMBERS as VIEW_NUMBERS
-from frami.inversion.augment import ViewConfig, draw_view, view_lengths
+from frami.inversion.augment import ViewConfig, centred, draw_view, view_lengths
 from frami.models import length_mask
 
 _CURVES = 4
@@ -45,6 +45,11 @@ class AugmentConfig:
     tilt: float = 4.0
     mix: float = 0.2
     warp: float = 0.12
+
+    def weaker(self, share: float) -> "AugmentConfig":
+        """The same by this share as strong and, silence and noise, as often; mixtures stay."""
+        silence, colour, noise, warp = (share * x for x in (self.silence, self.colour, self.noise, self.warp))
+        return replace(self, view=self.view.weaker(share), silence=silence, colour=colour, noise=noise, warp=warp)
 
     def most(self, frames: int, spec: MelSpec) -> int:
         """Frames of the longest view of clips of so many frames."""
@@ -168,7 +173,7 @@ def augment(
 
     x = _replaced(x, mixed, mixture).clamp(min=spec.floor)
     lengths = torch.where(mixed, torch.maximum(lengths, lengths.roll(1)), lengths)
-    x = torch.where(length_mask(lengths, frames).bool(), x, spec.floor)
+    x = torch.where(length_mask(lengths, frames).bool(), centred(x, spec, lengths), spec.floor)
     return x, lengths, labels.roll(1), share
 
 

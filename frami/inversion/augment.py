@@ -4,12 +4,13 @@ Drawn for a whole batch at once: segment, shift and stretch are one interpolatin
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frami.mel import MelSpec
 from frami.models import length_mask
 
 
@@ -27,6 +28,21 @@ class ViewConfig:
     def scaled(self, unit: float) -> "ViewConfig":
         """The same views of log-Mels that rise by ``unit`` where a sound is e times as loud (``MelSpec.unit``)."""
         return self if unit == 1 else replace(self, gain=self.gain * unit)
+
+    def weaker(self, share: float) -> "ViewConfig":
+        """Views that differ from the clip by this share as much."""
+        return ViewConfig(1 - (1 - self.shortest) * share, *(share * size for size in astuple(self)[1:]))
+
+
+def centred(x: Tensor, spec: MelSpec, lengths: Tensor | None = None) -> Tensor:
+    """Log-Mels Tensor[B, 1, F, T] with the mean of each band over each clip's frames at 0, as a front-end with
+    ``remove_mean`` has them; as they are with any other. lengths : Tensor[B], None for all T."""
+    if not spec.remove_mean:
+        return x
+    if lengths is None:
+        return x - x.mean(3, keepdim=True)
+    inside = torch.arange(x.shape[3], device=x.device) < lengths[:, None, None, None]
+    return x - (x * inside).sum(3, keepdim=True) / lengths[:, None, None, None]
 
 
 #: Random numbers that one view takes.

@@ -9,6 +9,10 @@ from torch import Tensor
 
 from frami.inversion.bn_statistics import NormInput
 
+#: Factor of relative distances, with which their sum is that of the others on a converged batch of the bundled teacher
+#: of digits: one set of weights serves both.
+RELATIVE = 1.66
+
 
 def class_loss(logits: Tensor, labels: Tensor, certainty: float = 1.0, weights: Tensor | None = None) -> Tensor:
     """Cross entropy with the target classes. logits Tensor[B, K], labels Tensor[B]; weights Tensor[B], of mean one.
@@ -31,13 +35,19 @@ def difficulty(logits: Tensor, labels: Tensor, exponent: float) -> Tensor:
 
 
 def batch_norm_loss(
-    inputs: list[NormInput], past: list[Tensor] | None = None, share: Tensor | None = None, first: float = 1.0
+    inputs: list[NormInput],
+    past: list[Tensor] | None = None,
+    share: Tensor | None = None,
+    first: float = 1.0,
+    relative: bool = False,
 ) -> Tensor:
     """Distance between the statistics of the batch norms' inputs and the stored ones.
 
     Sum over the layers of the Euclidean norms of the mean's and the variance's difference (DeepInversion, Yin et
     al. 2020). ``past`` : for each layer Tensor[2, C], mean and variance of earlier batches, which count for ``share``,
-    Tensor[] (Fast-DataFree, Fang et al. 2022); ``first`` : factor of the first layer.
+    Tensor[] (Fast-DataFree, Fang et al. 2022); ``first`` : factor of the first layer. ``relative`` : means in units of
+    the stored deviation and variances as ratios to the stored ones, so that the same function in other units inside is
+    inverted alike; times ``RELATIVE``.
     """
     found = torch.stack([torch.cat([entry.mean for entry in inputs]), torch.cat([entry.var for entry in inputs])])
     if past is not None:
@@ -45,8 +55,12 @@ def batch_norm_loss(
     norms = [entry.norm for entry in inputs]
     stored = torch.stack([torch.cat([n.running_mean for n in norms]), torch.cat([n.running_var for n in norms])])
     layer = _layers(tuple(len(entry.mean) for entry in inputs), found.device)
+    apart = found - stored
+    if relative:
+        variance = torch.cat([n.running_var + n.eps for n in norms])
+        apart = RELATIVE * apart / torch.stack([variance.sqrt(), variance])
     # All layers at once: a step is some hundreds of small operations as it is.
-    squares = found.new_zeros(2, len(inputs)).index_add(1, layer, (found - stored).square().to(found.dtype))
+    squares = found.new_zeros(2, len(inputs)).index_add(1, layer, apart.square().to(found.dtype))
     distances = squares.clamp(min=1e-24).sqrt().sum(0)  # without a gradient where nothing is left of it
     return distances.sum() + (first - 1) * distances[0]
 

@@ -16,7 +16,7 @@ from torch.optim import Adam
 from frami import models
 from frami.audio import MelSpec
 from frami.device import seeded
-from frami.inversion.augment import NUMBERS
+from frami.inversion.augment import NUMBERS, centred
 from frami.inversion.conditional import NoisyLayerGenerator, SumGenerator
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.generator import Free, Generator
@@ -99,10 +99,11 @@ class Work:
 
     def ended(self, x: Tensor) -> Tensor:
         """Log-Mels Tensor[B, 1, F, T] with the floor behind each clip's end."""
+        spec = self.teacher.spec
         if self.mask is None:
-            return x
+            return centred(x, spec)
         inside = torch.arange(self.frames, device=x.device) < self.lengths[:, None]
-        return torch.where(inside[:, None, None], x, self.teacher.spec.floor)
+        return torch.where(inside[:, None, None], centred(x, spec, self.lengths), spec.floor)
 
     @torch.no_grad()
     def begin(self, target: Tensor, seed: int, rng: torch.Generator) -> None:

@@ -119,7 +119,8 @@ def _class(work: Work, made: Forward) -> Tensor:
 
 
 def _batch_norm(work: Work, made: Forward) -> Tensor:
-    return losses.batch_norm_loss(made.statistics, work.past, work.past_share, work.recipe.first_norm)
+    recipe, relative = work.recipe, work.teacher.foreign
+    return losses.batch_norm_loss(made.statistics, work.past, work.past_share, recipe.first_norm, relative)
 
 
 def _contrast(work: Work, made: Forward) -> Tensor:

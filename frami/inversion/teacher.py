@@ -13,7 +13,7 @@ from frami.device import autocast, fast_bf16
 from frami.errors import FramiError
 from frami.inversion.bn_statistics import recorded
 from frami.inversion.conditional import class_codes
-from frami.models import Features
+from frami.models import Classifier, Features
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,16 @@ class TeacherCopy:
     exact : in full precision, for what is reported; fast : for the steps; shortest, frames : of the shortest and the
     longest clip; norms : channels of each batch norm, in the order of the forward pass; embedding : size of the
     embedding; bands : mean and deviation of each Mel band in the training data, Tensor[F] both, where the first batch
-    norm knows them, else None; codes : Tensor[K, R], a constant embedding
-    of each class. FramiError where the teacher does not take
-    the longest clips. seconds : as in ``InversionSettings``.
+    norm knows them, else None; codes : Tensor[K, R], a constant embedding of each class; foreign : whether it is a
+    network of any make, in units of its own. FramiError where the teacher does not take the longest clips. seconds : as
+    in ``InversionSettings``.
     """
 
     def __init__(self, teacher: Checkpoint, seconds: tuple[float, float], speedups: Speedups = ALL):
         self.spec, self.classes, self.speedups = teacher.spec, len(teacher.classes), speedups
         self.shortest, self.frames = map(self.spec.frames, seconds)
         self.exact, self.device = frozen_copy(teacher.model), teacher.device
+        self.foreign = not isinstance(self.exact, Classifier)
         longest = getattr(self.exact, "longest", None)  # of a network that is not ours
         if longest is not None and self.frames > longest:
             raise FramiError(
