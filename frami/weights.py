@@ -93,6 +93,6 @@ def fitting(path: str | Path, error: type[FramiError]) -> Iterator[None]:
     """What goes wrong where a network is built from a card and takes its weights becomes an ``error``."""
     try:
         yield
-    except (FramiError, RuntimeError, TypeError, ValueError) as problem:
+    except (FramiError, RuntimeError, TypeError, ValueError, KeyError, AttributeError) as problem:
         last = str(problem).strip().splitlines()[-1].strip()
         raise error(f"{paths(path)[0]}: the weights do not fit their card ({last})") from problem

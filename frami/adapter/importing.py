@@ -56,18 +56,20 @@ def teacher(
     frames: str | None = None,
     output: str | None = None,
     scale: str | None = None,
+    takes: Input | None = None,
     licence: str = "unknown",
     data_licence: str = "unknown",
 ) -> tuple[Checkpoint, Found]:
     """A teacher from a program that takes the log-Mels of ``spec``, Tensor[B, 1, F, T] or Tensor[B, F, T] or with the
     last two axes the other way round, and answers for each of the ``classes``.
 
-    frames, output, scale : as of ``adapt``, ``frames`` as a name of the program's values. Raises FramiError where
+    frames, output, scale : as of ``adapt``, ``frames`` as a name of the program's values; takes : the form of its
+    input, by default what the shape says that it was exported for. Raises FramiError where
     something does not fit.
     """
     graph = Graph(program).eval().requires_grad_(False)
     trial.check_numbers(graph)
-    takes = _form(program, spec)
+    takes = takes or _form(program, spec)
     noise = _noise(program, graph, spec, seconds, takes)
     _answers(program, graph, takes.given(noise))
     runs = cutting.run(graph, [takes.given(noise)])
@@ -119,8 +121,9 @@ def from_module(
     torch cannot export it."""
     module = copy.deepcopy(module).eval().requires_grad_(False)
     noise = trial.noise(module, _CLIPS, spec, seconds)
-    program = archive.exported(module, Input(channel, time_first).given(noise))
-    return teacher(program, spec, classes, seconds=seconds, **settings)
+    takes = Input(channel, time_first)
+    program = archive.exported(module, takes.given(noise), -2 if time_first else -1)
+    return teacher(program, spec, classes, seconds=seconds, takes=takes, **settings)
 
 
 def from_published(

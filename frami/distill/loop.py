@@ -12,7 +12,7 @@ from frami.adapter import as_program
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
-from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split
+from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split, tolerated
 from frami.distill.learner import agreement_on, close, forget_ahead, learn, learner_state, load_learner, new_learner
 from frami.distill.making import Maker
 from frami.distill.objectives import objective
@@ -26,6 +26,8 @@ from frami.models import Classifier, Teacher
 from frami.optim import forget, learnt, set_rate
 from frami.program.program import ProgramError
 
+#: Clips on which a teacher of another make shows how strong an augmentation it tolerates.
+TRIED = 64
 #: Clips that are set apart to measure agreement, at most.
 UNSEEN = 128
 #: Training steps that measure how long one takes, and the share of a budget that they may take.
@@ -108,6 +110,7 @@ def _run(teacher, settings, clips, student, augmentation, every, memory, earlier
     clock.start()
     course = _Course(teacher, settings, student, augmentation, memory, clock, _longest(teacher, settings, clips))
     course.fill(teacher, clips, earlier)
+    course.adjust()
     inner = memory["inversion"] if memory else None
     maker = (
         Maker(teacher, settings, student if settings.turns > 1 else None, inner) if settings.source == "made" else None
@@ -170,6 +173,9 @@ class _Course:
         if memory:
             load_learner(self.learner, memory["learner"])
         self.agreement, self.notes = math.nan, ()
+        self.strength = memory.get("strength", 1.0) if memory else None if self._foreign else 1.0
+        if self.strength is not None:
+            self._weaken(self.strength)
         self.spent = self.reported = memory["seconds"] if memory else 0.0
         self._terms: list[dict[str, torch.Tensor]] = []
         self._measured, self._effort = -math.inf, 0.0
@@ -177,6 +183,32 @@ class _Course:
     @property
     def clips(self) -> int:
         return len(self.buffer) + len(self.unseen)
+
+    @property
+    def _foreign(self) -> bool:
+        """Whether the teacher was trained elsewhere, with who knows what augmentation."""
+        return self.settings.source != "noise" and not isinstance(self.learner.teacher.model, Classifier)
+
+    def _weaken(self, strength: float) -> None:
+        """Augment by this share as strong."""
+        self.strength = strength
+        if strength < 1:
+            self.learner.augmentation = self.learner.augmentation.weaker(strength)
+
+    @property
+    def _weaker(self) -> tuple[str, ...]:
+        if self.strength in (None, 1.0):
+            return ()
+        return (f"the teacher does not know strongly changed clips: they are changed by {self.strength:.0%} as much",)
+
+    def adjust(self) -> None:
+        """Find how strong an augmentation a teacher of another make tolerates, once there are clips."""
+        if self.strength is not None or not len(self.buffer):
+            return
+        rows = torch.arange(0, len(self.buffer), max(1, len(self.buffer) // TRIED))[:TRIED]
+        mels, lengths, _ = self.buffer.take(rows, torch.zeros(len(rows)))
+        teacher, augmentation = self.learner.teacher, self.learner.augmentation
+        self._weaken(tolerated(teacher.model, mels, lengths, teacher.spec, augmentation))
 
     def fill(self, teacher: Checkpoint, clips: Bank | LogMels | None, earlier: Clips | Bank | None) -> None:
         """Add the clips that are there at the start."""
@@ -216,7 +248,8 @@ class _Course:
             if self.clock.seconds - self.reported >= every:
                 yield from self.report()
         self.add(made.clips.mels, made.clips.lengths, made.clips.target)
-        self.inversion, self.notes = maker.memory, made.notes
+        self.adjust()
+        self.inversion, self.notes = maker.memory, (*made.notes, *self._weaker)
         self.pace.made(self.clock.seconds - self.spent, len(made.clips), len(made.clips) // s.clips)
         if s.budget and not self.pace.of_step:
             self._probe()
@@ -283,5 +316,6 @@ class _Course:
             "clips": self.clips,
             "learner": learner_state(self.learner),
             "pace": self.pace.state(),
+            "strength": self.strength,
             "inversion": self.inversion() if callable(self.inversion) else self.inversion,
         }

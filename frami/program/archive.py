@@ -6,8 +6,11 @@ graph is JSON whose operations are looked up in a list, and weights are plain nu
 
 import io
 import json
+import logging
 import math
+import warnings
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -37,20 +40,36 @@ def read(source: str | Path | bytes) -> Program:
         ) from error
 
 
-def exported(model: torch.nn.Module, clip: Tensor) -> Program:
-    """The program of a module that takes ``clip``, with clips and frames as free as its operations leave them.
+def exported(model: torch.nn.Module, clip: Tensor, time: int = -1) -> Program:
+    """The program of a module that takes ``clip``, with clips and frames, the axis ``time``, as free as its operations
+    leave them.
 
     ProgramError where torch cannot export it.
     """
-    auto, content = torch.export.Dim.AUTO, io.BytesIO()
+    auto, problem = torch.export.Dim.AUTO, None
+    for free in ({0: auto, time % clip.dim(): auto}, {0: auto}, None):  # some code can be followed for one size only
+        content = io.BytesIO()
+        try:
+            with torch.no_grad(), _quietly():
+                made = torch.export.export(model, (clip,), dynamic_shapes=(free,) if free else None)
+            torch.export.save(made, content)
+            return read(content.getvalue())
+        except Exception as error:  # of many kinds, from every layer of the exporter
+            problem = error
+    why = " ".join(str(problem).split())[:200] or type(problem).__name__
+    raise ProgramError(f"torch.export cannot write this module as a program ({why})") from problem
+
+
+@contextmanager
+def _quietly():
+    """Without the exporter's warnings and log messages."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
-        with torch.no_grad():
-            made = torch.export.export(model, (clip,), dynamic_shapes=({0: auto, clip.dim() - 1: auto},))
-        torch.export.save(made, content)
-    except Exception as error:  # of many kinds, from every layer of the exporter
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ProgramError(f"torch.export cannot write this module as a program ({why})") from error
-    return read(content.getvalue())
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(level)
 
 
 class _Archive:

@@ -153,6 +153,7 @@ def places(
     if one != logits and _reads_one(program, runs, frames, one, _axes(program, runs, frames, time_first)):
         # A class token, or the last state: what the others hold need not be where the student has it.
         frames, behind = one, behind[behind.index(one) + 1 :]
+    behind = ([frames] if _row(shapes[frames]) else []) + behind
     rows = [name for name in behind if _row(shapes[name]) and name != logits and weighed(program, runs, name, logits)]
     axes = _axes(program, runs, frames, time_first)
     return Places(frames, axes, rows[-1] if rows else logits, logits, found)
