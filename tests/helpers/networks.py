@@ -104,8 +104,7 @@ KINDS = {
 def network(kind: str, **settings) -> nn.Module:
     """A network of a kind in evaluation mode, its stored statistics those of noise; always the same."""
     torch.manual_seed(0)
-    build, channel, time_first = KINDS[kind]
-    made = build(**settings)
+    made = KINDS[kind][0](**settings)
     for norm in (m for m in made.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
         norm.momentum = None
         torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
