@@ -12,7 +12,6 @@ from frami.program import archive
 from frami.program.program import Graph, Node, Program, ProgramError
 from tests.helpers.networks import KINDS, clip, network
 
-
 RELU = b"torch.ops.aten.relu_.default"
 nn_norm = torch.nn.modules.batchnorm._BatchNorm
 
