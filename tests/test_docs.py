@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from torch import nn
 
@@ -125,7 +126,7 @@ def test_python_examples_run(page, monkeypatch, tmp_path):
     network = nn.Sequential(
         nn.Conv2d(1, 8, 3, stride=2), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
     )
-    names = {"my_network": network}
+    names = {"my_network": network, "model": network, "log_mels": torch.zeros(2, 1, 80, 50)}
     codes = [code for code in blocks((ROOT / page).read_text(), "python") if "onnxruntime" not in code]
     assert codes
     for code in codes:
