@@ -48,7 +48,7 @@ def test_another_architecture_is_inverted(temporal_teacher):
     found = TeacherCopy(teacher, (0.4, 0.4))
     norms = [m for m in teacher.model.modules() if isinstance(m, MaskedBatchNorm2d)]
     assert found.norms == [len(norm.running_mean) for norm in norms] and len(norms) == 1 + 1 + 3 * 3
-    assert torch.equal(found.bands.running_mean, teacher.model.backbone.bands.running_mean)
+    assert torch.equal(found.bands[0], teacher.model.backbone.bands.running_mean)
     states = list(invert(teacher, samples=8, batch=8, seconds=(0.3, 0.5), steps=30, every=1))
     first, last = states[0], states[-1]
     assert set(first.losses) == {"class", "batch_norm", "contrast"}
