@@ -34,7 +34,7 @@ _HEARD = 0.75
 class Found:
     """What an import says of a network. ``norms`` : batch norms that store statistics; ``shortest``, ``longest`` :
     frames that it takes (None: any); ``reusable`` : whether students can reuse its pooling and classifier, ``why`` :
-    not."""
+    not; ``centres`` : whether it removes the mean of each band itself, as its front-end does from now on."""
 
     operations: int
     norms: int
@@ -44,6 +44,7 @@ class Found:
     pooled: str
     reusable: bool
     why: str = ""
+    centres: bool = False
 
 
 def teacher(
@@ -76,6 +77,9 @@ def teacher(
     _, found = cutting.answer(program, runs, len(classes), output, scale)
     takes = trial.limits(graph, noise, takes, found.answer, len(classes))
     takes = _heard(graph, noise, takes, found.answer)
+    centres = not spec.remove_mean and _centres(graph, noise, takes, found.answer)
+    if centres:  # so that clips are made, and students hear, without what the network never hears
+        spec = replace(spec, remove_mean=True)
     runs = cutting.run(graph, [takes.given(clip) for clip in _others(noise, takes)])
     places = cutting.places(program, runs, len(classes), frames, output, scale, takes.time_first)
     config = Config(len(classes), spec.n_mels, places, takes)
@@ -99,6 +103,7 @@ def teacher(
         places.pooled,
         not why,
         why,
+        centres,
     )
     return Checkpoint(network, card, spec), about
 
@@ -154,7 +159,8 @@ def as_program(teacher_: Checkpoint) -> Checkpoint:
         time_first=takes.time_first, output=output.name or None, scale=output.scale, name=card.name,
         licence=card.licence, data_licence=card.data_licence,
     )  # fmt: skip
-    return replace(made, card=replace(made.card, title=card.title))
+    card = replace(made.card, title=card.title, mel_spec=card.mel_spec)
+    return Checkpoint(made.model, card, teacher_.spec)
 
 
 def save(teacher_: Checkpoint, path: str | Path) -> Path:
@@ -237,6 +243,14 @@ def _heard(graph: Graph, noise: Tensor, takes: Input, answer) -> Input:
         (slope,) = torch.autograd.grad(answer(graph(takes.given(x))).square().sum(), x)
     read = int((slope.abs().amax((0, 1, 2)) > 0).nonzero().max()) + 1 if slope.any() else x.shape[3]
     return replace(takes, longest=read) if read <= _HEARD * x.shape[3] else takes
+
+
+@torch.no_grad()
+def _centres(graph: Graph, noise: Tensor, takes: Input, answer) -> bool:
+    """Whether a network removes the mean of each band over the clip itself."""
+    shift = torch.randn(1, 1, noise.shape[2], 1, generator=torch.Generator().manual_seed(2)).to(noise) * noise.std()
+    plain, moved = (answer(graph(takes.given(x))) for x in (noise, noise + shift))
+    return bool((moved - plain).abs().max() <= TOLERANCE * plain.abs().max().clamp(min=1e-6))
 
 
 def _others(noise: Tensor, takes: Input) -> list[Tensor]:

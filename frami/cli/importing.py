@@ -102,6 +102,8 @@ def _notes(value: dict, found, unused: list[str]) -> list[str]:
             f"students cannot reuse its pooling and classifier ({found.why}); choose --objective logits, fitnet or "
             "attention"
         )
+    if found.centres:
+        notes.append("it removes the mean of each band itself, so its front-end does now, for its clips and students")
     if not found.norms:
         notes.append("it has no batch norm: made clips are held to no statistics of its training data")
     if unused:

@@ -64,6 +64,14 @@ def test_what_lies_behind_the_frames_gives_the_network_s_own_logits(imported, ki
     torch.testing.assert_close(teacher.model.head(out.frames, out.lengths).logits, out.logits, rtol=1e-4, atol=1e-4)
 
 
+def test_a_network_that_removes_the_mean_has_a_front_end_that_does(imported):
+    """Otherwise its clips would have any spectrum, and its students would hear it."""
+    for kind, (teacher, found) in imported.items():
+        assert found.centres == teacher.spec.remove_mean == (kind == "attentive"), kind
+    clips = make_clips(imported["attentive"][0], "frami", samples=2, steps=2, seconds=0.5)
+    assert clips.mels.mean(3).abs().max() < 0.05
+
+
 def test_a_clip_s_answer_does_not_depend_on_its_batch(imported):
     teacher, _ = imported["bands"]
     x = mels(3, 64)
