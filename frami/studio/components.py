@@ -28,12 +28,12 @@ def header(device) -> gr.HTML:
 
 def teacher_facts(card: Card) -> str:
     """The teacher bar's facts as HTML (all values come from a checked card; escaped nevertheless)."""
+    held = card.split.get("test")
+    where = f" on {in_words(card.dataset, held)}, held out from training" if held else ""
     facts = {
         "classes": str(len(card.classes)),
         "parameters": f"{card.parameters / 1e6:.2f} M",
-        f"accuracy on {in_words(card.dataset, card.split['test'])}, held out from training": (
-            "not measured" if card.accuracy is None else f"{card.accuracy:.1%}"
-        ),
+        f"accuracy{where}": "not measured" if card.accuracy is None else f"{card.accuracy:.1%}",
         "data licence": card.data_licence,
     }
     pairs = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
