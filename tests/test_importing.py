@@ -11,6 +11,7 @@ from frami.adapter import published
 from frami.adapter.published import Panns
 from frami.errors import FramiError
 from frami.paths import home
+from frami.studio.components import teacher_facts
 from tests.helpers.cli import run
 from tests.helpers.networks import CLASSES, clip, network
 
@@ -54,6 +55,7 @@ def test_a_program_becomes_a_teacher_that_distils(capsys, fresh_home, tmp_path, 
     assert {"architecture", "parameters", "frames", "pooled", "shortest", "longest"} <= set(value)
     assert value["parameters"] == sum(p.numel() for p in network("attentive").parameters())
     assert value["path"] == str(home() / "teachers" / "attentive")
+    assert "<dt>accuracy</dt><dd>not measured</dd>" in teacher_facts(checkpoints.load("attentive").card)
     assert any(
         line.startswith("attentive") and "not measured" in line for line in run(capsys, "teachers")[1].splitlines()
     )
