@@ -33,8 +33,9 @@ _HEARD = 0.75
 @dataclass(frozen=True)
 class Found:
     """What an import says of a network. ``norms`` : batch norms that store statistics; ``shortest``, ``longest`` :
-    frames that it takes (None: any); ``reusable`` : whether students can reuse its pooling and classifier, ``why`` :
-    not; ``centres`` : whether it removes the mean of each band itself, as its front-end does from now on."""
+    frames that it takes (None: any); ``behind`` : share of its weights behind the frame-level features; ``reusable`` :
+    whether students can reuse its pooling and classifier, ``why`` not; ``centres`` : whether it removes the mean of
+    each band itself, as its front-end does from now on."""
 
     operations: int
     norms: int
@@ -42,6 +43,7 @@ class Found:
     longest: int | None
     frames: str
     pooled: str
+    behind: float
     reusable: bool
     why: str = ""
     centres: bool = False
@@ -101,6 +103,7 @@ def teacher(
         takes.longest,
         places.frames,
         places.pooled,
+        _behind(program, places),
         not why,
         why,
         centres,
@@ -143,7 +146,7 @@ def from_published(
     trial.check_numbers(network.requires_grad_(False))
     card = _card(network.config.to_dict(), spec, classes, parameters(network), **settings)
     norms = sum(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.modules())
-    about = Found(0, norms, 1, None, "backbone", "pooling", True)
+    about = Found(0, norms, 1, None, "backbone", "pooling", 0.0, True)
     return Checkpoint(network, card, spec), about, loaded.unused
 
 
@@ -216,7 +219,7 @@ def _noise(program: Program, graph: Graph, spec: MelSpec, seconds: float, takes:
 def _takes(graph: Graph, x: Tensor) -> bool:
     try:
         graph(x)
-    except (RuntimeError, TypeError, ValueError, IndexError, FramiError):
+    except Exception:  # of any kind: what it computes is a stranger's
         return False
     return True
 
@@ -225,7 +228,7 @@ def _takes(graph: Graph, x: Tensor) -> bool:
 def _answers(program: Program, graph: Graph, x: Tensor) -> None:
     try:
         graph(x)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except Exception as error:  # of any kind: what it computes is a stranger's
         why = " ".join(str(error).split())[:300]
         sizes = " x ".join("any" if size is None else str(size) for size in program.shape)
         raise FramiError(
@@ -239,8 +242,12 @@ def _heard(graph: Graph, noise: Tensor, takes: Input, answer) -> Input:
     if takes.longest is not None:
         return takes
     x = torch.cat([noise, noise], 3).requires_grad_()
-    with torch.enable_grad():
-        (slope,) = torch.autograd.grad(answer(graph(takes.given(x))).square().sum(), x)
+    try:
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(answer(graph(takes.given(x))).square().sum(), x)
+    except RuntimeError as error:
+        why = " ".join(str(error).split())[:200]
+        raise FramiError(f"no gradient flows through this program ({why}): it cannot be inverted") from error
     read = int((slope.abs().amax((0, 1, 2)) > 0).nonzero().max()) + 1 if slope.any() else x.shape[3]
     return replace(takes, longest=read) if read <= _HEARD * x.shape[3] else takes
 
@@ -291,6 +298,12 @@ def _pools(network: ReusableNetwork, frames: Tensor, axis: int) -> bool:
         return network.pooling(more, lengths).shape == network.pooling(frames, lengths.clamp(max=frames.shape[3])).shape
     except (RuntimeError, TypeError, ValueError, IndexError):
         return False
+
+
+def _behind(program: Program, places: cutting.Places) -> float:
+    """Share of the weights that lie behind the frame-level features."""
+    part = program.part(places.frames, places.logits)
+    return round(_parameters(part) / max(1, _parameters(program)), 3)
 
 
 def _parameters(program: Program) -> int:

@@ -206,6 +206,10 @@ def read(path: str | Path) -> dict[str, Tensor]:
         found = inner
     if not _is_state(found):
         raise FramiError(f"{path}: holds no weights by name, but a {type(found).__name__}; save the state dict")
+    if any(
+        isinstance(t, Tensor) and t.numel() * t.element_size() > t.untyped_storage().nbytes() for t in found.values()
+    ):
+        raise FramiError(f"{path}: holds weights of fewer numbers than their shapes say; save them whole")
     tensors = {str(name): tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
     for prefix in (*_PREFIXES, *_PREFIXES):
         if tensors and all(name.startswith(prefix) for name in tensors):

@@ -12,6 +12,9 @@ from frami.paths import home
 from frami.presets import PRESETS
 from frami.weights import stem
 
+#: Share of a network's weights behind the frame-level features from which on a command says so.
+_MUCH = 0.5
+
 
 def add(commands) -> None:
     sub = command(commands, "import", _import)
@@ -101,6 +104,11 @@ def _notes(value: dict, found, unused: list[str]) -> list[str]:
         notes.append(
             f"students cannot reuse its pooling and classifier ({found.why}); choose --objective logits, fitnet or "
             "attention"
+        )
+    if found.behind > _MUCH:
+        notes.append(
+            f"{found.behind:.0%} of its weights lie behind the frame-level features, and a student that reuses them "
+            "carries those; --frames names others, or choose --objective logits"
         )
     if found.centres:
         notes.append("it removes the mean of each band itself, so its front-end does now, for its clips and students")

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from frami.program import outputs
 from frami.program.operations import CHECKS, base
 from frami.program.program import Node, Program, ProgramError
 
@@ -33,7 +34,7 @@ def read(source: str | Path | bytes) -> Program:
     try:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             return _program(_Archive(archive))
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except Exception as error:  # whatever a damaged or forged file leads to
         what = "a program" if isinstance(source, bytes) else source
         raise ProgramError(
             f"{what}: not a .pt2 file that torch.export.save wrote ({type(error).__name__}: {str(error)[:200]})"
@@ -51,6 +52,7 @@ def exported(model: torch.nn.Module, clip: Tensor, time: int = -1) -> Program:
         content = io.BytesIO()
         try:
             with torch.no_grad(), _quietly():
+                model = _plain(model, clip)
                 made = torch.export.export(model, (clip,), dynamic_shapes=(free,) if free else None)
             torch.export.save(made, content)
             return read(content.getvalue())
@@ -58,6 +60,22 @@ def exported(model: torch.nn.Module, clip: Tensor, time: int = -1) -> Program:
             problem = error
     why = " ".join(str(problem).split())[:200] or type(problem).__name__
     raise ProgramError(f"torch.export cannot write this module as a program ({why})") from problem
+
+
+class _Plain(torch.nn.Module):
+    """A module whose answers are in a dict, where they were in an object or a named tuple."""
+
+    def __init__(self, module: torch.nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return dict(outputs.tensors(self.module(x)))
+
+
+def _plain(model: torch.nn.Module, clip: Tensor) -> torch.nn.Module:
+    """The module, its answers in a form that an export can hold."""
+    return model if type(model(clip.clone())) in (Tensor, tuple, list, dict) else _Plain(model)
 
 
 @contextmanager
@@ -105,12 +123,17 @@ class _Archive:
         kind = _TYPES[meta["dtype"]]
         sizes, strides = ([int(n["as_int"]) for n in meta[key]] for key in ("sizes", "strides"))
         offset = int(meta["storage_offset"]["as_int"])
-        content = self.archive.read(f"{folder}{entry['path_name']}")
+        if min(sizes, default=0) < 0 or min(strides, default=0) < 0 or offset < 0:
+            raise ValueError(f"'{name}' has no shape")
         if not math.prod(sizes):
             return torch.zeros(sizes, dtype=kind)
+        info = self.archive.getinfo(f"{folder}{entry['path_name']}")
+        if info.compress_type != zipfile.ZIP_STORED:  # so that nothing is larger than the file
+            raise ValueError(f"'{name}' is compressed, as torch never does")
+        content = self.archive.read(info)
         flat = torch.frombuffer(bytearray(content), dtype=kind)
         last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
-        if min(sizes, default=0) < 0 or min(strides, default=0) < 0 or offset < 0 or last >= len(flat):
+        if last >= len(flat) or math.prod(sizes) > len(flat):
             raise ValueError(f"'{name}' has fewer numbers than its shape says")
         return flat.as_strided(sizes, strides, offset).clone()
 
@@ -132,7 +155,7 @@ def _program(archive: _Archive) -> Program:
         tensors[own] = weights[own] if own in weights else constants[own]
     if len(inputs) != 1:
         raise ValueError(f"it takes {len(inputs)} tensors, expected one, the log-Mels")
-    outputs = [
+    returned = [
         about["arg"]["as_tensor"]["name"]
         for spec in signature["output_specs"]
         for kind, about in spec.items()
@@ -145,10 +168,10 @@ def _program(archive: _Archive) -> Program:
     for node in nodes:  # plain Python functions: their arguments go by their places
         if not node.operation.startswith("aten."):
             node.arguments = {str(k): value for k, value in enumerate(node.arguments.values())}
-    keys = _keys(whole, len(outputs))
+    keys = _keys(whole, len(returned))
     shape = tuple(size.get("as_int") for size in graph["tensor_values"][inputs[0]]["sizes"])
     nodes = [node for node in nodes if base(node.operation) not in CHECKS]
-    return Program(inputs[0], nodes, dict(zip(keys, outputs, strict=True)), names, tensors, shape)
+    return Program(inputs[0], nodes, dict(zip(keys, returned, strict=True)), names, tensors, shape)
 
 
 def _name(target: str) -> str:

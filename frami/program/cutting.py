@@ -19,6 +19,8 @@ _LAST = ("linear", "layer_norm", "native_layer_norm", "gru", "lstm", "matmul", "
 #: Those that read the second axis.
 _SECOND = ("conv1d", "conv2d", "convolution", "batch_norm", "group_norm", "instance_norm", "avg_pool1d", "max_pool1d",
            "adaptive_avg_pool1d", "_native_batch_norm_legit_no_training")  # fmt: skip
+#: Those whose rows are logits for certain.
+_LINEAR = ("linear", "addmm", "matmul", "mm")
 #: Those from a row of logits to probabilities.
 _SCALES = ("sigmoid", "softmax", "_softmax", "log_softmax", "_log_softmax")
 
@@ -71,7 +73,7 @@ def answer(program: Program, runs: Runs, classes: int, output: str | None, scale
     given = returned[""] if list(returned) == [""] else returned
     clips = runs.shapes[0][program.input][0]
     rows = [name for node in program.nodes for name in node.gives if runs.shapes[0].get(name) == (clips, classes)]
-    linear = next((n for n in reversed(rows) if base(_maker(program, n).operation) not in _SCALES), None)
+    linear = next((n for n in reversed(rows) if base(_maker(program, n).operation) in _LINEAR), None)
     what = found[linear] if linear else torch.full((clips, classes), float("nan"))
     chosen = outputs.find(given, what, output, scale)
     if not chosen.answer(given).isfinite().all():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from frami.models import Features, length_mask
 from frami.program.cutting import Places
 from frami.program.inputs import Input
-from frami.program.outputs import Output
+from frami.program.outputs import SCALES, Output
 from frami.program.program import Graph, Program
 
 
@@ -39,6 +39,20 @@ class Config:
         places = Places(**places | {"axes": tuple(places["axes"]), "output": Output(**places["output"])})
         free = tuple(map(bool, fields.pop("free")))
         takes, shape = Input(**fields.pop("takes")), tuple(map(int, fields.pop("shape")))
+        whole = {
+            "clips": (takes.clips, 1, 4096), "shortest": (takes.shortest, 1, 10**5),
+            "longest": (takes.longest or takes.shortest, takes.shortest, 10**6),
+            "bands": (shape[0], 1, 10**5), "frames": (shape[1], 1, 10**5),
+        } | {f"axis {k}": (axis, -1, 3) for k, axis in enumerate(places.axes)}  # fmt: skip
+        for name, (value, least, most) in whole.items():
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise ValueError(f"{name} of a program is a whole number from {least} to {most}, not {value!r}")
+        if (
+            places.output.scale not in SCALES
+            or len(places.axes) != 3
+            or len(set(places.axes) - {-1}) != sum(axis >= 0 for axis in places.axes)
+        ):
+            raise ValueError("its axes or its scale are none")
         fields.pop("architecture", None)
         return cls(places=places, takes=takes, free=free, shape=shape, **fields)
 

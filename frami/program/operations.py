@@ -52,10 +52,12 @@ NUMBERS: dict[str, Callable] = {
 #: Numbers of a tensor that an operation may make out of nothing.
 LARGEST = 2**27
 #: Operations whose result can be far larger than what they are given.
+_SIZES = ("size", "repeats", "pad", "end", "steps", "dims", "output_size")
 _MAKERS = frozenset(
     """
     arange full linspace new_empty new_full new_ones new_zeros ones repeat expand broadcast_to tile pad
-    constant_pad_nd repeat_interleave zeros as_strided
+    constant_pad_nd repeat_interleave zeros as_strided upsample_bilinear2d upsample_linear1d upsample_nearest1d
+    upsample_nearest2d
     """.split()  # noqa: SIM905
 )
 
@@ -90,11 +92,14 @@ def too_large(name: str, arguments: dict) -> bool:
     """Whether an operation that makes a tensor of given sizes would make one that no classifier needs."""
     if base(name) not in _MAKERS:
         return False
-    return any(
-        _product(value) > LARGEST
-        for key, value in arguments.items()
-        if key in ("size", "repeats", "pad", "end", "steps", "dims")
-    )
+    large = any(_product(value) > LARGEST for key, value in arguments.items() if key in _SIZES)
+    return large or (base(name) == "arange" and not _steps(arguments) <= LARGEST)
+
+
+def _steps(arguments: dict) -> float:
+    """Numbers that ``arange`` makes."""
+    end, start, step = (arguments.get(key, usual) for key, usual in (("end", 0), ("start", 0), ("step", 1)))
+    return abs((end - start) / step) if step else math.inf
 
 
 def _product(value) -> float:

@@ -17,6 +17,9 @@ from frami.program.operations import base, known, resolved, too_large
 NORMS = ("batch_norm", "_native_batch_norm_legit_no_training")
 #: Operations and depth of the lists that a stored program may have at most.
 _MOST, _DEEPEST = 20_000, 8
+#: Numbers of a tensor, and size of a number, at most.
+LARGEST_RESULT, LARGEST_NUMBER = 2**31, 2**53
+_NUMBERS = (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
 class ProgramError(FramiError):
@@ -127,12 +130,17 @@ class Graph(nn.Module):
         super().__init__()
         program.check()
         self.program, self._shared = program, shared and (shared,)
+        self.tensors = nn.Module()
         self._norms: dict[int, tuple[str, str]] = {}
-        for own, tensor in program.tensors.items():
-            self._keep(own, tensor)
-        for place, node in enumerate(program.nodes):
-            if base(node.operation) in NORMS:
-                self._norm(place, node)
+        try:
+            for own, tensor in program.tensors.items():
+                self._keep(own, tensor)
+            for place, node in enumerate(program.nodes):
+                if base(node.operation) in NORMS:
+                    self._norm(place, node)
+        except (KeyError, AttributeError, TypeError, RuntimeError) as error:
+            raise ProgramError(f"this program's tensors cannot be kept ({error})") from error
+        self._changes = any(base(node.operation).endswith("_") for node in program.nodes)
         last = {name: place for place, node in enumerate(program.nodes) for name in node.reads}
         for name in program.outputs.values():
             last.pop(name, None)
@@ -141,9 +149,9 @@ class Graph(nn.Module):
             self._over.setdefault(place, []).append(name)
 
     def _keep(self, own: str, tensor: Tensor) -> None:
-        folder, name = _folder(self, own)
+        folder, name = _folder(self.tensors, own)
         if self._shared:
-            other, _ = _folder(self._shared[0], own)
+            other, _ = _folder(self._shared[0].tensors, own)
             setattr(folder, name, getattr(other, name)) if name in other._parameters else folder.register_buffer(
                 name, getattr(other, name)
             )
@@ -164,7 +172,7 @@ class Graph(nn.Module):
         prefix = parts["running_mean"].rpartition(".")[0]
         if any(own != f"{prefix}.{key}" for key, own in parts.items()) or not prefix:
             return
-        parent, name = _folder(self, prefix)
+        parent, name = _folder(self.tensors, prefix)
         here = getattr(parent, name)
         if not isinstance(here, Norm):
             norm = Norm(len(here.running_mean), eps=float(given.get("eps", 1e-5)), affine=False)
@@ -180,17 +188,18 @@ class Graph(nn.Module):
 
     def values(self, x: Tensor, all: bool = False) -> Iterator[tuple[str, Any]]:
         """Outputs by the names of values, each as soon as it is there; with ``all`` every value."""
+        x = x.clone() if self._changes else x  # some operations work in place
         program, there = self.program, {self.program.input: x}
         wanted = set(program.outputs.values())
         if program.input in wanted or all:
             yield program.input, x
         for name, own in program.names.items():
-            folder, last = _folder(self, own)
+            folder, last = _folder(self.tensors, own)
             there[name] = getattr(folder, last)
         for place, node in enumerate(program.nodes):
             if place in self._norms:
                 norm, given = self._norms[place]
-                result = self.get_submodule(norm)(there[given])
+                result = self.tensors.get_submodule(norm)(there[given])
                 result = (result, None, None) if isinstance(node.outputs, list) else result
             else:
                 result = _run(node, there, x)
@@ -222,8 +231,20 @@ def _run(node: Node, there: dict[str, Any], x: Tensor) -> Any:
     if too_large(node.operation, values):
         raise ProgramError(f"'{node.operation}' would make a tensor larger than any classifier needs")
     if node.operation.startswith("aten."):
-        return function(**values)
-    return function(*values.values())
+        found = function(**values)
+        if any(isinstance(one, Tensor) and one.numel() > LARGEST_RESULT for one in _flat(_listed(found))):
+            raise ProgramError(f"'{node.operation}' makes a tensor larger than any classifier needs")
+        return found
+    if not all(isinstance(value, _NUMBERS) for value in values.values()):
+        raise ProgramError(f"'{node.operation}' is given something else than numbers")
+    found = function(*values.values())
+    if isinstance(found, int | float) and not abs(found) <= LARGEST_NUMBER:
+        raise ProgramError(f"'{node.operation}' makes a number larger than any size")
+    return found
+
+
+def _listed(found: Any) -> Any:
+    return list(found) if isinstance(found, tuple) else found
 
 
 def _given(value: Any, there: dict[str, Any], x: Tensor) -> Any:
@@ -232,6 +253,8 @@ def _given(value: Any, there: dict[str, Any], x: Tensor) -> Any:
         return [_given(one, there, x) for one in value]
     if not isinstance(value, dict):
         return value
+    if len(value) != 1:
+        raise ProgramError("an argument of a program has several meanings")
     ((kind, what),) = value.items()
     if kind == "ref":
         return there[what]
@@ -239,7 +262,10 @@ def _given(value: Any, there: dict[str, Any], x: Tensor) -> Any:
         return x.device
     if kind == "size":
         return x.shape[what]
-    return getattr(torch, what)  # a type of number, or an order in memory
+    found = getattr(torch, str(what), None)
+    if not isinstance(found, {"dtype": torch.dtype, "memory": torch.memory_format}.get(kind, ())):
+        raise ProgramError(f"an argument '{kind}' of a program is no {what}")
+    return found
 
 
 def _paired(outputs: Any, result: Any) -> Iterator[tuple[str, Any]]:

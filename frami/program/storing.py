@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from frami.models import Classifier
@@ -12,13 +13,17 @@ from frami.program.program import Graph, Program, ProgramError
 
 #: Keys of the metadata: a whole network, and the pooling and classifier that a student ends in.
 NETWORK, HEAD = "frami_program", "frami_head"
+#: Frames of the clip that a loaded network is tried with, and at most.
+_FRAMES, _LONGEST = 64, 100_000
 
 
 def state(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a model of whatever kind."""
     if isinstance(model, ProgramNetwork):
         parts = [part.to_dict() for part in model.parts] if isinstance(model, ReusableNetwork) else []
-        return model.graph.state_dict(), {NETWORK: json.dumps({"network": model.program.to_dict(), "parts": parts})}
+        return model.graph.tensors.state_dict(), {
+            NETWORK: json.dumps({"network": model.program.to_dict(), "parts": parts})
+        }
     if isinstance(model, Classifier) and isinstance(model.pooling, ProgramPooling):
         pooling, classifier = model.pooling, model.classifier
         values = {
@@ -38,10 +43,29 @@ def network(config: dict, tensors: dict[str, Tensor], metadata: Mapping[str, str
     stored = json.loads(metadata[NETWORK])
     made = Config.from_dict(config)
     program = Program.from_dict(stored["network"], tensors)
-    if not stored["parts"]:
-        return ProgramNetwork(program, made)
-    parts = [Program.from_dict(part, tensors) for part in stored["parts"]]
-    return ReusableNetwork(program, made, parts)
+    if stored["parts"]:
+        parts = [Program.from_dict(part, tensors) for part in stored["parts"]]
+        found = ReusableNetwork(program, made, parts)
+    else:
+        found = ProgramNetwork(program, made)
+    _try(found)
+    return found
+
+
+@torch.no_grad()
+def _try(found: ProgramNetwork) -> None:
+    """ProgramError where a network does not answer, as its card says, for each class."""
+    config = found.config
+    frames = min(max(_FRAMES, config.takes.shortest), config.takes.longest or _LONGEST)
+    try:
+        out = found(torch.zeros(1, 1, config.n_mels, frames))
+        same = not isinstance(found, ReusableNetwork) or found.head(out.frames, out.lengths).logits.shape == (
+            1, config.classes,
+        )  # fmt: skip
+    except Exception as error:  # whatever a forged card leads to
+        raise ProgramError(f"it does not run ({' '.join(str(error).split())[:150]})") from error
+    if out.logits.shape != (1, config.classes) or out.frames.dim() != 4 or out.pooled.dim() != 2 or not same:
+        raise ProgramError(f"it does not answer for {config.classes} classes")
 
 
 def head(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str, nn.Module]:
@@ -51,7 +75,7 @@ def head(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str, n
     stored = json.loads(metadata[HEAD])
     graphs = {}
     for part in ("pooling", "classifier"):
-        start = f"{part}.graph."
+        start = f"{part}.graph.tensors."
         own = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
         graphs[part] = Graph(Program.from_dict(stored[part], own))
     axes, free, shape = (tuple(map(kind, stored[key])) for key, kind in (("axes", int), ("free", bool), ("shape", int)))

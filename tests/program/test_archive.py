@@ -56,7 +56,7 @@ def test_a_program_computes_what_the_module_does(programs, kind):
 def test_a_program_is_text_and_tensors(programs, kind):
     program = programs[kind]
     text = json.dumps(program.to_dict())
-    again = Program.from_dict(json.loads(text), Graph(program).state_dict())
+    again = Program.from_dict(json.loads(text), Graph(program).tensors.state_dict())
     x = clip(kind, 2)
     first, second = (Graph(p)(x.clone()) for p in (program, again))
     first, second = (y if isinstance(y, dict) else {"": y} for y in (first, second))
