@@ -95,8 +95,8 @@ def _named(folds: Sequence[str]) -> str:
 
 
 def _line(row: dict) -> str:
-    held = _named(row["split"].get("test", []))
-    accuracy = "not measured" if row["accuracy"] is None else f"{row['accuracy']:.1%} on {held} (held out)"
+    accuracy, held = "not measured" if row["accuracy"] is None else f"{row['accuracy']:.1%}", row["split"].get("test")
+    accuracy += f" on {_named(held)} (held out)" if held else ""
     return (
         f"{row['name']:13} {row['parameters'] / 1e6:5.2f} M parameters  {accuracy}  "
         f"{shortened(row['classes'], CLASSES)}"
