@@ -178,7 +178,9 @@ def test_a_run_interrupted_at_a_bad_moment_goes_on(fresh_home, tiny_teacher, sho
 @pytest.mark.parametrize("recipe", ["frami-flash", "dafl"])
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(fresh_home, tiny_teacher, short_warmup, recipe, monkeypatch):
     """The same weights, bit for bit: moments, learning rates and chance go on where they were."""
+    work = runs.distill
     monkeypatch.setattr(runs, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(runs, "distill", lambda *given, **named: work(*given, **(named | {"every": 0.0})))
     settings = Settings(**(QUICK | {"recipe": recipe, "rounds": 4, "steps": 8}))
 
     def student(stop_at: int | None) -> torch.Tensor:
