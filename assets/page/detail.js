@@ -17,7 +17,7 @@ frami.detail = (element, props) => {
       root.replaceChildren(el("p", "frami-empty", "Click a picture to hear it. Here it is shown large, with the classes that the teacher predicts."));
       return;
     }
-    if (root.dataset.id !== clip.id) build(root, clip, axis, server, props.vocoders || {});
+    if (root.dataset.id !== clip.id) build(root, clip, axis, server, (axis?.usual && props.vocoders) || {});
     const shown = state || clip, picture = root.querySelector(".picture");
     picture.dataset.id = shown.id;
     paint(picture.firstChild, shown, axis);

@@ -14,7 +14,8 @@ from frami.inversion import Clips
 
 @lru_cache
 def axis(spec: MelSpec) -> dict:
-    """What the page needs to label a spectrogram: seconds a frame, bands of round frequencies, range in dB."""
+    """What the page needs to label a spectrogram: seconds a frame, bands of round frequencies, range in dB, and
+    whether it is the front-end that all vocoders take."""
     centres = spec.filterbank().argmax(0).float() * spec.sample_rate / spec.n_fft
     ticks = [kilohertz for kilohertz in (0.5, 1, 2, 4, 8) if kilohertz * 1000 < spec.f_max]
     return {
@@ -23,6 +24,7 @@ def axis(spec: MelSpec) -> dict:
         "ticks": [[f"{khz:g}", int((centres - khz * 1000).abs().argmin())] for khz in ticks],
         "low": round(spec.decibels(spec.floor), 1),
         "high": round(spec.decibels(spec.ceiling), 1),
+        "usual": spec == MelSpec(),
     }
 
 
