@@ -45,6 +45,7 @@ def panns(width: int = 4) -> Panns:
     return Panns(len(CLASSES), 4, False, 64, width)
 
 
+@pytest.mark.slow
 def test_a_program_becomes_a_teacher_that_distils(capsys, fresh_home, tmp_path, program, classes, frontend):
     status, out, err = run(
         capsys, "import", "--program", program, "--classes", classes, "--frontend", frontend, "--json"

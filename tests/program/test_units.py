@@ -62,6 +62,7 @@ def missed(teacher: Checkpoint) -> float:
 TWINS = {"dB + 100": (8.7, 100.0, 1.0), "a third": (1 / 3, 5 / 3, 1.0), "x 10 inside": (1.0, 0.0, 10.0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWINS)
 def test_twins_are_inverted_alike(name):
     first, second = twin(), twin(*TWINS[name])
