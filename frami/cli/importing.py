@@ -8,6 +8,7 @@ from frami import checkpoints, files
 from frami.cli.arguments import command, number
 from frami.errors import FramiError
 from frami.mel import MelSpec
+from frami.models import DEFAULT
 from frami.paths import home
 from frami.presets import PRESETS
 from frami.weights import stem
@@ -81,7 +82,8 @@ def _import(options) -> tuple[dict, list[str]]:
 def _value(teacher, found, unused: list[str]) -> dict:
     card = teacher.card
     return {
-        "name": card.name, "architecture": "program", "parameters": card.parameters, "norms": found.norms,
+        "name": card.name, "architecture": card.model.get("architecture", DEFAULT),
+        "parameters": card.parameters, "norms": found.norms,
         "classes": list(card.classes), "frontend": card.mel_spec, "unused": unused, **asdict(found),
     }  # fmt: skip
 

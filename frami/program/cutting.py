@@ -119,13 +119,12 @@ def cuts(program: Program, end: str, tensor: Callable[[str], bool]) -> list[str]
     return found
 
 
-def weighed(program: Program, runs: Runs, start: str, end: str) -> bool:
+def weighed(program: Program, start: str, end: str) -> bool:
     """Whether a layer with weights lies between two values."""
     return any(
-        len(runs.shapes[0].get(name, program.tensors[program.names[name]].shape if name in program.names else ())) >= 2
+        name in program.names and program.tensors[program.names[name]].dim() >= 2
         for node in program.part(start, end).nodes
         for name in node.reads
-        if name in program.names and program.tensors[program.names[name]].dim() >= 2
     )
 
 
@@ -143,7 +142,7 @@ def places(
     several = [name for name in whole if _several(shapes[name])]
     if frames is not None and frames not in several:
         raise FramiError(f"no frame-level features '{frames}' in this program; there are: {_listed(several, shapes)}")
-    fitting = [name for name in several if weighed(program, runs, name, logits)]
+    fitting = [name for name in several if weighed(program, name, logits)]
     if not fitting:
         raise FramiError(
             "this program has no frame-level features that all of it goes through, so no student can be taught by "
@@ -156,7 +155,7 @@ def places(
         # A class token, or the last state: what the others hold need not be where the student has it.
         frames, behind = one, behind[behind.index(one) + 1 :]
     behind = ([frames] if _row(shapes[frames]) else []) + behind
-    rows = [name for name in behind if _row(shapes[name]) and name != logits and weighed(program, runs, name, logits)]
+    rows = [name for name in behind if _row(shapes[name]) and name != logits and weighed(program, name, logits)]
     axes = _axes(program, runs, frames, time_first)
     return Places(frames, axes, rows[-1] if rows else logits, logits, found)
 

@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 
@@ -75,6 +76,7 @@ def base(name: str) -> str:
     return name.split(".")[1] if name.startswith("aten.") else name
 
 
+@lru_cache(maxsize=1024)
 def resolved(name: str) -> Callable:
     """The operation of this name; ValueError where it is none of those above."""
     if not known(name):

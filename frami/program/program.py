@@ -140,6 +140,7 @@ class Graph(nn.Module):
                     self._norm(place, node)
         except (KeyError, AttributeError, TypeError, RuntimeError) as error:
             raise ProgramError(f"this program's tensors cannot be kept ({error})") from error
+        self._shared = None  # a copy of this graph needs no copy of the other one
         self._changes = any(base(node.operation).endswith("_") for node in program.nodes)
         last = {name: place for place, node in enumerate(program.nodes) for name in node.reads}
         for name in program.outputs.values():

@@ -103,6 +103,9 @@ def test_a_teacher_and_its_student_are_stored(imported, kind, tmp_path):
     card = replace(teacher.card, kind="student", model=state.student.config.to_dict())
     checkpoints.save(tmp_path / "student", state.student, card)
     student = checkpoints.load(tmp_path / "student").model
+    whole = sum(p.numel() for p in teacher.model.graph.parameters())
+    assert kind in ("flat", "patches") or sum(p.numel() for p in state.student.pooling.parameters()) < whole
+    assert state.student.pooling.graph._shared is None, "a student carries no copy of its teacher"
     assert torch.equal(student(mels()).logits, state.student.eval()(mels()).logits)
 
 
