@@ -240,7 +240,7 @@ def test_a_run_of_the_visitor_comes_to_the_map(open_page):
     page.wait_for_selector(".frami-live[data-state=done]", timeout=120_000)
     opened(page)
     own = page.locator("#explore-banks label", has_text="Your run")
-    assert own.count() == 1
+    own.wait_for(timeout=10_000)
     before = int(page.evaluate(f"{MAP}.dataset.points"))
     own.click()
     page.wait_for_selector(f".frami-explore[data-points='{before + 6}']")

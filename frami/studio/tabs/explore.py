@@ -24,6 +24,11 @@ _RUNS = 8
 #: Ticks that are still another teacher's are not sent: the layers that they name are not offered any more.
 _OWN_LAYERS = """(teacher, runs, layers) =>
     [teacher, runs, document.querySelector(".frami-explore")?.dataset.teacher === teacher ? layers : []]"""
+# The runs of this browser, the latest first: in the browser, so that a tab opened as a run ends has it.
+_REMEMBERED = f"""(run, runs) => {{
+    const older = Array.isArray(runs) ? runs.filter(one => one !== run) : [];
+    return [(run ? [run, ...older] : older).slice(0, {_RUNS})];
+}}"""
 _INTRO = """
 **Each point is a sound**, placed by the teacher's features: two that lie together are alike to the teacher. Click one
 to hear it, or walk with the arrow keys.
@@ -45,7 +50,7 @@ class Explore(Tab):
         layers, shown = self.outputs
         self.inputs = [page.runs]
         event = EVENT | {"concurrency_limit": None}
-        page.last_run.change(_remembered, [page.last_run, page.runs], page.runs, **EVENT)
+        page.last_run.change(None, [page.last_run, page.runs], page.runs, js=_REMEMBERED, **EVENT)
         opened.select(self.on_teacher, [page.teacher, page.runs, layers], self.outputs, js=_OWN_LAYERS, **event)
         layers.input(self.services.maps.view, [page.teacher, layers], shown, trigger_mode="always_last", **event)
 
@@ -64,12 +69,6 @@ def ticked(choices: list[tuple[str, str]], before: Sequence[str] = ()) -> list[s
 
 def _ids(runs) -> list[str]:
     return [run for run in runs if isinstance(run, str)][:_RUNS] if isinstance(runs, list) else []
-
-
-def _remembered(run: str, runs) -> list[str]:
-    """The browser's runs, the latest first."""
-    older = [one for one in _ids(runs) if one != run]
-    return [run, *older][:_RUNS] if isinstance(run, str) and run else older
 
 
 def server_functions(maps: FeatureMaps) -> list:
