@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frami import audio, sound_files
+from frami import answers, audio, sound_files
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
@@ -112,7 +112,7 @@ def predict(network: Checkpoint, mel: Tensor) -> Prediction:
     spent = []
     for _ in range(_PASSES):
         start = time.perf_counter()
-        probabilities = network.model(x).logits[0].float().softmax(0).cpu()
+        probabilities = answers.probabilities(network.model(x).logits[0], network.multilabel).cpu()
         spent.append(time.perf_counter() - start)
     return Prediction(probabilities, 1e3 * sorted(spent[1:])[len(spent[1:]) // 2])
 

@@ -29,7 +29,8 @@ class Card:
     on the ``clips`` clips of the ``test`` folds; ``evaluation`` is the command that measures it; ``seconds`` is the
     usual (median) duration of the training clips. Of a student, ``teacher`` is the teacher's name, ``agreement`` the
     share of unseen made clips of which both predict the same class, and ``accuracy`` is None where no real clip was at
-    hand. Of a teacher, ``measured`` holds the accuracy's 95 % ``interval``, ``balanced_accuracy`` and ``per_class``."""
+    hand. Of a teacher, ``measured`` holds the accuracy's 95 % ``interval``, ``balanced_accuracy`` and ``per_class``.
+    ``multilabel`` : whether several classes may sound at once, each with a probability of its own (``answers``)."""
 
     name: str
     kind: str
@@ -50,11 +51,14 @@ class Card:
     teacher: str = ""
     agreement: float | None = None
     measured: dict = field(default_factory=dict)
+    multilabel: bool = False
     sha256: str = ""
     format: int = weights.FORMAT
 
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))
+        if not isinstance(self.multilabel, bool):
+            raise ValueError(f"multilabel is true or false, not {self.multilabel!r}")
 
 
 @dataclass
@@ -71,6 +75,10 @@ class Checkpoint:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.card.classes
+
+    @property
+    def multilabel(self) -> bool:
+        return self.card.multilabel
 
     @property
     def seconds(self) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from frami import checkpoints, cost, train
@@ -29,7 +30,8 @@ class Report:
     classes that have clips of the share that is recognised; ``confusion[i, j]`` : clips of class i predicted as class
     j, Tensor[K, K]; ``agreement`` : share of clips of which its teacher predicts the same class, None without one;
     ``ece`` : expected calibration error, 0–1; ``origin`` : where the clips come from; ``cost`` : of a clip as long as
-    its training clips; ``bytes`` : of the weights' file.
+    its training clips; ``bytes`` : of the weights' file; ``average_precision`` : mean over the classes that have clips
+    (mAP), of a multi-label network, else None.
     """
 
     accuracy: float
@@ -42,6 +44,7 @@ class Report:
     origin: Origin
     cost: Cost
     bytes: int
+    average_precision: float | None = None
 
     def per_class(self) -> Tensor:
         """Share of each class that is recognised, Tensor[K] (NaN where no clip is)."""
@@ -67,7 +70,7 @@ def evaluate(
     clips, origin = choose(classifier.card, dataset, split, data_folder, classifier.spec, skip=skip)
     logits = embed(classifier, clips, progress=progress).logits
     return Report(
-        **scores(logits, clips.labels),
+        **scores(logits, clips.labels, classifier.multilabel),
         agreement=agreement(classifier, logits.argmax(1), clips, dataset, split, data_folder),
         origin=origin,
         cost=cost.measure(classifier.model, classifier.spec, classifier.card.seconds),
@@ -75,8 +78,9 @@ def evaluate(
     )
 
 
-def scores(logits: Tensor, labels: Tensor) -> dict:
-    """Accuracies with the interval, confusions and calibration, as fields of a ``Report``.
+def scores(logits: Tensor, labels: Tensor, multilabel: bool = False) -> dict:
+    """Accuracies with the interval, confusions and calibration, as fields of a ``Report``; of a multi-label network of
+    the likeliest class, calibration of all probabilities, and its mean average precision.
 
     logits : Tensor[N, K], labels : Tensor[N]; one clip is enough, and classes may be without any.
     """
@@ -84,8 +88,24 @@ def scores(logits: Tensor, labels: Tensor) -> dict:
 
     count, classes = logits.shape
     confusion = train.confusion(labels, logits.argmax(1), classes)
-    ece = measures.multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=BINS)
-    return shares(confusion) | {"clips": count, "confusion": confusion, "ece": float(ece)}
+    found = shares(confusion) | {"clips": count, "confusion": confusion}
+    if not multilabel:
+        ece = measures.multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=BINS)
+        return found | {"ece": float(ece)}
+    there = F.one_hot(labels, classes)
+    ece = measures.binary_calibration_error(logits.sigmoid().flatten(), there.flatten(), n_bins=BINS)
+    return found | {"ece": float(ece), "average_precision": average_precision(logits, there)}
+
+
+def average_precision(logits: Tensor, there: Tensor) -> float:
+    """Mean average precision (mAP): of each class that has clips the area under the steps of precision against recall.
+
+    logits : Tensor[N, K]; there : Tensor[N, K], 1 for each class that is in a clip, else 0.
+    """
+    from torchmetrics.functional import classification as measures
+
+    each = measures.multilabel_average_precision(logits.sigmoid(), there, there.shape[1], average=None)
+    return float(each[there.any(0)].mean())
 
 
 def shares(confusion: Tensor) -> dict:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from frami import answers
 from frami.adapter import trial
 from frami.adapter.adapted import Adapted, AdaptedParts
 from frami.adapter.trial import Trial
@@ -33,6 +34,7 @@ def adapt(
     time_first: bool = False,
     output: str | None = None,
     scale: str | None = None,
+    multilabel: bool | None = None,
 ) -> Checkpoint:
     """A teacher from a plain classifier. A copy is used: the module stays as it is.
 
@@ -50,6 +52,8 @@ def adapt(
     output : key, attribute or index of the answer, where the module returns several; default: its logits
     scale : of the answer, a name of ``outputs.SCALES``: ``logits``, ``softmax``, ``log-softmax`` or ``sigmoid``;
     default: what it looks like. Whatever it is, the teacher gives logits
+    multilabel : whether several classes may sound at once; default: where it answers with sigmoids, or has as many
+    classes as AudioSet
 
     Raises FramiError where something does not fit, among others where a weight is no number, or where torch computes a
     wrong gradient.
@@ -82,6 +86,7 @@ def adapt(
         name=name, kind="teacher", dataset="", title=name, classes=tuple(classes), mel_spec=spec.to_dict(), model=parts,
         parameters=parameters(module), split={}, accuracy=None, clips=0, licence="unknown", data_licence="unknown",
         seconds=seconds,
+        multilabel=answers.several(found.scale, len(classes)) if multilabel is None else multilabel,
     )  # fmt: skip
     return Checkpoint(model, card, spec)
 

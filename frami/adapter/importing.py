@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from frami import checkpoints
+from frami import answers, checkpoints
 from frami.adapter import published, trial
 from frami.adapter.adapted import Adapted
 from frami.audio import MelSpec
@@ -35,7 +35,7 @@ class Found:
     """What an import says of a network. ``norms`` : batch norms that store statistics; ``shortest``, ``longest`` :
     frames that it takes (None: any); ``behind`` : share of its weights behind the frame-level features; ``reusable`` :
     whether students can reuse its pooling and classifier, ``why`` not; ``centres`` : whether it removes the mean of
-    each band itself, as its front-end does from now on."""
+    each band itself, as its front-end does from now on; ``multilabel`` : as of ``Card``."""
 
     operations: int
     norms: int
@@ -47,6 +47,7 @@ class Found:
     reusable: bool
     why: str = ""
     centres: bool = False
+    multilabel: bool = False
 
 
 def teacher(
@@ -60,15 +61,16 @@ def teacher(
     output: str | None = None,
     scale: str | None = None,
     takes: Input | None = None,
+    multilabel: bool | None = None,
     licence: str = "unknown",
     data_licence: str = "unknown",
 ) -> tuple[Checkpoint, Found]:
     """A teacher from a program that takes the log-Mels of ``spec``, Tensor[B, 1, F, T] or Tensor[B, F, T] or with the
     last two axes the other way round, and answers for each of the ``classes``.
 
-    frames, output, scale : as of ``adapt``, ``frames`` as a name of the program's values; takes : the form of its
-    input, by default what the shape says that it was exported for. Raises FramiError where
-    something does not fit.
+    frames, output, scale, multilabel : as of ``adapt``, ``frames`` as a name of the program's values; takes : the form
+    of its input, by default what the shape says that it was exported for. Raises FramiError where something does not
+    fit.
     """
     graph = Graph(program).eval().requires_grad_(False)
     trial.check_numbers(graph)
@@ -92,9 +94,11 @@ def teacher(
     except FramiError as error:
         why = str(error)
     trial.check_gradient(network, noise, lambda model, x: model(x).logits)
+    if multilabel is None:
+        multilabel = answers.several(places.output.scale, len(classes))
     card = _card(
         network.config.to_dict(), spec, classes, _parameters(program), name, seconds, licence=licence,
-        data_licence=data_licence,
+        data_licence=data_licence, multilabel=multilabel,
     )  # fmt: skip
     about = Found(
         len(program.nodes),
@@ -107,17 +111,19 @@ def teacher(
         not why,
         why,
         centres,
+        multilabel,
     )
     return Checkpoint(network, card, spec), about
 
 
 def _card(
     model: dict, spec: MelSpec, classes: Sequence[str], count: int, name: str = "imported", seconds: float = 1.0,
-    licence: str = "unknown", data_licence: str = "unknown", **_,
+    licence: str = "unknown", data_licence: str = "unknown", multilabel: bool | None = None, **_,
 ) -> Card:  # fmt: skip
     return Card(
         name=name, kind="teacher", dataset="", title=name, classes=tuple(classes), mel_spec=spec.to_dict(), model=model,
         parameters=count, split={}, accuracy=None, clips=0, licence=licence, data_licence=data_licence, seconds=seconds,
+        multilabel=bool(multilabel),
     )  # fmt: skip
 
 
@@ -146,7 +152,7 @@ def from_published(
     trial.check_numbers(network.requires_grad_(False))
     card = _card(network.config.to_dict(), spec, classes, parameters(network), **settings)
     norms = sum(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.modules())
-    about = Found(0, norms, 1, None, "backbone", "pooling", 0.0, True)
+    about = Found(0, norms, 1, None, "backbone", "pooling", 0.0, True, multilabel=card.multilabel)
     return Checkpoint(network, card, spec), about, loaded.unused
 
 
@@ -160,7 +166,7 @@ def as_program(teacher_: Checkpoint) -> Checkpoint:
     made, _ = from_module(
         _bare(model.module), teacher_.spec, card.classes, seconds=card.seconds, channel=takes.channel,
         time_first=takes.time_first, output=output.name or None, scale=output.scale, name=card.name,
-        licence=card.licence, data_licence=card.data_licence,
+        licence=card.licence, data_licence=card.data_licence, multilabel=card.multilabel,
     )  # fmt: skip
     card = replace(made.card, title=card.title, mel_spec=card.mel_spec)
     return Checkpoint(made.model, card, teacher_.spec)

@@ -34,6 +34,11 @@ class Bank(Shard):
         return MelSpec.from_dict(self.manifest["mel_spec"])
 
     @property
+    def multilabel(self) -> bool:
+        """Whether its teacher's classes are independent of each other."""
+        return self.manifest.get("multilabel") is True
+
+    @property
     def seconds(self) -> float:
         """Time that the making took, by the manifest."""
         return self.manifest["seconds"]
@@ -66,7 +71,7 @@ class Bank(Shard):
         indices = torch.arange(len(self)) if indices is None else torch.as_tensor(indices)
         mels, lengths, target = self.batch(indices)
         rest = {name: getattr(self, name)[indices] for name in ("predicted", "confidence", "logits", "pooled")}
-        return Clips(mels=mels, lengths=lengths, target=target, **rest)
+        return Clips(mels=mels, lengths=lengths, target=target, **rest, multilabel=self.multilabel)
 
     def trajectory(self, index: int) -> tuple[list[int], Tensor] | None:
         """How a clip formed, read from its shard: steps, and log-Mels Tensor[S, F, T]; None where it was not stored.

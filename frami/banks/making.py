@@ -16,7 +16,8 @@ def create_for(
     writes nothing, for settings that can teach nothing."""
     check(teacher, settings)
     values, predict = settings.to_dict(), predictor(teacher.model)
-    return create(folder, values, teacher.classes, teacher.spec, vocoder, predict=predict, **choices)
+    more = {"predict": predict, "multilabel": teacher.multilabel} | choices
+    return create(folder, values, teacher.classes, teacher.spec, vocoder, **more)
 
 
 def fill(

@@ -56,13 +56,14 @@ def create(
     ending: str = "wav",
     predict: Predict | None = None,
     overwrite: bool = False,
+    multilabel: bool = False,
 ) -> "Writer":
     """A writer for the bank of these settings, which goes on where an interrupted run of the same settings stopped.
 
     A finished bank of the same settings is left as it is (``writer.complete``). Another one stays unless ``overwrite``,
     and then until the first batch of the new one is saved. Without a vocoder no sounds are written; ``ending`` chooses
-    their format. With ``predict`` a shard is stored in float32 where float16 would change a prediction. Raises
-    BankError.
+    their format; multilabel : as of the teacher's ``Card``. With ``predict`` a shard is stored in float32 where float16
+    would change a prediction. Raises BankError.
     """
     folder = Path(folder)
     if vocoder is not None:
@@ -74,7 +75,7 @@ def create(
         "vocoder": vocoder.name if vocoder else None,
         "ending": ending if vocoder else None,
         "classes": list(classes),
-    }
+    } | ({"multilabel": True} if multilabel else {})
     if folder.exists() and not folder.is_dir():
         raise BankError(f"{folder} is a file; choose a folder for the bank")
     writer = Writer(folder, head, vocoder, predict)
@@ -231,7 +232,7 @@ def _differences(head: dict, manifest: dict) -> list[str]:
     """Names of the settings in which two banks differ."""
     own, there = head["settings"], manifest["settings"]
     other = [key for key in own | there if own.get(key) != there.get(key)]
-    return other + [key for key in head if key != "settings" and head[key] != manifest[key]]
+    return other + [key for key in head if key != "settings" and head[key] != manifest.get(key)]
 
 
 def _saved(path: Path) -> dict | None:

@@ -49,7 +49,7 @@ def _value(found: Report, card: Card, split: str) -> dict:
     count, right = found.confusion.sum(1).tolist(), found.confusion.diagonal().tolist()
     shares = [r / n if n else None for r, n in zip(right, count, strict=True)]
     intervals = [wilson(r, n) if n else None for r, n in zip(right, count, strict=True)]
-    scalars = ("accuracy", "interval", "balanced_accuracy", "clips", "agreement", "ece")
+    scalars = ("accuracy", "interval", "balanced_accuracy", "clips", "agreement", "ece", "average_precision")
     return {
         "checkpoint": card.name, "dataset": found.origin.dataset, "split": split,
         **{name: getattr(found, name) for name in scalars},
@@ -75,7 +75,9 @@ def _summary(value: dict, card: Card) -> list[str]:
         )
     elif card.teacher:
         agreement = f"; its teacher {card.teacher} is not here to compare with, or has other weights now"
+    precision = value["average_precision"]
     return [
+        *([] if precision is None else [f"mean average precision {precision:.3f} (multi-label); the likeliest class:"]),
         f"{value['accuracy']:.2%} of {value['clips']} clips ({value['dataset']}, {value['split']}); "
         f"95 % interval {low:.1%} to {high:.1%}; balanced accuracy {value['balanced_accuracy']:.1%}",
         *_origin(value, card),

@@ -1,5 +1,6 @@
 """``frami import``: a network that was trained elsewhere becomes a teacher."""
 
+import argparse
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +42,8 @@ def add(commands) -> None:
     )
     sub.add_argument("--output", metavar="KEY", help="which of several answers counts")
     sub.add_argument("--scale", choices=["logits", "softmax", "log-softmax", "sigmoid"], help="default: found out")
+    several = "whether several classes may sound at once (default: where it answers with sigmoids)"
+    sub.add_argument("--multi-label", action=argparse.BooleanOptionalAction, help=several)
     sub.add_argument("--licence", default="unknown", help="of the weights")
     sub.add_argument("--data-licence", default="unknown", help="of what it was trained on")
     sub.add_argument("--overwrite", action="store_true", help="replace a teacher at --out")
@@ -60,8 +63,8 @@ def _import(options) -> tuple[dict, list[str]]:
     files.try_writing(out.with_name(out.name + ".json"))
     settings = {
         "name": options.name or out.name, "seconds": options.seconds, "frames": options.frames,
-        "output": options.output, "scale": options.scale, "licence": options.licence,
-        "data_licence": options.data_licence,
+        "output": options.output, "scale": options.scale, "multilabel": options.multi_label,
+        "licence": options.licence, "data_licence": options.data_licence,
     }  # fmt: skip
     unused: list[str] = []
     if options.program:
@@ -114,6 +117,10 @@ def _notes(value: dict, found, unused: list[str]) -> list[str]:
         )
     if found.centres:
         notes.append("it removes the mean of each band itself, so its front-end does now, for its clips and students")
+    if found.multilabel:
+        notes.append(
+            "several classes may sound at once (multi-label); where a clip has one alone, add --no-multi-label"
+        )
     if not found.norms:
         notes.append("it has no batch norm: made clips are held to no statistics of its training data")
     if unused:

@@ -246,8 +246,11 @@ def _improve(learner: Learner, batch: Prepared) -> None:
         if learner.hint is not None:
             hint = replace(student, frames=learner.hint(student.frames, student.lengths))
     if learner.priorities is not None:
-        learner.errors = divergence(batch.teacher.logits, student.logits)
-    terms = learner.objective.terms(Batch(batch.teacher, student, hint, batch.labels, batch.partners, batch.share))
+        learner.errors = divergence(batch.teacher.logits, student.logits, learner.teacher.multilabel)
+    compared = Batch(
+        batch.teacher, student, hint, batch.labels, batch.partners, batch.share, learner.teacher.multilabel
+    )
+    terms = learner.objective.terms(compared)
     loss = torch.stack(list(terms.values())).sum()
     learner.optimiser.zero_grad(set_to_none=True)
     loss.backward()

@@ -8,22 +8,29 @@ the mean), attention maps at unit length. So all weights are one.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frami import answers
 from frami.errors import FramiError
 from frami.models import Features, length_mask
 
 #: Temperature of both softmaxes (Hinton et al. 2015); teachers trained with mixup are soft already.
 TEMPERATURE = 4.0
+#: The same of sigmoids, of which most say no: softened, the many classes that are far from it would outweigh the few.
+TEMPERATURE_EACH = 1.0
 
 
-def kd_loss(teacher: Tensor, student: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Kullback-Leibler divergence of the softened predictions, times the temperature's square (Hinton et al. 2015).
+def kd_loss(teacher: Tensor, student: Tensor, temperature: float | None = None, multilabel: bool = False) -> Tensor:
+    """Kullback-Leibler divergence of the softened predictions, times the temperature's square (Hinton et al. 2015); of
+    a multi-label teacher the sum of the Bernoulli divergences of its classes.
 
-    teacher, student : logits Tensor[B, K]. Returns Tensor[].
+    teacher, student : logits Tensor[B, K]; temperature : default ``TEMPERATURE``, or ``TEMPERATURE_EACH`` of a
+    multi-label teacher. Returns Tensor[].
     """
-    p, q = ((x.float() / temperature).log_softmax(1) for x in (teacher, student))
+    temperature = temperature or (TEMPERATURE_EACH if multilabel else TEMPERATURE)
+    p, q = (answers.log_probabilities(x, multilabel, temperature) for x in (teacher, student))
     return F.kl_div(q, p, reduction="batchmean", log_target=True) * temperature**2
 
 
@@ -54,8 +61,13 @@ def attention_loss(teacher: Features, student: Features) -> Tensor:
     return (maps[0] - maps[1]).square().sum(1).mean()
 
 
-def labels_loss(student: Tensor, labels: Tensor, partners: Tensor, share: Tensor) -> Tensor:
-    """Cross entropy with the true classes of mixed clips: logits Tensor[B, K], the others as of ``Batch``."""
+def labels_loss(student: Tensor, labels: Tensor, partners: Tensor, share: Tensor, multilabel: bool = False) -> Tensor:
+    """Cross entropy with the true classes of mixed clips: logits Tensor[B, K], the others as of ``Batch``; of a
+    multi-label student the binary ones, where both clips of a mixture sound."""
+    if multilabel:
+        there = F.one_hot(labels, student.shape[1])
+        there = torch.where(share[:, None] < 1, there | F.one_hot(partners, student.shape[1]), there).float()
+        return F.binary_cross_entropy_with_logits(student.float(), there, reduction="sum") / len(student)
     own, partner = (F.cross_entropy(student.float(), classes, reduction="none") for classes in (labels, partners))
     return (share * own + (1 - share) * partner).mean()
 
@@ -80,7 +92,7 @@ class Batch:
 
     ``hint`` : the student's features with frames at the teacher's width, where a helper layer takes them there;
     ``labels``, ``partners`` : classes of each clip and of the one mixed into it, Tensor[B]; ``share`` : the clip's own
-    part of the mixture, Tensor[B].
+    part of the mixture, Tensor[B]; ``multilabel`` : as of ``Card``.
     """
 
     teacher: Features
@@ -89,15 +101,18 @@ class Batch:
     labels: Tensor | None = None
     partners: Tensor | None = None
     share: Tensor | None = None
+    multilabel: bool = False
 
 
 #: Terms by the name that they have in objectives and curves.
 LOSSES: dict[str, Callable[[Batch], Tensor]] = {
-    "kd": lambda batch: kd_loss(batch.teacher.logits, batch.student.logits),
+    "kd": lambda batch: kd_loss(batch.teacher.logits, batch.student.logits, multilabel=batch.multilabel),
     "before": lambda batch: frames_loss(batch.teacher, batch.hint or batch.student),
     "after": lambda batch: pooled_loss(batch.teacher.pooled, batch.student.pooled),
     "attention": lambda batch: attention_loss(batch.teacher, batch.student),
-    "labels": lambda batch: labels_loss(batch.student.logits, batch.labels, batch.partners, batch.share),
+    "labels": lambda batch: labels_loss(
+        batch.student.logits, batch.labels, batch.partners, batch.share, batch.multilabel
+    ),
 }
 
 

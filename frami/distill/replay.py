@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from frami.inversion import losses
+from frami import answers
 
 #: Exponent of a priority, and what is added to it so that no clip is given up (Schaul et al., ICLR 2016).
 EXPONENT, LEAST = 0.6, 1e-3
@@ -42,6 +42,6 @@ def draw(clips: int, count: int, rng: torch.Generator, weights: Tensor | None = 
 
 
 @torch.no_grad()
-def divergence(teacher: Tensor, student: Tensor) -> Tensor:
+def divergence(teacher: Tensor, student: Tensor, multilabel: bool = False) -> Tensor:
     """Kullback-Leibler divergence of each clip's answers, logits Tensor[B, K] both. Returns Tensor[B]."""
-    return losses.divergences(teacher.float().log_softmax(1), student.float().log_softmax(1))
+    return answers.divergences(*(answers.log_probabilities(logits, multilabel) for logits in (teacher, student)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from frami import banks, checkpoints, cost, files, models, train, weights
+from frami import answers, banks, checkpoints, cost, files, models, train, weights
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Checkpoint
@@ -137,7 +137,8 @@ class _Run:
             "teacher": teacher.card.name, "teacher_sha256": teacher.card.sha256, "recipe": s.recipe, "run": self.id,
             "batch": s.clips, "seed": s.seed,
         }  # fmt: skip
-        self.writer = banks.create(folder, settings, teacher.classes, teacher.spec, overwrite=self.state is None)
+        more = {"overwrite": self.state is None, "multilabel": teacher.multilabel}
+        self.writer = banks.create(folder, settings, teacher.classes, teacher.spec, **more)
         if not self.state or not self.state["clips"]:
             return None
         bank = banks.load(folder)
@@ -267,10 +268,15 @@ def measured(teacher: Checkpoint, student: models.Classifier, folder: Path, test
 
 @torch.inference_mode()
 def _predicted(student: models.Classifier, bank: Bank) -> torch.Tensor:
-    """Classes that a student predicts of a bank's clips, Tensor[N]."""
+    """Classes that a student hears in a bank's clips, Tensor[N]."""
     device = next(student.parameters()).device
     batches = (bank.batch(rows) for rows in torch.arange(len(bank)).split(64))
-    return torch.cat([student(mels.to(device), n.to(device)).logits.argmax(1).cpu() for mels, n, _ in batches])
+    return torch.cat(
+        [
+            answers.heard(student(mels.to(device), lengths.to(device)).logits.cpu(), target, bank.multilabel)
+            for mels, lengths, target in batches
+        ]
+    )
 
 
 def _read(path: Path) -> dict | None:

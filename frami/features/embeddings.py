@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from frami import answers
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels, Skip
 from frami.errors import FramiError
@@ -29,22 +30,24 @@ def recordings(
 class Embedded:
     """Real clips in a teacher's feature space, on the CPU.
 
-    pooled : Tensor[M, D], embeddings; logits : Tensor[M, K]; labels : Tensor[M], their classes.
+    pooled : Tensor[M, D], embeddings; logits : Tensor[M, K]; labels : Tensor[M], their classes; multilabel : as of
+    ``Card``.
     """
 
     pooled: Tensor
     logits: Tensor
     labels: Tensor
+    multilabel: bool = False
 
     @property
     def predicted(self) -> Tensor:
-        """Predicted classes, Tensor[M]."""
+        """The likeliest classes, Tensor[M]."""
         return self.logits.argmax(1)
 
     @property
     def confidence(self) -> Tensor:
         """The teacher's probability of the right class, Tensor[M]."""
-        return self.logits.softmax(1).gather(1, self.labels[:, None])[:, 0]
+        return answers.confidence(self.logits, self.labels, self.multilabel)
 
 
 @torch.inference_mode()
@@ -73,4 +76,5 @@ def embed(
         if progress:
             progress(len(order), len(rows))
     back = torch.tensor(order).argsort()
-    return Embedded(torch.cat(pooled)[back], torch.cat(logits)[back], clips.labels[torch.tensor(rows)])
+    labels = clips.labels[torch.tensor(rows)]
+    return Embedded(torch.cat(pooled)[back], torch.cat(logits)[back], labels, teacher.multilabel)

@@ -14,7 +14,7 @@ class Clips:
 
     mels : Tensor[N, 1, F, T] log-Mels; lengths : Tensor[N] frames; target, predicted : Tensor[N] class indices;
     confidence : Tensor[N], the teacher's probability of the target class; logits : Tensor[N, K];
-    pooled : Tensor[N, D], the teacher's embedding.
+    pooled : Tensor[N, D], the teacher's embedding; multilabel : whether its classes are independent (``answers``).
     """
 
     mels: Tensor
@@ -24,6 +24,7 @@ class Clips:
     confidence: Tensor
     logits: Tensor
     pooled: Tensor
+    multilabel: bool = False
 
     def __len__(self) -> int:
         return len(self.mels)
@@ -38,8 +39,9 @@ class Clips:
         """One after the other; shorter clips are padded with their own last values behind their end."""
         longest = max(part.mels.shape[-1] for part in parts)
         padded = [F.pad(p.mels[:, 0], (0, longest - p.mels.shape[-1]), mode="replicate")[:, None] for p in parts]
-        rest = {f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls) if f.name != "mels"}
-        return cls(mels=torch.cat(padded), **rest)
+        names = [f.name for f in fields(cls) if f.name not in ("mels", "multilabel")]
+        rest = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
+        return cls(mels=torch.cat(padded), **rest, multilabel=parts[0].multilabel)
 
 
 @dataclass

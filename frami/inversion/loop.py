@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from frami import answers
 from frami.checkpoints import Checkpoint
 from frami.cost import macs
 from frami.errors import FramiError
@@ -194,10 +195,11 @@ class _Run:
     def _progress(self, work: Work, target: Tensor, values: dict[str, Tensor]) -> Progress:
         """The present state. Steps of warm-up batches count as steps of the first one."""
         logits, steps = values["logits"].float().cpu(), self.settings.recipe.steps
+        several = self.teacher.multilabel
         clips = Clips(
             mels=values["x"].float().cpu().contiguous(), lengths=work.lengths.cpu().clone(), target=target,
-            predicted=logits.argmax(1), confidence=logits.softmax(1).gather(1, target[:, None])[:, 0],
-            logits=logits, pooled=values["pooled"].float().cpu(),
+            predicted=answers.heard(logits, target, several), confidence=answers.confidence(logits, target, several),
+            logits=logits, pooled=values["pooled"].float().cpu(), multilabel=several,
         )  # fmt: skip
         seconds = time.perf_counter() - self.began
         total = (self.batches - self.first + self.warmup) * steps

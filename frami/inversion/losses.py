@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frami import answers
+from frami.answers import divergences
 from frami.inversion.bn_statistics import NormInput
 
 #: Factor of relative distances, with which their sum is that of the others on a converged batch of the bundled teacher
@@ -14,22 +16,31 @@ from frami.inversion.bn_statistics import NormInput
 RELATIVE = 1.66
 
 
-def class_loss(logits: Tensor, labels: Tensor, certainty: float = 1.0, weights: Tensor | None = None) -> Tensor:
+def class_loss(
+    logits: Tensor, labels: Tensor, certainty: float = 1.0, weights: Tensor | None = None, multilabel: bool = False
+) -> Tensor:
     """Cross entropy with the target classes. logits Tensor[B, K], labels Tensor[B]; weights Tensor[B], of mean one.
 
     It is constant, without a gradient, for a clip whose class has reached the probability ``certainty``: real sounds
-    are not the extremes of their class either.
+    are not the extremes of their class either. ``multilabel`` : the binary cross entropy of the target class, plus the
+    mean of those of the other classes, which should not sound: some may, as in a dog an animal does.
     """
-    each = F.cross_entropy(logits.float(), labels, reduction="none")
-    each = each.clamp(min=-math.log(certainty))
+    if multilabel:
+        logits = logits.float()
+        target = logits.gather(1, labels[:, None])[:, 0]
+        others = (F.softplus(logits).sum(1) - F.softplus(target)) / max(1, logits.shape[1] - 1)
+        each = F.softplus(-target).clamp(min=-math.log(certainty)) + others
+    else:
+        each = F.cross_entropy(logits.float(), labels, reduction="none")
+        each = each.clamp(min=-math.log(certainty))
     return each.mean() if weights is None else (weights * each).mean()
 
 
 @torch.no_grad()
-def difficulty(logits: Tensor, labels: Tensor, exponent: float) -> Tensor:
+def difficulty(logits: Tensor, labels: Tensor, exponent: float, multilabel: bool = False) -> Tensor:
     """Weight of each clip: how far a network is from its class, ``(1 - p) ** exponent``, scaled to a mean of one (the
     focal loss's, Lin et al., ICCV 2017). logits Tensor[B, K], labels Tensor[B]. Returns Tensor[B]."""
-    left = 1 - logits.float().softmax(1).gather(1, labels[:, None])[:, 0]
+    left = 1 - answers.confidence(logits, labels, multilabel)
     weights = left.clamp(min=1e-6) ** exponent
     return weights / weights.mean()
 
@@ -71,31 +82,28 @@ def _layers(sizes: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(device)
 
 
-def adversarial_loss(teacher: Tensor, student: Tensor, divergence: str = "agreeing") -> Tensor:
+def adversarial_loss(
+    teacher: Tensor, student: Tensor, divergence: str = "agreeing", multilabel: bool = False
+) -> Tensor:
     """Minus the divergence of a student's prediction: pulls clips to where the student does not follow yet.
 
     Logits Tensor[B, K] both. ``agreeing``: Kullback-Leibler where both predict the same class (CMI, Fang et al. 2021);
     ``kl``: everywhere (ZSKT, Micaelli and Storkey 2019); ``js``: Jensen-Shannon at temperature 3 (ADI).
     """
-    teacher, student = teacher.float(), student.float()
     if divergence == "js":
-        p, q = (teacher / 3).log_softmax(1), (student / 3).log_softmax(1)
+        p, q = (answers.log_probabilities(logits, multilabel, 3.0) for logits in (teacher, student))
         middle = torch.logaddexp(p, q) - math.log(2)
         return -(divergences(p, middle) + divergences(q, middle)).mean() / 2
-    each = divergences(teacher.log_softmax(1), student.log_softmax(1))
+    each = divergences(*(answers.log_probabilities(logits, multilabel) for logits in (teacher, student)))
     if divergence == "agreeing":
         each = each * (teacher.argmax(1) == student.argmax(1))
     return -each.mean()
 
 
-def divergences(p: Tensor, q: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of log-probabilities, Tensor[B]."""
-    return F.kl_div(q, p, reduction="none", log_target=True).sum(1)
-
-
-def balance_loss(logits: Tensor) -> Tensor:
+def balance_loss(logits: Tensor, multilabel: bool = False) -> Tensor:
     """Minus the entropy of the mean prediction: all classes occur equally often (DAFL, Chen et al. 2019)."""
-    share = logits.float().softmax(1).mean(0)
+    share = answers.probabilities(logits, multilabel).mean(0)
+    share = share / share.sum() if multilabel else share
     return (share * share.clamp(min=1e-8).log()).sum()
 
 

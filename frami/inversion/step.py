@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frami import answers
 from frami.device import RecordedStep, autocast
 from frami.inversion import losses
 from frami.inversion.augment import ImageViewConfig, draw_image_view, draw_view
@@ -114,8 +115,8 @@ def _class(work: Work, made: Forward) -> Tensor:
     weights = None
     if work.recipe.modulate:
         judge = made.logits if work.student is None else _student_logits(work, made)
-        weights = losses.difficulty(judge, labels, work.recipe.modulate)
-    return losses.class_loss(made.logits, labels, work.recipe.certainty, weights)
+        weights = losses.difficulty(judge, labels, work.recipe.modulate, work.teacher.multilabel)
+    return losses.class_loss(made.logits, labels, work.recipe.certainty, weights, work.teacher.multilabel)
 
 
 def _batch_norm(work: Work, made: Forward) -> Tensor:
@@ -177,7 +178,8 @@ _CONTRASTS = {"view": _of_view, "segments": _of_segments, "batch": _of_batch}
 
 
 def _adversarial(work: Work, made: Forward) -> Tensor:
-    return losses.adversarial_loss(made.logits, _student_logits(work, made), work.recipe.divergence)
+    both = made.logits, _student_logits(work, made)
+    return losses.adversarial_loss(*both, work.recipe.divergence, work.teacher.multilabel)
 
 
 def _student_logits(work: Work, made: Forward) -> Tensor:
@@ -194,7 +196,7 @@ LOSSES: dict[str, Callable[[Work, Forward], Tensor]] = {
     "batch_norm": _batch_norm,
     "contrast": _contrast,
     "adversarial": _adversarial,
-    "balance": lambda work, made: losses.balance_loss(made.logits),
+    "balance": lambda work, made: losses.balance_loss(made.logits, work.teacher.multilabel),
     "activation": lambda work, made: losses.activation_loss(made.pooled),
     "variation": lambda work, made: losses.variation_loss(made.x, work.lengths),
 }
@@ -229,8 +231,8 @@ def _teach(work: Work) -> None:
     with torch.no_grad(), autocast(work.device, work.teacher.speedups.bf16):
         x = work.generator(work.latents, work.frames)
         target = work.model(x, work.mask).logits
-    logits = student(x, work.mask).logits
-    loss = F.kl_div(logits.log_softmax(1), target.float().log_softmax(1), reduction="batchmean", log_target=True)
+    both = target, student(x, work.mask).logits
+    loss = answers.divergences(*(answers.log_probabilities(z, work.teacher.multilabel) for z in both)).mean()
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()

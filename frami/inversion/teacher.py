@@ -39,12 +39,13 @@ class TeacherCopy:
     longest clip; norms : channels of each batch norm, in the order of the forward pass; embedding : size of the
     embedding; bands : mean and deviation of each Mel band in the training data, Tensor[F] both, where the first batch
     norm knows them, else None; codes : Tensor[K, R], a constant embedding of each class; foreign : whether it is a
-    network of any make, in units of its own. FramiError where the teacher does not take the longest clips. seconds : as
-    in ``InversionSettings``.
+    network of any make, in units of its own; multilabel : as of ``Card``. FramiError where the teacher does not take
+    the longest clips. seconds : as in ``InversionSettings``.
     """
 
     def __init__(self, teacher: Checkpoint, seconds: tuple[float, float], speedups: Speedups = ALL):
         self.spec, self.classes, self.speedups = teacher.spec, len(teacher.classes), speedups
+        self.multilabel = teacher.multilabel
         self.shortest, self.frames = map(self.spec.frames, seconds)
         self.exact, self.device = frozen_copy(teacher.model), teacher.device
         self.foreign = not isinstance(self.exact, Classifier)

@@ -84,7 +84,7 @@ def answer(program: Program, runs: Runs, classes: int, output: str | None, scale
         # Not the last row of numbers, but what the softmax or sigmoid was given.
         before = next(iter(maker.reads), None)
         if before in runs.shapes[0] and runs.shapes[0][before] == (clips, classes):
-            return before, Output(chosen.name, "logits", True)
+            return before, Output(chosen.name, chosen.scale, True)
     return (linear, Output(chosen.name, chosen.scale, True)) if chosen.linear else (name, chosen)
 
 

@@ -37,4 +37,5 @@ def finished(states):
 
 
 def same(a: Clips, b: Clips) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
+    pairs = ((getattr(a, name), getattr(b, name)) for name in vars(a))
+    return all(torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in pairs)

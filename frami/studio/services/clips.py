@@ -10,7 +10,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from frami import audio, banks
+from frami import answers, audio, banks
 from frami.audio import MelSpec
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
@@ -77,10 +77,12 @@ class ClipLookup:
         with torch.inference_mode():
             logits = teacher.model(mels.reshape(len(steps), 1, *mels.shape[-2:]).to(teacher.device)).logits.cpu()
         rows = []
-        for k, (step, predicted) in enumerate(zip(steps, logits.argmax(1).tolist(), strict=True)):
-            target = predicted if offers.untargeted(settings) else int(bank.target[clip.index])
+        likeliest, own = logits.argmax(1), bank.target[clip.index].expand(len(steps))
+        targets = likeliest if offers.untargeted(settings) else own
+        predictions = answers.heard(logits, targets, teacher.multilabel).tolist()
+        for k, (step, target, predicted) in enumerate(zip(steps, targets.tolist(), predictions, strict=True)):
             args = mels[k].reshape(mels.shape[-2:]), logits[k], target, predicted, teacher.classes, bank.spec
-            rows.append(page_values.clip(f"{id}@{k}", *args, step=step))
+            rows.append(page_values.clip(f"{id}@{k}", *args, teacher.multilabel, step=step))
         return rows
 
     def _synthesized_state(self, clip: ClipId) -> bytes:

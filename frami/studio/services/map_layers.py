@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from frami import data
+from frami import answers, data
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data.catalogue import fold_kind
@@ -44,7 +44,7 @@ def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str) -> MapLayer:
         return clips.sound(bank, i, vocoder)
 
     layer = maps.of_bank(key, title, bank)
-    confidence = bank.logits.softmax(1).amax(1) if untargeted else bank.confidence
+    confidence = answers.probabilities(bank.logits, bank.multilabel).amax(1) if untargeted else bank.confidence
     return MapLayer(layer, prefix, bank.predicted if untargeted else bank.target, confidence, show, sound, bank.clips)
 
 
@@ -56,7 +56,7 @@ def of_recordings(found: maps.Recorded, teacher: Checkpoint) -> MapLayer:
     def show(i: int) -> dict:
         mel, classes = found.clips.clip(found.rows[i]), (int(layer.target[i]), int(layer.predicted[i]))
         origin = f"a recording, {teacher.card.title}, {fold_kind(teacher.card.dataset)} {recordings[i].fold}"
-        more = {"origin": origin, "untargeted": False, "real": True}
+        more = {"origin": origin, "untargeted": False, "real": True, "multilabel": teacher.multilabel}
         return page_values.clip(f"{prefix}/{i}", mel, found.logits[i], *classes, teacher.classes, teacher.spec, **more)
 
     def sound(i: int, vocoder: str | None) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frami import answers
 from frami.audio import MelSpec
 from frami.inversion import Clips
 
@@ -42,11 +43,12 @@ def top(probabilities: Tensor, classes: Sequence[str], digits: int = 3) -> list[
 
 
 def clip(
-    id: str, mel: Tensor, logits: Tensor, target: int, predicted: int, classes: Sequence[str], spec: MelSpec, **more
-) -> dict:
+    id: str, mel: Tensor, logits: Tensor, target: int, predicted: int, classes: Sequence[str], spec: MelSpec,
+    multilabel: bool = False, **more,
+) -> dict:  # fmt: skip
     """A clip: its class and the predicted one, confidence, picture, the most probable classes; mel Tensor[F, T], logits
-    Tensor[K], ``target`` and ``predicted`` indices."""
-    probabilities = logits.float().softmax(0)
+    Tensor[K], ``target`` and ``predicted`` indices; multilabel : as of ``Card``."""
+    probabilities = answers.probabilities(logits, multilabel)
     return {
         "id": id,
         "target": name(classes[target]),
@@ -63,7 +65,7 @@ def clips(
 ) -> list[dict]:
     """Made clips, numbered from ``first`` on. ``untargeted`` : there was no target class, the predicted one takes its
     place."""
-    more = {"origin": origin, "untargeted": untargeted}
+    more = {"origin": origin, "untargeted": untargeted, "multilabel": made.multilabel}
     targets, predicted = (made.predicted if untargeted else made.target).tolist(), made.predicted.tolist()
     return [
         clip(
@@ -76,7 +78,8 @@ def clips(
 
 def confidence(made: Clips, untargeted: bool) -> float:
     """The teacher's mean probability of the target class, or of the most probable one where there is no target."""
-    return float((made.logits.softmax(1).amax(1) if untargeted else made.confidence).mean())
+    likeliest = answers.probabilities(made.logits, made.multilabel).amax(1)
+    return float((likeliest if untargeted else made.confidence).mean())
 
 
 def name(label: str) -> str:
