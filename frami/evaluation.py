@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from frami import checkpoints, cost, train
+from frami.adapter import chosen
 from frami.checkpoints import Card, Checkpoint
 from frami.cost import Cost
 from frami.data import LogMels, Skip
@@ -62,6 +62,8 @@ def evaluate(
 ) -> Report:
     """Measure a checkpoint (by name or path) on the real clips that ``recordings.choose`` takes, at full length.
 
+    Of a multi-label network all rows of one's own table that name the same file are one clip of several classes.
+
     Of another data set than it was trained on, those classes count that both have; the network still chooses among all
     that it knows. Long recordings of one's own count by their segments. ``progress(done, total)`` counts clips. skip :
     as of ``data.load``. Raises FramiError subclasses.
@@ -69,18 +71,20 @@ def evaluate(
     classifier = checkpoints.load(path, device)
     clips, origin = choose(classifier.card, dataset, split, data_folder, classifier.spec, skip=skip)
     logits = embed(classifier, clips, progress=progress).logits
+    predicted, there = logits.argmax(1), None
+    if classifier.multilabel:
+        rows, there = together(clips)
     return Report(
-        **scores(logits, clips.labels, classifier.multilabel),
-        agreement=agreement(classifier, logits.argmax(1), clips, dataset, split, data_folder),
+        **(scores(logits, clips.labels) if there is None else several(logits[rows], there)),
+        agreement=agreement(classifier, predicted, clips, dataset, split, data_folder),
         origin=origin,
         cost=cost.measure(classifier.model, classifier.spec, classifier.card.seconds),
         bytes=paths(checkpoints.resolve(path))[0].stat().st_size,
     )
 
 
-def scores(logits: Tensor, labels: Tensor, multilabel: bool = False) -> dict:
-    """Accuracies with the interval, confusions and calibration, as fields of a ``Report``; of a multi-label network of
-    the likeliest class, calibration of all probabilities, and its mean average precision.
+def scores(logits: Tensor, labels: Tensor) -> dict:
+    """Accuracies with the interval, confusions and calibration, as fields of a ``Report``.
 
     logits : Tensor[N, K], labels : Tensor[N]; one clip is enough, and classes may be without any.
     """
@@ -88,13 +92,34 @@ def scores(logits: Tensor, labels: Tensor, multilabel: bool = False) -> dict:
 
     count, classes = logits.shape
     confusion = train.confusion(labels, logits.argmax(1), classes)
-    found = shares(confusion) | {"clips": count, "confusion": confusion}
-    if not multilabel:
-        ece = measures.multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=BINS)
-        return found | {"ece": float(ece)}
-    there = F.one_hot(labels, classes)
+    ece = measures.multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=BINS)
+    return shares(confusion) | {"clips": count, "confusion": confusion, "ece": float(ece)}
+
+
+def several(logits: Tensor, there: Tensor) -> dict:
+    """The same of a multi-label network, with its mean average precision: the accuracy is the share of clips whose
+    likeliest class is one of theirs, calibration that of all probabilities.
+
+    logits : Tensor[N, K]; there : Tensor[N, K], 1 for each class of a clip, of which it has at least one, else 0.
+    """
+    from torchmetrics.functional import classification as measures
+
+    likeliest = logits.argmax(1)
+    labels = torch.where(there.gather(1, likeliest[:, None])[:, 0] > 0, likeliest, there.argmax(1))
     ece = measures.binary_calibration_error(logits.sigmoid().flatten(), there.flatten(), n_bins=BINS)
-    return found | {"ece": float(ece), "average_precision": average_precision(logits, there)}
+    return scores(logits, labels) | {"ece": float(ece), "average_precision": average_precision(logits, there)}
+
+
+def together(clips: LogMels) -> tuple[list[int], Tensor]:
+    """Clips that are listed once for each of their classes: the first row of each, and their classes, Tensor[N, K] of
+    0 and 1."""
+    first: dict[str, int] = {}
+    for row, clip in enumerate(clips.clips):
+        first.setdefault(clip.key, row)
+    numbers = {key: number for number, key in enumerate(first)}
+    there = torch.zeros(len(first), len(clips.classes), dtype=torch.long)
+    there[[numbers[clip.key] for clip in clips.clips], clips.labels] = 1
+    return list(first.values()), there
 
 
 def average_precision(logits: Tensor, there: Tensor) -> float:
@@ -104,8 +129,9 @@ def average_precision(logits: Tensor, there: Tensor) -> float:
     """
     from torchmetrics.functional import classification as measures
 
-    each = measures.multilabel_average_precision(logits.sigmoid(), there, there.shape[1], average=None)
-    return float(each[there.any(0)].mean())
+    some = there.any(0).nonzero()[:, 0].tolist()
+    each = [measures.binary_average_precision(logits[:, k].sigmoid(), there[:, k]) for k in some]
+    return float(torch.stack(each).mean())
 
 
 def shares(confusion: Tensor) -> dict:
@@ -140,6 +166,8 @@ def agreement(
     if path is None:
         return None
     teacher = checkpoints.load(path, classifier.device)
+    if set(classifier.classes) < set(teacher.classes):
+        teacher = chosen(teacher, classifier.classes)
     if teacher.classes != classifier.classes:
         return None
     if teacher.spec != classifier.spec:

@@ -122,8 +122,9 @@ def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
     """Write a checkpoint as an ONNX file that takes clips of any duration, any number at once, and returns ``logits``.
 
     ``input`` : ``mel``, float32 (B, 1, n_mels, T) as ``MelSpec`` makes it, or ``waveform``, float32 (B, N) at its
-    sample rate. The file's metadata hold ``classes``, ``mel_spec`` (both JSON), ``sample_rate``, ``name``, ``input``
-    and ``licence``. An existing file is replaced, once the new one has passed the comparison.
+    sample rate. The file's metadata hold ``classes``, ``mel_spec`` (both JSON), ``sample_rate``, ``name``, ``input``,
+    ``licence`` and ``multilabel`` (``true``: sigmoids make probabilities of the logits, else a softmax). An existing
+    file is replaced, once the new one has passed the comparison.
 
     Returns ``path``, ``bytes``, ``difference`` (largest of any logit from PyTorch's) and ``durations`` (seconds that
     were compared). One export at a time; where other threads compute with torch, use ``onnx_apart``. Raises
@@ -228,6 +229,7 @@ def _write(module: _Exported, teacher: Checkpoint, input: str, path: Path) -> No
         classes=json.dumps(list(teacher.classes), ensure_ascii=False),
         mel_spec=json.dumps(spec.to_dict()),
         sample_rate=str(spec.sample_rate),
+        multilabel=json.dumps(card.multilabel),
         input=input,
         licence=card.licence,
     )

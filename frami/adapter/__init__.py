@@ -4,7 +4,7 @@ A module needs nothing but an answer for each class (logits, or what a softmax o
 ``nn.Linear``. With batch norm, made clips are also held to the statistics
 of its training data; without, an inversion works with the terms that remain, and reports it. Students can reuse its
 pooling and its last layer: cut out of its program (``as_program``), or as ``pooling`` says. ``save`` writes it for the
-commands.
+commands; ``chosen`` leaves some of its classes.
 
 >>> from torch import nn
 >>> from frami.adapter import adapt
@@ -24,6 +24,7 @@ torch.Size([4, 1, 64, 43])
 
 from frami.adapter.adapted import Adapted, AdaptedParts
 from frami.adapter.adapting import adapt
+from frami.adapter.chosen import chosen
 from frami.adapter.importing import as_program, save
 
-__all__ = ["Adapted", "AdaptedParts", "adapt", "as_program", "save"]
+__all__ = ["Adapted", "AdaptedParts", "adapt", "as_program", "chosen", "save"]

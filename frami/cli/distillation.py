@@ -9,6 +9,7 @@ from pathlib import Path
 
 from frami import checkpoints
 from frami.cli.arguments import (
+    class_numbers,
     command,
     device_option,
     moved,
@@ -60,6 +61,8 @@ def add(commands) -> None:
     replay = "clips that a step takes: any (uniform, default), or rather those that the student gets wrong (priority)"
     sub.add_argument("--replay", choices=REPLAYS, help=replay)
     sub.add_argument("--lr", type=number(1e-6, 1), help="highest learning rate (default: 0.012)")
+    several = "that the student learns: names or numbers as of frami synthesize (default: all of the teacher's)"
+    sub.add_argument("--classes", action="append", help=several)
     sub.add_argument("--seed", type=seed)
     sub.add_argument("--out", help="the run's folder (default: one below FRAMI_HOME/runs)")
     sub.add_argument(
@@ -144,7 +147,7 @@ def _stored(options, store) -> str | None:
         raise FramiError("--resume needs the run: its id, its folder, or --out with its folder")
     if not target:
         return None
-    named = ("teacher", "bank", "dataset", "budget", "rounds", "source")
+    named = ("teacher", "bank", "dataset", "budget", "rounds", "source", "classes")
     given = [name for name in (*_CHOICES, *named) if getattr(options, name) is not None]
     given += ["skip_bad"] * options.skip_bad
     if given:
@@ -154,7 +157,7 @@ def _stored(options, store) -> str | None:
     request = RunSettings.from_dict(run.settings)
     data = options.data or request.data
     if data is not None and run.status != "finished":  # a wrong folder is refused before the run is touched
-        held_out(checkpoints.load(request.teacher), data, request.dataset, _quietly if request.skip_bad else None)
+        held_out(runs.of(request), data, request.dataset, _quietly if request.skip_bad else None)
     return run.id
 
 
@@ -186,13 +189,16 @@ def _new(options, store) -> str:
         for path, is_path in ((options.teacher, by_path), (options.bank, True), (options.data, True))
     )
     dataset = options.dataset and data_info(options.dataset).name
+    if options.classes:
+        names = checkpoints.read_card(checkpoints.resolve(teacher)).classes
+        given["classes"] = tuple(names[k] for k in class_numbers(options.classes, names))
     request = RunSettings(teacher, Settings(source=source, **given), bank, data, dataset, options.skip_bad)
     out = Path(options.out) if options.out else None
     if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         known = runs.unfinished(out, store)
         hint = "add --resume to go on with the run there" if known else "choose another --out, or move it away"
         raise FramiError(f"{out} is not empty; {hint}")
-    loaded = checkpoints.load(teacher)
+    loaded = runs.of(request)
     skip = skipping(options)
     distill(loaded, request.settings, runs.source(loaded, request, options.data, skip))
     if options.data is not None or dataset:

@@ -4,11 +4,11 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from frami.adapter import as_program
+from frami.adapter import as_program, chosen
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
@@ -91,6 +91,9 @@ def distill(
         raise FramiError(f"source '{settings.source}' and the clips that were given do not fit")
     if isinstance(clips, Bank) and clips.spec != teacher.spec:
         raise FramiError("this bank's spectrograms have another front-end than this teacher's")
+    if settings.classes is not None:
+        whole, teacher = teacher, chosen(teacher, settings.classes)
+        clips = _of_classes(clips, whole, teacher)
     if isinstance(clips, Bank) and tuple(clips.manifest["classes"]) != tuple(teacher.classes):
         raise FramiError(
             "this bank's clips are of other classes than this teacher's; was it made with another teacher?"
@@ -104,6 +107,21 @@ def distill(
     student = new_student(teacher, settings.student, kind, settings.seed, settings.architecture, settings.start)
     clock = Clock(memory["seconds"] if memory else 0.0, now)
     return _run(teacher, settings, clips, student, augmentation or AugmentConfig(), every, memory, earlier, clock)
+
+
+def _of_classes(clips, whole: Checkpoint, teacher: Checkpoint):
+    """The clips of a bank of the ``whole`` teacher that were made for the classes of a narrower one; others as they
+    are. FramiError where there is none, or for recordings that are labelled otherwise."""
+    if isinstance(clips, LogMels) and tuple(clips.classes) != tuple(teacher.classes):
+        raise FramiError("these recordings are labelled with other classes than those that were chosen")
+    if not isinstance(clips, Bank) or whole is teacher or tuple(clips.manifest["classes"]) != tuple(whole.classes):
+        return clips
+    numbers = torch.tensor([teacher.classes.index(c) if c in teacher.classes else -1 for c in whole.classes])
+    rows = (numbers[clips.target] >= 0).nonzero()[:, 0]
+    if not len(rows):
+        raise FramiError("this bank holds no clip of the classes that were chosen")
+    found = clips.clips(rows)
+    return replace(found, target=numbers[found.target])
 
 
 def _run(teacher, settings, clips, student, augmentation, every, memory, earlier, clock) -> Iterator[State]:
@@ -143,7 +161,7 @@ def _run(teacher, settings, clips, student, augmentation, every, memory, earlier
 
 def _longest(teacher: Checkpoint, settings: Settings, clips) -> int:
     """Frames of the longest clip of a training step."""
-    if isinstance(clips, Bank):
+    if isinstance(clips, Bank | Clips):
         return int(clips.lengths.max())
     if isinstance(clips, LogMels):
         return min(max(len(f) for f in clips.frames), teacher.spec.frames(min(CROP, USUAL * teacher.seconds)))
@@ -217,6 +235,9 @@ class _Course:
             low, high = (teacher.spec.frames(seconds) for seconds in durations(teacher, row("frami"), None))
             mels, lengths = noise_clips(teacher.spec, NOISE_CLIPS, low, high, s.seed)
             self.buffer.add(mels, lengths, torch.zeros(len(mels), dtype=torch.long))
+        elif isinstance(clips, Clips):
+            for batch in zip(*(x.split(64) for x in (clips.mels, clips.lengths, clips.target)), strict=True):
+                self.add(*batch)
         elif clips is not None:
             add = self.add if isinstance(clips, Bank) else self.buffer.add
             for start in range(0, len(clips), 64):

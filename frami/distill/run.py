@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from frami import answers, banks, checkpoints, cost, files, models, train, weights
+from frami.adapter import chosen
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Checkpoint
@@ -66,7 +67,7 @@ def work(
         return run.result
     try:
         request = RunSettings.from_dict(run.settings)
-        teacher = checkpoints.load(request.teacher, device)
+        teacher = of(request, device)
         return _Run(id, store, run.folder, request, teacher, data_folder or request.data, report, save_every).finish()
     except KeyboardInterrupt:
         store.stop(id)
@@ -74,6 +75,12 @@ def work(
     except Exception as error:
         store.fail(id, str(error) if isinstance(error, FramiError) else f"{type(error).__name__}: {error}")
         raise
+
+
+def of(request: RunSettings, device: torch.device | str = "cpu") -> Checkpoint:
+    """The teacher of a run, with the classes that its student learns. Raises FramiError."""
+    teacher, classes = checkpoints.load(request.teacher, device), request.settings.classes
+    return teacher if classes is None else chosen(teacher, classes)
 
 
 class _Run:

@@ -30,7 +30,8 @@ class Settings:
     ``share`` : part of the budget that making gets (None: found from the speed of both, see ``pace.best_clips``);
     ``turns`` : of making and learning, 1: all clips are made first; in later turns a recipe's adversarial term sees the
     student; ``batch`` : clips of a training step, drawn by ``replay``, all alike (``uniform``) or by ``priority`` (see
-    ``replay.Priorities``); ``lr`` rises over the first twentieth of the learning and then falls to zero on a cosine.
+    ``replay.Priorities``); ``classes`` : names of the teacher's that the student learns, None: all; ``lr`` rises over
+    the first twentieth of the learning and then falls to zero on a cosine.
     """
 
     student: str = "tiny"
@@ -50,8 +51,14 @@ class Settings:
     seed: int = 0
     start: str = "fitting"
     replay: str = "uniform"
+    classes: tuple[str, ...] | None = None
 
     def __post_init__(self):
+        if self.classes is not None:
+            listed = isinstance(self.classes, list | tuple)
+            if not listed or not all(isinstance(name, str) for name in self.classes):
+                raise FramiError("classes are a list of names")
+            object.__setattr__(self, "classes", tuple(self.classes))
         check_least(1, clips=self.clips, rounds=self.rounds, steps=self.steps, turns=self.turns)
         check_least(2, batch=self.batch)
         check_seed(self.seed)
@@ -71,8 +78,8 @@ class Settings:
             raise FramiError("objective 'labels' learns the true classes of real clips: made ones have none")
 
     def to_dict(self) -> dict:
-        """Its fields; the student's architecture and the replay where they are not the default ones."""
-        usual = {"architecture": DEFAULT, "replay": "uniform"}
+        """Its fields; the student's architecture, the replay and the classes where they are not the default ones."""
+        usual = {"architecture": DEFAULT, "replay": "uniform", "classes": None}
         return {k: v for k, v in asdict(self).items() if k not in usual or usual[k] != v}
 
 
@@ -114,4 +121,5 @@ class RunSettings:
         """Short name of the run."""
         s = self.settings
         source = {"made": s.recipe, "bank": Path(self.bank or "").name}.get(s.source, s.source)
-        return f"{Path(self.teacher).name} {s.student} {s.objective} {source}"
+        some = f" {len(s.classes)} classes" if s.classes else ""
+        return f"{Path(self.teacher).name} {s.student} {s.objective} {source}{some}"

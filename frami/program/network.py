@@ -91,6 +91,15 @@ class ProgramNetwork(nn.Module):
         logits = from_answer(found["logits"], self.config.places.output)
         return Features(outputs, found["pooled"].flatten(1), logits, lengths.clamp(max=outputs.shape[-1]))
 
+    def chosen(self, classes: Sequence[int]) -> "ProgramNetwork":
+        """The same network with answers for these of its classes alone, in their order."""
+        return ProgramNetwork(*self._chosen(classes)).eval().requires_grad_(False)
+
+    def _chosen(self, classes: Sequence[int]) -> tuple[Program, Config]:
+        places = self.config.places
+        program, logits = self.program.chosen(places.logits, classes)
+        return program, replace(self.config, classes=len(classes), places=replace(places, logits=logits))
+
     def _answered(self, x: Tensor) -> dict[str, Tensor]:
         """What the graph gives; of a batch of fixed size, piece by piece."""
         size, clips = self.config.takes.clips, len(x)
@@ -117,6 +126,13 @@ class ReusableNetwork(ProgramNetwork):
         """See ``models.Teacher``."""
         pooled = self.pooling(frames, lengths)
         return Features(frames, pooled, self.classifier(pooled), lengths)
+
+    def chosen(self, classes: Sequence[int]) -> "ReusableNetwork":
+        """As of ``ProgramNetwork``."""
+        pooling, classifier = self.parts
+        classifier, _ = classifier.chosen(classifier.outputs[""], classes)
+        made = ReusableNetwork(*self._chosen(classes), (pooling, classifier))
+        return made.eval().requires_grad_(False)
 
 
 class ProgramPooling(nn.Module):

@@ -117,6 +117,21 @@ class Program:
         names = {name: own for name, own in self.names.items() if name in used}
         return Program(start, kept, {"": end}, names, {own: self.tensors[own] for own in names.values()})
 
+    def chosen(self, value: str, columns: Sequence[int]) -> tuple["Program", str]:
+        """A program that also picks these columns of a value, Tensor[B, K], and the name of what it picked. It returns
+        them wherever it returned the value."""
+        name = f"chosen_of_{value}"
+        picked = Node(
+            "aten.index_select.default", {"self": {"ref": value}, "dim": 1, "index": {"ref": f"{name}_at"}}, name
+        )
+        return replace(
+            self,
+            nodes=[*self.nodes, picked],
+            outputs={key: name if one == value else one for key, one in self.outputs.items()},
+            names=self.names | {f"{name}_at": f"{name}_at"},
+            tensors=self.tensors | {f"{name}_at": torch.tensor(list(columns))},
+        ), name
+
 
 class Graph(nn.Module):
     """A program as a module. Its tensors have the names that they had, and its batch norms are modules, so that hooks

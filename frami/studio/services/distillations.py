@@ -32,6 +32,8 @@ POINTS = 240
 _SOURCES = {"bank": "a finished bank", "real": "real clips", "noise": "noise"}
 #: Settings that the page names in words of its own; the others keep their names.
 SETTINGS = {"student": "Student", "objective": "Objective", "recipe": "Clips by", "budget": "Budget", "seed": "Seed"}
+#: Classes of a run that are named; the others are counted.
+_NAMED = 5
 
 
 def objective(name: str) -> str:
@@ -62,7 +64,8 @@ def _thousands(count: int) -> str:
 def title(settings: dict) -> str:
     """A run in a few words."""
     made = _SOURCES.get(settings.get("source")) or offers.title(settings.get("recipe", "?"))
-    return f"{settings.get('student', '?')} · {objective(settings.get('objective', '?'))} · {made}"
+    some = f" · {len(settings['classes'])} classes" if settings.get("classes") else ""
+    return f"{settings.get('student', '?')} · {objective(settings.get('objective', '?'))} · {made}{some}"
 
 
 @dataclass
@@ -96,7 +99,7 @@ class Distillations:
         waiting = self.queue.waiting()
         runs = self.of(name)
         colours = self._colours(runs)
-        rows = [self._row(run, waiting, colours[run.id], seen) for run in runs]
+        rows = [self._row(run, waiting, colours[run.id], seen, teacher.classes) for run in runs]
         done = any(run.status == "finished" for run in runs)
         value = {
             "teacher": name,
@@ -119,7 +122,7 @@ class Distillations:
             self._measured[name] = {"macs": found.macs, "latency_ms": found.latency_ms}
         return self._measured[name]
 
-    def _row(self, run: Run, waiting: list[str], colour: int, seen: dict) -> dict:
+    def _row(self, run: Run, waiting: list[str], colour: int, seen: dict, classes: Sequence[str]) -> dict:
         status, stamp = self.queue.status(run, waiting), f"{run.updated:.3f} {run.status}"
         curves = self._curves(run.id, stamp)
         latest = {name: points[-1][1] for name, points in curves.items() if points}
@@ -145,7 +148,7 @@ class Distillations:
         }
         if seen.get(run.id) != stamp:
             row["curves"] = {k: v for k, v in curves.items() if k not in ("share", "left", "clips", "steps")}
-            row["result"] = _result(run.result)
+            row["result"] = _result(run.result, run.settings.get("classes"), classes)
         return row
 
     def _read_curves(self, id: str, stamp: str) -> dict[str, list]:
@@ -203,11 +206,14 @@ class Distillations:
             return path.read_bytes()
 
 
-def _result(result: dict) -> dict:
-    """A run's result for the page: plain values, and the confusion matrix without its zeros."""
+def _result(result: dict, learnt: Sequence[str] | None, classes: Sequence[str]) -> dict:
+    """A run's result for the page: plain values, and the confusion matrix without its zeros, among all ``classes`` of
+    the teacher, of which the student may have ``learnt`` some alone (None: all)."""
     value = {k: v for k, v in result.items() if isinstance(v, int | float | str)}
     if matrix := result.get("confusion"):
-        value["confusion"] = page_values.sparse(matrix)
+        places = [k for k, name in enumerate(classes) if learnt is None or name in learnt]
+        with suppress(ValueError):  # of a teacher that has other classes now
+            value["confusion"] = page_values.sparse(matrix, places, len(classes))
     return value
 
 
@@ -219,6 +225,10 @@ def _words(name: str, value) -> str:
         return offers.title(value)
     if name == "budget":
         return f"{value:g} s"
+    if name == "classes":
+        return ", ".join(map(page_values.name, value[:_NAMED])) + f" and {len(value) - _NAMED} more" * (
+            len(value) > _NAMED
+        )
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

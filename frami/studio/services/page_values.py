@@ -93,9 +93,15 @@ def curve(values: Sequence[float], most: int = 200) -> list[float]:
     return [round(values[i], 4) for i in chosen]
 
 
-def sparse(matrix: Sequence[Sequence[int]]) -> dict:
+def sparse(matrix: Sequence[Sequence[int]], classes: Sequence[int] | None = None, size: int | None = None) -> dict:
     """A confusion matrix as ``{"size": K, "cells": [cell, clips, cell, clips, …]}``: those of K × K, row behind row,
-    that are not zero. Of 500 classes that is a hundredth of the matrix."""
-    size = len(matrix)
-    cells = [n for i, row in enumerate(matrix) for j, clips in enumerate(row) if clips for n in (i * size + j, clips)]
+    that are not zero. Of 500 classes that is a hundredth of the matrix.
+
+    classes, size : of a matrix of some classes, their numbers among all, and how many these are.
+    """
+    size, at = size or len(matrix), classes or range(len(matrix))
+    cells = [
+        n for i, row in zip(at, matrix, strict=True) for j, clips in zip(at, row, strict=True) if clips
+        for n in (i * size + j, clips)
+    ]  # fmt: skip
     return {"size": size, "cells": cells}

@@ -1,6 +1,7 @@
 """The Distil tab: students that learn from made clips alone, each a run of its own, beside each other."""
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from itertools import product
 
@@ -12,7 +13,7 @@ from frami.inversion import RECIPES
 from frami.inversion.settings import MOST_SEED
 from frami.models import ARCHITECTURES, DEFAULT
 from frami.studio import components
-from frami.studio.services import distillations, offers
+from frami.studio.services import class_groups, distillations, offers
 from frami.studio.services.distillations import Distillations
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
@@ -61,6 +62,9 @@ class Distil(Tab):
             info="how the clips are made that they learn from",
             elem_id="distil-recipes",
         )
+        self.classes = gr.Dropdown(
+            **self._offered(teacher), multiselect=True, label="Classes", elem_id="distil-classes", min_width=260
+        )
         self.about = gr.HTML(_about(["frami"]), elem_id="distil-about", apply_default_css=False)
         with gr.Row(elem_id="distil-budget", equal_height=True):
             self.preset = gr.Radio(
@@ -80,7 +84,7 @@ class Distil(Tab):
             named=list(distillations.SETTINGS.values()),
             note=_QUEUE,
         )
-        self.outputs = [self.sizes, self.shown]
+        self.outputs = [self.sizes, self.classes, self.shown]
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
         event = EVENT | {"queue": False}
@@ -91,25 +95,41 @@ class Distil(Tab):
         gr.on(happened, _plan, [*groups, self.budget], [self.start, self.about], **latest)
         self.preset.input(lambda seconds: seconds, self.preset, self.budget, **latest)
         self.budget.input(_preset, self.budget, self.preset, **latest)
-        inputs = [page.teacher, *groups, self.budget, self.seed]
+        inputs = [page.teacher, *groups, self.budget, self.seed, self.classes]
         self.start.click(self._begin, inputs, self.shown, **event, trigger_mode="once")
 
     def on_teacher(self, teacher: str) -> tuple:
-        return gr.update(choices=self._students(teacher)), {"teacher": teacher}
+        return gr.update(choices=self._students(teacher)), gr.update(**self._offered(teacher)), {"teacher": teacher}
 
     def _students(self, teacher: str) -> list[tuple[str, str]]:
         return distillations.students(self.services.load_teacher(teacher))
 
-    def _begin(self, *choices) -> dict:
+    def _offered(self, teacher: str) -> dict:
+        """The choice of classes, where a teacher has many."""
+        card = self.services.load_teacher(teacher).card
+        many = len(card.classes) > class_groups.MANY
+        about = "the student learns these alone; none chosen: all"
+        return {"choices": offers.classes(card), "value": [], "visible": many, "info": about}
+
+    def _begin(self, teacher, *choices) -> dict:
+        *choices, classes = choices
         try:
-            runs = [self.services.distillations.queue.add(one.name, one.to_dict()) for one in requests(*choices)]
+            card = self.services.load_teacher(teacher).card
+            names = [card.classes[k] for k in offers.chosen_classes(card, classes or [])]
+            runs = [
+                self.services.distillations.queue.add(one.name, one.to_dict())
+                for one in requests(teacher, *choices, names)
+            ]
         except FramiError as error:
             raise refusal(error) from error
-        return {"teacher": choices[0], "begun": runs[-1].id}
+        return {"teacher": teacher, "begun": runs[-1].id}
 
 
-def requests(teacher: str, sizes, objectives, recipes, budget, seed) -> list[RunSettings]:
-    """Each run that was ticked. FramiError for what cannot be."""
+def requests(teacher: str, sizes, objectives, recipes, budget, seed, classes: Sequence[str] = ()) -> list[RunSettings]:
+    """Each run that was ticked; ``classes`` : names of those that the students learn, none: all. FramiError for what
+    cannot be."""
+    if len(classes) == 1:
+        raise FramiError("choose at least two classes: of one alone there is nothing to tell apart")
     groups = {"student": (sizes, STUDENTS), "objective": (objectives, OBJECTIVES), "recipe": (recipes, RECIPES)}
     for name, (chosen, known) in groups.items():
         if not chosen or any(one not in known for one in chosen):
@@ -122,7 +142,8 @@ def requests(teacher: str, sizes, objectives, recipes, budget, seed) -> list[Run
             raise FramiError(f"{what} is a whole number from {least} to {most}")
     rows = product(*([one for one in known if one in chosen] for chosen, known in groups.values()))
     settings = (dict(zip(groups, row, strict=True)) for row in rows)
-    return [RunSettings(teacher, Settings(**one, budget=float(budget), seed=int(seed))) for one in settings]
+    common = {"budget": float(budget), "seed": int(seed), "classes": tuple(classes) or None}
+    return [RunSettings(teacher, Settings(**one, **common)) for one in settings]
 
 
 def _plan(sizes, objectives, recipes, budget) -> tuple:

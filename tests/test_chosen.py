@@ -1,0 +1,203 @@
+"""Teachers of some of their classes, and multi-label ones, the whole way."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from frami import answers, banks, checkpoints
+from frami.adapter import adapt, chosen, importing
+from frami.checkpoints import Checkpoint
+from frami.distill import Settings, distill
+from frami.errors import FramiError
+from frami.evaluation import average_precision
+from frami.evaluation import several as several_scores
+from frami.inversion import InversionSettings, invert, losses, make_clips
+from frami.mel import MelSpec
+from tests.helpers.networks import BANDS, CLASSES, network
+
+SPEC = MelSpec(n_mels=BANDS)
+SOME = ("wind", "fire")
+
+
+def program(kind="bands", **settings):
+    form = {"bands": {"time_first": True}, "attentive": {"channel": False}}[kind]
+    return importing.from_module(network(kind), SPEC, CLASSES, seconds=0.6, **form, **settings)[0]
+
+
+@pytest.fixture(scope="module")
+def several():
+    """A multi-label teacher."""
+    return program()
+
+
+def clips(count=5, frames=50):
+    return torch.randn(count, 1, BANDS, frames, generator=torch.Generator().manual_seed(3)) * 2 - 5
+
+
+# ---------------------------------------------------------------------------------------- answers
+
+
+def test_probabilities_of_independent_classes_do_not_share_one():
+    z = torch.tensor([[2.0, 2.0, -3.0]])
+    assert answers.probabilities(z, True).tolist()[0] == pytest.approx([0.881, 0.881, 0.047], abs=1e-3)
+    assert answers.probabilities(z).sum() == pytest.approx(1)
+    labels = torch.tensor([1])
+    assert answers.heard(z, labels, True).item() == 1 and answers.heard(z, labels).item() == 0
+    assert answers.heard(z, torch.tensor([2]), True).item() == 0, "not heard: the likeliest"
+
+
+def test_the_divergence_is_the_sum_of_bernoulli_ones():
+    z, w = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    p, q = z.double().sigmoid(), w.double().sigmoid()
+    expected = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).sum(1)
+    found = answers.divergences(*(answers.log_probabilities(x, True) for x in (z, w)))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_sounds_beside_the_target_costs_little():
+    """A dog that is an animal too is no worse than half as good as one that is not."""
+    alone, both = torch.full((2, 1, 527), -8.0).unbind()
+    alone[0, 0] = both[0, 0] = both[0, 1] = 3.0
+    target = torch.tensor([0])
+    apart = losses.class_loss(both, target, multilabel=True) - losses.class_loss(alone, target, multilabel=True)
+    assert 0 < apart < 0.01
+    nothing = torch.full((1, 527), -8.0)
+    assert losses.class_loss(nothing, target, multilabel=True) > 7
+
+
+def test_average_precision_of_labels_that_go_together():
+    z = torch.tensor([[2.0, 1.0, -1.0], [1.0, -2.0, -1.0], [-1.0, 3.0, -1.0]])
+    there = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 1, 0]])
+    assert average_precision(z, there) == pytest.approx(1.0), "a class without clips has no part in it"
+    assert average_precision(z[:, :2], 1 - there[:, :2]) < 0.7
+    there[1, 2] = 1
+    found = several_scores(z, there)
+    assert found["accuracy"] == pytest.approx(2 / 3), "the likeliest class is one of a clip's own"
+    assert found["confusion"].tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
+    assert found["average_precision"] == pytest.approx((1 + 1 + 1 / 3) / 3) and 0 <= found["ece"] < 1
+
+
+# ---------------------------------------------------------------------------------------- multi-label teachers
+
+
+def test_sigmoids_make_a_multi_label_teacher(several):
+    assert several.multilabel and several.card.multilabel
+    assert not program(multilabel=False).multilabel
+    assert not program("attentive").multilabel
+    assert adapt(network("bands"), SPEC, CLASSES, time_first=True, seconds=0.6).multilabel
+
+
+def test_it_is_stored_and_read(several, tmp_path):
+    checkpoints.save(tmp_path / "bands", several.model, several.card)
+    assert checkpoints.load(tmp_path / "bands").multilabel
+    values = json.loads((tmp_path / "bands.json").read_text())
+    (tmp_path / "bands.json").write_text(json.dumps(values | {"multilabel": "yes"}))
+    with pytest.raises(FramiError, match="multilabel is true or false"):
+        checkpoints.load(tmp_path / "bands")
+
+
+def test_its_clips_are_heard_where_the_target_is_likely(several, tmp_path):
+    settings = InversionSettings.of(several, "frami-flash", samples=8, steps=60, seconds=0.5, batch=8)
+    made = make_clips(several, settings)
+    sigmoids = made.logits.sigmoid()
+    own = sigmoids.gather(1, made.target[:, None])[:, 0]
+    torch.testing.assert_close(made.confidence, own)
+    heard = (own >= 0.5) | (sigmoids.argmax(1) == made.target)
+    assert torch.equal(made.target == made.predicted, heard)
+    assert made.target_accuracy > (sigmoids.argmax(1) == made.target).float().mean(), "two are as likely as not"
+    writer = banks.create_for(several, settings, tmp_path / "bank")
+    banks.fill(writer, invert(several, settings))
+    bank = banks.load(tmp_path / "bank")
+    assert bank.multilabel and bank.clips().multilabel and bank.target_accuracy == made.target_accuracy
+
+
+def test_its_student_learns_each_probability(several):
+    """From the same logits taken as one softmax, a student knows nothing of how likely anything is."""
+    wrong = Checkpoint(several.model, replace(several.card, multilabel=False), several.spec)
+    settings = Settings(budget=None, rounds=3, clips=32, steps=40, seed=1)
+    x, apart = clips(64), []
+    for teacher in (several, wrong):
+        *_, last = distill(teacher, settings)
+        with torch.no_grad():
+            found, expected = last.student(x).logits.sigmoid(), several.model(x).logits.sigmoid()
+        apart.append((found - expected).abs().mean())
+    assert apart[0] < 0.12, apart
+
+
+def test_true_classes_of_a_mixture_both_sound():
+    from frami.distill.objectives import labels_loss
+
+    labels, partners, share = torch.tensor([0, 1]), torch.tensor([2, 2]), torch.tensor([0.6, 1.0])
+    right = torch.tensor([[9.0, -9.0, 9.0], [-9.0, 9.0, -9.0]])
+    assert labels_loss(right, labels, partners, share, True) < 0.01
+    assert labels_loss(-right, labels, partners, share, True) > 20
+
+
+# ---------------------------------------------------------------------------------------- some of the classes
+
+
+@pytest.mark.parametrize("kind", ["bands", "attentive"])
+def test_a_program_with_some_of_its_classes(kind, tmp_path):
+    teacher = program(kind)
+    part = chosen(teacher, SOME)
+    x, at = clips(), [CLASSES.index(name) for name in SOME]
+    with torch.no_grad():
+        own, found = teacher.model(x), part.model(x)
+        again = part.model.head(found.frames, found.lengths).logits
+    torch.testing.assert_close(found.logits, own.logits[:, at])
+    torch.testing.assert_close(again, found.logits, rtol=1e-4, atol=1e-4)
+    assert part.classes == SOME and part.multilabel == teacher.multilabel
+    checkpoints.save(tmp_path / "part", part.model, part.card)
+    loaded = checkpoints.load(tmp_path / "part")
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.model(x).logits, found.logits)
+    assert chosen(loaded, SOME) is loaded
+
+
+def test_classes_of_our_own_teacher():
+    teacher = checkpoints.load("fsdd")
+    names = teacher.classes[7], teacher.classes[2]
+    part = chosen(teacher, names)
+    x = torch.full((2, 1, 80, 40), teacher.spec.floor) + torch.rand(2, 1, 80, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(part.model(x).logits, teacher.model(x).logits[:, [2, 7]])
+    assert part.classes == (teacher.classes[2], teacher.classes[7]), "in the teacher's order"
+    assert len(teacher.classes) == teacher.model(x).logits.shape[1] == 10, "it stays as it was"
+
+
+@pytest.mark.parametrize("names", [("wind",), ("wind", "wind"), ("wind", "thunder"), ()])
+def test_other_choices_are_refused(names, several):
+    with pytest.raises(FramiError, match=r"at least two|knows no class 'thunder'"):
+        chosen(several, names)
+
+
+@pytest.mark.parametrize("objective", ["frami", "logits"])
+def test_a_student_of_some_classes(objective, several):
+    settings = Settings(budget=None, rounds=1, clips=8, steps=4, objective=objective, classes=SOME)
+    *_, last = distill(several, settings)
+    assert last.student(clips()).logits.shape == (5, 2) and last.clips == 8
+
+
+def test_of_a_whole_bank_the_clips_of_those_classes_count(several, tmp_path):
+    settings = InversionSettings.of(several, "frami-flash", samples=8, steps=3, seconds=0.5, batch=8)
+    banks.fill(banks.create_for(several, settings, tmp_path / "bank"), invert(several, settings))
+    bank = banks.load(tmp_path / "bank")
+    given = Settings(source="bank", budget=None, rounds=1, steps=2, classes=SOME)
+    *_, last = distill(several, given, bank)
+    assert last.clips == 4 and last.student(clips()).logits.shape == (5, 2)
+    none = replace(bank, manifest=bank.manifest | {"classes": ["a", "b", "c", "d"]})
+    with pytest.raises(FramiError, match="other classes than this teacher's"):
+        distill(several, given, none)
+
+
+def test_settings_of_a_stored_run_keep_the_classes():
+    from frami.distill import RunSettings
+
+    stored = json.loads(json.dumps(RunSettings("fsdd", Settings(classes=("1", "2"))).to_dict()))
+    assert RunSettings.from_dict(stored).settings.classes == ("1", "2")
+    assert "classes" not in Settings().to_dict()
+    for wrong in ("12", [1, 2], 5):
+        with pytest.raises(FramiError):
+            RunSettings.from_dict(stored | {"classes": wrong})
