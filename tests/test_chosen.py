@@ -15,7 +15,9 @@ from frami.evaluation import average_precision
 from frami.evaluation import several as several_scores
 from frami.inversion import InversionSettings, invert, losses, make_clips
 from frami.mel import MelSpec
-from tests.helpers.networks import BANDS, CLASSES, network
+from tests.helpers.cli import run
+from tests.helpers.networks import BANDS, CLASSES, clip, network
+from tests.helpers.own import make_table
 
 SPEC = MelSpec(n_mels=BANDS)
 SOME = ("wind", "fire")
@@ -113,6 +115,7 @@ def test_its_clips_are_heard_where_the_target_is_likely(several, tmp_path):
     assert bank.multilabel and bank.clips().multilabel and bank.target_accuracy == made.target_accuracy
 
 
+@pytest.mark.slow
 def test_its_student_learns_each_probability(several):
     """From the same logits taken as one softmax, a student knows nothing of how likely anything is."""
     wrong = Checkpoint(several.model, replace(several.card, multilabel=False), several.spec)
@@ -201,3 +204,49 @@ def test_settings_of_a_stored_run_keep_the_classes():
     for wrong in ("12", [1, 2], 5):
         with pytest.raises(FramiError):
             RunSettings.from_dict(stored | {"classes": wrong})
+
+
+# ---------------------------------------------------------------------------------------- from the command line
+
+
+@pytest.mark.slow
+def test_the_commands_take_a_multi_label_network_and_some_of_its_classes(capsys, fresh_home, tmp_path):
+    """Sigmoids of a network become a student of two classes, measured on clips of several."""
+    free = torch.export.Dim.AUTO
+    made = torch.export.export(network("bands"), (clip("bands", 2),), dynamic_shapes=({0: free, 2: free},))
+    torch.export.save(made, tmp_path / "tagger.pt2")
+    names = ("rain", "wind", "sea", "fire, crackling")
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    (tmp_path / "mel.json").write_text(json.dumps({"n_mels": BANDS}))
+    arguments = ["--classes", tmp_path / "classes.txt", "--frontend", tmp_path / "mel.json"]
+    arguments = ["import", "--program", tmp_path / "tagger.pt2", *arguments, "--json"]
+    status, out, err = run(capsys, *arguments, "--no-multi-label")
+    assert status == 0 and json.loads(out)["multilabel"] is False, err
+    status, out, err = run(capsys, *arguments, "--overwrite")
+    assert status == 0 and json.loads(out)["multilabel"] is True, err
+
+    student = tmp_path / "student"
+    quick = ["--rounds", 1, "--clips", 4, "--steps", 2, "--student", "nano", "--out", student]
+    status, _, err = run(capsys, "distill", "--teacher", "tagger", "--classes", "fire, crackling", *quick)
+    assert status == 2 and "at least two classes" in err and not student.exists()
+    some = ["--classes", "fire, crackling", "--classes", "0"]
+    status, _, err = run(capsys, "distill", "--teacher", "tagger", *some, *quick)
+    assert status == 0, err
+    card = checkpoints.read_card(student / "student")
+    assert card.classes == ("rain", "fire, crackling") and card.multilabel
+
+    rows = [{"file": f"{k}.wav", "class": name} for k, name in enumerate(("rain", "fire, crackling") * 3)]
+    both = {"file": "0.wav", "class": "fire, crackling"}
+    table = make_table(tmp_path / "own" / "clips.csv", [*rows, both])
+    status, out, err = run(capsys, "evaluate", student, "--dataset", table, "--split", "all", "--json")
+    value = json.loads(out)
+    assert status == 0, err
+    assert value["clips"] == 6 and 0 < value["average_precision"] <= 1 and value["agreement"] is not None
+    said = run(capsys, "evaluate", student, "--dataset", table, "--split", "all")[1]
+    assert said.startswith("mean average precision 0.")
+    status, _, err = run(capsys, "export", student, "--out", tmp_path / "student.onnx")
+    assert status == 0, err
+    import onnx
+
+    metadata = {one.key: one.value for one in onnx.load(tmp_path / "student.onnx").metadata_props}
+    assert metadata["multilabel"] == "true" and json.loads(metadata["classes"]) == ["rain", "fire, crackling"]
