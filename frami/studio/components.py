@@ -31,7 +31,7 @@ def teacher_facts(card: Card) -> str:
     held = card.split.get("test")
     where = f" on {in_words(card.dataset, held)}, held out from training" if held else ""
     facts = {
-        "classes": str(len(card.classes)),
+        "classes": f"{len(card.classes)}{', several at once' * card.multilabel}",
         "parameters": f"{card.parameters / 1e6:.2f} M",
         f"accuracy{where}": "not measured" if card.accuracy is None else f"{card.accuracy:.1%}",
         "data licence": card.data_licence,

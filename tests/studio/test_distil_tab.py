@@ -97,6 +97,18 @@ def test_ticks_become_runs():
         distil.requests("fsdd", list(distil.STUDENTS), list(distil.OBJECTIVES), ["cmi"], 30, 0)
 
 
+def test_a_student_of_some_classes_is_asked_for_and_shown_among_all():
+    names = checkpoints.read_card(checkpoints.resolve("fsdd")).classes
+    (run,) = distil.requests("fsdd", ["nano"], ["frami"], ["frami"], 30, 0, [names[4], names[2]])
+    assert run.settings.classes == (names[4], names[2]) and run.name.endswith(" 2 classes")
+    assert distillations.title(run.to_dict()).endswith(" · 2 classes")
+    with pytest.raises(FramiError, match="at least two classes"):
+        distil.requests("fsdd", ["nano"], ["frami"], ["frami"], 30, 0, [names[4]])
+    result = distillations._result({"confusion": [[3, 1], [0, 2]]}, [names[4], names[2]], names)
+    assert result["confusion"] == {"size": 10, "cells": [22, 3, 24, 1, 44, 2]}, "rows in the teacher's order"
+    assert "confusion" not in distillations._result({"confusion": [[3, 1], [0, 2]]}, None, names), "other classes now"
+
+
 def test_the_default_ends_within_three_minutes():
     assert distil.BUDGET + distil.EXTRA <= 180 and distil.BUDGET in dict(distil.PRESETS).values()
     assert distil._button(1, distil.BUDGET) == "Distil a student: about 2 min"

@@ -377,3 +377,17 @@ def test_a_confusion_is_read_by_touch(fifty):
             canvas.dispatchEvent(new PointerEvent(name, at)); }"""
     )
     assert page.locator(".frami-distil .heat .tip").inner_text() == "dog classified as hand saw\n0 of 0"
+
+
+def test_students_of_a_few_of_fifty_classes(fifty):
+    page = fifty("Distil")
+    box = page.locator("#distil-classes input")
+    box.click()
+    page.get_by_role("option", name="Animals: all 10").click()
+    page.keyboard.press("Escape")
+    page.locator("#distil-start").click()
+    row = page.locator(".frami-distil .run", has_text="10 classes")
+    row.wait_for(timeout=20_000)
+    row.get_by_role("button", name="Stop").click()
+    page.locator("#teacher label", has_text="Without a map").click()
+    page.wait_for_function("!document.querySelector('#distil-classes')?.innerText.includes('Animals')")

@@ -62,9 +62,11 @@ class Explore(Tab):
 
 
 def ticked(choices: list[tuple[str, str]], before: Sequence[str] = ()) -> list[str]:
-    """Keys of the layers that were ticked before; where none is there, all but the visitor's runs."""
+    """Keys of the layers that were ticked before; where none is there, all but the visitor's runs, or the latest of
+    these where there is nothing else."""
     keys = [key for _, key in choices]
-    return [key for key in keys if key in before] or [key for key in keys if not key.startswith("run-")]
+    made = [key for key in keys if not key.startswith("run-")]
+    return [key for key in keys if key in before] or made or keys[:1]
 
 
 def _ids(runs) -> list[str]:

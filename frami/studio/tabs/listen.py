@@ -5,6 +5,7 @@ import re
 import gradio as gr
 
 from frami.data.catalogue import DATASETS
+from frami.data.matching import shortened
 from frami.studio import components
 from frami.studio.tabs.base import Tab
 
@@ -29,7 +30,8 @@ class Listen(Tab):
     def on_teacher(self, teacher: str) -> tuple[str, dict]:
         """Two sentences on what these sounds are, and the gallery."""
         card = self.services.teachers[teacher]
-        subject = DATASETS[card.dataset].subject if card.dataset in DATASETS else _verbatim(card.title)
+        known = _verbatim(card.title if card.dataset else shortened(card.classes, 3))
+        subject = DATASETS[card.dataset].subject if card.dataset in DATASETS else known
         return _INTRO.format(subject=subject), self.services.galleries.value(teacher)
 
 
