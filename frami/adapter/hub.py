@@ -1,0 +1,76 @@
+"""A teacher from a repository of the Hugging Face Hub, or a folder like it: a checkpoint of frami's, as it is, or a
+model of Transformers, by way of ``torch.export``."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from frami import checkpoints, hub
+from frami.adapter import importing, transformers
+from frami.adapter.importing import Found
+from frami.checkpoints import Checkpoint
+from frami.errors import FramiError
+from frami.mel import MelSpec
+from frami.program.network import ProgramNetwork, ReusableNetwork
+
+#: Clips that a model is exported and tried with: it is large, and its operations fix no number of them.
+_CLIPS = 2
+
+
+def from_hub(
+    source: hub.Source,
+    spec: MelSpec | None = None,
+    classes: Sequence[str] | None = None,
+    *,
+    seconds: float | None = None,
+    name: str = "",
+    licence: str = "unknown",
+    data_licence: str = "unknown",
+    **settings,
+) -> tuple[Checkpoint, Found, dict]:
+    """A teacher, what was found of it, and where it is from: ``source``, its ``kind``, whether it is ``multilabel``,
+    and names of weights that are ``unused``.
+
+    spec, classes, seconds : in place of what its files state; ``settings`` : ``frames``, ``output`` and ``scale``, as
+    of ``importing.teacher``. A checkpoint of frami's has all of these itself. FramiError says what does not fit.
+    """
+    if licence == "unknown" and source.licence:
+        licence = source.licence
+    if hub.own(source.folder) is not None:
+        given = {"front-end": spec, "classes": classes, "seconds": seconds} | settings
+        if stated := [what for what, value in given.items() if value is not None]:
+            raise FramiError(
+                f"{source.label} is a checkpoint of frami's, which has its own {' and '.join(stated)}; leave that out"
+            )
+        return _own(source, name)
+    loaded = transformers.load(source, classes, spec)
+    settings["scale"] = settings.get("scale") or "logits"
+    made, found = importing.from_module(
+        loaded.network, loaded.spec, loaded.classes, seconds=loaded.seconds, channel=False, time_first=True,
+        clips=_CLIPS, name=name or source.name, licence=licence, data_licence=data_licence, **settings,
+    )  # fmt: skip
+    card = replace(made.card, seconds=seconds or round(loaded.seconds, 3), training={"imported": source.label})
+    about = {"kind": loaded.kind, "multilabel": loaded.multilabel, "unused": loaded.unused, "source": source.label}
+    return Checkpoint(made.model, card, made.spec), found, about
+
+
+def _own(source: hub.Source, name: str) -> tuple[Checkpoint, Found, dict]:
+    """A checkpoint of frami's, the same bit for bit, under this name."""
+    made = checkpoints.load(checkpoints.pretrained(source))
+    card = checkpoints.public(made.card)
+    card = replace(card, name=name or card.name)
+    about = {"kind": card.kind, "multilabel": False, "unused": [], "source": source.label}
+    return Checkpoint(made.model, card, made.spec), _found(made.model), about
+
+
+def _found(model: nn.Module) -> Found:
+    """What an import says of a network that was imported, or made, before."""
+    if not isinstance(model, ProgramNetwork):
+        return importing.of_classifier(model)
+    takes, places = model.config.takes, model.config.places
+    return Found(
+        len(model.program.nodes), len(importing.norms(model)), takes.shortest, takes.longest, places.frames,
+        places.pooled, importing.behind(model.program, places), isinstance(model, ReusableNetwork),
+        "" if isinstance(model, ReusableNetwork) else "as when it was first imported",
+    )  # fmt: skip
