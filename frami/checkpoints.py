@@ -157,8 +157,16 @@ def push_to_hub(checkpoint: Checkpoint, repository: str, private: bool = False) 
 
 def public(card: Card) -> Card:
     """The card as it may leave this machine: no path of a folder here is in it."""
-    training = {k: Path(v).name if isinstance(v, str) and os.path.isabs(v) else v for k, v in card.training.items()}
-    return replace(card, dataset=re.split(r"[\\/]", card.dataset.rstrip("\\/"))[-1], training=training)
+    training = {k: _last(v) if isinstance(v, str) else v for k, v in card.training.items()}
+    evaluation = " ".join(map(_last, card.evaluation.split()))
+    return replace(
+        card, dataset=re.split(r"[\\/]", card.dataset.rstrip("\\/"))[-1], training=training, evaluation=evaluation
+    )
+
+
+def _last(text: str) -> str:
+    """The last part of a path of this machine; any other text as it is."""
+    return Path(text).name if os.path.isabs(text) else text
 
 
 def bundled(kind: str = "teacher") -> list[Card]:

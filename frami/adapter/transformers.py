@@ -68,7 +68,7 @@ class Padded(nn.Module):
         self.network, self.frames, self.value = network, frames, value
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, 0, 0, max(0, self.frames - x.shape[1])), value=self.value)[:, : self.frames]
+        x = F.pad(x, (0, 0, 0, self.frames), value=self.value)[:, : self.frames]  # of one size, whatever it is given
         return self.network(x).logits
 
 

@@ -1,7 +1,6 @@
 """The page of a repository: a README.md from a checkpoint's card, with the front matter that the Hub reads."""
 
 import json
-import os
 from collections.abc import Mapping
 
 #: Licences as the Hub calls them, beside those whose name in small letters with hyphens is theirs.
@@ -74,8 +73,7 @@ def _accuracy(card: Mapping, repository: str) -> str:
         lines = [f"{card['accuracy']:.1%}{within} of {card['clips']:,} clips of {_plain(card['dataset'])}{where}."]
         if card["evaluation"]:
             own = repository.partition("/")[2]
-            same = [word for word in str(card["evaluation"]).split()[3:] if not os.path.isabs(word)]
-            again = " ".join(["frami evaluate", own, *map(_code, same), "--data FOLDER"])
+            again = " ".join(["frami evaluate", own, *map(_code, card["evaluation"].split()[3:]), "--data FOLDER"])
             lines.append(f"Measured with:\n\n```bash\nframi import --hub {repository}\n{again}\n```")
     if card["agreement"] is not None:
         lines.append(f"It agrees with its teacher on {card['agreement']:.1%} of made clips that it never saw.")
