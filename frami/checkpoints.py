@@ -136,7 +136,8 @@ def pretrained(source: hub.Source) -> Path:
     values = hub.checked(weights.paths(path)[1])
     if values["model"].get("architecture") != "program":
         with weights.fitting(path, CheckpointError), torch.device("meta"):  # which takes no memory
-            count = sum(p.numel() for p in from_dict(values["model"]).backbone.parameters())
+            network = from_dict(values["model"], nn.Identity(), nn.Identity())
+            count = sum(p.numel() for p in network.parameters())
             if count > weights.paths(path)[0].stat().st_size:
                 raise ValueError(f"its network has {count:,} weights")
     return path

@@ -2,6 +2,7 @@
 stands in for the Hub, and whatever a repository holds is a stranger's."""
 
 import json
+import os
 import shutil
 import socket
 from dataclasses import replace
@@ -111,7 +112,7 @@ def same(one: checkpoints.Checkpoint, other: checkpoints.Checkpoint) -> None:
 
 
 @pytest.mark.slow
-def test_an_ast_becomes_a_teacher_that_distils(capsys, fresh_home, as_saved, tmp_path):
+def test_an_ast_becomes_a_teacher_that_distils(capsys, fresh_home, server, as_saved, tmp_path):
     status, out, err = run(capsys, "import", "--hub", as_saved, "--json")
     assert status == 0, err
     value = json.loads(out)
@@ -128,6 +129,10 @@ def test_an_ast_becomes_a_teacher_that_distils(capsys, fresh_home, as_saved, tmp
     assert status == 0, err
     status, _, err = run(capsys, "export", tmp_path / "student", "--out", tmp_path / "student.onnx")
     assert status == 0, err
+    for name, one in (("student", tmp_path / "student" / "student"), ("teacher", "small-ast")):
+        status, _, err = run(capsys, "push", one, f"me/{name}")
+        assert status == 0, err
+        same(checkpoints.load(one), checkpoints.from_pretrained(f"me/{name}"))
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.6, 0.975, 1.7])
@@ -262,6 +267,7 @@ def test_a_feature_extractor_that_is_not_taken_is_one_line(capsys, fresh_home, a
         (lambda d: (d / "config.json").write_text("[1]"), "holds a list"),
         (lambda d: (d / "config.json").write_bytes(b"\xff\xfe\x00"), "not JSON"),
         (lambda d: (d / "config.json").write_bytes(b" " * (2**24 + 1)), "more than any settings"),
+        (lambda d: ((d / "config.json").unlink(), os.mkfifo(d / "config.json")), "not a file"),
         (lambda d: (d / "model.safetensors").write_bytes(b"\0" * 64), "not readable"),
         (lambda d: (d / "model.safetensors").rename(d / "model.pt"), "only .safetensors are read"),
         (lambda d: (d / "model.safetensors").unlink(), "holds no weights"),
@@ -356,6 +362,8 @@ def test_a_revision_is_taken(server, as_saved, revision):
         ("them/..", "no name of a repository"),
         ("them/mo del", "no name of a repository"),
         ("them/" + "x" * 200, "no name of a repository"),
+        ("", "name a repository"),
+        ("https://huggingface.co/them/model", "which is OWNER/NAME"),
         ("FILE", "is a file; name the folder"),
         ("EMPTY", "holds no weights"),
     ],

@@ -5,6 +5,7 @@ no code of a repository is run. The spectrogram is a ``MelSpec`` that equals the
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -141,7 +142,7 @@ def labelled(config: Mapping[str, Any], label: str) -> list[str]:
                 f"{label}: id2label of its config.json holds {hub.shown(repr(name))}, which is no name{give}"
             )
     ordered = [name.strip() for name in ordered]
-    twice = sorted({name for name in ordered if ordered.count(name) > 1}) if len(set(ordered)) < len(ordered) else []
+    twice = sorted(name for name, count in Counter(ordered).items() if count > 1)
     if twice or len(ordered) < 2:
         why = f"names twice: {hub.shown(', '.join(twice[:5]))}" if twice else "names one class, two are needed"
         raise FramiError(f"{label}: id2label of its config.json {why}{give}")

@@ -64,10 +64,10 @@ def _import(options) -> tuple[dict, list[str]]:
 
     if bool(options.architecture) != bool(options.weights):
         raise FramiError("--architecture and --weights go together; a file of --program holds its own weights")
-    if not options.classes and not options.hub:
+    if not options.classes and options.hub is None:
         raise FramiError("--classes FILE is needed: one class a line, in the network's order")
     classes = _classes(Path(options.classes)) if options.classes else None
-    source = find(options.hub) if options.hub else None
+    source = find(options.hub) if options.hub is not None else None
     out = _out(options, source)
     if checkpoints.exists(out) and not options.overwrite:
         raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")

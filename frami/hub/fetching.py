@@ -26,6 +26,8 @@ class Source:
 def find(text: str) -> Source:
     """A folder, or a repository ``OWNER/NAME`` or ``OWNER/NAME@REVISION`` of the Hub, whose safetensors and their JSON
     are fetched. What was fetched before needs no network. HubError says what is wrong and what to do."""
+    if not text.strip() or "\0" in text:
+        raise HubError("name a repository, OWNER/NAME, or a folder")
     folder = Path(text).expanduser()
     if folder.is_dir():
         folders.local(folder)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -100,8 +101,9 @@ def weights(folder: Path) -> list[Path]:
 def read_json(path: Path) -> dict:
     """An object of a JSON file. HubError where it is missing, large, damaged or something else."""
     try:
-        if path.stat().st_size > JSON_MOST:
-            raise HubError(f"{path} is larger than any settings")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > JSON_MOST:
+            raise HubError(f"{path}: not a file, or larger than any settings")
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise HubError(f"{path}: no such file") from None
