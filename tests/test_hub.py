@@ -455,11 +455,13 @@ def test_bundled_students_and_teachers_go_through_a_folder(capsys, fresh_home, t
     (tmp_path / "folder").mkdir()
     for path in checkpoints.BUNDLED.glob(f"{name}.[js]*"):
         shutil.copy(path, tmp_path / "folder")
-    status, _, err = run(capsys, "import", "--hub", tmp_path / "folder", "--out", tmp_path / "it")
+    given = ["--out", tmp_path / "it", "--licence", "MIT"]
+    status, _, err = run(capsys, "import", "--hub", tmp_path / "folder", *given)
     assert status == 0, err
     same(checkpoints.load(name), checkpoints.load(tmp_path / "it"))
     same(checkpoints.load(name), checkpoints.from_pretrained(tmp_path / "folder"))
-    assert checkpoints.load(tmp_path / "it").card.kind == checkpoints.load(name).card.kind
+    card, there = checkpoints.load(tmp_path / "it").card, checkpoints.load(name).card
+    assert card == replace(there, name="it", licence="MIT", sha256=card.sha256)
 
 
 @pytest.mark.slow
@@ -518,6 +520,9 @@ def test_code_of_the_page_runs(server, saved, monkeypatch, tmp_path, capsys):
         ({"kind": "judge"}, "kind is teacher or student"),
         ({"mel_spec": 3}, "mel_spec is an object"),
         ({"mel_spec": {"n_mels": "80"}}, "do not fit"),
+        ({"mel_spec": {"n_fft": 10**9, "n_mels": 80}}, "mel_spec is an object"),
+        ({"mel_spec": {"f_max": float("inf"), "n_mels": 80}}, "mel_spec is an object"),
+        ({"model": [[[[]]]]}, "model is the configuration"),
         ({"model": {"classes": 3, "width": 10**9, "depth": 1, "n_mels": 80}}, "model is the configuration"),
         ({"model": {"classes": 3, "width": 4000, "depth": 200, "n_mels": 80}}, "do not fit"),
         ({"model": {"classes": 3, "width": "4", "depth": 1, "n_mels": 80}}, "do not fit"),

@@ -35,16 +35,16 @@ def from_hub(
     spec, classes, seconds : in place of what its files state; ``settings`` : ``frames``, ``output`` and ``scale``, as
     of ``importing.teacher``. A checkpoint of frami's has all of these itself. FramiError says what does not fit.
     """
-    if licence == "unknown" and source.licence:
-        licence = source.licence
     if hub.own(source.folder) is not None:
         given = {"front-end": spec, "classes": classes, "seconds": seconds} | settings
         if stated := [what for what, value in given.items() if value is not None]:
             raise FramiError(
                 f"{source.label} is a checkpoint of frami's, which has its own {' and '.join(stated)}; leave that out"
             )
-        return _own(source, name)
+        return _own(source, name, {"licence": licence, "data_licence": data_licence})
     loaded = transformers.load(source, classes, spec)
+    if licence == "unknown":
+        licence = source.licence or licence
     settings["scale"] = settings.get("scale") or "logits"
     made, found = importing.from_module(
         loaded.network, loaded.spec, loaded.classes, seconds=loaded.seconds, channel=False, time_first=True,
@@ -55,11 +55,11 @@ def from_hub(
     return Checkpoint(made.model, card, made.spec), found, about
 
 
-def _own(source: hub.Source, name: str) -> tuple[Checkpoint, Found, dict]:
-    """A checkpoint of frami's, the same bit for bit, under this name."""
+def _own(source: hub.Source, name: str, licences: dict[str, str]) -> tuple[Checkpoint, Found, dict]:
+    """A checkpoint of frami's, the same bit for bit, under this name, and with these licences where they are known."""
     made = checkpoints.load(checkpoints.pretrained(source))
     card = checkpoints.public(made.card)
-    card = replace(card, name=name or card.name)
+    card = replace(card, name=name or card.name, **{k: v for k, v in licences.items() if v != "unknown"})
     about = {"kind": card.kind, "multilabel": False, "unused": [], "source": source.label}
     return Checkpoint(made.model, card, made.spec), _found(made.model), about
 

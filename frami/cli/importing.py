@@ -135,6 +135,8 @@ def _notes(value: dict, found, unused: list[str]) -> list[str]:
         notes.append("it removes the mean of each band itself, so its front-end does now, for its clips and students")
     if not found.norms:
         notes.append("it has no batch norm: made clips are held to no statistics of its training data")
+    if value.get("multilabel"):
+        notes.append("its configuration says that several classes can be right at once")
     if unused:
         notes.append(f"{len(unused)} tensors of the file were not used: {', '.join(unused[:5])}")
     return notes

@@ -70,6 +70,14 @@ def _model(value: Any) -> bool:
     return whole(depth, 1, _DEEP) and all(abs(n) <= max(_WIDE, _CLASSES) for n in _numbers(value, 0))
 
 
+def _mel_spec(value: Any) -> bool:
+    """Settings whose window and bands need no more memory than those of any front-end."""
+    if not isinstance(value, dict):
+        return False
+    sizes = [value.get(name, 1) for name in ("n_fft", "n_mels", "hop_length", "win_length")]
+    return all(abs(n) <= _WIDE for n in _numbers(sizes, 0)) and all(abs(n) < math.inf for n in _numbers(value, 0))
+
+
 def _numbers(value: Any, below: int) -> list[float]:
     """All numbers within a value; infinity for what is nested deeper than any configuration."""
     if below > 8:
@@ -102,7 +110,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(_TEXTS, (name, "a text of one line")),
     "kind": (lambda value: value in ("teacher", "student"), "teacher or student"),
     "classes": (_classes, "a list of two or more names, each of them once"),
-    "mel_spec": (lambda value: isinstance(value, dict) and len(value) <= 64, "an object of settings"),
+    "mel_spec": (_mel_spec, "an object of settings of usual size"),
     "model": (_model, "the configuration of a network of usual size"),
     "parameters": (lambda value: whole(value), "a whole number"),
     "clips": (lambda value: whole(value), "a whole number"),

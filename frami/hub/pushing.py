@@ -1,5 +1,8 @@
 """Files of a folder go to a repository of the Hub, which is made where it is missing."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from frami.hub.problems import endpoint, repository, saying
@@ -11,7 +14,7 @@ def push(folder: Path, name: str, private: bool = False, message: str = "Checkpo
     import huggingface_hub
 
     name = repository(name)
-    with saying(name, pushing=True):
+    with saying(name, pushing=True), _bars():
         api = huggingface_hub.HfApi(endpoint=endpoint())
         api.create_repo(name, private=private or None, exist_ok=True)
         added = [
@@ -20,3 +23,18 @@ def push(folder: Path, name: str, private: bool = False, message: str = "Checkpo
             if path.is_file()
         ]
         return str(api.create_commit(name, added, commit_message=message).commit_url)
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """Progress bars of huggingface_hub on a terminal only."""
+    from huggingface_hub import utils
+
+    quiet = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
+    if quiet:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if quiet:
+            utils.enable_progress_bars()
