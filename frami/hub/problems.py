@@ -80,7 +80,8 @@ def _sentence(error: Exception, name: str, at: str | None, pushing: bool) -> str
     if status is not None:
         return f"{site} answers with status {status} for {name} ({why}); try again later"
     if isinstance(error, errors.OfflineModeIsEnabled) or os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"):
-        return f"{name} was not fetched before, and HF_HUB_OFFLINE allows no network"
+        before = "is not written" if pushing else "was not fetched before"
+        return f"{name} {before}: HF_HUB_OFFLINE allows no network"
     if pushing:
         return f"{name} was not written at {site} ({why}); is there a network?"
     return f"{name} cannot be fetched from {site} ({why}); is there a network? A folder with its files does as well"
