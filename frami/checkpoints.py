@@ -5,13 +5,15 @@ licence. Loading never executes code.
 """
 
 import os
-from dataclasses import asdict, dataclass, field
+import re
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from frami import weights
+from frami import hub, weights
 from frami.audio import MelSpec
 from frami.errors import FramiError
 from frami.models import from_dict
@@ -119,6 +121,61 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
             model.load_state_dict(tensors)
     model.eval().requires_grad_(False).to(device)
     return Checkpoint(model, card, spec)
+
+
+def from_pretrained(name: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """A checkpoint from a repository of the Hugging Face Hub, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``, or from a
+    folder like it: ``model.safetensors`` with its card ``model.json``. What is fetched once stays in the Hub's cache.
+
+    What it holds is checked before it is used, and no code of it is run. FramiError says what is wrong.
+    """
+    return load(pretrained(hub.find(str(name))), device)
+
+
+def pretrained(source: hub.Source) -> Path:
+    """Path, without ending, of the checkpoint in a repository or folder, whose card is checked. FramiError where there
+    is none."""
+    path = hub.own(source.folder)
+    if path is None:
+        raise CheckpointError(
+            f"{source.label} holds no checkpoint of frami's ({hub.MODEL}.safetensors with {hub.MODEL}.json); a model "
+            "of Transformers becomes a teacher with: frami import --hub"
+        )
+    values = hub.checked(weights.paths(path)[1])
+    if values["model"].get("architecture") != "program":
+        with weights.fitting(path, CheckpointError), torch.device("meta"):  # which takes no memory
+            network = from_dict(values["model"], nn.Identity(), nn.Identity())
+            count = sum(p.numel() for p in network.parameters())
+            if count > weights.paths(path)[0].stat().st_size:
+                raise ValueError(f"its network has {count:,} weights")
+    return path
+
+
+def push_to_hub(checkpoint: Checkpoint, repository: str, private: bool = False) -> str:
+    """Write a teacher or a student, with a page made of its card, to the repository ``OWNER/NAME`` of the Hugging Face
+    Hub, which is made where it is missing. Paths of folders on this machine are left out. Returns the address of the
+    commit. FramiError where it is not allowed, or not reached, or where the network is none that can be loaded."""
+    name = hub.repository(repository)
+    with tempfile.TemporaryDirectory() as made:
+        path, card = Path(made) / hub.MODEL, public(checkpoint.card)
+        save(path, checkpoint.model, card)
+        load(path)
+        (Path(made) / "README.md").write_text(hub.page(asdict(card), name), encoding="utf-8")
+        return hub.push(Path(made), name, private)
+
+
+def public(card: Card) -> Card:
+    """The card as it may leave this machine: no path of a folder here is in it."""
+    training = {k: _last(v) if isinstance(v, str) else v for k, v in card.training.items()}
+    evaluation = " ".join(map(_last, card.evaluation.split()))
+    return replace(
+        card, dataset=re.split(r"[\\/]", card.dataset.rstrip("\\/"))[-1], training=training, evaluation=evaluation
+    )
+
+
+def _last(text: str) -> str:
+    """The last part of a path of this machine; any other text as it is."""
+    return Path(text).name if os.path.isabs(text) else text
 
 
 def bundled(kind: str = "teacher") -> list[Card]:

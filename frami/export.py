@@ -7,7 +7,6 @@ import copy
 import json
 import logging
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import tempfile
 import threading
 import warnings
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,7 @@ from torch import Tensor, nn
 
 from frami import checkpoints, files
 from frami.audio import MelSpec
-from frami.checkpoints import Card, Checkpoint
-from frami.data import label
+from frami.checkpoints import Checkpoint, public
 from frami.errors import FramiError
 from frami.paths import child_environment
 from frami.weights import paths
@@ -178,12 +176,6 @@ def safetensors(source: str | Path, path: str | Path) -> dict:
     if (shown := public(card)) != card:
         files.write_json(copies[1], asdict(shown), indent=2)
     return {"path": str(weights), "bytes": weights.stat().st_size}
-
-
-def public(card: Card) -> Card:
-    """The card as it may leave this machine: no path of a folder here is in it."""
-    training = {k: Path(v).name if isinstance(v, str) and os.path.isabs(v) else v for k, v in card.training.items()}
-    return replace(card, dataset=label(card.dataset), training=training)
 
 
 def _writable(path: Path) -> None:

@@ -107,7 +107,7 @@ def teacher(
         takes.longest,
         places.frames,
         places.pooled,
-        _behind(program, places),
+        behind(program, places),
         not why,
         why,
         centres,
@@ -129,12 +129,12 @@ def _card(
 
 def from_module(
     module: nn.Module, spec: MelSpec, classes: Sequence[str], *, seconds: float = 1.0, channel: bool = True,
-    time_first: bool = False, **settings,
+    time_first: bool = False, clips: int = _CLIPS, **settings,
 ) -> tuple[Checkpoint, Found]:  # fmt: skip
-    """``teacher`` of a module, by way of ``torch.export``; channel, time_first : as of ``adapt``. ProgramError where
-    torch cannot export it."""
+    """``teacher`` of a module, by way of ``torch.export``; channel, time_first : as of ``adapt``; clips : that it is
+    exported with. ProgramError where torch cannot export it."""
     module = copy.deepcopy(module).eval().requires_grad_(False)
-    noise = trial.noise(module, _CLIPS, spec, seconds)
+    noise = trial.noise(module, clips, spec, seconds)
     takes = Input(channel, time_first)
     program = archive.exported(module, takes.given(noise), -2 if time_first else -1)
     return teacher(program, spec, classes, seconds=seconds, takes=takes, **settings)
@@ -151,9 +151,13 @@ def from_published(
         return *from_module(network, spec, classes, time_first=loaded.row.time_first, **settings), loaded.unused
     trial.check_numbers(network.requires_grad_(False))
     card = _card(network.config.to_dict(), spec, classes, parameters(network), **settings)
-    norms = sum(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.modules())
-    about = Found(0, norms, 1, None, "backbone", "pooling", 0.0, True, multilabel=card.multilabel)
-    return Checkpoint(network, card, spec), about, loaded.unused
+    return Checkpoint(network, card, spec), of_classifier(network, card.multilabel), loaded.unused
+
+
+def of_classifier(network: Classifier, multilabel: bool = False) -> Found:
+    """What an import says of a network of our own architectures."""
+    count = sum(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.modules())
+    return Found(0, count, 1, None, "backbone", "pooling", 0.0, True, multilabel=multilabel)
 
 
 def as_program(teacher_: Checkpoint) -> Checkpoint:
@@ -306,7 +310,7 @@ def _pools(network: ReusableNetwork, frames: Tensor, axis: int) -> bool:
         return False
 
 
-def _behind(program: Program, places: cutting.Places) -> float:
+def behind(program: Program, places: cutting.Places) -> float:
     """Share of the weights that lie behind the frame-level features."""
     part = program.part(places.frames, places.logits)
     return round(_parameters(part) / max(1, _parameters(program)), 3)

@@ -28,13 +28,22 @@ def add(commands) -> None:
         "--architecture", metavar="NAME",
         help="panns:Cnn6, panns:Cnn10, panns:Cnn14, timm:NAME, torchvision:NAME, residual:SIZE or tc-resnet:SIZE",
     )  # fmt: skip
+    what.add_argument(
+        "--hub", metavar="OWNER/NAME|FOLDER",
+        help="a repository of the Hugging Face Hub (OWNER/NAME@REVISION: of that revision) or a folder like it: an AST "
+        "of Transformers, or what frami push wrote",
+    )  # fmt: skip
     sub.add_argument("--weights", metavar="FILE", help="of that architecture: .safetensors, or a state dict as .pth")
     sub.add_argument(
         "--frontend", metavar="PRESET|FILE.json",
         help=f"the log-Mels that it hears: {', '.join(PRESETS)}, frami, or a file (default: the architecture's)",
     )  # fmt: skip
-    sub.add_argument("--classes", metavar="FILE", required=True, help="one class a line, in the network's order")
-    sub.add_argument("--seconds", type=number(0.05, 60), default=1.0, help="usual length of its clips (default: 1)")
+    sub.add_argument(
+        "--classes", metavar="FILE", help="one class a line, in the network's order (with --hub: those of its files)"
+    )
+    sub.add_argument(
+        "--seconds", type=number(0.05, 60), help="usual length of its clips (default: 1; with --hub: what it hears)"
+    )
     sub.add_argument("--out", metavar="PATH", help="default: FRAMI_HOME/teachers and the file's name")
     sub.add_argument("--name", help="of the teacher (default: of --out)")
     sub.add_argument(
@@ -51,23 +60,33 @@ def add(commands) -> None:
 
 def _import(options) -> tuple[dict, list[str]]:
     from frami.adapter import importing, published
+    from frami.adapter.hub import from_hub
+    from frami.hub import find
     from frami.models import ARCHITECTURES
     from frami.program import archive
 
     if bool(options.architecture) != bool(options.weights):
         raise FramiError("--architecture and --weights go together; a file of --program holds its own weights")
-    classes = _classes(Path(options.classes))
-    out = _out(options)
+    if not options.classes and options.hub is None:
+        raise FramiError("--classes FILE is needed: one class a line, in the network's order")
+    classes = _classes(Path(options.classes)) if options.classes else None
+    source = find(options.hub) if options.hub is not None else None
+    out = _out(options, source)
     if checkpoints.exists(out) and not options.overwrite:
         raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
     files.try_writing(out.with_name(out.name + ".json"))
     settings = {
-        "name": options.name or out.name, "seconds": options.seconds, "frames": options.frames,
+        "name": options.name or out.name, "seconds": options.seconds or 1.0, "frames": options.frames,
         "output": options.output, "scale": options.scale, "multilabel": options.multi_label,
         "licence": options.licence, "data_licence": options.data_licence,
     }  # fmt: skip
     unused: list[str] = []
-    if options.program:
+    about: dict = {}
+    if source:
+        spec = _frontend(options.frontend) if options.frontend else None
+        teacher, found, about = from_hub(source, spec, classes, **settings | {"seconds": options.seconds})
+        unused = about["unused"]
+    elif options.program:
         spec = _frontend(options.frontend or "frami")
         teacher, found = importing.teacher(archive.read(options.program), spec, classes, **settings)
     else:
@@ -78,7 +97,7 @@ def _import(options) -> tuple[dict, list[str]]:
             options.architecture, options.weights, spec, classes, **settings
         )
     weights = checkpoints.save(out, teacher.model, teacher.card)
-    value = _value(teacher, found, unused) | {"path": str(out)}
+    value = _value(teacher, found, unused) | about | {"path": str(out)}
     return value, [f"{weights}: {_sentence(value)}", *_notes(value, found, unused)]
 
 
@@ -152,11 +171,11 @@ def _frontend(name: str) -> MelSpec:
     return MelSpec.read(name)
 
 
-def _out(options) -> Path:
+def _out(options, source=None) -> Path:
     if options.out:
         return stem(options.out)
-    source = Path(options.program or options.weights).stem
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", source).strip("-")[:60]
+    given = source.name if source else Path(options.program or options.weights).stem
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", given).strip("-")[:60]
     if not name or checkpoints.exists(checkpoints.BUNDLED / name):
         raise FramiError(f"say where it goes with --out, for example --out {home() / 'teachers' / 'my-teacher'}")
     return home() / "teachers" / name

@@ -151,8 +151,8 @@ def places(
     frames = frames or fitting[-1]
     behind = whole[whole.index(frames) + 1 :]
     one = next((name for name in behind if _row(shapes[name])), logits)
-    if one != logits and _reads_one(program, runs, frames, one, _axes(program, runs, frames, time_first)):
-        # A class token, or the last state: what the others hold need not be where the student has it.
+    if one != logits and _reads_few(program, runs, frames, one, _axes(program, runs, frames, time_first)):
+        # A class token or two, or the last state: what the others hold need not be where the student has it.
         frames, behind = one, behind[behind.index(one) + 1 :]
     behind = ([frames] if _row(shapes[frames]) else []) + behind
     rows = [name for name in behind if _row(shapes[name]) and name != logits and weighed(program, name, logits)]
@@ -160,8 +160,8 @@ def places(
     return Places(frames, axes, rows[-1] if rows else logits, logits, found)
 
 
-def _reads_one(program: Program, runs: Runs, frames: str, row: str, axes: tuple[int, int, int]) -> bool:
-    """Whether what lies between two values reads a single one of the frames."""
+def _reads_few(program: Program, runs: Runs, frames: str, row: str, axes: tuple[int, int, int]) -> bool:
+    """Whether what lies between two values reads a single one of the frames, or two of more than four."""
     x = runs.first[frames].detach().clone().requires_grad_()
     try:
         with torch.enable_grad():
@@ -169,7 +169,8 @@ def _reads_one(program: Program, runs: Runs, frames: str, row: str, axes: tuple[
     except (RuntimeError, ProgramError):
         return False
     others = [axis for axis in range(x.dim()) if axis != axes[2]]
-    return x.shape[axes[2]] > 1 and int((slope.abs().amax(others) > 0).sum()) == 1
+    read, count = int((slope.abs().amax(others) > 0).sum()), x.shape[axes[2]]
+    return (read == 1 < count) or (read == 2 and count > 4)
 
 
 def _several(shape: tuple[int, ...]) -> bool:
