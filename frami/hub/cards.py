@@ -121,4 +121,5 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seconds": (lambda value: number(value, 0.01, 3600), "a number of seconds from 0.01 to 3600"),
     "training": (_training, "an object"),
     "measured": (_measured, "an object of shares from 0 to 1"),
+    "multilabel": (lambda value: isinstance(value, bool), "true or false"),
 }  # fmt: skip
