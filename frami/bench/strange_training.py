@@ -7,6 +7,7 @@ Interspeech 2019). Nothing here is used when ``frami`` trains, makes clips or di
 import hashlib
 import json
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ _TORCHAUDIO_16K = _TORCHAUDIO_8K | {"sample_rate": 16_000, "n_fft": 1024, "hop_l
 STRANGERS: tuple[Stranger, ...] = (
     Stranger(
         "cnn6", "Cnn6 of PANNs", "Kong et al. 2020; a quarter as wide", networks.Cnn6, "fsdd", _PANNS_8K, 600, 0.64,
-        "panns:Cnn6", lambda state: {"iteration": 600, "model": state}, time_first=True, short="silence",
+        "panns:Cnn6", lambda state: {"iteration": 600, "model": state}, time_first=True, short="silence", rate=4e-3,
     ),
     Stranger(
         "resnet18", "ResNet-18 of torchvision", "He et al. 2016", lambda k: networks.picture("resnet18", k), "esc10",
@@ -162,7 +163,8 @@ def brought(row: Stranger, here: Context) -> Brought:
             network = trained(row, clips, report)
         seconds = round(time.process_time() - begin, 1)
         _share(row, network, clips, folder)
-        norms = Counter(type(module).__name__ for module in network.modules() if "Norm" in type(module).__name__)
+        kinds = [type(module).__name__ for module in network.modules()]
+        norms = Counter(kind for kind in kinds if re.search(r"Norm(\dd)?$", kind))
         about = {"accuracy": accuracy(row, network, held), "norms": dict(norms), "training_seconds": seconds}
         files.write_json(folder / "about.json", about)
     return Brought(_arguments(row, clips, folder), folder, files.read_json(folder / "about.json"))
