@@ -130,8 +130,7 @@ STRANGERS: tuple[Stranger, ...] = (
     ),
     Stranger(
         "tagger", "DS-CNN, an answer for each class alone", "Zhang et al. 2017", networks.Tagger, "fsdd",
-        _TORCHAUDIO_8K, 1200, 0.64, rate=4e-3, loss=F.binary_cross_entropy_with_logits,
-        several=True,
+        _TORCHAUDIO_8K, 1200, 0.64, rate=4e-3, loss=F.binary_cross_entropy_with_logits, several=True,
     ),
 )  # fmt: skip
 

@@ -58,8 +58,8 @@ def _summary(by_name: dict[str, list[dict]]) -> list[str]:
         least, most = min(lost, key=lost.get), max(lost, key=lost.get)
         lines.append(
             f"Students without data agree with their teachers on {made:.1f} % of the held-out clips, students of real "
-            f"clips on {real:.1f} % (means of {len(gaps)} networks): between "
-            f"{lost[least]:.1f} (`{least}`) and {lost[most]:.1f} points (`{most}`) less."
+            f"clips on {real:.1f} % (means of the networks): {lost[least]:.1f} points less for `{least}`, "
+            f"{lost[most]:.1f} for `{most}`."
         )
     few = [name for name, (made, _) in pairs.items() if (shares := _recognised(made)) and min(shares) < 100 * FEW]
     if few:
@@ -93,7 +93,7 @@ def _students(by_name: dict[str, list[dict]]) -> list[str]:
 
 def _networks(by_name: dict[str, list[dict]]) -> list[str]:
     heads = [
-        "network", "what it is", "learnt", "imported by", "front-end", "norms", "frame-level features behind it",
+        "network", "what it is", "learnt", "imported by", "front-end", "norms", "pooling and classifier, by students",
         "accuracy, by its owner", "imported", "training, s",
     ]  # fmt: skip
     rows = []
