@@ -25,6 +25,7 @@ from frami.errors import FramiError
 from frami.features.embeddings import recordings
 from frami.features.gallery import EXPLORE
 from frami.inversion.recipes import RECIPES, fingerprint
+from frami.models import Classifier
 from frami.paths import ASSETS
 
 #: Published and own recipes of the table: all that are no ablation.
@@ -162,17 +163,29 @@ def settings(row: Row, base: Settings, seed: int) -> Settings:
 def measure(
     teacher: Checkpoint, run: Settings, clips: LogMels | Bank | None, judges: Sequence[Part], report: Report
 ) -> dict:
-    """One run to its end; ``clips``: what it learns from where it makes none. Returns plain numbers: what each part
-    judges (``Part.judge``), agreement with the teacher on unseen made clips, seconds, clips, steps."""
+    """``learn``, and what each part judges of the student (``Part.judge``). Returns plain numbers."""
+    student, found = learn(teacher, run, clips, report)
+    return {"parts": [part.judge(student) for part in judges]} | found
+
+
+def learn(
+    teacher: Checkpoint, run: Settings, clips: LogMels | Bank | None, report: Report
+) -> tuple[Classifier, dict]:  # fmt: skip
+    """One run to its end; ``clips``: what it learns from where it makes none. Returns the student, and of the run
+    agreement with the teacher on unseen made clips, the share of made clips that the teacher recognises as their
+    targets, seconds, clips, steps, notes."""
+    hits: list[torch.Tensor] = []
     with suppress(BudgetError):  # the student is untrained then, which is what this budget gives
         source = clips if run.source in ("real", "bank") else None
         for state in distill(teacher, run, source, every=0.2, now=clock(teacher)):
             report(int(100 * state.share), 100)
-    return {
-        "parts": [part.judge(state.student) for part in judges],
+            if state.made is not None:
+                hits.append(state.made.clips.target == state.made.clips.predicted)
+    return state.student, {
         "made_agreement": None if math.isnan(state.agreement) else state.agreement,
+        "recognised": round(float(torch.cat(hits).float().mean()), 5) if hits else None,
         "seconds": round(state.seconds, 2), "clips": state.clips, "steps": state.steps,
-        "parameters": sum(p.numel() for p in state.student.parameters()),
+        "parameters": sum(p.numel() for p in state.student.parameters()), "notes": list(state.notes),
     }  # fmt: skip
 
 

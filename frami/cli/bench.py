@@ -1,7 +1,7 @@
 """``frami bench WHAT``: measurements side by side, each with the command that makes its page."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from frami import checkpoints, files
@@ -17,11 +17,15 @@ from frami.bench import (
     parts,
     step,
     strangers,
+    teachers,
+    teachers_page,
     time_to_agreement,
     vocoder,
 )
 from frami.bench.results import TEACHERS, filling
+from frami.cli import importing
 from frami.cli.arguments import (
+    Parser,
     command,
     context,
     data_option,
@@ -123,6 +127,16 @@ def add(commands) -> None:
     sub.add_argument("--checkpoints", type=names, help="default: the bundled teachers and students of digits")
     sub.add_argument("--datasets", type=names, help="default: all that are here and whose classes they know")
     sub.add_argument("--out", help=_OUT)
+    device_option(sub, data=True)
+
+    about = "Networks that are not ours as teachers: trained plainly, imported, distilled; fills what is missing."
+    sub = command(bench, "teachers", _teachers, about)
+    sub.add_argument("--only", type=names, help="networks by name (default: all)")
+    sub.add_argument("--budget", type=seconds, default=120.0, help="time of each student (default: 120s)")
+    sub.add_argument("--student", default="tiny")
+    sub.add_argument("--seeds", type=whole(1), default=1, help="students of each, seeds 0, 1, … (default: 1)")
+    sub.add_argument("--page", action="store_true", help="train nothing, write the page of what has been measured")
+    sub.add_argument("--out", default="docs/results/teachers.md", help=_OUT)
     device_option(sub, data=True)
 
     _allocation_options(bench)
@@ -338,6 +352,24 @@ def _strangers(options) -> tuple[dict, list[str]]:
         return strangers.compare(options.checkpoints, options.datasets, context(options))
 
     return _page(options, "strangers", compare, strangers.page, _given(options, "checkpoints", "datasets"))
+
+
+def _teachers(options) -> tuple[dict, list[str]]:
+    out, rows = Path(options.out), teachers.chosen(options.only)
+    run = " ".join(["frami bench teachers", *_given(options, "only"), "--data FOLDER"])
+    settings = Settings(student=options.student, budget=options.budget)
+    with filling(out, "teachers", lambda results: teachers_page.page(results.cells, run)) as results:
+        if not options.page:
+            teachers.fill(rows, settings, options.seeds, results, context(options), _imported)
+    return {"out": str(out), "cells": results.cells}, _written(out)
+
+
+def _imported(arguments: Sequence[str]) -> dict:
+    """What ``frami import`` with these arguments returns."""
+    parser = Parser(prog="frami")
+    importing.add(parser.add_subparsers(dest="command"))
+    options = parser.parse_args(["import", *arguments])
+    return options.run(options)[0]
 
 
 def _folds(options) -> tuple[dict, list[str]]:
