@@ -266,8 +266,8 @@ def new_generator(recipe: Recipe, spec: MelSpec, teacher: TeacherCopy | None, se
     recipe that needs neither.
     """
     start = {}
-    if recipe.start == "spectrum" and teacher is not None and teacher.bands is not None:
-        start = dict(zip(("mean", "std"), teacher.bands, strict=True))
+    if recipe.start == "spectrum" and teacher is not None and teacher.start is not None:
+        start = dict(zip(("mean", "std"), teacher.start, strict=True))
     if recipe.parameter == "clip":
         return Free(spec, **start)
     with seeded(seed):

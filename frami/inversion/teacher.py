@@ -13,6 +13,7 @@ from frami.device import autocast, fast_bf16
 from frami.errors import FramiError
 from frami.inversion.bn_statistics import recorded
 from frami.inversion.conditional import class_codes
+from frami.inversion.start import level
 from frami.models import Classifier, Features
 
 
@@ -48,6 +49,7 @@ class TeacherCopy:
         self.multilabel = teacher.multilabel
         self.shortest, self.frames = map(self.spec.frames, seconds)
         self.exact, self.device = frozen_copy(teacher.model), teacher.device
+        self._original = teacher.model
         self.foreign = not isinstance(self.exact, Classifier)
         longest = getattr(self.exact, "longest", None)  # of a network that is not ours
         if longest is not None and self.frames > longest:
@@ -66,6 +68,14 @@ class TeacherCopy:
         self.bands = None
         if inputs and inputs[0].mean.shape == (self.spec.n_mels,):
             self.bands = _bands(inputs[0].norm, inputs[0].mean, mels.mean((0, 1, 3)))
+
+    @cached_property
+    def start(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and deviation of each Mel band at which clips begin, Tensor[F] both: ``bands``, or of a network of any
+        make what its other batch norms tell; None where there are none."""
+        if self.bands is not None or not self.foreign or not self.norms:
+            return self.bands
+        return level(self._original, self.exact, self.spec, self.frames)
 
     @cached_property
     def codes(self) -> Tensor:
