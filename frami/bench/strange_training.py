@@ -179,7 +179,7 @@ def trained(row: Stranger, clips: LogMels, report: Report) -> nn.Module:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, row.rate, total_steps=row.steps)
     for step, (mels, labels) in zip(range(row.steps), _batches(row, clips, rng), strict=False):
         if row.several:
-            mels, labels = _both(mels, labels, len(clips.classes), rng)
+            mels, labels = both(mels, labels, len(clips.classes), rng)
         loss = row.loss(network(row.given(_masked(mels, rng))), labels)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -219,7 +219,7 @@ def _masked(mels: Tensor, rng: torch.Generator) -> Tensor:
     return mels
 
 
-def _both(mels: Tensor, labels: Tensor, classes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def both(mels: Tensor, labels: Tensor, classes: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Half of the pieces, in dB of power, with another one sounding at the same time; labels Tensor[B, K]."""
     other = torch.randperm(len(mels), generator=rng)
     both = (torch.arange(len(mels)) % 2 == 0)[:, None, None]

@@ -6,18 +6,20 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from frami import checkpoints, data, export
 from frami.bench import distillation
 from frami.bench.distillation import Row
 from frami.bench.parts import HELD_OUT, Part
 from frami.bench.results import Context, Results
-from frami.bench.strange_training import STRANGERS, Brought, Stranger, brought
+from frami.bench.strange_training import STRANGERS, Brought, Stranger, both, brought
 from frami.checkpoints import Checkpoint
 from frami.data import DataError, LogMels
 from frami.device import machine
 from frami.distill import Settings
 from frami.errors import FramiError
+from frami.evaluation import average_precision
 from frami.export import ExportError
 from frami.models import Classifier
 
@@ -139,7 +141,25 @@ def _run(
         run = distillation.settings(learnt, base, base.seed)
         student, found = distillation.learn(teacher, run, training, report)
     path = files.folder / f"student-{source}-{base.seed}.onnx"
+    if row.several:
+        found["precision"] = mixtures(row, teacher.model, student, held.clips)
     return found | {"parts": [held.judge(student)], "onnx": exported(teacher, student, held.clips, path)}
+
+
+@torch.inference_mode()
+def mixtures(row: Stranger, teacher: nn.Module, student: nn.Module, clips: LogMels) -> dict[str, float]:
+    """Mean average precision of a multi-label teacher and its student on pieces of real clips, half of them with
+    another one at the same time."""
+    rng = torch.Generator().manual_seed(1)
+    pieces = torch.stack([row.cut(clips.clip(i), rng) for i in range(len(clips))])
+    mels, there = both(pieces, clips.labels, len(clips.classes), rng)
+
+    def precision(network: nn.Module) -> float:
+        device = next(network.parameters()).device
+        logits = torch.cat([network(x[:, None].to(device)).logits.float().cpu() for x in mels.split(64)])
+        return average_precision(logits, there.long())
+
+    return {"teacher": precision(teacher), "student": precision(student.eval())}
 
 
 def exported(teacher: Checkpoint, student: Classifier, clips: LogMels, path: Path) -> dict:

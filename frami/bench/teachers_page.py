@@ -6,6 +6,8 @@ from frami.bench.pages import heading, intro, mean_sd, plus_minus, table
 from frami.bench.strange_training import STRANGERS
 from frami.data import info
 
+#: What students learn from, as a cell names it.
+LEARNT = ("made", "real")
 #: Below this share of made clips that a teacher recognises, the page says so.
 FEW = 0.5
 
@@ -21,6 +23,7 @@ def page(cells: dict[str, dict], command: str) -> list[str]:
         by_name = {name: found for name in present if (found := [one for one in some if one["network"] == name])}
         lines += heading(f"{length}, student `{student}`", f"On {device}. {' '.join(_summary(by_name))}")
         lines += _students(by_name)
+        lines += _several(by_name)
         lines += heading("The networks")
         lines += _networks(by_name)
         lines += heading("The files")
@@ -89,6 +92,21 @@ def _students(by_name: dict[str, list[dict]]) -> list[str]:
             f"{done[0]['import']['parameters']:,}" if done else "–", f"{done[0]['parameters']:,}" if done else "–",
         ])  # fmt: skip
     return table(heads, rows)
+
+
+def _several(by_name: dict[str, list[dict]]) -> list[str]:
+    """Mean average precision of multi-label networks; nothing without any."""
+    rows = []
+    for name, cells in by_name.items():
+        made, real = ([cell["precision"] for cell in _done(cells, one) if "precision" in cell] for one in LEARNT)
+        if made or real:
+            shown = (100 * cell["teacher"] for cell in (made or real)[:1])
+            each = (plus_minus(*mean_sd([100 * cell["student"] for cell in some])) for some in (made, real))
+            rows.append([f"`{name}`", *(f"{value:.1f}" for value in shown), *each])
+    if not rows:
+        return []
+    words = "Mean average precision in % on held-out clips, half of them with another one at the same time."
+    return heading("Several at once", words) + table(["network", "teacher", "without data", "real clips"], rows)
 
 
 def _networks(by_name: dict[str, list[dict]]) -> list[str]:

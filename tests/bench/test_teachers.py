@@ -55,9 +55,11 @@ def test_a_network_is_trained_imported_and_distilled(capsys, tmp_path, fresh_hom
             "BatchNorm1d", 0
         )
         assert cell["import"]["reusable"] and 0 <= cell["parts"][0]["agreement"] <= 1
+        assert ("precision" in cell) == (name == "tagger")
         assert cell["onnx"]["takes"] == "waveform" and cell["onnx"]["same"] == cell["onnx"]["of"] == 10
     page = out.read_text()
     assert f"| `{name}` |" in page and f"`{WAYS[name]}`" in page and "10 of 10" in page
+    assert ("## Several at once" in page) == (name == "tagger")
     folder = next((tmp_path / "home" / "strangers").iterdir())
     before = (folder / "about.json").stat().st_mtime_ns
     assert run(capsys, *options)[0] == 0
@@ -112,6 +114,6 @@ def test_short_clips_begin_again_or_end_in_silence():
 
 def test_two_at_once_have_both_labels():
     mels, labels = torch.zeros(4, 3, 2), torch.arange(4)
-    mixed, answers = strange_training._both(mels, labels, 4, torch.Generator().manual_seed(1))
+    mixed, answers = strange_training.both(mels, labels, 4, torch.Generator().manual_seed(1))
     assert answers.sum(1).tolist()[1::2] == [1, 1] and (answers[labels, labels] == 1).all()
     assert mixed[1::2].eq(0).all() and torch.allclose(mixed[::2], torch.tensor(3.0103))
