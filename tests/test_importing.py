@@ -189,3 +189,21 @@ def test_networks_of_torchvision(tmp_path, name):
     torch.save(state | {first: state[first].sum(1, keepdim=True)}, tmp_path / "it.pth")
     loaded = published.load(name, tmp_path / "it.pth", 4, 40)
     assert loaded.network(torch.zeros(2, 1, 40, 64)).shape == (2, 4)
+
+
+def test_a_network_of_pieces_hears_shorter_clips_again(capsys, fresh_home, tmp_path, classes):
+    """With ``--least``: a short clip alone is what it is in a piece of full length, where it begins again."""
+    module, path = panns(), tmp_path / "pieces.pth"
+    torch.save(module.state_dict(), path)
+    arguments = ["import", "--architecture", "panns:Cnn6", "--weights", path, "--classes", classes, "--seconds", 0.4]
+    status, out, err = run(capsys, *arguments, "--least", 0.64, "--json")
+    assert status == 0 and json.loads(out)["shortest"] == 65 and json.loads(out)["reusable"], err
+    teacher = checkpoints.load("pieces")
+    x = torch.randn(2, 1, 64, 30) * 10 - 50
+    whole = x.repeat(1, 1, 1, 3)[..., :65]
+    with torch.no_grad():
+        torch.testing.assert_close(teacher.model(x).logits, module.eval()(whole.transpose(2, 3)), rtol=1e-3, atol=1e-3)
+    torch.save(models.build("nano", len(CLASSES)).state_dict(), tmp_path / "ours.pth")
+    ours = ["--architecture", "residual:nano", "--weights", tmp_path / "ours.pth", "--classes", classes]
+    status, _, err = run(capsys, "import", *ours, "--least", 1)
+    assert status == 2 and "--least is for networks of other make" in err

@@ -62,6 +62,7 @@ def teacher(
     scale: str | None = None,
     takes: Input | None = None,
     multilabel: bool | None = None,
+    least: float | None = None,
     licence: str = "unknown",
     data_licence: str = "unknown",
 ) -> tuple[Checkpoint, Found]:
@@ -69,7 +70,8 @@ def teacher(
     last two axes the other way round, and answers for each of the ``classes``.
 
     frames, output, scale, multilabel : as of ``adapt``, ``frames`` as a name of the program's values; takes : the form
-    of its input, by default what the shape says that it was exported for. Raises FramiError where something does not
+    of its input, by default what the shape says that it was exported for; least : seconds up to which a clip begins
+    again at its end, of a network that learnt from pieces of one length. Raises FramiError where something does not
     fit.
     """
     graph = Graph(program).eval().requires_grad_(False)
@@ -81,6 +83,8 @@ def teacher(
     _, found = cutting.answer(program, runs, len(classes), output, scale)
     takes = trial.limits(graph, noise, takes, found.answer, len(classes))
     takes = _heard(graph, noise, takes, found.answer)
+    takes = _repeating(takes, spec, least)
+    noise = torch.cat([noise] * -(-takes.shortest // noise.shape[3]), 3)[..., : max(noise.shape[3], takes.shortest)]
     centres = not spec.remove_mean and _centres(graph, noise, takes, found.answer)
     if centres:  # so that clips are made, and students hear, without what the network never hears
         spec = replace(spec, remove_mean=True)
@@ -149,6 +153,8 @@ def from_published(
     network = loaded.network
     if not isinstance(network, Classifier):
         return *from_module(network, spec, classes, time_first=loaded.row.time_first, **settings), loaded.unused
+    if settings.get("least"):
+        raise FramiError("--least is for networks of other make: ours hear a clip of any length to its end")
     trial.check_numbers(network.requires_grad_(False))
     card = _card(network.config.to_dict(), spec, classes, parameters(network), **settings)
     return Checkpoint(network, card, spec), of_classifier(network, card.multilabel), loaded.unused
@@ -270,6 +276,14 @@ def _centres(graph: Graph, noise: Tensor, takes: Input, answer) -> bool:
     plain, moved, softer = (answer(graph(takes.given(x))) for x in (noise, noise + shift, noise / 2))
     usual = (softer - plain).abs().max()  # of a network that hardly answers to anything, next to nothing
     return bool((moved - plain).abs().max() <= TOLERANCE * usual)
+
+
+def _repeating(takes: Input, spec: MelSpec, least: float | None) -> Input:
+    """With clips repeated up to so many seconds. FramiError where it takes no clip as long."""
+    frames = spec.frames(least) if least else 0
+    if takes.longest is not None and frames > takes.longest:
+        raise FramiError(f"--least {least:g}: this network takes {spec.seconds(takes.longest):.2f} seconds at most")
+    return replace(takes, shortest=max(takes.shortest, frames))
 
 
 def _others(noise: Tensor, takes: Input) -> list[Tensor]:

@@ -44,6 +44,8 @@ def add(commands) -> None:
     sub.add_argument(
         "--seconds", type=number(0.05, 60), help="usual length of its clips (default: 1; with --hub: what it hears)"
     )
+    least = "of a network that learnt from pieces of one length: shorter clips are repeated up to it"
+    sub.add_argument("--least", type=number(0.05, 60), metavar="SECONDS", help=least)
     sub.add_argument("--out", metavar="PATH", help="default: FRAMI_HOME/teachers and the file's name")
     sub.add_argument("--name", help="of the teacher (default: of --out)")
     sub.add_argument(
@@ -77,7 +79,7 @@ def _import(options) -> tuple[dict, list[str]]:
     files.try_writing(out.with_name(out.name + ".json"))
     settings = {
         "name": options.name or out.name, "seconds": options.seconds or 1.0, "frames": options.frames,
-        "output": options.output, "scale": options.scale, "multilabel": options.multi_label,
+        "output": options.output, "scale": options.scale, "multilabel": options.multi_label, "least": options.least,
         "licence": options.licence, "data_licence": options.data_licence,
     }  # fmt: skip
     unused: list[str] = []
