@@ -42,6 +42,7 @@ def _front(card: Mapping) -> list[str]:
 
 def _about(card: Mapping) -> str:
     size, of = f"{card['parameters'] / 1e6:.2f} M parameters", f"{len(card['classes'])} classes"
+    of += ", several of which may sound at once: sigmoids make probabilities of its logits" * card["multilabel"]
     learnt = f" trained on {_plain(card['dataset'])}" if card["dataset"] else ""
     if card["kind"] == "student":
         learnt = f" that learnt from the teacher {_plain(card['teacher'] or 'unknown')}"
