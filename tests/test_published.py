@@ -141,11 +141,11 @@ ANSWERS = {
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answers_are_those_of_their_authors_code(tmp_path, name):
     if name == "speechbrain:ecapa":
-        weights, x, scale = folder(tmp_path, 6), clip(80, 50), 30
+        weights, bands, x, scale = folder(tmp_path, 6), 80, clip(80, 50), 30
     else:
-        weights, x, scale = tmp_path / "it.pth", clip(64, 70).transpose(2, 3), 1
+        weights, bands, x, scale = tmp_path / "it.pth", 64, clip(64, 70).transpose(2, 3), 1
         torch.save({"model": filled((mobilenet_v1 if name.endswith("V1") else mobilenet_v2)(6))}, weights)
-    loaded = published.load(name, weights, 6, x.shape[2])
+    loaded = published.load(name, weights, 6, bands)
     with torch.no_grad():
         torch.testing.assert_close(loaded.network(x), scale * torch.tensor(ANSWERS[name]), rtol=1e-3, atol=1e-3)
     assert not loaded.unused
@@ -270,3 +270,8 @@ def test_a_file_or_folder_of_another_kind_is_named(tmp_path, name, file, said):
     (folder(tmp_path) / "classifier").mkdir()
     with pytest.raises(FramiError, match=said):
         published.load(name, tmp_path / file, 4, 80)
+
+
+def test_another_number_of_bands_is_named(tmp_path):
+    with pytest.raises(FramiError, match=r"blocks.0.conv.conv.weight' is of 80 bands \(expected 128"):
+        published.load("speechbrain:ecapa", folder(tmp_path), 4, 128)

@@ -38,14 +38,15 @@ class _ThreeChannels(nn.Module):
 class Published:
     """An architecture. ``build(classes, tensors)`` : a new network that these weights fit; ``extra`` : beginnings of
     names that belong to a front-end of theirs; ``time_first`` : whether time stands before the bands; ``frontend`` :
-    preset that it was trained with; ``files`` : those of a folder that the weights are shared in, by what the names in
-    each begin with here."""
+    preset that it was trained with; ``bands`` : name of a weight whose axis is as long as a frame has bands, and that
+    axis; ``files`` : those of a folder that the weights are shared in, by what the names in each begin with here."""
 
     about: str
     build: Callable[[int, Mapping[str, Tensor]], nn.Module]
     extra: tuple[str, ...] = ()
     time_first: bool = False
     frontend: str = ""
+    bands: tuple[str, int] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -55,7 +56,7 @@ _PANNS = {
     "MobileNetV1": panns.mobilenet_v1, "MobileNetV2": panns.mobilenet_v2,
 }  # fmt: skip
 PUBLISHED: dict[str, Published] = {
-    f"panns:{name}": Published(f"PANNs' {name} (Kong et al. 2020)", build, _EXTRA, True, "panns")
+    f"panns:{name}": Published(f"PANNs' {name} (Kong et al. 2020)", build, _EXTRA, True, "panns", ("bn0.weight", 0))
     for name, build in _PANNS.items()
 } | {
     "speechbrain:ecapa": Published(
@@ -63,6 +64,7 @@ PUBLISHED: dict[str, Published] = {
         ecapa.build,
         ("compute_features.", "mean_var_norm."),
         frontend="speechbrain",
+        bands=("embedding_model.blocks.0.conv.conv.weight", 1),
         files=ecapa.FILES,
     ),
 }
@@ -124,6 +126,8 @@ def load(name: str, path: str | Path, classes: int, n_mels: int) -> Loaded:
         row = known(name)
     tensors = _tensors(row, Path(path))
     network = row.build(classes, tensors)
+    if row.bands and (bands := tensors[row.bands[0]].shape[row.bands[1]]) != n_mels:
+        raise FramiError(f"{path}: '{row.bands[0]}' is of {bands} bands (expected {n_mels}, as of the front-end)")
     inner = network.network if isinstance(network, _ThreeChannels) else network
     own = inner.state_dict()
     missing = [key for key in own if key not in tensors and not key.endswith("num_batches_tracked")]
