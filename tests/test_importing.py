@@ -8,7 +8,7 @@ import torch
 
 from frami import checkpoints, models
 from frami.adapter import published
-from frami.adapter.published import Panns
+from frami.adapter.networks.panns import Cnn
 from frami.errors import FramiError
 from frami.paths import home
 from frami.studio.components import teacher_facts
@@ -40,9 +40,9 @@ def program(tmp_path_factory):
     return path
 
 
-def panns(width: int = 4) -> Panns:
+def panns(width: int = 4) -> Cnn:
     torch.manual_seed(0)
-    return Panns(len(CLASSES), 4, False, 64, width)
+    return Cnn(len(CLASSES), 4, False, 64, width)
 
 
 @pytest.mark.slow

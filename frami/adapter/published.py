@@ -1,66 +1,26 @@
 """Published architectures by name, and their weights as people share them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from frami import models
+from frami.adapter.networks import ecapa, panns
 from frami.errors import FramiError
 from frami.models import ARCHITECTURES
 
 #: Names under which checkpoints keep their weights among other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
-#: What wrappers for several devices and compilation put before every name.
-_PREFIXES = ("module.", "_orig_mod.")
-
-
-class _Block(nn.Module):
-    """One (5 × 5) or two (3 × 3) convolutions with batch norm and ReLU, and average pooling."""
-
-    def __init__(self, inputs: int, outputs: int, two: bool, pool: int):
-        super().__init__()
-        size = 3 if two else 5
-        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False), nn.BatchNorm2d(outputs)
-        self.two, self.pool = two, pool
-        if two:
-            self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
-        if self.two:
-            x = F.relu(self.bn2(self.conv2(x)))
-        return F.avg_pool2d(x, self.pool) if self.pool > 1 else x
-
-
-class Panns(nn.Module):
-    """Convolutional networks of PANNs (Kong et al., TASLP 2020) behind their log-Mels, Tensor[B, 1, T, 64]: a batch
-    norm for each band, blocks, mean over frequency, maximum plus mean over time, two linear layers. Returns logits."""
-
-    def __init__(self, classes: int, blocks: int, two: bool, n_mels: int = 64, width: int = 64):
-        super().__init__()
-        self.bn0 = nn.BatchNorm2d(n_mels)
-        sizes = [1, *(width * 2**k for k in range(blocks))]
-        for k, (inputs, outputs) in enumerate(pairwise(sizes), 1):
-            setattr(self, f"conv_block{k}", _Block(inputs, outputs, two, 1 if k == 6 else 2))
-        self.blocks = blocks
-        self.fc1, self.fc_audioset = nn.Linear(sizes[-1], sizes[-1]), nn.Linear(sizes[-1], classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.bn0(x.transpose(1, 3)).transpose(1, 3)
-        for k in range(1, self.blocks + 1):
-            x = getattr(self, f"conv_block{k}")(x)
-        x = x.mean(3)
-        return self.fc_audioset(F.relu(self.fc1(x.amax(2) + x.mean(2))))
+#: What wrappers for several devices, compilation and SpeechBrain's interfaces put before every name.
+_PREFIXES = ("module.", "_orig_mod.", "mods.")
 
 
 class _ThreeChannels(nn.Module):
@@ -78,29 +38,35 @@ class _ThreeChannels(nn.Module):
 class Published:
     """An architecture. ``build(classes, tensors)`` : a new network that these weights fit; ``extra`` : beginnings of
     names that belong to a front-end of theirs; ``time_first`` : whether time stands before the bands; ``frontend`` :
-    preset that it was trained with."""
+    preset that it was trained with; ``bands`` : name of a weight whose axis is as long as a frame has bands, and that
+    axis; ``files`` : those of a folder that the weights are shared in, by what the names in each begin with here."""
 
     about: str
     build: Callable[[int, Mapping[str, Tensor]], nn.Module]
     extra: tuple[str, ...] = ()
     time_first: bool = False
     frontend: str = ""
-
-
-def _panns(blocks: int, two: bool) -> Callable[[int, Mapping[str, Tensor]], nn.Module]:
-    def build(classes: int, tensors: Mapping[str, Tensor]) -> nn.Module:
-        bands, first = tensors.get("bn0.weight"), tensors.get("conv_block1.conv1.weight")
-        if bands is None or first is None:
-            raise FramiError("these are no weights of PANNs: they have no 'bn0.weight' and 'conv_block1.conv1.weight'")
-        return Panns(classes, blocks, two, len(bands), len(first))
-
-    return build
+    bands: tuple[str, int] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 _EXTRA = ("spectrogram_extractor.", "logmel_extractor.", "spec_augmenter.")
+_PANNS = {
+    "Cnn6": panns.cnn(4, False), "Cnn10": panns.cnn(4, True), "Cnn14": panns.cnn(6, True),
+    "MobileNetV1": panns.mobilenet_v1, "MobileNetV2": panns.mobilenet_v2,
+}  # fmt: skip
 PUBLISHED: dict[str, Published] = {
-    name: Published(f"PANNs' {name[6:]} (Kong et al. 2020)", _panns(blocks, two), _EXTRA, True, "panns")
-    for name, blocks, two in (("panns:Cnn6", 4, False), ("panns:Cnn10", 4, True), ("panns:Cnn14", 6, True))
+    f"panns:{name}": Published(f"PANNs' {name} (Kong et al. 2020)", build, _EXTRA, True, "panns", ("bn0.weight", 0))
+    for name, build in _PANNS.items()
+} | {
+    "speechbrain:ecapa": Published(
+        "SpeechBrain's ECAPA-TDNN (Desplanques et al. 2020)",
+        ecapa.build,
+        ("compute_features.", "mean_var_norm."),
+        frontend="speechbrain",
+        bands=("embedding_model.blocks.0.conv.conv.weight", 1),
+        files=ecapa.FILES,
+    ),
 }
 #: Libraries of pictures' networks, whose names follow a colon.
 LIBRARIES = ("timm", "torchvision")
@@ -151,15 +117,17 @@ class Loaded:
 
 
 def load(name: str, path: str | Path, classes: int, n_mels: int) -> Loaded:
-    """A published network with the weights of a file. FramiError names what is missing, or of another shape."""
-    tensors = read(path)
+    """A published network with the weights of a file, or of a folder of the row's ``files``. FramiError names what is
+    missing, or of another shape."""
     family, _, size = name.partition(":")
     if family in ARCHITECTURES:
         row = Published(ARCHITECTURES[family].about, lambda _, __: models.build(size, classes, n_mels, family))
     else:
         row = known(name)
-    tensors = {own: tensor for own, tensor in tensors.items() if not own.startswith(row.extra or ("\0",))}
+    tensors = _tensors(row, Path(path))
     network = row.build(classes, tensors)
+    if row.bands and (bands := tensors[row.bands[0]].shape[row.bands[1]]) != n_mels:
+        raise FramiError(f"{path}: '{row.bands[0]}' is of {bands} bands (expected {n_mels}, as of the front-end)")
     inner = network.network if isinstance(network, _ThreeChannels) else network
     own = inner.state_dict()
     missing = [key for key in own if key not in tensors and not key.endswith("num_batches_tracked")]
@@ -178,6 +146,24 @@ def load(name: str, path: str | Path, classes: int, n_mels: int) -> Loaded:
         )
     inner.load_state_dict({key: tensor for key, tensor in tensors.items() if key in own}, strict=False)
     return Loaded(network.eval(), row, unused)
+
+
+def _tensors(row: Published, path: Path) -> dict[str, Tensor]:
+    """Weights of a file, or of the files of a folder, without those of a front-end."""
+    if row.files and path.is_dir():
+        parts = {prefix: read(path / file) for prefix, file in row.files.items()}
+        tensors = {prefix + own: tensor for prefix, part in parts.items() for own, tensor in part.items()}
+    elif path.is_dir():
+        raise FramiError(f"{path}: a folder; the weights of this architecture are one file")
+    else:
+        tensors = read(path)
+    lacking = [prefix for prefix in row.files if not any(own.startswith(prefix) for own in tensors)]
+    if lacking:
+        raise FramiError(
+            f"{path}: no name begins with '{lacking[0]}' (expected a folder that holds "
+            f"{' and '.join(row.files.values())}, or one file in which names begin with {' and '.join(row.files)})"
+        )
+    return {own: tensor for own, tensor in tensors.items() if not own.startswith(row.extra or ("\0",))}
 
 
 def read(path: str | Path) -> dict[str, Tensor]:

@@ -26,14 +26,18 @@ def add(commands) -> None:
     )
     what.add_argument(
         "--architecture", metavar="NAME",
-        help="panns:Cnn6, panns:Cnn10, panns:Cnn14, timm:NAME, torchvision:NAME, residual:SIZE or tc-resnet:SIZE",
+        help="panns:Cnn6, panns:Cnn10, panns:Cnn14, panns:MobileNetV1, panns:MobileNetV2, speechbrain:ecapa, "
+        "timm:NAME, torchvision:NAME, residual:SIZE or tc-resnet:SIZE",
     )  # fmt: skip
     what.add_argument(
         "--hub", metavar="OWNER/NAME|FOLDER",
         help="a repository of the Hugging Face Hub (OWNER/NAME@REVISION: of that revision) or a folder like it: an AST "
         "of Transformers, or what frami push wrote",
     )  # fmt: skip
-    sub.add_argument("--weights", metavar="FILE", help="of that architecture: .safetensors, or a state dict as .pth")
+    sub.add_argument(
+        "--weights", metavar="FILE|FOLDER",
+        help="of that architecture: .safetensors, a state dict as .pth, or the folder of speechbrain:ecapa's two .ckpt",
+    )  # fmt: skip
     sub.add_argument(
         "--frontend", metavar="PRESET|FILE.json",
         help=f"the log-Mels that it hears: {', '.join(PRESETS)}, frami, or a file (default: the architecture's)",

@@ -1,0 +1,1 @@
+"""Networks of published checkpoints, under the names of their own files; sizes follow from the weights."""
