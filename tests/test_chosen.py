@@ -250,3 +250,15 @@ def test_the_commands_take_a_multi_label_network_and_some_of_its_classes(capsys,
 
     metadata = {one.key: one.value for one in onnx.load(tmp_path / "student.onnx").metadata_props}
     assert metadata["multilabel"] == "true" and json.loads(metadata["classes"]) == ["rain", "fire, crackling"]
+
+
+def test_clips_of_networks_of_other_make_get_a_texture(several, monkeypatch):
+    """Made clips come out smooth; ours are learnt from as they are, and so are real clips."""
+    from frami.distill import loop
+
+    given = []
+    monkeypatch.setattr(loop, "_run", lambda *arguments: given.append(arguments[4].texture) or iter(()))
+    distill(several, Settings(budget=None))
+    distill(checkpoints.load("fsdd"), Settings(budget=None))
+    distill(several, Settings(budget=None, source="noise"))
+    assert given == [loop.TEXTURE, 0, 0] and loop.TEXTURE > 0

@@ -22,6 +22,8 @@ STRENGTHS, AGREEING = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.0), 0.55
 NUMBERS = VIEW_NUMBERS + 3 + _CURVES + 4 + 2 + 1
 #: Where those of the silence stand.
 _SILENCE = slice(VIEW_NUMBERS, VIEW_NUMBERS + 3)
+#: Two more of a clip where it gets a texture, and the share of clips that stay smooth.
+_TEXTURE, _SMOOTH = slice(NUMBERS, NUMBERS + 2), 0.3
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class AugmentConfig:
     the sound, ``tilt`` : how far its highest band lies at most below the middle one and the lowest above it (natural
     log; less often, and less, the other way); ``mix`` : chance that another clip sounds at the same time (mixup in
     magnitude, as sounds add); ``warp`` : largest relative change of the Mel axis, as other vocal tracts have (vocal
-    tract length perturbation, Jaitly and Hinton 2013).
+    tract length perturbation, Jaitly and Hinton 2013); ``texture`` : spread at most of a random change of each band
+    and frame, in nepers, as the noise in sounds has it and as made clips, which come out smooth, have not (0: none).
     """
 
     view: ViewConfig = field(default_factory=ViewConfig)
@@ -48,6 +51,12 @@ class AugmentConfig:
     tilt: float = 4.0
     mix: float = 0.2
     warp: float = 0.12
+    texture: float = 0.0
+
+    @property
+    def numbers(self) -> int:
+        """Random numbers that one clip takes."""
+        return _TEXTURE.stop if self.texture else NUMBERS
 
     def weaker(self, share: float) -> "AugmentConfig":
         """The same by this share as strong and, silence and noise, as often; mixtures stay."""
@@ -137,16 +146,18 @@ def augment(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A random view of each clip, some of them mixed with their neighbour in the batch.
 
-    mels : Tensor[B, 1, F, T]; lengths, labels : Tensor[B]; numbers : Tensor[B, NUMBERS] uniform in 0 to 1; noise : as
-    of ``texture``; frames : of the result, at least ``config.lengths`` of them (default: as many as any clip of T
+    mels : Tensor[B, 1, F, T]; lengths, labels : Tensor[B]; numbers : Tensor[B, config.numbers] uniform in 0 to 1; noise
+    : as of ``texture``; frames : of the result, at least ``config.lengths`` of them (default: as many as any clip of T
     frames may need). Returns log-Mels of the same shape but for these, their lengths, the neighbours' labels, and the
     share of the clip itself in each mixture, Tensor[B] (1 where nothing is mixed). Strengths are those of the natural
     logarithm of magnitudes, whatever the front-end's unit.
     """
     bands, frames = mels.shape[2], frames or config.most(mels.shape[3], spec)
     device, unit = mels.device, spec.unit
+    if config.texture:
+        mels = textured(mels, spec, config.texture, numbers[:, _TEXTURE], noise)
     if config.warp:
-        mels = warped(mels, torch.exp(config.warp * (2 * numbers[:, -1] - 1)))
+        mels = warped(mels, torch.exp(config.warp * (2 * numbers[:, NUMBERS - 1] - 1)))
     x, lengths = draw_view(mels, lengths, spec.floor, config.view.scaled(unit), numbers[:, :VIEW_NUMBERS], frames)
     if config.silence:
         x, lengths = in_silence(x, lengths, spec.floor, *config.margins(spec, numbers))
@@ -194,10 +205,22 @@ def tolerated(
     numbers = torch.rand(len(mels), NUMBERS, generator=torch.Generator().manual_seed(0)).to(mels.device)
     noise = texture(spec, mels.device)
     for strength in STRENGTHS:
-        x, views, _, _ = augment(mels, lengths, plain, spec, replace(config.weaker(strength), mix=0), numbers, noise)
+        x, views, _, _ = augment(
+            mels, lengths, plain, spec, replace(config.weaker(strength), mix=0, texture=0), numbers, noise
+        )
         if (model(x, views).logits.argmax(1) == plain).float().mean() >= AGREEING:
             break
     return strength
+
+
+def textured(mels: Tensor, spec: MelSpec, size: float, numbers: Tensor, noise: Tensor) -> Tensor:
+    """Clips, log-Mels Tensor[B, 1, F, T], with a spread of up to ``size`` nepers around each value; numbers : Tensor[B,
+    2] uniform in 0 to 1; noise : as of ``texture``."""
+    share, place = ((numbers[:, 0] - _SMOOTH) / (1 - _SMOOTH)).clamp(min=0), numbers[:, 1]
+    frames = torch.arange(mels.shape[3], device=mels.device)
+    at = (place * (noise.shape[1] - len(frames))).long()[:, None] + frames
+    change = spec.unit * size * share[:, None, None] * noise[:, at].transpose(0, 1)
+    return (mels + change[:, None]).clamp(min=spec.floor)
 
 
 def in_silence(x: Tensor, lengths: Tensor, floor: float, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from frami.checkpoints import Checkpoint
 from frami.device import RecordedStep, autocast, threads
-from frami.distill.augment import NUMBERS, AugmentConfig, ReplayBuffer, augment, texture
+from frami.distill.augment import AugmentConfig, ReplayBuffer, augment, texture
 from frami.distill.objectives import Batch, Objective, agreement, objective
 from frami.distill.replay import Priorities, divergence, draw
 from frami.distill.settings import Settings
@@ -46,7 +46,7 @@ class Prepared:
 @dataclass
 class Learner:
     """Everything that a training step reads and writes. Shapes: mels Tensor[B, 1, F, T]; lengths, labels Tensor[B];
-    numbers Tensor[B, NUMBERS].
+    numbers Tensor[B, augmentation.numbers].
 
     ``priorities`` : of the clips, where some are replayed more often than others; ``rows``, ``errors`` : Tensor[B], the
     clips of the latest batch that was drawn, and how far off the student was on those of the latest step;
@@ -102,7 +102,7 @@ def new_learner(
         mels=torch.zeros(batch, 1, teacher.spec.n_mels, frames, device=device),
         lengths=torch.full((batch,), frames, device=device),
         labels=torch.zeros(batch, dtype=torch.long, device=device),
-        numbers=torch.zeros(batch, NUMBERS, device=device),
+        numbers=torch.zeros(batch, augmentation.numbers, device=device),
         noise=texture(teacher.spec, device),
         rng=torch.Generator().manual_seed(seed),
         priorities=Priorities(device) if settings.replay == "priority" else None,
@@ -197,7 +197,7 @@ def _draw(learner: Learner, buffer: ReplayBuffer, weights: Tensor | None) -> int
     batch, cuda = len(learner.labels), learner.device.type == "cuda"
     some = batch if cuda else _SOME * batch
     rows = draw(len(buffer), some, learner.rng, weights)
-    numbers = torch.rand(some, NUMBERS, generator=learner.rng)
+    numbers = torch.rand(some, learner.augmentation.numbers, generator=learner.rng)
     places = torch.rand(some, generator=learner.rng)
     if not cuda:
         lengths = buffer.lengths(rows)

@@ -28,6 +28,8 @@ from frami.program.program import ProgramError
 
 #: Clips on which a teacher of another make shows how strong an augmentation it tolerates.
 TRIED = 64
+#: Texture that clips made from such a teacher get, see ``AugmentConfig``.
+TEXTURE = 1.0
 #: Clips that are set apart to measure agreement, at most.
 UNSEEN = 128
 #: Training steps that measure how long one takes, and the share of a budget that they may take.
@@ -105,8 +107,12 @@ def distill(
         with suppress(ProgramError):  # then the student says what this teacher does not offer
             teacher = as_program(teacher)
     student = new_student(teacher, settings.student, kind, settings.seed, settings.architecture, settings.start)
+    if augmentation is None:
+        made = settings.source in ("made", "bank")
+        foreign = not isinstance(teacher.model, Classifier)
+        augmentation = AugmentConfig(texture=TEXTURE if made and foreign else 0.0)
     clock = Clock(memory["seconds"] if memory else 0.0, now)
-    return _run(teacher, settings, clips, student, augmentation or AugmentConfig(), every, memory, earlier, clock)
+    return _run(teacher, settings, clips, student, augmentation, every, memory, earlier, clock)
 
 
 def _of_classes(clips, whole: Checkpoint, teacher: Checkpoint):

@@ -44,6 +44,7 @@ class Generator(nn.Module):
 
     ``mean`` and ``std`` (Tensor[F], the stored statistics of a classifier's per-band input norm, where it has one) set
     each band's start level and scale, so that optimisation begins from the mean spectrum of the training data.
+    ``levels`` : spread of the clips' own levels, in units of ``std``: that of the first latent over the clip.
     """
 
     def __init__(
@@ -53,9 +54,10 @@ class Generator(nn.Module):
         channels: tuple[int, int, int] = (48, 32, 16),
         mean: Tensor | None = None,
         std: Tensor | None = None,
+        levels: float = 0.0,
     ):
         super().__init__()
-        self.spec, self.latent = spec, latent
+        self.spec, self.latent, self.levels = spec, latent, levels
         self.rows = -(-spec.n_mels // _REDUCTION)
         first, second, third = channels
         self.project = nn.Conv1d(latent, first * self.rows, 1)
@@ -85,7 +87,8 @@ class Generator(nn.Module):
         x = F.leaky_relu(self.norm3(self.conv3(x)), 0.2)
         x = F.leaky_relu(self.conv4(x), 0.2)
         x = F.pixel_shuffle(self.out(x.permute(0, 2, 3, 1)).float().permute(0, 3, 1, 2), 2)
-        return self.range.squashed(blurred(x)[:, :, : self.spec.n_mels, :frames])
+        x = blurred(x)[:, :, : self.spec.n_mels, :frames]
+        return self.range.squashed(x + self.levels * z[:, 0].mean(1)[:, None, None, None] if self.levels else x)
 
 
 def blurred(x: Tensor) -> Tensor:

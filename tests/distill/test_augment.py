@@ -159,3 +159,19 @@ def test_most_noises_fall_towards_the_high_bands():
     y = augment(x, lengths, lengths, spec, config, numbers, texture(spec, torch.device("cpu")))[0]
     low, high = y[:, 0, :20].mean((1, 2)), y[:, 0, 60:].mean((1, 2))
     assert 0.6 < (low > high).float().mean() < 0.8
+
+
+def test_texture_changes_most_clips_by_its_own_numbers_alone():
+    """Without it all other changes are what they were; with it a share of the clips stays smooth."""
+    spec, rng = MelSpec(), torch.Generator().manual_seed(8)
+    mels = torch.full((200, 1, spec.n_mels, 30), -3.0)
+    plain = AugmentConfig(silence=0, colour=0, noise=0, mix=0, warp=0, view=ViewConfig(1.0, 0.0, 0.0, 0.0, 0.0))
+    numbers = torch.rand(200, replace(plain, texture=1.0).numbers, generator=rng)
+    lengths, labels, noise = torch.full((200,), 30), torch.zeros(200, dtype=torch.long), texture(spec, "cpu")
+    rough, *_ = augment(mels, lengths, labels, spec, replace(plain, texture=1.0), numbers, noise)
+    smooth, *_ = augment(mels, lengths, labels, spec, plain, numbers[:, :NUMBERS], noise)
+    assert plain.numbers == NUMBERS and replace(plain, texture=0.5).numbers == NUMBERS + 2
+    spread = (rough - smooth).std((1, 2, 3))
+    still = spread < 1e-6
+    assert 0.2 < still.float().mean() < 0.4 and torch.equal(still, numbers[:, NUMBERS] < 0.3)
+    torch.testing.assert_close(spread, ((numbers[:, NUMBERS] - 0.3) / 0.7).clamp(min=0), rtol=0.25, atol=0.02)
