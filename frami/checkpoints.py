@@ -6,6 +6,7 @@ licence. Loading never executes code.
 
 import os
 import re
+import shlex
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -166,11 +167,23 @@ def push_to_hub(checkpoint: Checkpoint, repository: str, private: bool = False) 
 
 def public(card: Card) -> Card:
     """The card as it may leave this machine: no path of a folder here is in it."""
-    training = {k: _last(v) if isinstance(v, str) else v for k, v in card.training.items()}
-    evaluation = " ".join(map(_last, card.evaluation.split()))
+    try:
+        words = shlex.split(card.evaluation)
+    except ValueError:  # a quote that does not end
+        words = card.evaluation.split()
+    training, evaluation = _without_paths(card.training), shlex.join(map(_last, words))
     return replace(
         card, dataset=re.split(r"[\\/]", card.dataset.rstrip("\\/"))[-1], training=training, evaluation=evaluation
     )
+
+
+def _without_paths(value):
+    """A value of JSON with the last parts of its paths alone."""
+    if isinstance(value, dict):
+        return {key: _without_paths(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(one) for one in value]
+    return _last(value) if isinstance(value, str) else value
 
 
 def _last(text: str) -> str:

@@ -13,6 +13,7 @@ from frami.adapter import chosen
 from frami.checkpoints import Card, Checkpoint
 from frami.cost import Cost
 from frami.data import LogMels, Skip
+from frami.errors import FramiError
 from frami.features.embeddings import embed
 from frami.features.recordings import Origin, choose
 from frami.intervals import wilson
@@ -75,7 +76,7 @@ def evaluate(
     if classifier.multilabel:
         rows, there = together(clips)
     return Report(
-        **(scores(logits, clips.labels) if there is None else several(logits[rows], there)),
+        **(scores(logits, clips.labels) if there is None else scores_of_several(logits[rows], there)),
         agreement=agreement(classifier, predicted, clips, dataset, split, data_folder),
         origin=origin,
         cost=cost.measure(classifier.model, classifier.spec, classifier.card.seconds),
@@ -96,7 +97,7 @@ def scores(logits: Tensor, labels: Tensor) -> dict:
     return shares(confusion) | {"clips": count, "confusion": confusion, "ece": float(ece)}
 
 
-def several(logits: Tensor, there: Tensor) -> dict:
+def scores_of_several(logits: Tensor, there: Tensor) -> dict:
     """The same of a multi-label network, with its mean average precision: the accuracy is the share of clips whose
     likeliest class is one of theirs, calibration that of all probabilities.
 
@@ -167,12 +168,13 @@ def agreement(
         return None
     teacher = checkpoints.load(path, classifier.device)
     if set(classifier.classes) < set(teacher.classes):
-        teacher = chosen(teacher, classifier.classes)
+        with suppress(FramiError):
+            teacher = chosen(teacher, classifier.classes)
     if teacher.classes != classifier.classes:
         return None
     if teacher.spec != classifier.spec:
         clips, _ = choose(classifier.card, dataset, split, data_folder, teacher.spec, skip=lambda line: None)
-    return float((embed(teacher, clips).predicted == predicted).float().mean())
+    return float((embed(teacher, clips).logits.argmax(1) == predicted).float().mean())
 
 
 def teacher_path(card: Card) -> Path | None:

@@ -11,8 +11,7 @@ from frami.adapter import adapt, chosen, importing
 from frami.checkpoints import Checkpoint
 from frami.distill import Settings, distill
 from frami.errors import FramiError
-from frami.evaluation import average_precision
-from frami.evaluation import several as several_scores
+from frami.evaluation import average_precision, scores_of_several
 from frami.inversion import InversionSettings, invert, losses, make_clips
 from frami.mel import MelSpec
 from tests.helpers.cli import run
@@ -75,7 +74,7 @@ def test_average_precision_of_labels_that_go_together():
     assert average_precision(z, there) == pytest.approx(1.0), "a class without clips has no part in it"
     assert average_precision(z[:, :2], 1 - there[:, :2]) < 0.7
     there[1, 2] = 1
-    found = several_scores(z, there)
+    found = scores_of_several(z, there)
     assert found["accuracy"] == pytest.approx(2 / 3), "the likeliest class is one of a clip's own"
     assert found["confusion"].tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
     assert found["average_precision"] == pytest.approx((1 + 1 + 1 / 3) / 3) and 0 <= found["ece"] < 1
@@ -126,7 +125,7 @@ def test_its_student_learns_each_probability(several):
         with torch.no_grad():
             found, expected = last.student(x).logits.sigmoid(), several.model(x).logits.sigmoid()
         apart.append((found - expected).abs().mean())
-    assert apart[0] < 0.12, apart
+    assert apart[0] < 0.7 * apart[1], apart
 
 
 def test_true_classes_of_a_mixture_both_sound():

@@ -232,7 +232,8 @@ def _differences(head: dict, manifest: dict) -> list[str]:
     """Names of the settings in which two banks differ."""
     own, there = head["settings"], manifest["settings"]
     other = [key for key in own | there if own.get(key) != there.get(key)]
-    return other + [key for key in head if key != "settings" and head[key] != manifest.get(key)]
+    keys = {**head, "multilabel": False}
+    return other + [key for key in keys if key != "settings" and head.get(key, False) != manifest.get(key, False)]
 
 
 def _saved(path: Path) -> dict | None:

@@ -101,7 +101,7 @@ def measure(network: Checkpoint, dataset: str, here: Context) -> Cell | None:
         "clips": len(clips), "speakers": origin.sources, "left_out": origin.left_out, "heard": origin.heard,
         **{name: scores[name] for name in ("accuracy", "balanced_accuracy", "interval")},
         "interval_over_speakers": _over_sources(hits.values()),
-        "agreement": evaluation.agreement(network, found.predicted, clips, dataset, split, here.data_folder),
+        "agreement": evaluation.agreement(network, found.logits.argmax(1), clips, dataset, split, here.data_folder),
     }  # fmt: skip
     return Cell(values, hits)
 

@@ -7,7 +7,9 @@ from frami.cli.arguments import checkpoint_path, command
 def add(commands) -> None:
     sub = command(commands, "push", _push)
     sub.add_argument("checkpoint", help="name of a teacher or student, a path, or a run (id or folder)")
-    sub.add_argument("repository", metavar="OWNER/NAME", help="made where it is missing; what it holds is replaced")
+    sub.add_argument(
+        "repository", metavar="OWNER/NAME", help="made where it is missing; files of these names are replaced"
+    )
     sub.add_argument("--private", action="store_true", help="where it is made: for its owner alone")
 
 

@@ -57,7 +57,7 @@ def add(commands) -> None:
     )
     sub.add_argument("--output", metavar="KEY", help="which of several answers counts")
     sub.add_argument("--scale", choices=["logits", "softmax", "log-softmax", "sigmoid"], help="default: found out")
-    several = "whether several classes may sound at once (default: where it answers with sigmoids)"
+    several = "whether several classes may sound at once (default: with answers of sigmoids, or AudioSet's classes)"
     sub.add_argument("--multi-label", action=argparse.BooleanOptionalAction, help=several)
     sub.add_argument("--licence", default="unknown", help="of the weights")
     sub.add_argument("--data-licence", default="unknown", help="of what it was trained on")

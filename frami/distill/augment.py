@@ -59,7 +59,7 @@ class AugmentConfig:
         return _TEXTURE.stop if self.texture else NUMBERS
 
     def weaker(self, share: float) -> "AugmentConfig":
-        """The same by this share as strong and, silence and noise, as often; mixtures stay."""
+        """The same by this share as strong and, silence and noise, as often; mixtures and texture stay."""
         silence, colour, noise, warp = (share * x for x in (self.silence, self.colour, self.noise, self.warp))
         return replace(self, view=self.view.weaker(share), silence=silence, colour=colour, noise=noise, warp=warp)
 

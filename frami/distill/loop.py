@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -94,8 +94,8 @@ def distill(
     if isinstance(clips, Bank) and clips.spec != teacher.spec:
         raise FramiError("this bank's spectrograms have another front-end than this teacher's")
     if settings.classes is not None:
-        whole, teacher = teacher, chosen(teacher, settings.classes)
-        clips = _of_classes(clips, whole, teacher)
+        teacher = chosen(teacher, settings.classes)
+        clips = _of_classes(clips, teacher.classes)
     if isinstance(clips, Bank) and tuple(clips.manifest["classes"]) != tuple(teacher.classes):
         raise FramiError(
             "this bank's clips are of other classes than this teacher's; was it made with another teacher?"
@@ -115,14 +115,15 @@ def distill(
     return _run(teacher, settings, clips, student, augmentation, every, memory, earlier, clock)
 
 
-def _of_classes(clips, whole: Checkpoint, teacher: Checkpoint):
-    """The clips of a bank of the ``whole`` teacher that were made for the classes of a narrower one; others as they
-    are. FramiError where there is none, or for recordings that are labelled otherwise."""
-    if isinstance(clips, LogMels) and tuple(clips.classes) != tuple(teacher.classes):
+def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | LogMels | Clips | None:
+    """Those clips of a bank that were made for some of its classes alone, labelled by their places among these; others
+    as they are. FramiError where there is none, or for recordings that are labelled otherwise."""
+    if isinstance(clips, LogMels) and tuple(clips.classes) != tuple(classes):
         raise FramiError("these recordings are labelled with other classes than those that were chosen")
-    if not isinstance(clips, Bank) or whole is teacher or tuple(clips.manifest["classes"]) != tuple(whole.classes):
+    listed = tuple(clips.manifest["classes"]) if isinstance(clips, Bank) else ()
+    if not set(classes) < set(listed):
         return clips
-    numbers = torch.tensor([teacher.classes.index(c) if c in teacher.classes else -1 for c in whole.classes])
+    numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in listed])
     rows = (numbers[clips.target] >= 0).nonzero()[:, 0]
     if not len(rows):
         raise FramiError("this bank holds no clip of the classes that were chosen")

@@ -41,8 +41,8 @@ class Embedded:
 
     @property
     def predicted(self) -> Tensor:
-        """The likeliest classes, Tensor[M]."""
-        return self.logits.argmax(1)
+        """The classes that the network hears in them, Tensor[M] (``answers.heard``)."""
+        return answers.heard(self.logits, self.labels, self.multilabel)
 
     @property
     def confidence(self) -> Tensor:

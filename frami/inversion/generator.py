@@ -44,7 +44,8 @@ class Generator(nn.Module):
 
     ``mean`` and ``std`` (Tensor[F], the stored statistics of a classifier's per-band input norm, where it has one) set
     each band's start level and scale, so that optimisation begins from the mean spectrum of the training data.
-    ``levels`` : spread of the clips' own levels, in units of ``std``: that of the first latent over the clip.
+    ``levels`` : spread of the clips' own levels at the start, in units of ``std``; a clip's is the mean of its first
+    latent.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class Generator(nn.Module):
         x = F.leaky_relu(self.conv4(x), 0.2)
         x = F.pixel_shuffle(self.out(x.permute(0, 2, 3, 1)).float().permute(0, 3, 1, 2), 2)
         x = blurred(x)[:, :, : self.spec.n_mels, :frames]
-        return self.range.squashed(x + self.levels * z[:, 0].mean(1)[:, None, None, None] if self.levels else x)
+        if self.levels:  # half of a latent's power is the same in all of a clip
+            own = z[:, 0].mean(1) / (0.5 + 0.5 / z.shape[2]) ** 0.5
+            x = x + self.levels * own[:, None, None, None]
+        return self.range.squashed(x)
 
 
 def blurred(x: Tensor) -> Tensor:

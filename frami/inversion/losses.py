@@ -22,8 +22,9 @@ def class_loss(
     """Cross entropy with the target classes. logits Tensor[B, K], labels Tensor[B]; weights Tensor[B], of mean one.
 
     It is constant, without a gradient, for a clip whose class has reached the probability ``certainty``: real sounds
-    are not the extremes of their class either. ``multilabel`` : the binary cross entropy of the target class, plus the
-    mean of those of the other classes, which should not sound: some may, as in a dog an animal does.
+    are not the extremes of their class either. ``multilabel`` : the binary cross entropy of the target class, of which
+    that holds too, plus the mean of those of the other classes, which should not sound: some may, as in a dog an animal
+    does.
     """
     if multilabel:
         logits = logits.float()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frami.audio import MelSpec
+from frami.inversion.augment import centred
 from frami.inversion.bn_statistics import recorded
 from frami.inversion.losses import batch_norm_loss
 
@@ -30,9 +31,9 @@ def level(of: nn.Module, model: nn.Module, spec: MelSpec, frames: int) -> tuple[
     """
     with _LOCK:
         known = _FOUND.setdefault(of, {})
-        if frames not in known:
-            known[frames] = _search(model, spec, frames)
-        mean, std = known[frames]
+    if frames not in known:  # two that search at once find the same
+        known[frames] = _search(model, spec, frames)
+    mean, std = known[frames]
     return torch.full((spec.n_mels,), mean), torch.full((spec.n_mels,), std)
 
 
@@ -41,7 +42,7 @@ def _search(model: nn.Module, spec: MelSpec, frames: int) -> tuple[float, float]
     ones, layer by layer in units of these. Two numbers only: with a curve over the bands the noise would make up for
     not being sound."""
     device, span = next(model.parameters()).device, spec.ceiling - spec.floor
-    noise = _noise(spec.n_mels, frames).to(device)
+    noise = _noise(spec.n_mels, frames, levels=not spec.remove_mean).to(device)
     numbers = torch.zeros(2, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([numbers], RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
@@ -52,7 +53,7 @@ def _search(model: nn.Module, spec: MelSpec, frames: int) -> tuple[float, float]
     for _ in range(STEPS):
         with torch.enable_grad(), recorded(model, clips=CLIPS) as inputs:
             mean, std = chosen()
-            model((mean + std * noise).clamp(spec.floor, spec.ceiling))
+            model(centred((mean + std * noise).clamp(spec.floor, spec.ceiling), spec))
             loss = batch_norm_loss(inputs, relative=True)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -64,12 +65,12 @@ def _search(model: nn.Module, spec: MelSpec, frames: int) -> tuple[float, float]
     return mean, std
 
 
-def _noise(bands: int, frames: int) -> Tensor:
-    """Noise of unit spread, Tensor[CLIPS, 1, F, T], half of whose power is each clip's own level: real sounds differ
-    from each other more than within."""
+def _noise(bands: int, frames: int, levels: bool) -> Tensor:
+    """Noise of unit spread, Tensor[CLIPS, 1, F, T]; with ``levels`` half of its power is each clip's own level: real
+    sounds differ from each other more than within."""
     rng = torch.Generator().manual_seed(0)
     sizes = (-(-size // _GRAIN) + 1 for size in (bands, frames))
     coarse = torch.randn(CLIPS, 1, *sizes, generator=rng)
     fine = F.interpolate(coarse, size=(bands, frames), mode="bicubic", align_corners=False)
     own = torch.randn(CLIPS, 1, 1, 1, generator=rng)
-    return (fine / fine.std() + own) / 2**0.5
+    return (fine / fine.std() + own) / 2**0.5 if levels else fine / fine.std()

@@ -26,9 +26,9 @@ from frami.optim import adam, forget, moments, restore
 
 #: Rows of the feature bank that a step contrasts with.
 NEGATIVES = 512
-#: Spread of the levels of clips of a network of any make, in units of that of its bands: real sounds differ in level
-#: more than within, and the norms know the sum of both alone.
-LEVELS = 1.0
+#: Spread at which the levels of clips of a network of any make begin, in units of that of its bands: real sounds differ
+#: in level more than within, and the norms know the sum of both alone.
+LEVELS = 0.75
 #: Size of a companion student, and its learning rate.
 COMPANION, COMPANION_RATE = "tiny", 2e-3
 
@@ -273,11 +273,10 @@ def new_generator(recipe: Recipe, spec: MelSpec, teacher: TeacherCopy | None, se
         start = dict(zip(("mean", "std"), teacher.start, strict=True))
     if recipe.parameter == "clip":
         return Free(spec, **start)
-    if start and teacher.foreign:
-        start["levels"] = LEVELS
     with seeded(seed):
         if recipe.given == "sum":
             return SumGenerator(spec, teacher.classes, **start)
         if recipe.given == "noisy_layer":
             return NoisyLayerGenerator(spec, teacher.codes, **start)
-        return Generator(spec, **start)
+        levels = LEVELS if start and teacher.foreign and not spec.remove_mean else 0.0
+        return Generator(spec, **start, levels=levels)
