@@ -261,3 +261,26 @@ def test_clips_of_networks_of_other_make_get_a_texture(several, monkeypatch):
     distill(checkpoints.load("fsdd"), Settings(budget=None))
     distill(several, Settings(budget=None, source="noise"))
     assert given == [loop.TEXTURE, 0, 0] and loop.TEXTURE > 0
+
+
+class Fixed(torch.nn.Module):
+    """A network whose code names the number of its clips."""
+
+    def __init__(self, clips: int):
+        super().__init__()
+        self.inner, self.clips = network("bands"), clips
+
+    def forward(self, x):
+        return self.inner(x.reshape(self.clips, 1, -1, BANDS))
+
+
+def test_a_network_of_a_fixed_number_of_clips_is_inverted_with_as_many():
+    teacher = importing.from_module(Fixed(16), SPEC, CLASSES, seconds=0.6, time_first=True)[0]
+    assert teacher.model.config.takes.clips == 16
+    made = make_clips(teacher, "frami", samples=16, batch=16, seconds=0.5, steps=2)
+    assert len(made) == 16 and made.mels.isfinite().all()
+    for samples, batch, recipe in ((8, 8, "frami"), (20, 16, "frami"), (16, 16, "cmi")):
+        with pytest.raises(FramiError, match="exported for 16 clips at once"):
+            make_clips(teacher, recipe, samples=samples, batch=batch, seconds=0.5, steps=2)
+    *_, last = distill(teacher, Settings(budget=None, rounds=1, clips=16, steps=2))
+    assert last.clips == 16

@@ -66,6 +66,7 @@ def invert(
     check_least(0, first=first)
     recipe, copy = settings.recipe, TeacherCopy(teacher, settings.seconds)
     _check_terms(recipe, copy, student)
+    _check_batch(settings, copy.batch)
     notes = []
     if recipe.weights.get("batch_norm") and not copy.norms:
         notes.append("this teacher has no batch norm: made clips are not held to the statistics of its training data")
@@ -87,6 +88,17 @@ def check(teacher: Checkpoint, settings: InversionSettings) -> None:
 def _check_terms(recipe: Recipe, teacher: TeacherCopy, student: nn.Module | None) -> None:
     if not usable(recipe, teacher, student):
         raise FramiError(f"nothing would be learnt: no loss term of '{recipe.name}' can be used here; raise a weight")
+
+
+def _check_batch(settings: InversionSettings, fixed: int | None) -> None:
+    """FramiError where a teacher of a ``fixed`` number of clips at once would get others."""
+    if fixed is None:
+        return
+    free = f"this teacher was exported for {fixed} clips at once: export it with a free number of clips, or"
+    if settings.batch != fixed or settings.samples % fixed:
+        raise FramiError(f"{free} make as many at once, and none beside (--batch {fixed}; of a distillation --clips)")
+    if settings.recipe.contrast == "view" and settings.recipe.weights.get("contrast"):
+        raise FramiError(f"{free} choose a recipe that does not show it two views at once: frami, for example")
 
 
 def make_clips(

@@ -40,8 +40,8 @@ class TeacherCopy:
     longest clip; norms : channels of each batch norm, in the order of the forward pass; embedding : size of the
     embedding; bands : mean and deviation of each Mel band in the training data, Tensor[F] both, where the first batch
     norm knows them, else None; codes : Tensor[K, R], a constant embedding of each class; foreign : whether it is a
-    network of any make, in units of its own; multilabel : as of ``Card``. FramiError where the teacher does not take
-    the longest clips. seconds : as in ``InversionSettings``.
+    network of any make, in units of its own; batch : clips that it takes at once, None for any number; multilabel : as
+    of ``Card``. FramiError where the teacher does not take the longest clips. seconds : as in ``InversionSettings``.
     """
 
     def __init__(self, teacher: Checkpoint, seconds: tuple[float, float], speedups: Speedups = ALL):
@@ -51,13 +51,14 @@ class TeacherCopy:
         self.exact, self.device = frozen_copy(teacher.model), teacher.device
         self._original = teacher.model
         self.foreign = not isinstance(self.exact, Classifier)
+        self.batch = _batch(self.exact)
         longest = getattr(self.exact, "longest", None)  # of a network that is not ours
         if longest is not None and self.frames > longest:
             raise FramiError(
                 f"this teacher hears clips of {longest} frames at most, {seconds[1]:g} seconds have {self.frames}; "
                 "choose fewer seconds"
             )
-        mels = _noise(self.spec, self.frames, self.device)
+        mels = _noise(self.spec, self.frames, self.device, self.batch or 2)
         try:
             with torch.no_grad(), recorded(self.exact, clips=len(mels)) as inputs:
                 out = self.exact(mels)
@@ -75,7 +76,7 @@ class TeacherCopy:
         make what its other batch norms tell; None where there are none."""
         if self.bands is not None or not self.foreign or not self.norms:
             return self.bands
-        return level(self._original, self.exact, self.spec, self.frames)
+        return level(self._original, self.exact, self.spec, self.frames, self.batch)
 
     @cached_property
     def codes(self) -> Tensor:
@@ -129,9 +130,15 @@ def fast_copy(model: nn.Module, spec: MelSpec, frames: int, speedups: Speedups =
     return _FullPrecision(frozen_copy(model))
 
 
-def _noise(spec: MelSpec, frames: int, device: torch.device) -> Tensor:
+def _batch(model: nn.Module) -> int | None:
+    """Clips of a batch of a network that was exported with a fixed number of them, else None."""
+    takes = getattr(getattr(model, "config", model), "takes", None)
+    return takes.clips if takes is not None and takes.clips > 1 else None
+
+
+def _noise(spec: MelSpec, frames: int, device: torch.device, clips: int = 2) -> Tensor:
     rng = torch.Generator().manual_seed(0)
-    return torch.empty(2, 1, spec.n_mels, frames).uniform_(spec.floor, spec.ceiling, generator=rng).to(device)
+    return torch.empty(clips, 1, spec.n_mels, frames).uniform_(spec.floor, spec.ceiling, generator=rng).to(device)
 
 
 def _runs(model: nn.Module, mels: Tensor, fast: bool) -> bool:
