@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from frami import checkpoints, models
-from frami.adapter import published
+from frami.adapter import importing, published
 from frami.adapter.networks.panns import Cnn
 from frami.errors import FramiError
+from frami.mel import MelSpec
 from frami.paths import home
 from frami.studio.components import teacher_facts
 from tests.helpers.cli import run
@@ -207,3 +208,68 @@ def test_a_network_of_pieces_hears_shorter_clips_again(capsys, fresh_home, tmp_p
     ours = ["--architecture", "residual:nano", "--weights", tmp_path / "ours.pth", "--classes", classes]
     status, _, err = run(capsys, "import", *ours, "--least", 1)
     assert status == 2 and "--least is for networks of other make" in err
+
+
+class Gated(torch.nn.Module):
+    """Turns its answer round for loud clips."""
+
+    def __init__(self, loud=lambda z: -z):
+        super().__init__()
+        self.inner, self.loud = network("bands"), loud
+
+    def forward(self, x):
+        z = torch.logit(self.inner(x)["clipwise_output"].clamp(1e-6, 1 - 1e-6))
+        return torch.where(x.mean((1, 2, 3))[:, None] > -1, self.loud(z), z)
+
+
+def brought(module, **settings):
+    return importing.from_module(module, MelSpec(n_mels=40), CLASSES, seconds=0.6, time_first=True, **settings)
+
+
+def test_a_gate_behind_the_last_layer_is_not_lost():
+    module = Gated().eval()
+    teacher, _ = brought(module)
+    for level in (-8.0, -5.0, 1.0):
+        x = torch.full((2, 1, 40, 60), level) + 0.1 * torch.randn(2, 1, 40, 60)
+        with torch.no_grad():
+            torch.testing.assert_close(teacher.model(x).logits, module(x.transpose(2, 3)), rtol=1e-3, atol=1e-3)
+
+
+def test_answers_at_all_levels_are_numbers():
+    assert brought(Gated(lambda z: z).eval())[1].reusable
+    with pytest.raises(FramiError, match="NaN or infinite"):
+        brought(Gated(lambda z: z * torch.nan).eval())
+
+
+class Constant(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = network("bands")
+
+    def forward(self, x):
+        return self.inner(x)["clipwise_output"] * 0 + torch.tensor([5.0, 0, 0, 0])
+
+
+def test_a_network_that_answers_the_same_to_everything_removes_no_mean():
+    assert not brought(Constant().eval())[1].centres
+
+
+def test_silence_behind_short_clips():
+    module = network("bands")
+    teacher, _ = brought(module, least=0.64, silent=True)
+    floor = teacher.spec.floor
+    x = torch.randn(2, 1, 40, 30) - 5
+    whole = torch.nn.functional.pad(x, (0, teacher.spec.frames(0.64) - 30), value=floor)
+    with torch.no_grad():
+        expected = module(whole.transpose(2, 3))["clipwise_output"]
+        torch.testing.assert_close(teacher.model(x).logits.sigmoid(), expected, rtol=1e-3, atol=1e-3)
+    with pytest.raises(FramiError, match="--silence needs --least"):
+        brought(module, silent=True)
+
+
+def test_networks_of_libraries_that_take_no_spectrograms_are_named():
+    pytest.importorskip("torchvision")
+    with pytest.raises(FramiError, match="no convolution over time and frequency"):
+        published._of_library("torchvision", "r3d_18", 4, {})
+    with pytest.raises(FramiError, match=r"'conv1.weight' has 1 axes"):
+        published._of_library("torchvision", "resnet18", 4, {"conv1.weight": torch.zeros(3)})

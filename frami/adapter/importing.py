@@ -22,6 +22,8 @@ from frami.program.network import Config, ProgramNetwork, ReusableNetwork
 from frami.program.norms import restore
 from frami.program.program import Graph, Program, ProgramError
 
+#: Seconds of a made clip at least.
+SHORTEST = 0.1
 #: Largest difference of logits that is taken as rounding.
 TOLERANCE = 1e-3
 #: Clips that a module is exported with: the size of all batches where its operations fix it.
@@ -63,6 +65,7 @@ def teacher(
     takes: Input | None = None,
     multilabel: bool | None = None,
     least: float | None = None,
+    silent: bool | None = None,
     licence: str = "unknown",
     data_licence: str = "unknown",
 ) -> tuple[Checkpoint, Found]:
@@ -71,8 +74,8 @@ def teacher(
 
     frames, output, scale, multilabel : as of ``adapt``, ``frames`` as a name of the program's values; takes : the form
     of its input, by default what the shape says that it was exported for; least : seconds up to which a clip begins
-    again at its end, of a network that learnt from pieces of one length. Raises FramiError where something does not
-    fit.
+    again at its end, of a network that learnt from pieces of one length; silent : silence follows there instead. Raises
+    FramiError where something does not fit.
     """
     graph = Graph(program).eval().requires_grad_(False)
     trial.check_numbers(graph)
@@ -83,13 +86,16 @@ def teacher(
     _, found = cutting.answer(program, runs, len(classes), output, scale)
     takes = trial.limits(graph, noise, takes, found.answer, len(classes))
     takes = _heard(graph, noise, takes, found.answer)
-    takes = _repeating(takes, spec, least)
+    takes = _repeating(takes, spec, least, bool(silent))
     noise = torch.cat([noise] * -(-takes.shortest // noise.shape[3]), 3)[..., : max(noise.shape[3], takes.shortest)]
     centres = not spec.remove_mean and _centres(graph, noise, takes, found.answer)
     if centres:  # so that clips are made, and students hear, without what the network never hears
         spec = replace(spec, remove_mean=True)
     runs = cutting.run(graph, [takes.given(clip) for clip in _others(noise, takes)])
     places = cutting.places(program, runs, len(classes), frames, output, scale, takes.time_first)
+    middle, high = ((spec.floor + share * (spec.ceiling - spec.floor)) for share in (0.5, 0.9))
+    levels = [noise - noise.mean() + level for level in (spec.floor, middle, high)]
+    places = cutting.exact(program, graph, places, [takes.given(clip) for clip in (noise, *levels)])
     config = Config(len(classes), spec.n_mels, places, takes)
     network = ProgramNetwork(program, config).eval().requires_grad_(False)
     why = ""
@@ -100,6 +106,11 @@ def teacher(
     trial.check_gradient(network, noise, lambda model, x: model(x).logits)
     if multilabel is None:
         multilabel = answers.several(places.output.scale, len(classes))
+    if takes.longest is not None and spec.seconds(takes.longest) < SHORTEST:
+        raise FramiError(
+            f"this network takes {takes.longest} frames at most, {spec.seconds(takes.longest):.2f} seconds; clips last "
+            f"{SHORTEST:g} at least. Was it exported with a free time axis?"
+        )
     card = _card(
         network.config.to_dict(), spec, classes, _parameters(program), name, seconds, licence=licence,
         data_licence=data_licence, multilabel=multilabel,
@@ -153,7 +164,7 @@ def from_published(
     network = loaded.network
     if not isinstance(network, Classifier):
         return *from_module(network, spec, classes, time_first=loaded.row.time_first, **settings), loaded.unused
-    if settings.get("least"):
+    if settings.get("least") or settings.get("silent"):
         raise FramiError("--least is for networks of other make: ours hear a clip of any length to its end")
     trial.check_numbers(network.requires_grad_(False))
     card = _card(network.config.to_dict(), spec, classes, parameters(network), **settings)
@@ -265,6 +276,8 @@ def _heard(graph: Graph, noise: Tensor, takes: Input, answer) -> Input:
     except RuntimeError as error:
         why = " ".join(str(error).split())[:200]
         raise FramiError(f"no gradient flows through this program ({why}): it cannot be inverted") from error
+    if not slope.isfinite().all():
+        raise FramiError("the gradient through this network is NaN or infinite at noise: it cannot be inverted")
     read = int((slope.abs().amax((0, 1, 2)) > 0).nonzero().max()) + 1 if slope.any() else x.shape[3]
     return replace(takes, longest=read) if read <= _HEARD * x.shape[3] else takes
 
@@ -275,15 +288,18 @@ def _centres(graph: Graph, noise: Tensor, takes: Input, answer) -> bool:
     shift = torch.randn(1, 1, noise.shape[2], 1, generator=torch.Generator().manual_seed(2)).to(noise) * noise.std()
     plain, moved, softer = (answer(graph(takes.given(x))) for x in (noise, noise + shift, noise / 2))
     usual = (softer - plain).abs().max()  # of a network that hardly answers to anything, next to nothing
-    return bool((moved - plain).abs().max() <= TOLERANCE * usual)
+    return bool(usual > 0 and (moved - plain).abs().max() <= TOLERANCE * usual)
 
 
-def _repeating(takes: Input, spec: MelSpec, least: float | None) -> Input:
-    """With clips repeated up to so many seconds. FramiError where it takes no clip as long."""
+def _repeating(takes: Input, spec: MelSpec, least: float | None, silent: bool) -> Input:
+    """With clips repeated, or ``silent`` behind their end, up to so many seconds. FramiError where it takes no clip as
+    long."""
+    if silent and not least:
+        raise FramiError("--silence needs --least: how long a clip is with it")
     frames = spec.frames(least) if least else 0
     if takes.longest is not None and frames > takes.longest:
         raise FramiError(f"--least {least:g}: this network takes {spec.seconds(takes.longest):.2f} seconds at most")
-    return replace(takes, shortest=max(takes.shortest, frames))
+    return replace(takes, shortest=max(takes.shortest, frames), fill=spec.floor if silent else None)
 
 
 def _others(noise: Tensor, takes: Input) -> list[Tensor]:

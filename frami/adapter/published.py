@@ -92,12 +92,16 @@ def _of_library(library: str, name: str, classes: int, tensors: Mapping[str, Ten
     except ImportError as error:
         raise FramiError(f"'{library}:{name}' needs {library}: pip install {library}") from error
     try:
-        make = there.create_model if library == "timm" else there.get_model
-        network = make(name, num_classes=classes)
+        network = _made(there, library, name, classes)
     except Exception as error:
         raise FramiError(f"{library} makes no network '{name}' ({' '.join(str(error).split())[:200]})") from error
-    first, conv = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    convs = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d)]
+    if not convs:
+        raise FramiError(f"'{library}:{name}' has no convolution over time and frequency: it takes no spectrograms")
+    first, conv = convs[0]
     stored = tensors.get(f"{first}.weight")
+    if stored is not None and stored.dim() != 4:
+        raise FramiError(f"'{first}.weight' has {stored.dim()} axes, not the 4 of a convolution of '{library}:{name}'")
     if stored is not None and stored.shape[1] == conv.in_channels:
         return _ThreeChannels(network) if conv.in_channels == 3 else network
     if conv.in_channels == 3 and (stored is None or stored.shape[1] == 1):
@@ -105,6 +109,16 @@ def _of_library(library: str, name: str, classes: int, tensors: Mapping[str, Ten
         sizes = {key: getattr(conv, key) for key in ("kernel_size", "stride", "padding", "dilation", "groups")}
         setattr(parent, first.rpartition(".")[2], nn.Conv2d(1, conv.out_channels, bias=conv.bias is not None, **sizes))
     return network
+
+
+def _made(there, library: str, name: str, classes: int) -> nn.Module:
+    """A new network of a library, whose weights are not fetched."""
+    if library == "timm":
+        return there.create_model(name, num_classes=classes)
+    try:  # of those that are built around another network
+        return there.get_model(name, num_classes=classes, weights=None, weights_backbone=None)
+    except TypeError:
+        return there.get_model(name, num_classes=classes, weights=None)
 
 
 @dataclass

@@ -252,5 +252,5 @@ def _arguments(row: Stranger, clips: LogMels, folder: Path) -> tuple[str, ...]:
     return (
         *what, "--frontend", frontend, "--classes", str(folder / "classes.txt"),
         "--seconds", f"{row.spec.seconds(round(usual)):.3g}", "--out", str(folder / "imported"), "--overwrite",
-        "--name", row.name, *(("--least", str(row.seconds)) if row.short == "again" else ()),
+        "--name", row.name, "--least", str(row.seconds), *(["--silence"] if row.short == "silence" else []),
     )  # fmt: skip

@@ -50,6 +50,8 @@ def add(commands) -> None:
     )
     least = "of a network that learnt from pieces of one length: shorter clips are repeated up to it"
     sub.add_argument("--least", type=number(0.05, 60), metavar="SECONDS", help=least)
+    silence = "with --least: silence follows a shorter clip, instead of itself again"
+    sub.add_argument("--silence", action="store_true", help=silence)
     sub.add_argument("--out", metavar="PATH", help="default: FRAMI_HOME/teachers and the file's name")
     sub.add_argument("--name", help="of the teacher (default: of --out)")
     sub.add_argument(
@@ -84,6 +86,7 @@ def _import(options) -> tuple[dict, list[str]]:
     settings = {
         "name": options.name or out.name, "seconds": options.seconds or 1.0, "frames": options.frames,
         "output": options.output, "scale": options.scale, "multilabel": options.multi_label, "least": options.least,
+        "silent": options.silence or None,
         "licence": options.licence, "data_licence": options.data_licence,
     }  # fmt: skip
     unused: list[str] = []
@@ -142,7 +145,7 @@ def _notes(value: dict, found, unused: list[str]) -> list[str]:
         )
     if found.centres:
         notes.append("it removes the mean of each band itself, so its front-end does now, for its clips and students")
-    if found.multilabel:
+    if found.multilabel and value.get("kind") not in ("teacher", "student"):
         notes.append(
             "several classes may sound at once (multi-label); where a clip has one alone, add --no-multi-label"
         )

@@ -101,7 +101,8 @@ def _measured(value: Any) -> bool:
 
 
 def _training(value: Any) -> bool:
-    return isinstance(value, dict) and all(name(key) for key in value)
+    texts = ("teacher", "teacher_sha256", "dataset", "bank")
+    return isinstance(value, dict) and all(name(key) and (key not in texts or name(one)) for key, one in value.items())
 
 
 _TEXTS = ("name", "dataset", "title", "licence", "data_licence", "evaluation", "teacher", "sha256")

@@ -66,7 +66,7 @@ def invert(
     check_least(0, first=first)
     recipe, copy = settings.recipe, TeacherCopy(teacher, settings.seconds)
     _check_terms(recipe, copy, student)
-    _check_batch(settings, copy.batch)
+    _check_batch(settings, copy.batch if copy.norms else None)  # without norms, piece by piece
     notes = []
     if recipe.weights.get("batch_norm") and not copy.norms:
         notes.append("this teacher has no batch norm: made clips are not held to the statistics of its training data")

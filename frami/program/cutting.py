@@ -1,7 +1,7 @@
 """Where a program can be cut in two: values through which everything goes on its way from the input to the answer."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -158,6 +158,27 @@ def places(
     rows = [name for name in behind if _row(shapes[name]) and name != logits and weighed(program, name, logits)]
     axes = _axes(program, runs, frames, time_first)
     return Places(frames, axes, rows[-1] if rows else logits, logits, found)
+
+
+@torch.no_grad()
+def exact(program: Program, graph: Graph, places_: Places, clips: Sequence[Tensor]) -> Places:
+    """The same places, the logits computed back from the answer itself where that is not what the last linear layer
+    alone makes of each of these clips: a gate or a limit that one clip does not show. FramiError for answers that are
+    no numbers. clips : as the program takes them."""
+    found = places_.output
+    if not found.linear:
+        return places_
+    key = found.name if found.name in program.outputs else ""
+    whole = Graph(replace(program, outputs={"answer": program.outputs[key], "logits": places_.logits})).eval()
+    whole.load_state_dict(graph.state_dict(), strict=False)
+    for x in clips:
+        both = whole(x)
+        if not both["answer"].isfinite().all():
+            raise FramiError("this network answers some levels of noise with NaN or infinite numbers")
+        expected = outputs.SCALES[found.scale](both["logits"].double())
+        if not torch.allclose(expected, both["answer"].double(), rtol=1e-3, atol=1e-5):
+            return replace(places_, logits=program.outputs[key], output=replace(found, linear=False))
+    return places_
 
 
 def _reads_few(program: Program, runs: Runs, frames: str, row: str, axes: tuple[int, int, int]) -> bool:

@@ -39,6 +39,8 @@ class Config:
         places = Places(**places | {"axes": tuple(places["axes"]), "output": Output(**places["output"])})
         free = tuple(map(bool, fields.pop("free")))
         takes, shape = Input(**fields.pop("takes")), tuple(map(int, fields.pop("shape")))
+        if takes.fill is not None and not (isinstance(takes.fill, float | int) and abs(takes.fill) < 1e6):
+            raise ValueError(f"the value behind a clip's end is a number, not {takes.fill!r}")
         whole = {
             "clips": (takes.clips, 1, 4096), "shortest": (takes.shortest, 1, 10**5),
             "longest": (takes.longest or takes.shortest, takes.shortest, 10**6),
@@ -79,7 +81,10 @@ class ProgramNetwork(nn.Module):
         if takes.shortest > 1 or takes.longest is not None:
             taken = min(max(frames, takes.shortest), takes.longest or max(frames, takes.shortest))
         if lengths is not None or taken != frames:
-            x = repeated(x, torch.full((clips,), frames, device=x.device) if lengths is None else lengths, taken)
+            own = torch.full((clips,), frames, device=x.device) if lengths is None else lengths
+            x = repeated(x, own, taken)
+            if takes.fill is not None:
+                x = torch.where(length_mask(own, taken).bool(), x, takes.fill)
         found = self._answered(takes.given(x))
         outputs = _arranged(found["frames"], self.config.places.axes)
         whole = outputs.shape[-1]
