@@ -105,10 +105,24 @@ def scores_of_several(logits: Tensor, there: Tensor) -> dict:
     """
     from torchmetrics.functional import classification as measures
 
-    likeliest = logits.argmax(1)
-    labels = torch.where(there.gather(1, likeliest[:, None])[:, 0] > 0, likeliest, there.argmax(1))
+    labels = _nearest(there, logits.argmax(1))
     ece = measures.binary_calibration_error(logits.sigmoid().flatten(), there.flatten(), n_bins=BINS)
     return scores(logits, labels) | {"ece": float(ece), "average_precision": average_precision(logits, there)}
+
+
+def confusion(predicted: Tensor, clips: LogMels, multilabel: bool = False) -> Tensor:
+    """Clips of class i predicted as class j, Tensor[K, K]; predicted : classes, Tensor[N]. Of a multi-label network
+    each file counts once: as its predicted class where that is one of its own, else as the first of these."""
+    classes = len(clips.classes)
+    if not multilabel:
+        return train.confusion(clips.labels, predicted, classes)
+    rows, there = together(clips)
+    return train.confusion(_nearest(there, predicted[rows]), predicted[rows], classes)
+
+
+def _nearest(there: Tensor, predicted: Tensor) -> Tensor:
+    """The class of each clip, Tensor[N], that its predicted one is, else the first; there : Tensor[N, K]."""
+    return torch.where(there.gather(1, predicted[:, None])[:, 0] > 0, predicted, there.argmax(1))
 
 
 def together(clips: LogMels) -> tuple[list[int], Tensor]:

@@ -22,6 +22,7 @@ from frami.data.catalogue import DATASETS
 from frami.distill.loop import State, distill
 from frami.distill.settings import RunSettings
 from frami.errors import FramiError
+from frami.evaluation import confusion, shares
 from frami.features.embeddings import recordings
 from frami.features.recordings import trained_on_these
 from frami.inversion import Clips
@@ -160,7 +161,7 @@ class _Run:
         due = state.finished or state.seconds - self.evaluated >= 9 * self.effort
         if self.test is not None and state.steps and due:
             begin = time.perf_counter()
-            self.accuracy = train.evaluate(state.student, self.test).accuracy
+            self.accuracy = shares(_confusion(self.teacher, state.student, self.test))["accuracy"]
             self.evaluated, self.effort = state.seconds, time.perf_counter() - begin
             values["accuracy"] = self.accuracy
         self.store.log(self.id, state.steps, state.seconds, values)
@@ -259,7 +260,7 @@ def measured(teacher: Checkpoint, student: models.Classifier, folder: Path, test
     found = cost.measure(student, teacher.spec, teacher.card.seconds)
     pairs = kind = None
     if test is not None:
-        pairs, kind = train.evaluate(student, test).confusion, "real"
+        pairs, kind = _confusion(teacher, student, test), "real"
     elif (folder / BANK / banks.MANIFEST).exists():
         bank = banks.load(folder / BANK)
         pairs, kind = train.confusion(bank.predicted, _predicted(student, bank), len(teacher.classes)), "made"
@@ -271,6 +272,11 @@ def measured(teacher: Checkpoint, student: models.Classifier, folder: Path, test
         "confusion": None if pairs is None else pairs.tolist(),
         "confusion_of": kind,
     }
+
+
+def _confusion(teacher: Checkpoint, student: models.Classifier, test: LogMels) -> torch.Tensor:
+    """A student's confusions on real clips, Tensor[K, K], counted as ``frami evaluate`` does."""
+    return confusion(train.evaluate(student, test).predictions, test, teacher.multilabel)
 
 
 @torch.inference_mode()
