@@ -157,8 +157,7 @@ def _labelled_twice(same: Sequence[list[int]], clips: Sequence[Clip], known: Dat
     """A line on equal files of different classes."""
     torn = [group for group in same if len({clips[i].label for i in group}) > 1]
     named = [f"{names[group[0]]} = {names[group[1]]}" for group in torn]
-    what = "under two classes (to a multi-label network one clip of both)"
-    return [_line(len(torn), "sound", what, named)] if torn else []
+    return [_line(len(torn), "sound", "under two classes", named)] if torn else []
 
 
 def _problems(value: dict, known: DatasetInfo) -> list[str]:

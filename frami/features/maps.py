@@ -152,12 +152,13 @@ def recorded(
     name = json.dumps([FORMAT, teacher.card.sha256, teacher.spec.to_dict(), [clips.clips[i].key for i in rows]])
     store = home() / "cache" / "features" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
     try:
-        found = Embedded(**load_file(store))
+        found = Embedded(**load_file(store), multilabel=teacher.multilabel)
     except (OSError, SafetensorError):
         found = embed(teacher, clips, rows, progress=progress)
         # A disk that refuses costs the next start the time, no more.
         with suppress(OSError, SafetensorError), files.replacing(store) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in vars(found).items()}, temporary)
+            tensors = {name: value for name, value in vars(found).items() if isinstance(value, Tensor)}
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
     layer = Layer("real", "Recordings", found.pooled, found.labels, found.predicted, found.confidence, real=True)
     return Recorded(layer, found.logits, clips, rows)
 

@@ -132,7 +132,7 @@ def fast_copy(model: nn.Module, spec: MelSpec, frames: int, speedups: Speedups =
 
 def _batch(model: nn.Module) -> int | None:
     """Clips of a batch of a network that was exported with a fixed number of them, else None."""
-    takes = getattr(getattr(model, "config", model), "takes", None)
+    takes = getattr(getattr(model, "config", None), "takes", None)
     return takes.clips if takes is not None and takes.clips > 1 else None
 
 
