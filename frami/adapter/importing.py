@@ -292,13 +292,12 @@ def _centres(graph: Graph, noise: Tensor, takes: Input, answer) -> bool:
 
 
 def _repeating(takes: Input, spec: MelSpec, least: float | None, silent: bool) -> Input:
-    """With clips repeated, or ``silent`` behind their end, up to so many seconds. FramiError where it takes no clip as
-    long."""
+    """With clips repeated, or ``silent`` behind their end, up to so many seconds. FramiError where it is not said how
+    many."""
     if silent and not least:
         raise FramiError("--silence needs --least: how long a clip is with it")
     frames = spec.frames(least) if least else 0
-    if takes.longest is not None and frames > takes.longest:
-        raise FramiError(f"--least {least:g}: this network takes {spec.seconds(takes.longest):.2f} seconds at most")
+    frames = min(frames, takes.longest or frames)  # what it does not hear need not be there
     return replace(takes, shortest=max(takes.shortest, frames), fill=spec.floor if silent else None)
 
 
