@@ -27,12 +27,12 @@ def from_hub(
     data_licence: str = "unknown",
     **settings,
 ) -> tuple[Checkpoint, Found, dict]:
-    """A teacher, what was found of it, and where it is from: ``source``, its ``kind``, and
-    names of weights that are ``unused``.
+    """A teacher, what was found of it, and where it is from: ``source``, its ``kind``, and names of weights that are
+    ``unused``.
 
-    spec, classes, seconds : in place of what its files state; ``settings`` : ``frames``, ``output``, ``scale`` and
-    ``multilabel``, as of ``importing.teacher``. A checkpoint of frami's has all of these itself. FramiError says what
-    does not fit.
+    spec, classes, seconds : in place of what its files state; ``settings`` : ``frames``, ``output``, ``scale``,
+    ``multilabel``, ``least`` and ``silent``, as of ``importing.teacher``. A checkpoint of frami's has all of these
+    itself. FramiError says what does not fit.
     """
     if hub.own(source.folder) is not None:
         given = {"front-end": spec, "classes": classes, "seconds": seconds} | settings

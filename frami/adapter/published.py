@@ -154,9 +154,9 @@ def load(name: str, path: str | Path, classes: int, n_mels: int) -> Loaded:
     if missing or other:
         raise FramiError(
             f"{path}: not the weights of '{name}' with {classes} classes"
-            + (f"; missing: {_some(missing)}" if missing else "")
-            + (f"; of another shape: {_some(other)}" if other else "")
-            + (f"; unexpected: {_some(unused)}" if unused else "")
+            + (f"; missing: {listed(missing)}" if missing else "")
+            + (f"; of another shape: {listed(other)}" if other else "")
+            + (f"; unexpected: {listed(unused)}" if unused else "")
         )
     inner.load_state_dict({key: tensor for key, tensor in tensors.items() if key in own}, strict=False)
     return Loaded(network.eval(), row, unused)
@@ -221,5 +221,6 @@ def _is_state(value: Any) -> bool:
     return isinstance(value, Mapping) and any(isinstance(one, Tensor | Mapping) for one in value.values())
 
 
-def _some(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """The first of some names, and how many others there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from frami import hub
 from frami.adapter import published
+from frami.adapter.published import listed
 from frami.errors import FramiError
 from frami.hub import cards
 from frami.mel import MelSpec
@@ -222,7 +223,7 @@ def _network(
             raise FramiError(f"{label}: Transformers does not build it ({hub.shown(error, 200)})") from error
     missing, other = sorted(report["missing_keys"]), sorted(str(row[0]) for row in report["mismatched_keys"])
     if missing or other:
-        lacks = f"missing: {_some(missing)}" if missing else f"of another shape: {_some(other)}"
+        lacks = f"missing: {listed(missing)}" if missing else f"of another shape: {listed(other)}"
         raise FramiError(f"{label}: its weights are not those of its configuration; {lacks}")
     return network.eval().requires_grad_(False), sorted(map(str, report["unexpected_keys"]))
 
@@ -264,7 +265,3 @@ def _is(values: Mapping[str, Any], name: str, usual: bool, where: object) -> boo
     if not isinstance(value, bool):
         raise FramiError(f"{where}: {name} is true or false, not {hub.shown(value, 40)}")
     return value
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -169,8 +169,7 @@ def exact(program: Program, graph: Graph, places_: Places, clips: Sequence[Tenso
     if not found.linear:
         return places_
     key = found.name if found.name in program.outputs else ""
-    whole = Graph(replace(program, outputs={"answer": program.outputs[key], "logits": places_.logits})).eval()
-    whole.load_state_dict(graph.state_dict(), strict=False)
+    whole = Graph(replace(program, outputs={"answer": program.outputs[key], "logits": places_.logits}), graph).eval()
     for x in clips:
         both = whole(x)
         if not both["answer"].isfinite().all():

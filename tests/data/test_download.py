@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import tarfile
-import threading
 import wave
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,7 @@ import pytest
 from frami.data import download as module
 from frami.data.catalogue import DATASETS, Archive
 from frami.data.download import DownloadError, DownloadStopped, download
+from tests.helpers.servers import serving
 
 LAYOUTS = {
     "fsdd": ("free-spoken-digit-dataset-1.0.10", ["recordings/0_theo_0.wav", "recordings/1_lucas_0.wav", "README.md"]),
@@ -70,13 +70,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(params=[True], ids=["ranges"])
 def server(request):
-    running = Server(request.param)
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield running
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with serving(Server(request.param)) as running:
+        yield running
 
 
 without_ranges = pytest.mark.parametrize("server", [False], indirect=True, ids=["no ranges"])
