@@ -12,7 +12,7 @@ from torch import Tensor
 
 from frami import sound_files
 from frami.mel import MelSpec
-from frami.sound_files import AudioError, check_rate
+from frami.sound_files import AudioError, check_length, check_rate
 
 __all__ = ["LOUDEST", "AudioError", "MelSpec", "load", "mono", "save", "to_int16"]
 
@@ -25,7 +25,7 @@ def load(path: str | Path, sample_rate: int = 22_050) -> Tensor:
 
     Reads whatever libsndfile reads, and more (``frami.sound_files``); channels are averaged; soxr resamples (very high
     quality). Returns Tensor[N] in float32. Raises AudioError for a missing, foreign, empty, absurd or damaged file, for
-    NaN and for floats that are not at full scale 1.0.
+    one longer than an hour (``sound_files.bound``), for NaN and for floats that are not at full scale 1.0.
     """
     sound = sound_files.read(path)
     return mono(sound.samples, sound.rate, sample_rate, name=str(path))
@@ -35,10 +35,14 @@ def mono(samples: np.ndarray, rate: int, sample_rate: int = 22_050, name: str = 
     """Average channels and resample.
 
     samples : array (N,) or (N, channels), full scale 1.0 for floats, of their own width for integers.
-    Returns Tensor[N'] in float32. Raises AudioError (with ``name``) when there is nothing or NaN in it, when its rate
-    is no recording's, and when floats exceed full scale more than a loud recording does (``LOUDEST``).
+    Returns Tensor[N'] in float32. Raises AudioError (with ``name``) when there is nothing or NaN in it, when a rate is
+    no recording's, when it is longer than ``sound_files.bound`` before or after it is resampled, and when floats exceed
+    full scale more than a loud recording does (``LOUDEST``).
     """
     samples = np.asarray(samples)
+    for one in (rate, sample_rate):
+        check_rate(one, name)
+        check_length(len(samples) * (one / rate), one, name)
     if np.issubdtype(samples.dtype, np.integer):
         kind = np.iinfo(samples.dtype)
         middle = (kind.max + 1) // 2 if kind.min == 0 else 0
@@ -48,7 +52,6 @@ def mono(samples: np.ndarray, rate: int, sample_rate: int = 22_050, name: str = 
         samples = samples.mean(axis=1)
     if samples.size == 0:
         raise AudioError(f"{name} is empty: it has no samples")
-    check_rate(rate, name)
     peak = max(float(samples.max()), -float(samples.min()))
     if not math.isfinite(peak):
         raise AudioError(f"{name} has samples that are not numbers (NaN or infinite); save it again as PCM")
