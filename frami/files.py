@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,10 @@ FORMER_KEYS = {
     "judges_lr": "discriminators_lr",
     "judges_optimiser": "discriminators_optimiser",
 }
+
+
+#: Bytes of a JSON file, and how deep its values are nested, at most.
+LARGEST, DEEPEST = 2**24, 64
 
 
 @contextmanager
@@ -69,13 +74,41 @@ def as_json(value, indent: int | None = 1) -> str:
     return (text if encodable else json.dumps(value, indent=indent)) + "\n"
 
 
-def read_json(path: str | Path):
-    """Value of a JSON file, its keys under their present names. OSError or ValueError where there is none."""
-    return present_keys(json.loads(Path(path).read_text(encoding="utf-8")))
+def read_json(path: str | Path, largest: int = LARGEST):
+    """Value of a JSON file, its keys under their present names. OSError or ValueError where there is none, or one of
+    more than ``largest`` bytes."""
+    return present_keys(as_value(read_text(path, largest)))
 
 
-def present_keys(value):
-    """The value, all dicts in it with their keys' present names."""
+def read_text(path: str | Path, largest: int = LARGEST, encoding: str = "utf-8") -> str:
+    """Text of a file. OSError where there is none; ValueError where it is no plain file, of more than ``largest`` bytes
+    or of another encoding."""
+    with open(path, "rb", opener=_unblocked) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("not a file, but a pipe or a device")
+        if about.st_size > largest:
+            raise ValueError(f"{about.st_size / 1e6:,.0f} MB, more than the {largest / 1e6:,.0f} that are read")
+        return file.read(largest).decode(encoding)
+
+
+def _unblocked(path: str, flags: int) -> int:
+    """Opens a file without waiting for another process, as for a pipe's other end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def as_value(text: str):
+    """Value of a text of JSON. ValueError where it is none, or nested deeper than any."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def present_keys(value, depth: int = 0):
+    """The value, all dicts in it with their keys' present names. ValueError where it is nested deeper than any."""
+    if depth > DEEPEST:
+        raise ValueError("nested too deep")
     if isinstance(value, dict):
-        return {FORMER_KEYS.get(key, key): present_keys(item) for key, item in value.items()}
-    return [present_keys(item) for item in value] if isinstance(value, list) else value
+        return {FORMER_KEYS.get(key, key): present_keys(item, depth + 1) for key, item in value.items()}
+    return [present_keys(item, depth + 1) for item in value] if isinstance(value, list) else value

@@ -53,7 +53,7 @@ class Bank(Shard):
         theirs."""
         settings = self.manifest["settings"]
         weights = settings.get("teacher_sha256") in (None, card.sha256)
-        return weights and settings["teacher"] == card.name and self.manifest["classes"] == list(card.classes)
+        return weights and settings.get("teacher") == card.name and self.manifest["classes"] == list(card.classes)
 
     def sound(self, index: int) -> Path | None:
         """Sound file of a clip; None in a bank without sounds."""
