@@ -100,15 +100,20 @@ def _unblocked(path: str, flags: int) -> int:
 def as_value(text: str):
     """Value of a text of JSON. ValueError where it is none, or nested deeper than any."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
-
-
-def present_keys(value, depth: int = 0):
-    """The value, all dicts in it with their keys' present names. ValueError where it is nested deeper than any."""
-    if depth > DEEPEST:
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [one for some in inner for one in some]
+    if level:
         raise ValueError("nested too deep")
+    return value
+
+
+def present_keys(value):
+    """The value, all dicts in it with their keys' present names."""
     if isinstance(value, dict):
-        return {FORMER_KEYS.get(key, key): present_keys(item, depth + 1) for key, item in value.items()}
-    return [present_keys(item, depth + 1) for item in value] if isinstance(value, list) else value
+        return {FORMER_KEYS.get(key, key): present_keys(item) for key, item in value.items()}
+    return [present_keys(item) for item in value] if isinstance(value, list) else value

@@ -78,6 +78,10 @@ def read_shards(folder: Path, manifest: dict) -> tuple[dict[int, Shard], dict[in
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         read = dict(zip(numbers, pool.map(one, numbers), strict=True))
     whole = {number: shard for number, shard in read.items() if isinstance(shard, Shard)}
+    width = next((shard.pooled.shape[1] for shard in whole.values()), 0)
+    for number in [number for number, shard in whole.items() if shard.pooled.shape[1] != width]:
+        del whole[number]
+        read[number] = f"{SHARDS}/{shards.NAME.format(number)} (it belongs to another bank)"
     damaged = {number: reason for number, reason in read.items() if number not in whole}
     if (others := end - len(known) - len(missing)) > 0:
         damaged[missing[-1]] += f" and {others:,} more"

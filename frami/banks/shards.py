@@ -137,7 +137,7 @@ def _check(first: int, tensors: dict[str, Tensor]) -> None:
     fits = (
         count > 0
         and all(one.dtype == torch.int64 and one.shape == (count,) for one in whole)
-        and all(one.is_floating_point() and one.dim() == 2 for one in wide)
+        and all(one.is_floating_point() and one.dim() == 2 and one.numel() for one in wide)
         and tensors["confidence"].is_floating_point()
         and tensors["confidence"].shape == (count,) == logits.shape[:1] == tensors["pooled"].shape[:1]
         and 1 <= int(lengths.min()) <= int(lengths.max()) <= len(frames)
@@ -165,7 +165,7 @@ def _read(path: Path, names: tuple[str, ...], checksum: str) -> tuple[int, dict[
             tensors = {name: file.get_tensor(name) for name in stored}
     except KeyError as error:
         raise Damaged(f"its {error} is missing") from error
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError) as error:
         raise Damaged(str(error)) from error
     if metadata.get("format") not in ("2", str(FORMAT)) or metadata.get(checksum) != _crc(tensors, first):
         raise Damaged("its checksum is another one")

@@ -2,10 +2,11 @@
 
 import argparse
 import re
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from frami import checkpoints, files
+from frami import checkpoints, files, schema
 from frami.cli.arguments import command, number
 from frami.errors import FramiError
 from frami.mel import MelSpec
@@ -159,11 +160,16 @@ def _notes(value: dict, found, unused: list[str]) -> list[str]:
 def _classes(path: Path) -> list[str]:
     """Names of classes, one a line. FramiError where two are the same, or there are fewer than two."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = files.read_text(path, encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise FramiError(f"--classes {path}: not a readable text file ({error}); it has one class a line") from error
     found = [line.strip() for line in lines if line.strip()]
-    twice = sorted({name for name in found if found.count(name) > 1})
+    if len(found) > schema.CLASSES or any(len(name) > schema.LONG for name in found):
+        raise FramiError(
+            f"--classes {path}: more than {schema.CLASSES:,} classes, or names of more than {schema.LONG:,} signs; it "
+            "has one class a line"
+        )
+    twice = sorted(name for name, count in Counter(found).items() if count > 1)
     if len(found) < 2 or twice:
         problem = f"twice: {', '.join(twice[:5])}" if twice else f"{len(found)} classes, at least two are needed"
         raise FramiError(f"--classes {path}: {problem}; it has one class a line, in the network's order")
