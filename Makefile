@@ -6,7 +6,7 @@ JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test format docs clean
+.PHONY: demo test fuzz format docs clean
 
 demo: .venv/app.stamp
 	$(BIN)/python app.py
@@ -15,6 +15,9 @@ test: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
+
+fuzz: .venv/dev.stamp  # 10,000 damaged or forged sound files, 5,000 cards, manifests, shards and rows each: half an hour
+	FRAMI_FUZZ=100 $(BIN)/python -m pytest tests/test_mutations.py --timeout 7200 $(ARGS)
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

@@ -44,6 +44,7 @@ CHOICES = {
 
 _WHOLE = ("sample_rate", "n_fft", "hop_length", "n_mels", "win_length")
 _OPTIONAL = ("win_length", "top_db")
+_HUGE = 1e300  # a number from which on a setting is none
 _LARGEST_FILE = 1 << 20  # bytes of a file of settings
 #: Sizes at most: memory and time go with them.
 _MOST = {"sample_rate": RATES[1], "n_fft": 1 << 16, "hop_length": 1 << 16, "n_mels": 1 << 10, "win_length": 1 << 16}
@@ -407,7 +408,7 @@ def _problem(name: str, value: object) -> str | None:
     if name in ("remove_dc", "remove_mean"):
         return None if isinstance(value, bool) else "true or false"
     kind = Integral if name in _WHOLE else Real
-    if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, kind) or isinstance(value, bool) or not abs(value) < _HUGE:
         return "a whole number" if kind is Integral else "a number"
     if value > _MOST.get(name, math.inf):
         return f"{_MOST[name]:,} at most"

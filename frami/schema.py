@@ -90,7 +90,7 @@ def is_whole(value: Any, least: int, most: int) -> bool:
 def is_number(value: Any, least: float, most: float) -> bool:
     """Whether a value is a finite number between two others."""
     fits = isinstance(value, int | float) and not isinstance(value, bool)
-    return fits and math.isfinite(value) and least <= value <= most
+    return fits and least <= value <= most  # false for NaN
 
 
 Line = text()
@@ -197,7 +197,7 @@ def about(kind: type, name: str) -> str:
 def _abouts(kind: type) -> dict[str, str]:
     """What each field has to be, in words."""
     found = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
+    for name, hint in (get_type_hints(kind, include_extras=True) if isinstance(kind, type) else {}).items():
         for one in getattr(hint, "__metadata__", ()):
             if isinstance(one, FieldInfo) and one.description:
                 found[name] = one.description

@@ -177,7 +177,8 @@ def _decode(file: _Stream, seconds: float | None, name: str) -> np.ndarray:
             break
         if got + len(block) > len(samples):
             samples = np.concatenate([samples[:got], np.empty(min(wanted - got, got + len(block)), np.float32)])
-        samples[got : got + len(block)] = block.mean(axis=1)
+        with np.errstate(all="ignore"):  # floats that are no numbers are refused later
+            samples[got : got + len(block)] = block.mean(axis=1)
         got += len(block)
     if seconds is None:
         check_length(got, file.samplerate, name)

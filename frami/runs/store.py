@@ -233,10 +233,11 @@ class Runs:
             owner = self._owner(base, id)
             if owner is not None:
                 raise RunError(f"run {id} runs in process {owner}; stop it before it is deleted")
-            folder = Path(base.execute("SELECT folder FROM runs WHERE id = ?", (id,)).fetchone()[0])
+            (text,) = base.execute("SELECT folder FROM runs WHERE id = ?", (id,)).fetchone()
+            folder = Path(text) if isinstance(text, str) and "\0" not in text else Path()  # forged: none of its own
             base.execute("DELETE FROM metrics WHERE run = ?", (id,))
             base.execute("DELETE FROM runs WHERE id = ?", (id,))
-            (others,) = base.execute("SELECT count(*) FROM runs WHERE folder = ?", (str(folder),)).fetchone()
+            (others,) = base.execute("SELECT count(*) FROM runs WHERE folder = ?", (text,)).fetchone()
             if not others and (home() / "runs").resolve() in folder.parents and folder.is_dir():
                 doomed = folder.with_name(f".deleted-{id}")
                 try:
