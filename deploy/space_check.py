@@ -5,12 +5,14 @@ no network, two cores, 16 GB, another working directory, temporary files elsewhe
 """
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 from deploy import environment, sandbox, visit
@@ -64,7 +66,7 @@ def _rehearse(options: argparse.Namespace) -> int:
         started = time.monotonic()
         with sandbox.running(python, copy, work, apart, not missing) as studio:
             print(f"ok      The studio starts ({time.monotonic() - started:.0f} s)", flush=True)
-            failed += _visit(studio.address, options.only, notes)
+            failed += _visit(studio.address, options.only, notes) + _health(studio.address)
         log = studio.log.read_text(errors="replace")
     if options.log:
         options.log.write_text(log)
@@ -95,6 +97,16 @@ def _visit(address: str, only: list[str] | None, notes: list[str]) -> list[str]:
     failed += [f"the page's console: {line}" for line in dict.fromkeys(page.trouble) if not (asked and line == _HEADER)]
     notes += [f"the page asked for {url}, in vain" for url in asked]
     return failed
+
+
+def _health(address: str) -> list[str]:
+    """What is wrong with the answer that hosts ask for."""
+    try:
+        with urllib.request.urlopen(f"{address}health", timeout=10) as answer:
+            status = json.loads(answer.read())["status"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"/health: {error}"]
+    return [] if status == "ok" else [f"/health: {status}"]
 
 
 def _few(names: list[str]) -> str:

@@ -119,7 +119,8 @@ WRONG = [
     ("colorTo: pink", "colorTo: mauve", "colorFrom and colorTo of red"),
     ("app_file: app.py", "app_file: main.py", "app_file must be app.py"),
     ("short_description: ", f"short_description: {'very ' * 12}", "more than 60"),
-    ("---\n", "", "front matter"),
+    ("sdk: gradio", "sdk: [gradio", "no YAML"),
+    ("---\n", "", "does not begin with front matter"),
 ]
 
 

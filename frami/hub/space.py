@@ -142,7 +142,12 @@ def _check_settings(front: str, versions: Mapping[str, str]) -> None:
     """HubError where a Space would not take the settings of README's front matter."""
     import yaml
 
-    settings = yaml.safe_load(front)
+    try:
+        settings = yaml.safe_load(front)
+    except yaml.YAMLError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise HubError("README.md: the front matter is no YAML of names and values")
     colours = [settings.get(name) for name in ("colorFrom", "colorTo")]
     python, file = settings.get("python_version"), settings.get("app_file")
     if settings.get("sdk") != "gradio" or settings.get("sdk_version") != versions.get("gradio"):
@@ -153,7 +158,7 @@ def _check_settings(front: str, versions: Mapping[str, str]) -> None:
         raise HubError(f"README.md: python_version is {python}; ZeroGPU has {', '.join(_ZERO_GPU)}")
     if file not in PARTS or not all(colour in _COLOURS for colour in colours):
         raise HubError(f"README.md: app_file must be {PARTS[0]}, colorFrom and colorTo of {', '.join(_COLOURS)}")
-    if len(settings.get("short_description", "")) > 60:
+    if len(str(settings.get("short_description", ""))) > 60:
         raise HubError("README.md: short_description has more than 60 characters")
 
 
