@@ -31,6 +31,7 @@ lock: build/tools.stamp
 	$(COMPILE) requirements-space.txt -o requirements-space.lock
 	$(COMPILE) -c requirements-space.lock requirements.txt -o requirements.lock
 	$(COMPILE) -c requirements-space.lock requirements-dev.txt -o requirements-dev.lock
+	$(COMPILE) requirements-tools.txt -o requirements-tools.lock
 
 # Known weaknesses of the locked packages. A report that was saved does without a network: make audit REPORT=FILE.
 audit: build/tools.stamp .venv/app.stamp
@@ -49,9 +50,9 @@ space-check: space .venv/dev.stamp
 	$(if $(FRESH),$(BIN)/python -m deploy.space_check build/space --install build/environment)
 	$(BIN)/python -m deploy.space_check build/space $(if $(FRESH),--python build/environment/bin/python) $(ARGS)
 
-build/tools.stamp: requirements-tools.txt | .venv/bin/python
+build/tools.stamp: requirements-tools.lock | .venv/bin/python
 	@$(BIN)/python -m venv build/tools
-	@build/tools/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tools.txt
+	@build/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-tools.lock
 	@touch $@
 
 .venv/bin/python:

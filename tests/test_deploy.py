@@ -21,6 +21,7 @@ from tests.helpers.studio import chromium
 ROOT = Path(__file__).parents[1]
 LOCKS = {"requirements.txt": "requirements.lock", "requirements-dev.txt": "requirements-dev.lock"}
 LOCKS |= {"requirements-space.txt": "requirements-space.lock"}
+TOOLS = {"requirements-tools.txt": "requirements-tools.lock"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
@@ -36,14 +37,14 @@ def named(file: str) -> dict[str, str]:
     return rows
 
 
-@pytest.mark.parametrize(("listed", "lock"), LOCKS.items())
+@pytest.mark.parametrize(("listed", "lock"), (LOCKS | TOOLS).items())
 def test_a_lock_file_is_of_its_list_and_hashes_everything(listed, lock):
     """Fails where a list has changed: make lock."""
     text = (ROOT / lock).read_text()
     pins = space.pins(text)
     assert named(listed).items() <= pins.items()
     entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
-    assert len(entries) == len(pins) > 100
+    assert len(entries) == len(pins) > 50
     assert all("--hash=sha256:" in entry for entry in entries)
     assert "://" not in text, "no other place than the usual index"
 
@@ -58,7 +59,7 @@ def test_what_is_tested_is_what_a_space_installs():
 
 def test_every_target_of_make_installs_by_hash_and_is_explained():
     text = (ROOT / "Makefile").read_text()
-    installs = re.findall(r"\$\(PIP\) (.+)$", text, re.MULTILINE)
+    installs = re.findall(r"(?:\$\(PIP\)|pip install) (.+)$", text, re.MULTILINE)[1:]
     assert installs and all("--require-hashes" in line or "--no-deps --no-build-isolation" in line for line in installs)
     explained = (ROOT / "CONTRIBUTING.md").read_text()
     for target in re.search(r"^\.PHONY: (.+)$", text, re.MULTILINE)[1].split():
@@ -186,7 +187,7 @@ def test_an_environment_has_only_what_a_space_installs(tmp_path):
 
 
 PROBE = """
-import http.server, json, os, pathlib, pwd, socket
+import http.server, json, os, pathlib, pwd, resource, socket
 
 def fails(work, *given):
     try:
@@ -199,7 +200,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         own = pathlib.Path(__file__)
         found = {
             "user": fails(pwd.getpwuid, os.getuid()), "home": fails(pathlib.Path.home),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": len(os.sched_getaffinity(0)), "memory": resource.getrlimit(resource.RLIMIT_DATA)[0] / 2**30,
             "code": fails(own.write_text, "x"), "beside": fails((own.parent / "x").write_text, "x"),
             "network": fails(socket.create_connection, ("192.0.2.1", 80), 3), "there": os.getcwd() == str(own.parent),
             "temporary": fails(pathlib.Path(os.environ["TMPDIR"], "x").write_text, "x"),
@@ -244,7 +245,7 @@ def test_the_sandbox_has_no_user_home_network_or_file_to_write(tmp_path):
     found = json.loads(in_the_sandbox(toy_space(tmp_path / "space", PROBE), tmp_path))
     assert found == {
         "user": "KeyError", "home": "RuntimeError", "cores": min(2, os.cpu_count()), "code": "PermissionError",
-        "beside": "PermissionError", "network": "OSError", "there": False, "temporary": None,
+        "beside": "PermissionError", "network": "OSError", "there": False, "memory": 16, "temporary": None,
     }  # fmt: skip
 
 
