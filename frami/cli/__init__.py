@@ -41,6 +41,7 @@ COMMANDS = {
     "train-vocoder": ("vocoder", "Train a vocoder; goes on where it was stopped."),
     "export": ("export", "A teacher or a student as ONNX, or its weights and card, for elsewhere."),
     "push": ("hub", "A teacher or a student to a repository of the Hugging Face Hub."),
+    "publish": ("publish", "The studio as a Space of the Hugging Face Hub."),
     "runs": ("runs", "what has been run: settings, curves, results"),
 }
 
