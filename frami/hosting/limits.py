@@ -87,13 +87,17 @@ class Limits:
         return _in_words(self.of(name), BY_NAME[name].unit)
 
 
+#: None at all, as on one's own machine.
+NONE = Limits({})
+
+
 def current() -> Limits:
     """The limits that hold now. FramiError where ``FRAMI_LIMITS`` cannot be read."""
     if not hosted():
-        return Limits({})
+        return NONE
     said = os.environ.get(SETTING, "").strip()
     if said.lower() == "none":
-        return Limits({})
+        return NONE
     return Limits({row.name: row.value for row in LIMITS} | dict(map(_setting, filter(None, said.split(",")))))
 
 

@@ -16,7 +16,7 @@ _FORGOTTEN = 86400
 
 class Presence:
     """``folder`` : of the files; ``silence`` : seconds for which a sign counts; ``grace`` : seconds from the closing of
-    a page, within which it may be opened again."""
+    a page, within which it may be opened again. Where they are infinite, nobody is noted."""
 
     def __init__(self, folder: Path, silence: float, grace: float):
         self.folder, self._silence, self._grace = folder, silence, grace
@@ -26,13 +26,17 @@ class Presence:
     def seen(self, owner: str | None) -> None:
         """A visitor's browser asked for something."""
         now = time.time()
-        if owner and now - self._written.get(owner, 0) >= min(_OFTEN, self._silence / 4):
+        if (
+            owner
+            and math.isfinite(self._silence)
+            and now - self._written.get(owner, 0) >= min(_OFTEN, self._silence / 4)
+        ):
             self._written[owner] = now
             self._note(owner, now + self._silence)
 
     def left(self, owner: str | None) -> None:
         """A visitor closed a page; another one that is open is heard of again soon."""
-        if owner:
+        if owner and math.isfinite(self._grace):
             self._written.pop(owner, None)
             self._note(owner, time.time() + self._grace)
 
@@ -57,7 +61,7 @@ class Presence:
                     os.unlink(found.path)
 
     def _note(self, owner: str, until: float) -> None:
-        if not re.fullmatch(r"[0-9a-f]{32}", owner) or not math.isfinite(until):
+        if not re.fullmatch(r"[0-9a-f]{32}", owner):
             return
         with suppress(OSError):  # a full disk ends nobody's work: the next sign may be written
             self.folder.mkdir(parents=True, exist_ok=True)
