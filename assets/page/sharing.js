@@ -11,7 +11,7 @@ export function sharing(server, id) {
       await then(reply);
     } catch (error) { said.textContent = error.message; }
   };
-  const copy = button("share", "Copy link", () => ask("share", async ({ run }) => {
+  const copy = button("copy-link", "Copy link", () => ask("share", async ({ run }) => {
     field.value = `${location.origin}${location.pathname}?run=${run}`;
     box.renew(true);
     said.textContent = await copied(field) ? "Copied: the link shows this run to whoever has it." : "Copy this link:";

@@ -29,6 +29,6 @@ window.fetch = (input, init) => {
 /* Tells the studio, as long as the page is open, that somebody is there. */
 frami.visitor = (element, props, server) => {
   const beat = () => server.beat({}).catch(() => {});
-  setInterval(beat, 1000 * props.every);
+  setInterval(beat, 1000 * props.pause);
   beat();
 };

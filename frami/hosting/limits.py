@@ -114,6 +114,6 @@ def _setting(text: str) -> tuple[str, float]:
 
 def _in_words(value: float, unit: str) -> str:
     if unit == "s" and value >= 120:
-        value, unit = (value / 60, "min") if value < 7200 else (value / 3600, "h")
+        value, unit = (value / 60, "min") if value < 3600 else (value / 3600, "h")
     digits = 0 if value >= 10 or float(value).is_integer() else 1
     return f"{value:,.{digits}f} {unit}".strip()

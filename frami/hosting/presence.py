@@ -10,6 +10,8 @@ from pathlib import Path
 
 #: Seconds within which a second sign of a visitor is not written.
 _OFTEN = 5
+#: Open pages that are known at most.
+_PAGES = 2000
 #: Seconds after which a visitor who left is forgotten.
 _FORGOTTEN = 86400
 
@@ -22,6 +24,7 @@ class Presence:
         self.folder, self._silence, self._grace = folder, silence, grace
         self._began = time.time()
         self._written: dict[str, float] = {}
+        self._pages: dict[str, str] = {}
 
     def seen(self, owner: str | None) -> None:
         """A visitor's browser asked for something."""
@@ -34,8 +37,17 @@ class Presence:
             self._written[owner] = now
             self._note(owner, now + self._silence)
 
-    def left(self, owner: str | None) -> None:
-        """A visitor closed a page; another one that is open is heard of again soon."""
+    def opened(self, page: str | None, owner: str | None) -> None:
+        """A visitor opened this page."""
+        if page and owner:
+            self._pages[page] = owner
+            while len(self._pages) > _PAGES:
+                del self._pages[next(iter(self._pages))]
+            self.seen(owner)
+
+    def closed(self, page: str | None) -> None:
+        """A page was closed; another one of the same visitor that is open is heard of again soon."""
+        owner = self._pages.pop(page, None)
         if owner and math.isfinite(self._grace):
             self._written.pop(owner, None)
             self._note(owner, time.time() + self._grace)

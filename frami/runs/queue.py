@@ -73,7 +73,8 @@ class Queue:
         """Ids of the waiting runs, the next one first: owners take turns, each one's runs keep their order."""
         with suppress(OSError):
             names = [name.split("-") for name in sorted(os.listdir(self._folder))]
-            return in_turn([(parts[-1], parts[1] if len(parts) == 3 else "") for parts in names], self._served())
+            waiting = [(parts[-1], parts[1] if len(parts) == 3 else "") for parts in names]
+            return list(in_turn(waiting, self._served()))
         return []
 
     def _served(self) -> dict[str, float]:

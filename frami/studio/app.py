@@ -69,14 +69,15 @@ def _notice_visitors(services: Services, demo: gr.Blocks) -> None:
         presence.seen(visitors.here().owner)
         return {}
 
-    every = min(_BEAT, services.limits.of("silence") / 4)
-    components.drawn("visitor", {}, "visitor", [beat], every=every)
-    demo.unload(lambda: presence.left(visitors.here().owner))
+    pause = min(_BEAT, services.limits.of("silence") / 4)
+    components.drawn("visitor", {}, "visitor", [beat], pause=pause)
+    demo.unload(lambda: presence.closed(visitors.page()))
     services.housekeeping.uploads = Path(get_upload_folder())
 
 
 def _arrive(services: Services, who: Visitor) -> tuple:
-    """Teacher and tab of the run that the page's link shows."""
+    """Note that a page was opened; teacher and tab of the run that its link shows."""
+    services.presence.opened(visitors.page(), who.owner)
     id = who.shared.partition(".")[0]
     if not id:
         return gr.skip(), gr.skip()

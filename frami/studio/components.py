@@ -33,7 +33,7 @@ def limits_note(limits: Limits, names: Sequence[str], elem_id: str) -> gr.HTML:
     """These limits in a few words, beside the form that they bound; nothing where there are none."""
     said = " · ".join(f"{escape(BY_NAME[name].words)}: <b>{limits.words(name)}</b>" for name in names if limits)
     words = f'<p class="frami-limits">On this shared page: {said}. <span>{LIFTING}.</span></p>'
-    return gr.HTML(words, visible=bool(limits), elem_id=elem_id, apply_default_css=False)
+    return gr.HTML(words, visible=bool(limits), elem_id=elem_id, apply_default_css=False, padding=False)
 
 
 def teacher_facts(card: Card) -> str:

@@ -16,3 +16,8 @@ def here() -> Visitor:
         return EVERYONE
     headers = request.headers
     return owners.visitor(headers.get(TOKEN), headers.get(SHARED))
+
+
+def page() -> str | None:
+    """Gradio's name of the page whose event is handled in this thread; None in a call of its scripts."""
+    return getattr(LocalContext.request.get(None), "session_hash", None)

@@ -15,7 +15,10 @@ def test_who_is_heard_of_is_here_and_who_closed_the_page_is_gone_after_a_grace(t
     assert here.gone(ONE) > 0
     here.seen(ONE)
     assert here.gone(ONE) == 0 and here.gone(TWO) > 0
-    here.left(ONE)
+    here.opened("page", ONE)
+    here.closed("another")
+    here.closed(None)
+    here.closed("page")
     assert here.gone(ONE) == 0, "a reload is a leave and a return"
     time.sleep(0.2)
     assert here.gone(ONE) > 0
@@ -37,10 +40,14 @@ def test_another_process_knows_it_and_names_are_checked(tmp_path):
     assert other.gone(ONE) == 0 and other.gone(TWO) > 0
 
 
-def test_who_left_long_ago_costs_nothing(tmp_path):
+def test_who_left_long_ago_costs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("frami.hosting.presence._PAGES", 50)
     here = Presence(tmp_path, silence=0.0, grace=0.0)
-    for n in range(1500):
+    for n in range(100):
         here.seen(f"{n:032x}")
+        here.opened(f"page {n}", f"{n:032x}")
+        here.opened(f"again {n}", f"{n:032x}")
+    assert len(here._pages) <= 50
     for path in tmp_path.iterdir():
         os.utime(path, (1, 1))
     time.sleep(0.01)

@@ -132,6 +132,8 @@ class Distillations:
             | {"link": bool(owners.entry(run.folder).share)}
             for run in runs
         ]
+        for row in rows:
+            row["title"] += " · shared with you" * (not row["own"])
         if who.owner is not None:
             rows += self._bundled_rows(name, seen, teacher.classes)
         done = any(run.status == "finished" for run in runs)
@@ -242,7 +244,10 @@ class Distillations:
         """The colour of a run's curve."""
         run = self.queue.get(id)
         saved = _colour(run)
-        return saved if saved is not None else self._colours(self.of(run.settings.get("teacher")))[id]
+        if saved is not None:
+            return saved
+        teacher = run.settings.get("teacher")
+        return self._colours([one for one in self.queue.all() if one.settings.get("teacher") == teacher])[id]
 
     def student_path(self, id: str) -> Path:
         """Where the student of a run lies, as far as it has learnt. FramiError for an unknown run."""

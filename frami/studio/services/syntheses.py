@@ -8,6 +8,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,8 +30,8 @@ _RUNS = 50
 SNAPSHOTS = 8
 #: Seconds that a second of one clip takes in each step, as long as no run has told better: a small network on a CPU.
 _RATE = 0.04
-#: Zips that are left for the page to copy.
-_ZIPS = 4
+#: Seconds for which a zip is left for the page to copy.
+_COPIED = 600
 
 
 @dataclass
@@ -318,8 +319,10 @@ def _zips() -> Path:
 
 def archive(folder: Path) -> Path:
     """A zip of a run's sounds, spectrograms and settings; older zips are removed."""
-    for older in sorted(_zips().glob("*.zip"), key=lambda path: path.stat().st_mtime)[: -_ZIPS + 1]:
-        older.unlink(missing_ok=True)
+    for older in _zips().glob("frami-*.zip"):
+        with suppress(OSError):
+            if time.time() - older.stat().st_mtime > _COPIED:
+                older.unlink()
     path = _zips() / f"frami-{folder.name}.zip"
     with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
         for entry in sorted(folder.rglob("*")):

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class Turns:
                 piece.turn.cancel()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _in_turn(self) -> list[_Piece]:
+    def _in_turn(self) -> Iterator[_Piece]:
         self._waiting = [piece for piece in self._waiting if not piece.turn.cancelled()]
         return in_turn([(piece, piece.owner) for piece in self._waiting], self._served)
 

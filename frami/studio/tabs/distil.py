@@ -38,6 +38,10 @@ _QUEUE = (
     "One run at a time; the others wait their turn, even when you close this page or restart the studio. "
     "A run that was interrupted continues with Resume."
 )
+_SHARED_QUEUE = (
+    "One run at a time, and visitors take turns. Nobody else sees your runs. A run that is not to be kept stops "
+    "about a minute after you close this page; Resume continues it."
+)
 
 
 class Distil(Tab):
@@ -94,7 +98,7 @@ class Distil(Tab):
             server_functions(self.services.distillations, self.who),
             files=[list(pair) for pair in distillations.FILES],
             named=list(distillations.SETTINGS.values()),
-            note=_QUEUE,
+            note=_SHARED_QUEUE if self.services.limits else _QUEUE,
         )
         self.outputs = [self.sizes, self.classes, self.shown]
 
