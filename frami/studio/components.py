@@ -1,7 +1,7 @@
 """Pieces that several tabs share."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from html import escape
 
@@ -11,6 +11,9 @@ from frami.checkpoints import Card
 from frami.data.catalogue import in_words
 from frami.device import describe
 from frami.errors import FramiError
+from frami.hosting.limits import BY_NAME, LIFTING, Limits
+from frami.hosting.owners import Visitor
+from frami.studio import visitors
 from frami.studio.services import offers
 from frami.studio.services.clips import ClipLookup, to_hear
 from frami.studio.services.galleries import Galleries
@@ -24,6 +27,13 @@ def header(device) -> gr.HTML:
         f'<div class="frami-chip" id="device">{describe(device)}</div></header>',
         elem_id="header",
     )
+
+
+def limits_note(limits: Limits, names: Sequence[str], elem_id: str) -> gr.HTML:
+    """These limits in a few words, beside the form that they bound; nothing where there are none."""
+    said = " · ".join(f"{escape(BY_NAME[name].words)}: <b>{limits.words(name)}</b>" for name in names if limits)
+    words = f'<p class="frami-limits">On this shared page: {said}. <span>{LIFTING}.</span></p>'
+    return gr.HTML(words, visible=bool(limits), elem_id=elem_id, apply_default_css=False, padding=False)
 
 
 def teacher_facts(card: Card) -> str:
@@ -84,16 +94,18 @@ def wav_function(sound: Callable[[str], bytes]) -> Callable:
     return wav
 
 
-def clip_functions(clips: ClipLookup, galleries: Galleries | None = None) -> list[Callable]:
+def clip_functions(
+    clips: ClipLookup, galleries: Galleries | None = None, who: Callable[[], Visitor] = visitors.here
+) -> list[Callable]:
     """``server.wav(id)``, the sound of a clip, ``server.states(id)``, how it was made, and of galleries
-    ``server.pictures(ids)``, clips of which the page has no picture yet."""
+    ``server.pictures(ids)``, clips of which the page has no picture yet. ``who`` : asks."""
 
     @reply
     def states(id) -> list[dict]:
-        return clips.states(id)
+        return clips.states(id, who())
 
     @reply
     def pictures(ids) -> list[dict]:
         return galleries.pictures(ids)
 
-    return [wav_function(clips.sound), states, *([pictures] if galleries else [])]
+    return [wav_function(lambda id: clips.sound(id, who())), states, *([pictures] if galleries else [])]

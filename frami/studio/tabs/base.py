@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
+from frami.hosting.owners import Visitor
+from frami.studio import visitors
 from frami.studio.services.shared import Services
 
 #: Options of an event of the page: none is public, and nothing is dimmed while it is handled.
@@ -42,6 +44,12 @@ class Tab:
         self.services = services
         self.inputs: list[Component] = []
         self.outputs: list[Component] = []
+
+    def who(self) -> Visitor:
+        """The visitor whose event is handled, who thereby counts as here."""
+        found = visitors.here()
+        self.services.presence.seen(found.owner)
+        return found
 
     def build(self, teacher: str) -> None:
         """Make the tab's components, as they are for this teacher."""
