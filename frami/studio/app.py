@@ -2,23 +2,30 @@
 
 import gradio as gr
 
+from frami import paths
 from frami.checkpoints import Card
 from frami.studio import components
-from frami.studio.services import shared
+from frami.studio.guard import Studio
+from frami.studio.services import log, shared, troubles
+from frami.studio.services.observation import Observation
 from frami.studio.tabs import EVENT, TABS, Page
+from frami.studio.theme import launch_options
 
 
-def build() -> gr.Blocks:
+def build() -> Studio:
     """The whole studio; its ``end_runs()`` stops what is computed. Raises FramiError when no teacher is there."""
+    log.begin()
+    if notice := paths.settle():
+        troubles.LOG.warning(notice)
     services = shared.start()
     tabs = [tab(services) for tab in TABS]
     first, *_ = services.teachers
 
-    with gr.Blocks(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
+    with Studio(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         # Outside the tabs: what lies in a tab is mounted, and so read from the browser, only when that is opened.
         last_run = gr.BrowserState("", storage_key="frami-run", secret="frami-studio")
         runs = gr.BrowserState([], storage_key="frami-runs", secret="frami-studio")
-        components.header(services.device)
+        components.header(services.device, notice)
         with gr.Row(elem_id="teacher-bar", equal_height=True):
             teacher = gr.Radio(
                 _titles(services.teachers),
@@ -46,7 +53,13 @@ def build() -> gr.Blocks:
             if tab.outputs:
                 teacher.change(tab.on_teacher, [teacher, *tab.inputs], tab.outputs, **EVENT)
 
-    demo.end_runs = services.close
+    demo.defaults, demo.observation = launch_options(), Observation(services).begin()
+
+    def end_runs() -> None:
+        services.close()
+        demo.observation.end()
+
+    demo.end_runs = end_runs
     return demo
 
 

@@ -78,4 +78,5 @@ def launch_options() -> dict:
         "ssr_mode": False,
         "max_file_size": "20mb",
         "show_error": True,
+        "enable_monitoring": False,
     }

@@ -17,7 +17,7 @@ from frami.distill import OBJECTIVES, STUDENTS, new_student
 from frami.errors import FramiError
 from frami.runs import Run
 from frami.runs.queue import Queue
-from frami.studio.services import offers, page_values
+from frami.studio.services import offers, page_values, troubles
 from frami.studio.services.class_groups import of_teacher
 
 #: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
@@ -139,7 +139,7 @@ class Distillations:
             "ahead": waiting.index(run.id) + (self.queue.busy is not None) if status == "waiting" else 0,
             "share": 1.0 if status == "finished" else latest.get("share", 0.0),
             "left": latest.get("left"),
-            "error": run.error if status in ("failed", "stopped") else None,
+            "error": troubles.of_run(run.error) if status in ("failed", "stopped") else None,
             "settings": settings,
             "latest": {k: v for k, v in latest.items() if k not in ("share", "left")},
             "created": run.created,

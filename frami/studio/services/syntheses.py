@@ -18,7 +18,7 @@ from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion import TERMS, Clips, InversionSettings, Progress, invert
 from frami.paths import home
-from frami.studio.services import clip_ids, offers, page_values
+from frami.studio.services import clip_ids, offers, page_values, troubles
 
 #: Runs on disk, and states of each clip that are saved on its way.
 _RUNS = 50
@@ -146,6 +146,17 @@ class Syntheses:
         """Runs that must end before this one begins."""
         return sum(not other.done and other.requested_at < run.requested_at for other in list(self._runs.values()))
 
+    @property
+    def alive(self) -> bool:
+        """Whether runs that are started will be made."""
+        return not self._worker._shutdown and all(thread.is_alive() for thread in list(self._worker._threads))
+
+    def load(self) -> tuple[int, int]:
+        """How many runs wait, and how many are at work."""
+        there = [run for run in list(self._runs.values()) if not run.done]
+        waiting = sum(run._turn is not None and not run._turn.running() for run in there)
+        return waiting, len(there) - waiting
+
     def bank(self, id: str | None) -> banks.Bank | None:
         """What a run left on disk, also from before a restart."""
         try:
@@ -185,7 +196,7 @@ class Syntheses:
             writer = banks.create_for(run.teacher, run.settings, run.folder, vocoder)
             banks.fill(writer, states, report, resumable=False)
         except Exception as error:
-            run.error = str(error) if isinstance(error, FramiError) else f"the run failed ({error})"
+            run.error = troubles.in_words(error)
         finally:
             states.close()
             run.saved = writer.made if writer else 0
