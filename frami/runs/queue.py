@@ -69,6 +69,11 @@ class Queue:
         """Id of the run that this queue is running."""
         return self._current
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread is at work."""
+        return self._worker.is_alive()
+
     def waiting(self) -> list[str]:
         """Ids of the waiting runs, the next one first: owners take turns, each one's runs keep their order."""
         with suppress(OSError):

@@ -5,28 +5,35 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from frami import paths
 from frami.checkpoints import Card
 from frami.hosting.owners import Visitor
 from frami.studio import components, visitors
-from frami.studio.services import shared
+from frami.studio.guard import Studio
+from frami.studio.services import log, shared, troubles
+from frami.studio.services.observation import Observation
 from frami.studio.services.shared import Services
 from frami.studio.tabs import EVENT, TABS, Page
+from frami.studio.theme import launch_options
 
 #: Seconds between two signs of an open page.
 _BEAT = 20
 
 
-def build() -> gr.Blocks:
+def build() -> Studio:
     """The whole studio; its ``end_runs()`` stops what is computed. Raises FramiError when no teacher is there."""
+    log.begin()
+    if notice := paths.settle():
+        troubles.LOG.warning(notice)
     services = shared.start()
     tabs = [tab(services) for tab in TABS]
     first, *_ = services.teachers
 
-    with gr.Blocks(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
+    with Studio(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         # Outside the tabs: what lies in a tab is mounted, and so read from the browser, only when that is opened.
         last_run = gr.BrowserState("", storage_key="frami-run", secret="frami-studio")
         runs = gr.BrowserState([], storage_key="frami-runs", secret="frami-studio")
-        components.header(services.device)
+        components.header(services.device, notice)
         with gr.Row(elem_id="teacher-bar", equal_height=True):
             teacher = gr.Radio(
                 _titles(services.teachers),
@@ -57,7 +64,13 @@ def build() -> gr.Blocks:
         if services.limits:
             _notice_visitors(services, demo)
 
-    demo.end_runs = services.close
+    demo.defaults, demo.observation = launch_options(), Observation(services).begin()
+
+    def end_runs() -> None:
+        services.close()
+        demo.observation.end()
+
+    demo.end_runs = end_runs
     return demo
 
 

@@ -4,27 +4,34 @@ import base64
 from collections.abc import Callable, Sequence
 from functools import wraps
 from html import escape
+from pathlib import Path
 
 import gradio as gr
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
 
 from frami.checkpoints import Card
 from frami.data.catalogue import in_words
 from frami.device import describe
-from frami.errors import FramiError
 from frami.hosting.limits import BY_NAME, LIFTING, Limits
+from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.studio import visitors
-from frami.studio.services import offers
+from frami.studio.services import offers, sent, troubles
 from frami.studio.services.clips import ClipLookup, to_hear
 from frami.studio.services.galleries import Galleries
 
 
-def header(device) -> gr.HTML:
-    """Name, one sentence, and the device that computes."""
+def header(device, notice: str | None = None) -> gr.HTML:
+    """Name, one sentence, the device that computes, and a ``notice`` to whoever runs the studio. Visitors of a hosted
+    one are told what it means for them."""
+    if notice and hosted():
+        notice = "What is made here is lost when this studio restarts: download what you want to keep."
     return gr.HTML(
         '<header class="frami-head"><div><h1>FRAMI <span>Studio</span></h1>'
         "<p>Hear what a sound classifier remembers.</p></div>"
-        f'<div class="frami-chip" id="device">{describe(device)}</div></header>',
+        f'<div class="frami-chip" id="device">{describe(device)}</div></header>'
+        + (f'<p class="frami-notice" role="status" id="notice">{escape(notice)}</p>' if notice else ""),
         elem_id="header",
     )
 
@@ -77,11 +84,16 @@ def reply(work: Callable) -> Callable:
     @wraps(work)
     def replied(request):
         try:
-            return work(request)
-        except (FramiError, OSError) as error:
-            return {"error": str(error)}
+            return work(sent.plain(request))
+        except Exception as error:
+            return {"error": troubles.in_words(error)}
 
     return replied
+
+
+def served(path: Path) -> str:
+    """Path of a copy of a file in the folder that Gradio serves: it gives away no other, wherever the studio runs."""
+    return processing_utils.save_file_to_cache(path, get_upload_folder())
 
 
 def wav_function(sound: Callable[[str], bytes]) -> Callable:

@@ -84,4 +84,5 @@ def launch_options() -> dict:
         "ssr_mode": False,
         "max_file_size": f"{allowed.least('upload', 20):.0f}mb",
         "show_error": True,
+        "enable_monitoring": False,
     }

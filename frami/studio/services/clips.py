@@ -105,7 +105,10 @@ class ClipLookup:
         folders = {"gallery": self.gallery_of, "run": lambda id: self.runs.folder / id}
         if clip.kind not in folders:
             raise FramiError("no such clip")
-        bank = banks.load(folders[clip.kind](clip.owner))
+        try:
+            bank = banks.load(folders[clip.kind](clip.owner))
+        except FramiError as error:
+            raise FramiError("no such clip") from error
         if clip.index >= len(bank):
             raise FramiError("no such clip")
         return bank

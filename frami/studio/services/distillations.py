@@ -20,7 +20,7 @@ from frami.hosting.limits import NONE, Limits
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.runs import Run, bundled
 from frami.runs.queue import Queue
-from frami.studio.services import offers, page_values
+from frami.studio.services import offers, page_values, troubles
 from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.owned_runs import OVER, OwnedRuns
 
@@ -208,7 +208,7 @@ class Distillations:
             "ahead": 0,
             "share": 1.0 if status == "finished" else latest.get("share", 0.0),
             "left": latest.get("left"),
-            "error": run.error if status in ("failed", "stopped") else None,
+            "error": troubles.of_run(run.error) if status in ("failed", "stopped") else None,
             "settings": settings,
             "latest": {k: v for k, v in latest.items() if k not in ("share", "left")},
             "created": run.created,

@@ -89,6 +89,11 @@ class FeatureMaps:
         self._sound = lru_cache(maxsize=256)(self._read_sound)
         self.close = self._work.close
 
+    @property
+    def alive(self) -> bool:
+        """Whether its worker lives."""
+        return self._work.alive
+
     # ------------------------------------------------------------------------------------- what there is
 
     def choices(self, name: str, runs: Sequence[str], who: Visitor = EVERYONE) -> list[tuple[str, str]]:

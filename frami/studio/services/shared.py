@@ -50,6 +50,22 @@ class Services:
     presence: Presence
     housekeeping: Housekeeping
 
+    def workers(self) -> dict[str, bool]:
+        """Whether each worker behind the page lives."""
+        return {
+            "distillations": self.distillations.queue.alive,
+            "syntheses": self.syntheses.alive,
+            "maps": self.maps.alive,
+        }
+
+    def queues(self) -> dict[str, tuple[int, int]]:
+        """Of each kind of work how many pieces wait, and how many are at work."""
+        queue = self.distillations.queue
+        return {
+            "distillations": (len(queue.waiting()), int(queue.busy is not None)),
+            "syntheses": self.syntheses.load(),
+        }
+
     def close(self) -> None:
         """Stop what is computed; what was made is saved."""
         self.housekeeping.close()

@@ -22,7 +22,7 @@ from frami.hosting.limits import NONE, Limits
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.inversion import TERMS, Clips, InversionSettings, Progress, invert
 from frami.paths import home
-from frami.studio.services import clip_ids, offers, page_values
+from frami.studio.services import clip_ids, offers, page_values, troubles
 from frami.studio.services.turns import Turns
 
 #: Runs on disk where none has an owner, and states of each clip that are saved on its way.
@@ -229,6 +229,17 @@ class Syntheses:
         except OSError as error:
             raise FramiError("the link could not be taken back; try again later") from error
 
+    @property
+    def alive(self) -> bool:
+        """Whether runs that are started will be made."""
+        return self._turns.alive
+
+    def load(self) -> tuple[int, int]:
+        """How many runs wait, and how many are at work."""
+        there = [run for run in list(self._runs.values()) if not run.done]
+        waiting = sum(run._turn is not None and not run._turn.running() for run in there)
+        return waiting, len(there) - waiting
+
     def bank(self, id: str | None) -> banks.Bank | None:
         """What a run left on disk, also from before a restart."""
         try:
@@ -274,7 +285,7 @@ class Syntheses:
             writer = banks.create_for(run.teacher, run.settings, run.folder, vocoder)
             banks.fill(writer, states, report, resumable=False)
         except Exception as error:
-            run.error = str(error) if isinstance(error, FramiError) else f"the run failed ({error})"
+            run.error = troubles.in_words(error)
         finally:
             states.close()
             run.saved = writer.made if writer else 0

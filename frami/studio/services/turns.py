@@ -42,6 +42,11 @@ class Turns:
         with self._lock:
             return [piece.turn for piece in self._in_turn()]
 
+    @property
+    def alive(self) -> bool:
+        """Whether what is submitted will be done."""
+        return not self._thread._shutdown and all(thread.is_alive() for thread in list(self._thread._threads))
+
     def close(self) -> None:
         """Begin nothing more, and wait for what is at work."""
         with self._lock:

@@ -7,15 +7,13 @@ from gradio.components import Component
 
 from frami.hosting.owners import Visitor
 from frami.studio import visitors
+from frami.studio.guard import refusal
 from frami.studio.services.shared import Services
+
+__all__ = ["EVENT", "Page", "Tab", "refusal"]
 
 #: Options of an event of the page: none is public, and nothing is dimmed while it is handled.
 EVENT = {"show_progress": "hidden", "api_visibility": "private"}
-
-
-def refusal(reason: object) -> gr.Error:
-    """What an event raises to tell the visitor why nothing was done."""
-    return gr.Error(str(reason), duration=None, print_exception=False)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from frami.inversion import RECIPES
 from frami.inversion.settings import MOST_SEED
 from frami.models import ARCHITECTURES, DEFAULT
 from frami.studio import components, visitors
-from frami.studio.services import class_groups, distillations, offers
+from frami.studio.services import class_groups, distillations, offers, sent
 from frami.studio.services.distillations import Distillations
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
@@ -238,6 +238,4 @@ def server_functions(known: Distillations, who: Callable[[], Visitor] = visitors
 
 
 def _text(request, name: str) -> str:
-    if not isinstance(request, dict) or not isinstance(request.get(name), str):
-        raise FramiError("no such run")
-    return request[name]
+    return sent.text(sent.record(request).get(name), "the run's id" if name == "id" else name, 100)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import gradio as gr
 
-from frami.errors import FramiError
 from frami.features import diversity
 from frami.hosting.owners import Visitor
 from frami.studio import components, visitors
+from frami.studio.services import sent
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.tabs.base import EVENT, Page, Tab
 
@@ -96,7 +96,5 @@ def server_functions(maps: FeatureMaps, who: Callable[[], Visitor] = visitors.he
 
 
 def _map_of(request) -> tuple[str, list[str]]:
-    name, keys = (request.get("teacher"), request.get("keys")) if isinstance(request, dict) else (None, None)
-    if not isinstance(name, str) or not isinstance(keys, list) or len(keys) > 32:
-        raise FramiError("no such map")
-    return name, [key for key in keys if isinstance(key, str)]
+    given = sent.record(request)
+    return sent.text(given.get("teacher"), "the teacher"), sent.texts(given.get("keys"), "layers", 32)

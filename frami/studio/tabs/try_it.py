@@ -82,7 +82,7 @@ class TryIt(Tab):
     def _sample(self, teacher: str, keys: list, data: gr.EventData) -> tuple:
         try:
             path, label, origin = self.services.recognition.sample(data.id)
-        except (FramiError, AttributeError) as error:
+        except (FramiError, AttributeError, TypeError) as error:
             raise refusal("this sound is not there") from error
         given = (str(path), label, origin)
-        return self._predict(teacher, keys, given), given, str(path)
+        return self._predict(teacher, keys, given), given, components.served(path)
