@@ -1,5 +1,6 @@
 """Reading and writing sound, and its front-end, ``MelSpec`` (``frami.mel``)."""
 
+import io
 import math
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from frami import sound_files
 from frami.mel import MelSpec
 from frami.sound_files import AudioError, check_length, check_rate
 
-__all__ = ["LOUDEST", "AudioError", "MelSpec", "load", "mono", "save", "to_int16"]
+__all__ = ["LOUDEST", "AudioError", "MelSpec", "encoded", "load", "mono", "save", "to_int16"]
 
 #: Peak of a recording in floats that is still taken as it is: 18 dB above full scale.
 LOUDEST = 8.0
@@ -90,10 +91,21 @@ def to_int16(waveform: Tensor | np.ndarray) -> np.ndarray:
 def save(path: str | Path, waveform: Tensor | np.ndarray, sample_rate: int = 22_050) -> None:
     """Write mono sound; the ending of ``path`` chooses the format (WAV and FLAC: 16-bit PCM).
 
-    Raises AudioError when the folder is missing or the ending is not one of a sound format.
+    Raises AudioError when the folder is missing or full, or the ending is not one of a sound format.
     """
-    subtype = "PCM_16" if Path(path).suffix.lower() in {".wav", ".flac"} else None
+    content = encoded(path, waveform, sample_rate)
     try:
-        soundfile.write(path, to_int16(waveform), sample_rate, subtype=subtype)
+        Path(path).write_bytes(content)
+    except OSError as error:
+        raise AudioError(f"{path}: the sound cannot be written there ({error})") from error
+
+
+def encoded(path: str | Path, waveform: Tensor | np.ndarray, sample_rate: int = 22_050) -> bytes:
+    """Content of the file that ``save`` writes. AudioError when the ending of ``path`` is not one of a sound format."""
+    ending, content = Path(path).suffix.lower(), io.BytesIO()
+    subtype = "PCM_16" if ending in {".wav", ".flac"} else None
+    try:
+        soundfile.write(content, to_int16(waveform), sample_rate, subtype=subtype, format=ending[1:].upper())
     except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError, ValueError) as error:
         raise AudioError(f"{path}: the sound cannot be written there ({error})") from error
+    return content.getvalue()

@@ -1,12 +1,17 @@
 """Files: written whole or not at all, and JSON whose keys had other names in earlier versions."""
 
+import errno
 import json
 import os
+import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from frami.errors import FramiError
 
 #: What keys of JSON files were called before, and what they are called now.
 FORMER_KEYS = {
@@ -23,8 +28,24 @@ FORMER_KEYS = {
 }
 
 
+#: Errors of a disk, or of one's share of it, that takes no more; bytes below which one is full.
+_FULL, _LEFT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 1 << 16
 #: Bytes of a JSON file, and how deep its values are nested, at most.
 LARGEST, DEEPEST = 2**24, 64
+
+
+class FullError(FramiError, OSError):
+    """A file that the disk has no room for."""
+
+    def __init__(self, path: str | Path):
+        OSError.__init__(self, errno.ENOSPC, "No space left on the disk")
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: No space left on the disk; make room and give the same command again: what was finished is "
+            "saved"
+        )
 
 
 @contextmanager
@@ -32,19 +53,50 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """A path beside ``path``, of the same ending and its own at each call, to write to.
 
     It takes the place of ``path`` when the block ends, once its content is on the disk, and is removed when the block
-    fails. The folder is made where it is missing. OSError when the disk refuses.
+    fails. The folder is made where it is missing. OSError when the disk refuses, FullError (one too) when it is full,
+    whatever the library that wrote made of it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except FullError:
         raise
+    except Exception as error:
+        if _is_full(path.parent, error):
+            raise FullError(path) from error
+        raise
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Whether an error in writing comes of a full disk. Libraries hide it: safetensors in words, PyTorch and libsndfile
+    entirely."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    if isinstance(error, FramiError) and error.__cause__ is None:
+        return False
+    if f"os error {errno.ENOSPC}" in str(error):
+        return True
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < _LEFT
+    return False
+
+
+def tidy(folder: Path, name: str = "") -> None:
+    """Remove what ``replacing`` of a process that was killed left of files whose names begin so. For those who know
+    that no other process writes there."""
+    mark = re.compile(rf"\.[0-9a-f]{{8}}\.{re.escape(name)}.*", re.DOTALL)
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if mark.fullmatch(path.name):
+                path.unlink()
 
 
 def write(path: str | Path, content: bytes | memoryview | str) -> None:
@@ -55,11 +107,13 @@ def write(path: str | Path, content: bytes | memoryview | str) -> None:
 
 def try_writing(path: str | Path) -> None:
     """OSError where ``write`` would refuse; to know that before long work. The folder is made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    temporary.touch()
-    temporary.unlink()
+    with suppress(_Tried), replacing(path) as temporary:
+        temporary.touch()
+        raise _Tried
+
+
+class _Tried(Exception):
+    """The end of a try."""
 
 
 def write_json(path: str | Path, value, indent: int | None = 1) -> None:

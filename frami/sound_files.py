@@ -257,7 +257,7 @@ def _is_chunk(data: bytes, at: int) -> bool:
 
 
 def _data_size(data: bytes, body: int, size: int) -> int:
-    rest = len(data) - body
+    rest = max(0, len(data) - body)
     if 0 < size <= rest:
         return size
     at = body

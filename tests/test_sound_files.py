@@ -109,6 +109,11 @@ def test_chunks_without_end_are_given_up(monkeypatch):
     assert len(looks) <= 100
 
 
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_data_that_begins_behind_the_end_is_none(size):
+    assert sound_files.mended_wav(wav(b"", size=size)[:-2]) is None
+
+
 def test_floats_beyond_full_scale_stay_as_they_are(tmp_path):
     assert float(load(tmp_path, floats(3 * TONE)).abs().max()) == pytest.approx(1.2, abs=1e-3)
 

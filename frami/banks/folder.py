@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from frami import files, schema
+from frami import files, locks, schema
 from frami.audio import MelSpec
 from frami.banks import shards
 from frami.banks.shards import FORMAT, Damaged, Shard
@@ -154,7 +154,7 @@ def finish_replacement(folder: Path) -> None:
     try:
         if (folder / MANIFEST).exists():
             _clear(folder)
-        for path in sorted(path for path in new.rglob("*") if path.is_file() and path.name != MANIFEST):
+        for path in sorted(one for one in new.rglob("*") if one.is_file() and one.name not in (MANIFEST, locks.NAME)):
             target = folder / path.relative_to(new)
             target.parent.mkdir(exist_ok=True)
             path.replace(target)
@@ -168,11 +168,12 @@ def put_in_place(bank: Path, folder: Path) -> None:
     """Put a whole bank that lies below ``folder`` in the place of the one there, if any. Cut off at any moment, the old
     one or the new one is there. Raises BankError when the disk refuses."""
     try:
-        shutil.rmtree(folder / NEW, ignore_errors=True)
-        bank.rename(folder / NEW)
+        with locks.folder(folder):
+            shutil.rmtree(folder / NEW, ignore_errors=True)
+            bank.rename(folder / NEW)
+            finish_replacement(folder)
     except OSError as error:
         raise BankError(f"{folder}: the old bank cannot be replaced ({error})") from error
-    finish_replacement(folder)
 
 
 def _clear(folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from frami import checkpoints, files, schema
+from frami import checkpoints, files, locks, schema
 from frami.cli.arguments import command, number
 from frami.errors import FramiError
 from frami.mel import MelSpec
@@ -68,11 +68,7 @@ def add(commands) -> None:
 
 
 def _import(options) -> tuple[dict, list[str]]:
-    from frami.adapter import importing, published
-    from frami.adapter.hub import from_hub
     from frami.hub import find
-    from frami.models import ARCHITECTURES
-    from frami.program import archive
 
     if bool(options.architecture) != bool(options.weights):
         raise FramiError("--architecture and --weights go together; a file of --program holds its own weights")
@@ -81,6 +77,17 @@ def _import(options) -> tuple[dict, list[str]]:
     classes = _classes(Path(options.classes)) if options.classes else None
     source = find(options.hub) if options.hub is not None else None
     out = _out(options, source)
+    with locks.checkpoint(out):
+        return _written(options, out, classes, source)
+
+
+def _written(options, out: Path, classes: list[str] | None, source) -> tuple[dict, list[str]]:
+    """The teacher, at a path that is this process's."""
+    from frami.adapter import importing, published
+    from frami.adapter.hub import from_hub
+    from frami.models import ARCHITECTURES
+    from frami.program import archive
+
     if checkpoints.exists(out) and not options.overwrite:
         raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
     files.try_writing(out.with_name(out.name + ".json"))

@@ -405,5 +405,5 @@ def alive(pid: int | None, seen: float) -> bool:
         return not ended and process.create_time() < seen + _CLOCK
     except psutil.AccessDenied:  # somebody else's process, of which the system says nothing
         return True
-    except (psutil.Error, OverflowError):
+    except (psutil.Error, ValueError, OverflowError):  # the latter of numbers that no process has
         return False
