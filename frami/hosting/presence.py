@@ -10,7 +10,9 @@ from pathlib import Path
 
 #: Seconds within which a second sign of a visitor is not written.
 _OFTEN = 5
-#: Open pages that are known at most.
+#: Seconds for which signs of a page that was closed may still come.
+_LATE = 5
+#: Open pages, and closed ones, that are known at most.
 _PAGES = 2000
 #: Seconds after which a visitor who left is forgotten.
 _FORGOTTEN = 86400
@@ -25,31 +27,35 @@ class Presence:
         self._began = time.time()
         self._written: dict[str, float] = {}
         self._pages: dict[str, str] = {}
+        self._closed: dict[str, str] = {}
+        self._left: dict[str, float] = {}
 
-    def seen(self, owner: str | None) -> None:
-        """A visitor's browser asked for something."""
+    def seen(self, owner: str | None, page: str | None = None) -> None:
+        """A visitor's browser asked for something, from this page where that is known. What a page that was closed had
+        asked for still comes, and does not count."""
         now = time.time()
-        if (
-            owner
-            and math.isfinite(self._silence)
-            and now - self._written.get(owner, 0) >= min(_OFTEN, self._silence / 4)
-        ):
+        if not owner or not math.isfinite(self._silence) or page in self._closed:
+            return
+        if now - self._left.get(owner, 0) < min(_LATE, self._grace / 2):
+            return
+        if now - self._written.get(owner, 0) >= min(_OFTEN, self._silence / 4):
             self._written[owner] = now
             self._note(owner, now + self._silence)
 
     def opened(self, page: str | None, owner: str | None) -> None:
         """A visitor opened this page."""
         if page and owner:
-            self._pages[page] = owner
-            while len(self._pages) > _PAGES:
-                del self._pages[next(iter(self._pages))]
+            _add(self._pages, page, owner)
+            self._left.pop(owner, None)
             self.seen(owner)
 
     def closed(self, page: str | None) -> None:
         """A page was closed; another one of the same visitor that is open is heard of again soon."""
-        owner = self._pages.pop(page, None)
+        owner = self._pages.pop(page, None) if page else None
         if owner and math.isfinite(self._grace):
+            _add(self._closed, page, owner)
             self._written.pop(owner, None)
+            self._left[owner] = time.time()
             self._note(owner, time.time() + self._grace)
 
     def gone(self, owner: str) -> float:
@@ -64,9 +70,10 @@ class Presence:
     def forget(self) -> None:
         """Drop who left long ago."""
         now = time.time()
-        for owner, at in list(self._written.items()):
-            if now - at > self._silence:
-                self._written.pop(owner, None)
+        for times in (self._written, self._left):
+            for owner, at in list(times.items()):
+                if now - at > self._silence:
+                    times.pop(owner, None)
         with suppress(OSError):
             for found in os.scandir(self.folder):
                 if now - found.stat().st_mtime > _FORGOTTEN:
@@ -79,3 +86,10 @@ class Presence:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / owner).touch()
             os.utime(self.folder / owner, (until, until))
+
+
+def _add(pages: dict[str, str], page: str, owner: str) -> None:
+    """Note a page, and forget the oldest where they are too many."""
+    pages[page] = owner
+    while len(pages) > _PAGES:
+        del pages[next(iter(pages))]

@@ -10,6 +10,8 @@ from frami.hosting import owners
 from frami.hosting.limits import LimitError, Limits
 from frami.studio.visitors import TOKEN
 
+#: Bytes of a refused upload that are read and dropped: a browser hears no answer before it has sent all.
+_DROPPED = 64_000_000
 #: Seconds for which an upload counts: then it is deleted.
 _HOUR = 3600
 #: Bytes that an upload counts at least, so that the number of files is bounded, too.
@@ -32,6 +34,7 @@ class UploadLimits:
             try:
                 self.count(owner, headers.get("content-length"))
             except LimitError as error:
+                await _drain(receive)
                 await PlainTextResponse(str(error), 413)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
@@ -48,3 +51,10 @@ class UploadLimits:
         self._limits.check("uploads", own + size)
         self._limits.check("uploads_all", sum(taken for *_, taken in self._stored) + size)
         self._stored.append((now, owner, size))
+
+
+async def _drain(receive) -> None:
+    read, message = 0, {"more_body": True}
+    while read < _DROPPED and message.get("more_body"):
+        message = await receive()
+        read += len(message.get("body", b""))

@@ -10,7 +10,7 @@ from frami.hosting.owners import Visitor
 from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
 from frami.inversion.settings import MOST_SEED
-from frami.studio import components
+from frami.studio import components, visitors
 from frami.studio.services import offers
 from frami.studio.services.syntheses import Synthesis, archive
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
@@ -163,10 +163,10 @@ class Synthesize(Tab):
         not remembered."""
         off, on = gr.update(interactive=False), gr.update(interactive=True)
         own = self.services.syntheses.owned(run.id, who)
-        remembered = run.id if own else gr.skip()
+        remembered, page = run.id if own else gr.skip(), visitors.page()
         shown, sent, at = None, -1, 0.0
         while True:
-            self.services.presence.seen(who.owner)
+            self.services.presence.seen(who.owner, page)
             done, state, saved, ahead = run.done, run.latest, run.saved, self.services.syntheses.ahead(run)
             # A tab that was closed is noticed at a yield only.
             if not done and shown == (state, ahead) and time.monotonic() - at < _SILENCE:
@@ -175,12 +175,12 @@ class Synthesize(Tab):
             more = {"finished": run.saved_clips()} if saved != sent else {}
             place = {"ahead": ahead, "begins": round(self.services.syntheses.seconds_before(run))}
             link = {"own": own, "link": self.services.syntheses.has_link(run.id)}
-            page = gr.update(value=run.value() | link | (place if state is None else {}), **more)
+            drawn = gr.update(value=run.value() | link | (place if state is None else {}), **more)
             if done:
                 files = gr.update(value=_zip(run), interactive=True) if saved and own else off
-                yield page, on, off, files, remembered
+                yield drawn, on, off, files, remembered
                 return
-            yield page, off if own else on, on if own else off, off, remembered
+            yield drawn, off if own else on, on if own else off, off, remembered
             shown, sent, at = (state, ahead), saved, time.monotonic()
 
     def _stop(self, id: str) -> None:
