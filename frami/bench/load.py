@@ -56,7 +56,7 @@ class Plan:
 
 def run(plan: Plan, report: Callable[[int, int], None]) -> dict:
     """The measurement as plain values. Raises FramiError where no studio starts."""
-    record, samples = Record(), []
+    record, samples, busy = Record(), [], os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with TemporaryDirectory(prefix="frami-load-") as folder, _studio(Path(folder), plan.hosted) as (process, address):
         began = time.monotonic()
         until = began + plan.seconds
@@ -64,9 +64,7 @@ def run(plan: Plan, report: Callable[[int, int], None]) -> dict:
         doing |= {"try_it": plan.trying}
         visits = [what for what, count in doing.items() for _ in range(count)]
         threads = [
-            threading.Thread(
-                target=lambda seed=seed, what=what: getattr(Visitor(address, record, seed, until, plan.pause), what)()
-            )
+            threading.Thread(target=_visit, args=(address, record, seed, until, plan.pause, what))
             for seed, what in enumerate(visits)
         ]
         for thread in threads:
@@ -87,10 +85,11 @@ def run(plan: Plan, report: Callable[[int, int], None]) -> dict:
         left = {name: _size(Path(folder) / name) for name in _FOLDERS.values()}
     return {
         "machine": f"{processor()}, {os.cpu_count()} cores",
+        "load_before": busy,
         "plan": asdict(plan),
         "clicks": {kind: _times(some) for kind, some in sorted(record.clicks.items())},
         "all": _times([x for some in record.clicks.values() for x in some]),
-        "errors": record.errors | ({"the studio ended": 1} if died else {}),
+        "errors": record.errors | ({f"the studio ended with status {process.returncode}": 1} if died else {}),
         "refusals": record.refusals,
         "logged": sum("unexpected" in line or line.startswith("Traceback") for line in log.splitlines()),
         "done": record.done,
@@ -101,12 +100,23 @@ def run(plan: Plan, report: Callable[[int, int], None]) -> dict:
     }
 
 
+def _visit(address: str, record: Record, seed: int, until: float, pause: float, what: str) -> None:
+    """One visitor, from the opening of the page on."""
+    visitor = None
+    with record.click("open the page"):
+        visitor = Visitor(address, record, seed, until, pause)
+    if visitor:
+        getattr(visitor, what)()
+
+
 def page(value: dict, command: str) -> list[str]:
     """Lines of the page of a measurement."""
     plan, memory = value["plan"], value["memory"]
     lines = intro("load", command=command)
     who = ", ".join(f"{plan[what]} {what}" for what in ("listening", "synthesising", "distilling", "trying"))
     lines += heading(f"{value['machine']}: {who}, {plan['seconds']:g} s")
+    if (busy := value["load_before"]) is not None:
+        lines += ["", f"Others' work on this machine when it began (load average): {busy:.1f}."]
     rows = [
         [kind, f"{row['count']:,}", *(f"{row[k]:.3f} s" for k in ("median", "p95", "most"))]
         for kind, row in [*value["clicks"].items(), ("all", value["all"])]

@@ -112,6 +112,10 @@ def _number(block, value) -> None:
         sent.number(value, _label(block), **{name: bound for name, bound in bounds.items() if bound is not None})
 
 
+def _tick(block, value) -> None:
+    sent.chosen(value, [True, False], _label(block))
+
+
 def _remembered(block, value) -> None:
     """A text, or a list of them."""
     if isinstance(value, list):
@@ -133,6 +137,7 @@ def _label(block) -> str:
 #: What each kind of component sends.
 CHECKS: dict[type, Callable] = {
     gr.Radio: _choice,
+    gr.Checkbox: _tick,
     gr.CheckboxGroup: _choices,
     gr.Dropdown: _dropdown,
     gr.Slider: _slider,

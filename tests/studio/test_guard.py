@@ -205,6 +205,9 @@ def test_health_and_metrics(page, monkeypatch):
     monkeypatch.setattr(Queue, "alive", False)
     answer = requests.get(f"{page.address}/health", timeout=10)
     assert answer.status_code == 503 and answer.json()["workers"]["distillations"] == "dead"
+    assert "window.frami" in requests.get(page.address, timeout=10).text, (
+        "looks come without being asked for, as on a Space"
+    )
     assert "frami_up 0" in requests.get(f"{page.address}/metrics", timeout=10).text
 
 
@@ -218,4 +221,8 @@ def test_values_that_are_hostile_are_named_in_words():
     for value in (True, "1", [1], None, 2):
         with pytest.raises(SentError, match="Pick"):
             guard.check([radio], [value])
-    guard.check([radio], [1])
+    tick = gr.Checkbox(label="Tick", render=False)
+    for value in (1, 0, "true", None, [True]):
+        with pytest.raises(SentError, match="Tick"):
+            guard.check([tick], [value])
+    guard.check([radio, tick], [1, False])
