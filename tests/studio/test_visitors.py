@@ -197,7 +197,8 @@ def test_exports_that_wait_are_few(known, teacher, monkeypatch):
 # -------------------------------------------------------------------------------------------------- syntheses
 
 
-def test_clips_are_nobody_elses(tmp_path, teacher):
+def test_clips_are_nobody_elses(tmp_path, teacher, monkeypatch):
+    monkeypatch.setenv("FRAMI_DATA", str(tmp_path / "no-recordings"))
     ada, ben = named("ada"), named("ben")
     runs = Syntheses(tmp_path / "studio", limits.current())
     run = runs.start(teacher, synthesis(teacher), who=ada)
