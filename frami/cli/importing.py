@@ -158,7 +158,9 @@ def _notes(value: dict, found, unused: list[str]) -> list[str]:
             "several classes may sound at once (multi-label); where a clip has one alone, add --no-multi-label"
         )
     if not found.norms:
-        notes.append("it has no batch norm: made clips are held to no statistics of its training data")
+        notes.append(
+            "it has no batch norm: nothing tells how its training data sounded; expect little of students without data"
+        )
     if unused:
         notes.append(f"{len(unused)} tensors of the file were not used: {', '.join(unused[:5])}")
     return notes
