@@ -1,17 +1,24 @@
 """What a visitor does first, in a browser: every tab, a clip, a sound of Try it, a short synthesis and distillation."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 #: Seconds for what computes.
 _WORK = 240
 _ERROR = ".toast-body.error"
+#: The visitor's own run, once it has ended; those that come with the studio have no buttons.
+_OWN_RUN = (
+    "[...document.querySelectorAll('.frami-distil .run[data-status=finished], .frami-distil .run[data-status=failed]')]"
+    ".find(run => !run.querySelector('.buttons').hidden)"
+)
 
 
 @contextmanager
 def page(address: str, chromium: str) -> Iterator:
     """The studio's page in a browser, once its gallery is there. ``page.trouble`` lists what its console and its own
-    requests complain of, ``page.elsewhere`` the addresses of other hosts that were asked."""
+    requests complain of, ``page.elsewhere`` the addresses of other hosts that were asked, ``page.pace`` is the time
+    that a short synthesis takes, in s."""
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -20,7 +27,8 @@ def page(address: str, chromium: str) -> Iterator:
             executable_path=chromium, args=[*flags, "--autoplay-policy=no-user-gesture-required"]
         )
         opened = browser.new_page(viewport={"width": 1400, "height": 900})
-        opened.trouble, opened.elsewhere = [], []
+        opened.set_default_timeout(60_000)
+        opened.trouble, opened.elsewhere, opened.pace = [], [], 5.0
         opened.on("console", lambda line: _heard(opened, line, address))
         opened.on("pageerror", lambda error: opened.trouble.append(str(error)))
         own = (address, "data:", "blob:", address.replace("http", "ws"))
@@ -77,9 +85,11 @@ def synthesis(page) -> None:
         field = page.locator(f"#{name} input[type=number]")
         field.fill(str(value))
         field.press("Tab")
+    started = time.monotonic()
     page.locator("#generate").click()
     ended = [f".frami-live[data-state={state}]" for state in ("done", "error", "stopped")]
     page.wait_for_selector(", ".join([*ended, _ERROR]), timeout=1000 * _WORK)
+    page.pace = time.monotonic() - started
     tile = page.locator("#live .frami-tile").first
     if not (page.locator(ended[0]).count() and tile.count()):
         raise AssertionError(page.locator(f"{_ERROR}, #live").first.inner_text())
@@ -92,15 +102,12 @@ def distillation(page) -> None:
     page.get_by_role("tab", name="Distil").click()
     page.wait_for_selector("#distil-start")
     seconds = page.locator("#distil-seconds input")
-    seconds.fill("10")
+    seconds.fill(str(min(120, round(10 + 4 * page.pace))))
     seconds.press("Tab")
-    page.wait_for_timeout(1000)
+    page.wait_for_timeout(2000)  # until the form has answered
     page.locator("#distil-start").click()
-    page.wait_for_selector(
-        f".frami-distil .run[data-status=finished], .frami-distil .run[data-status=failed], {_ERROR}",
-        timeout=1000 * _WORK,
-    )
-    if not page.locator(".frami-distil .run[data-status=finished]").count():
+    page.wait_for_function(f"() => {_OWN_RUN} || document.querySelector('{_ERROR}')", timeout=1000 * _WORK)
+    if page.locator(_ERROR).count() or page.evaluate(f"() => {_OWN_RUN}.dataset.status") != "finished":
         raise AssertionError(page.locator(f"{_ERROR}, .frami-distil .run").first.inner_text())
 
 

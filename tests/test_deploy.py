@@ -255,6 +255,7 @@ def test_a_studio_that_does_not_start_is_told_with_its_last_words(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_space_works_where_it_lacks_all_that_a_space_lacks(tmp_path):
     """Every path of a first visitor, in a browser; only those packages of this environment that a Space installs."""
     chromium()

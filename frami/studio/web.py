@@ -7,7 +7,7 @@ answered with a reference.
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -40,13 +40,15 @@ class Page(Protocol):
         """How many events wait, and how many are at work: ``{"waiting", "running"}``."""
 
 
-def app_options() -> dict:
-    """Arguments of the FastAPI application below Gradio."""
-    return {
+def app_options(given: Mapping) -> dict:
+    """Arguments of the FastAPI application below Gradio: the studio's own, and those that are given beside them, whose
+    middleware comes behind the gate."""
+    own = {
         "routes": [Route("/health", _health), Route("/metrics", _metrics)],
         "middleware": [Middleware(Gate)],
         "exception_handlers": {RequestValidationError: _invalid},
     }
+    return own | given | {"middleware": [*own["middleware"], *given.get("middleware", ())]}
 
 
 def _health(request: Request) -> Response:

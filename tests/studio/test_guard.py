@@ -10,7 +10,7 @@ import requests
 
 from frami.errors import FramiError
 from frami.runs.queue import Queue
-from frami.studio import build, guard
+from frami.studio import build, guard, launch_options
 from frami.studio.services.background import Background
 from frami.studio.services.sent import SentError
 from frami.studio.services.syntheses import Syntheses
@@ -226,3 +226,17 @@ def test_values_that_are_hostile_are_named_in_words():
         with pytest.raises(SentError, match="Tick"):
             guard.check([tick], [value])
     guard.check([radio, tick], [1, False])
+
+
+@pytest.mark.parametrize("hosted", ["", "1"])
+def test_no_limit_takes_the_gate_or_health_away(monkeypatch, hosted):
+    """Hosted, the limits of uploads are given to the application too."""
+    monkeypatch.setenv("FRAMI_HOSTED", hosted)
+    monkeypatch.setattr(gr.Blocks, "launch", lambda self, **options: options["app_kwargs"])
+    with guard.Studio() as page:
+        page.defaults = launch_options()
+    for given in ({}, launch_options()):
+        options = page.launch(**given)
+        assert {route.path for route in options["routes"]} == {"/health", "/metrics"}
+        kinds = [one.cls.__name__ for one in options["middleware"]]
+        assert kinds == (["Gate", "UploadLimits"] if hosted else ["Gate"])
