@@ -95,8 +95,8 @@ class Visitor:
         for _ in self._turns():
             with self._record.click("synthesize") as answered:
                 seed = self._chance.randrange(1000)
-                self._happen(self._event("generate", "click"), answered, samples=4, steps=20, seed=seed)
-                self._record.count(self._record.done, "syntheses")
+                if self._happen(self._event("generate", "click"), answered, samples=4, steps=20, seed=seed):
+                    self._record.count(self._record.done, "syntheses")
 
     def distil(self) -> None:
         """Train a student for 20 seconds, look at its curve, delete it."""
@@ -160,8 +160,10 @@ class Visitor:
         return value
 
     def _happen(self, event: dict, answered: Callable[[], None] = lambda: None, event_data=None, **chosen) -> list:
-        """What an event returns; its inputs are those of the page as it opens, but for the ``chosen`` ones, by the
-        components' names."""
+        """What an event returns; nothing where it goes on when the visit ends.
+
+        Its inputs are those of the page as it opens, but for the ``chosen`` ones, by the components' names.
+        """
         own = {self._id(name): value for name, value in chosen.items()}
         request = {
             "fn_index": event["id"],
@@ -186,6 +188,8 @@ class Visitor:
                     answered()
                 if message.get("msg") == "process_completed":
                     return _output(message["output"])
+                if time.monotonic() > self._until:
+                    return []  # the visit is over, the page is closed
         raise ValueError("the stream ended")
 
 

@@ -22,8 +22,8 @@ from frami.studio.services import sent, troubles
 from frami.studio.services.observation import Observation
 from frami.studio.services.sent import SentError
 
-#: Where Gradio takes files, which are bounded by ``max_file_size`` there.
-_UPLOAD = "/upload"
+#: Where Gradio takes files, which are bounded by ``max_file_size`` there, and a form, where a password is asked for.
+_FORMS = ("/upload", "/login", "/login/")
 #: Of the request that is being answered: not empty where an event was refused in words.
 REFUSED: ContextVar[list[bool]] = ContextVar("refused")
 _API = re.compile(r"/(?:run|api|call|call/v2)/([^/]+)/?$")
@@ -96,7 +96,7 @@ class Gate:
         REFUSED.set(refused)
         try:
             page: Page = scope["app"].get_blocks()
-            if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not scope["path"].endswith(_UPLOAD):
+            if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not scope["path"].endswith(_FORMS):
                 content = await _content(scope, receive)
                 clicked = _checked(scope["path"], sent.body(content), page)
                 receive = _again(content, receive)
