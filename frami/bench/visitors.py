@@ -15,6 +15,8 @@ from urllib3 import Retry
 
 #: What the studio says of an error that it did not expect: an error, no polite refusal.
 UNEXPECTED = "Something went wrong"
+#: Header by which a browser says whose it is (``assets/page/visitor.js``).
+TOKEN = "x-frami-visitor"
 #: Seconds after which an answer is not waited for any more.
 PATIENCE = 120
 
@@ -70,6 +72,7 @@ class Visitor:
     def __init__(self, address: str, record: Record, seed: int, until: float, pause: float):
         self._api, self._record, self._until, self._pause = f"{address}gradio_api/", record, until, pause
         self._web, self._chance, self._session = requests.Session(), random.Random(seed), secrets.token_hex(6)
+        self._web.headers[TOKEN] = secrets.token_urlsafe(24)
         # As browsers do: a connection that the server has just closed, since it was idle, is opened again.
         self._web.mount("http://", HTTPAdapter(max_retries=Retry(1, status=0, allowed_methods=None)))
         config = self._web.get(f"{address}config", timeout=PATIENCE).json()
