@@ -38,7 +38,8 @@ class Studio(gr.Blocks):
 
     def launch(self, *args, **given):
         """As of ``gr.Blocks``, with ``defaults``, health and metrics."""
-        options = {"app_kwargs": web.app_options()} | self.defaults | given
+        options = self.defaults | given
+        options["app_kwargs"] = web.app_options(options.get("app_kwargs") or {})
         return super().launch(*args, **options)
 
     def events(self) -> dict[str, int]:

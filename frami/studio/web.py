@@ -40,12 +40,12 @@ class Page(Protocol):
         """How many events wait, and how many are at work: ``{"waiting", "running"}``."""
 
 
-def app_options() -> dict:
-    """Arguments of the FastAPI application below Gradio."""
-    return {
-        "routes": [Route("/health", _health), Route("/metrics", _metrics)],
-        "middleware": [Middleware(Gate)],
-        "exception_handlers": {RequestValidationError: _invalid},
+def app_options(more: dict) -> dict:
+    """Arguments of the FastAPI application below Gradio: ``more`` of them, and ours. The gate is the innermost."""
+    return more | {
+        "routes": [Route("/health", _health), Route("/metrics", _metrics), *more.get("routes", ())],
+        "middleware": [*more.get("middleware", ()), Middleware(Gate)],
+        "exception_handlers": {RequestValidationError: _invalid} | more.get("exception_handlers", {}),
     }
 
 
