@@ -164,7 +164,9 @@ def _studio(folder: Path, hosted: bool) -> Iterator[tuple[subprocess.Popen, str]
     }
     command, address = [sys.executable, str(PACKAGE.parent / "app.py")], f"http://127.0.0.1:{port}/"
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, preexec_fn=_interruptible
+        )
         try:
             until = time.monotonic() + _START
             while not _answers(address):
@@ -175,6 +177,11 @@ def _studio(folder: Path, hosted: bool) -> Iterator[tuple[subprocess.Popen, str]
             yield process, address
         finally:
             _end(process)
+
+
+def _interruptible() -> None:
+    """Ctrl-C ends the studio, also where this process was started in the background and ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _answers(address: str) -> bool:

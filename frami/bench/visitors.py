@@ -15,6 +15,8 @@ from urllib3 import Retry
 
 #: What the studio says of an error that it did not expect: an error, no polite refusal.
 UNEXPECTED = "Something went wrong"
+#: Header by which a browser says whose it is (``assets/page/visitor.js``).
+TOKEN = "x-frami-visitor"
 #: Seconds after which an answer is not waited for any more.
 PATIENCE = 120
 
@@ -70,6 +72,7 @@ class Visitor:
     def __init__(self, address: str, record: Record, seed: int, until: float, pause: float):
         self._api, self._record, self._until, self._pause = f"{address}gradio_api/", record, until, pause
         self._web, self._chance, self._session = requests.Session(), random.Random(seed), secrets.token_hex(6)
+        self._web.headers[TOKEN] = secrets.token_urlsafe(24)
         # As browsers do: a connection that the server has just closed, since it was idle, is opened again.
         self._web.mount("http://", HTTPAdapter(max_retries=Retry(1, status=0, allowed_methods=None)))
         config = self._web.get(f"{address}config", timeout=PATIENCE).json()
@@ -95,8 +98,8 @@ class Visitor:
         for _ in self._turns():
             with self._record.click("synthesize") as answered:
                 seed = self._chance.randrange(1000)
-                self._happen(self._event("generate", "click"), answered, samples=4, steps=20, seed=seed)
-                self._record.count(self._record.done, "syntheses")
+                if self._happen(self._event("generate", "click"), answered, samples=4, steps=20, seed=seed):
+                    self._record.count(self._record.done, "syntheses")
 
     def distil(self) -> None:
         """Train a student for 20 seconds, look at its curve, delete it."""
@@ -160,8 +163,10 @@ class Visitor:
         return value
 
     def _happen(self, event: dict, answered: Callable[[], None] = lambda: None, event_data=None, **chosen) -> list:
-        """What an event returns; its inputs are those of the page as it opens, but for the ``chosen`` ones, by the
-        components' names."""
+        """What an event returns; nothing where it goes on when the visit ends.
+
+        Its inputs are those of the page as it opens, but for the ``chosen`` ones, by the components' names.
+        """
         own = {self._id(name): value for name, value in chosen.items()}
         request = {
             "fn_index": event["id"],
@@ -186,6 +191,8 @@ class Visitor:
                     answered()
                 if message.get("msg") == "process_completed":
                     return _output(message["output"])
+                if time.monotonic() > self._until:
+                    return []  # the visit is over, the page is closed
         raise ValueError("the stream ended")
 
 

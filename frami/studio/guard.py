@@ -39,7 +39,7 @@ class Studio(gr.Blocks):
     def launch(self, *args, **given):
         """As of ``gr.Blocks``, with ``defaults``, health and metrics."""
         options = self.defaults | given
-        options["app_kwargs"] = web.app_options(options.get("app_kwargs", {}))
+        options["app_kwargs"] = web.app_options(options.get("app_kwargs") or {})
         return super().launch(*args, **options)
 
     def events(self) -> dict[str, int]:

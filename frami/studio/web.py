@@ -22,8 +22,8 @@ from frami.studio.services import sent, troubles
 from frami.studio.services.observation import Observation
 from frami.studio.services.sent import SentError
 
-#: Where Gradio takes files, which are bounded by ``max_file_size`` there.
-_UPLOAD = "/upload"
+#: Where Gradio takes files, which are bounded by ``max_file_size`` there, and a form, where a password is asked for.
+_FORMS = ("/upload", "/login", "/login/")
 #: Of the request that is being answered: not empty where an event was refused in words.
 REFUSED: ContextVar[list[bool]] = ContextVar("refused")
 _API = re.compile(r"/(?:run|api|call|call/v2)/([^/]+)/?$")
@@ -40,15 +40,13 @@ class Page(Protocol):
         """How many events wait, and how many are at work: ``{"waiting", "running"}``."""
 
 
-def app_options(given: Mapping) -> dict:
-    """Arguments of the FastAPI application below Gradio: the studio's own, and those that are given beside them, whose
-    middleware comes behind the gate."""
-    own = {
-        "routes": [Route("/health", _health), Route("/metrics", _metrics)],
-        "middleware": [Middleware(Gate)],
-        "exception_handlers": {RequestValidationError: _invalid},
+def app_options(more: dict) -> dict:
+    """Arguments of the FastAPI application below Gradio: ``more`` of them, and ours. The gate is the innermost."""
+    return more | {
+        "routes": [Route("/health", _health), Route("/metrics", _metrics), *more.get("routes", ())],
+        "middleware": [*more.get("middleware", ()), Middleware(Gate)],
+        "exception_handlers": {RequestValidationError: _invalid} | more.get("exception_handlers", {}),
     }
-    return own | given | {"middleware": [*own["middleware"], *given.get("middleware", ())]}
 
 
 def _health(request: Request) -> Response:
@@ -98,7 +96,7 @@ class Gate:
         REFUSED.set(refused)
         try:
             page: Page = scope["app"].get_blocks()
-            if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not scope["path"].endswith(_UPLOAD):
+            if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not scope["path"].endswith(_FORMS):
                 content = await _content(scope, receive)
                 clicked = _checked(scope["path"], sent.body(content), page)
                 receive = _again(content, receive)

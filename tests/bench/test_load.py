@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from frami.bench import load
+from frami.bench import load, visitors
 from frami.bench.load import Plan, slope
 from frami.bench.visitors import Record, Refused
 from frami.errors import FramiError
+from frami.studio.visitors import TOKEN
 from tests.helpers.cli import run
 
 
@@ -35,6 +36,10 @@ def test_refusals_are_told_from_errors():
         answered()
     assert len(record.clicks["play"]) == 3 and list(record.refusals) == ["play: full: two wait already"]
     assert sum(record.errors.values()) == 2
+
+
+def test_visitors_say_who_they_are_as_browsers_do():
+    assert visitors.TOKEN == TOKEN
 
 
 @pytest.mark.slow

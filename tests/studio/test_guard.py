@@ -3,10 +3,12 @@
 import json
 import random
 import re
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 import requests
+from starlette.middleware import Middleware
 
 from frami.errors import FramiError
 from frami.runs.queue import Queue
@@ -209,6 +211,34 @@ def test_health_and_metrics(page, monkeypatch):
         "looks come without being asked for, as on a Space"
     )
     assert "frami_up 0" in requests.get(f"{page.address}/metrics", timeout=10).text
+
+
+def test_what_a_hosted_studio_adds_takes_nothing_away():
+    """Middleware of its own stands before the gate; health and metrics stay."""
+
+    class Counting:
+        asked = 0
+
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, *request):
+            Counting.asked += 1
+            await self.app(*request)
+
+    with guard.Studio(analytics_enabled=False) as demo:
+        gr.HTML("")
+    demo.defaults = {"app_kwargs": {"middleware": [Middleware(Counting)], "title": "Ours"}}
+    demo.observation = SimpleNamespace(health=lambda events: {"status": "ok"} | events())
+    app, address, _ = demo.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        before = Counting.asked
+        answer = requests.get(f"{address}health", timeout=10)
+        assert answer.json() == {"status": "ok", "waiting": 0, "running": 0} and Counting.asked == before + 1
+        answer = requests.post(f"{address}gradio_api/component_server", data="{}", timeout=10)
+        assert answer.status_code == 400 and Counting.asked == before + 2 and app.title == "Ours"
+    finally:
+        demo.close()
 
 
 def test_a_session_that_is_gone_ends_its_stream_quietly(page, caplog):
