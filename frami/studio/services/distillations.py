@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from frami import checkpoints, cost, distill
 from frami.checkpoints import Card, Checkpoint
@@ -18,7 +17,9 @@ from frami.errors import FramiError
 from frami.runs import Run
 from frami.runs.queue import Queue
 from frami.studio.services import offers, page_values
+from frami.studio.services.background import Background
 from frami.studio.services.class_groups import of_teacher
+from frami.workers.pool import shared
 
 #: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
 MOST = 40
@@ -75,13 +76,12 @@ class Distillations:
     queue: Queue
     load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
-    _measured: dict = field(default_factory=dict)
+    _measured: Background = field(default_factory=lambda: Background("frami-cost"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self):
         self._curves = lru_cache(maxsize=64)(self._read_curves)
         self._exported = lru_cache(maxsize=8)(self._export)
-        self._exporting = threading.Lock()
 
     def of(self, name: str) -> list[Run]:
         """A teacher's runs, newest first."""
@@ -112,15 +112,15 @@ class Distillations:
         if not known:
             value["classes"] = [page_values.name(label) for label in teacher.classes]
             value["categories"] = of_teacher(teacher.card)
-        return value | (self._costs(name) if done and (self.queue.busy is None or name in self._measured) else {})
+        return value | (self._costs(name) if done else {})
 
     def _costs(self, name: str) -> dict:
-        """Arithmetic and latency of a teacher, as they are measured of students; once, while no run is at work."""
-        if name not in self._measured:
-            teacher = self.load_teacher(name)
-            found = cost.measure(teacher.model, teacher.spec, teacher.card.seconds)
-            self._measured[name] = {"macs": found.macs, "latency_ms": found.latency_ms}
-        return self._measured[name]
+        """Arithmetic and latency of a teacher, as they are measured of students: once, while no run is at work, by a
+        worker; nothing until then."""
+        if self.queue.busy is None and not self._measured.ended(name):
+            source = {"teacher": str(checkpoints.resolve(name))}
+            self._measured.start(name, lambda _: shared().run("map-cost", source))
+        return self._measured.result(name) or {}
 
     def _row(self, run: Run, waiting: list[str], colour: int, seen: dict, classes: Sequence[str]) -> dict:
         status, stamp = self.queue.status(run, waiting), f"{run.updated:.3f} {run.status}"
@@ -189,21 +189,12 @@ class Distillations:
         stem = f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
         if kind == "safetensors":
             return f"{stem}.zip", _zip(run.folder, stem)
-        with self._exporting:  # one process at a time, and none for what another click has exported
-            content = self._exported(run.id, kind, checkpoints.read_card(self.student_path(id)).sha256)
+        content = self._exported(run.id, kind, checkpoints.read_card(self.student_path(id)).sha256)
         return f"{stem}{'-mel' if kind == 'onnx-mel' else ''}.onnx", content
 
     def _export(self, id: str, kind: str, sha256: str) -> bytes:
-        from frami import export
-
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "student.onnx"
-            export.onnx_apart(
-                self.student_path(id).with_suffix(".safetensors"),
-                path,
-                input="mel" if kind == "onnx-mel" else "waveform",
-            )
-            return path.read_bytes()
+        source, takes = str(self.student_path(id)), "mel" if kind == "onnx-mel" else "waveform"
+        return shared().run("export-onnx", {"source": source, "input": takes})
 
 
 def _result(result: dict, learnt: Sequence[str] | None, classes: Sequence[str]) -> dict:

@@ -17,6 +17,7 @@ from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.galleries import Galleries
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
+from frami.workers import pool
 
 #: Teachers that come first, in this order, as far as they are there; the page opens with the first. The others follow
 #: by name.
@@ -43,11 +44,16 @@ class Services:
     distillations: Distillations
     recognition: Recognition
 
+    def warm(self) -> None:
+        """Let a worker start, for a visitor who is there; it ends when nobody needs one."""
+        pool.shared().warm()
+
     def close(self) -> None:
         """Stop what is computed; what was made is saved."""
         self.maps.close()
         self.syntheses.close()
         self.distillations.queue.close()
+        pool.shared().close()
 
 
 def start() -> Services:

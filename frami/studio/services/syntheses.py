@@ -1,4 +1,4 @@
-"""Runs of synthesis: one after the other in a thread, saved on disk, found again by id, drawn by the page."""
+"""Runs of synthesis: one after the other in a worker, saved on disk, found again by id, drawn by the page."""
 
 import atexit
 import shutil
@@ -6,7 +6,6 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -19,6 +18,8 @@ from frami.errors import FramiError
 from frami.inversion import TERMS, Clips, InversionSettings, Progress, invert
 from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values
+from frami.workers import synthesis
+from frami.workers.pool import Pool, on_file, shared
 
 #: Runs on disk, and states of each clip that are saved on its way.
 _RUNS = 50
@@ -59,6 +60,17 @@ class Synthesis:
         self._stop.set()
         if self._turn is not None and self._turn.cancel():
             self.stopped = self.done = True
+
+    def take(self, told: dict) -> None:
+        """Take in a state that the process at work tells of (``workers.synthesis``)."""
+        state = synthesis.state(told)
+        confidence = {"confidence": page_values.confidence(state.clips, self.untargeted)}
+        for name, value in (state.losses | confidence).items():
+            self.curves.setdefault(name, []).append(value)
+        self.saved, self.stopped = told["saved"], told["ends"]
+        if state.finished or self.stopped:
+            self.finished = state.clips if self.finished is None else Clips.join([self.finished, state.clips])
+        self.latest = state
 
     def value(self) -> dict:
         """The run as the page draws it, with the clips that form."""
@@ -105,8 +117,9 @@ class Synthesis:
 class Syntheses:
     """All runs. One worker: two visitors' runs never share the cores, the second waits its turn."""
 
-    def __init__(self, folder: Path | None = None):
+    def __init__(self, folder: Path | None = None, pool: Pool | None = None):
         self._folder = folder
+        self._pool = pool or shared()
         self._runs: dict[str, Synthesis] = {}
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="frami-run")
         self._lock = threading.Lock()
@@ -126,10 +139,10 @@ class Syntheses:
         self._forget()
         id = uuid4().hex[:12]
         run = Synthesis(id, teacher, replace(settings, snapshots=SNAPSHOTS), self.folder / id, vocoder)
-        states = invert(teacher, run.settings, every=2)
+        invert(teacher, run.settings).close()  # refuses what teaches nothing
         with self._lock:
             self._runs[id] = run
-        run._turn = self._worker.submit(self._work, run, states)
+        run._turn = self._worker.submit(self._work, run)
         return run
 
     def close(self) -> None:
@@ -165,30 +178,19 @@ class Syntheses:
             return None
         return Synthesis(id, teacher, settings, bank.folder, done=True, finished=bank.clips(), saved=len(bank))
 
-    def _work(self, run: Synthesis, states: Iterator[Progress]) -> None:
-        writer = None
-
-        def report(state: Progress) -> bool:
-            # Without what only the writer or a later run wants: it would outlive the run.
-            run.latest = replace(state, trajectory=None, memory=None)
-            confidence = {"confidence": page_values.confidence(state.clips, run.untargeted)}
-            for name, value in (state.losses | confidence).items():
-                run.curves.setdefault(name, []).append(value)
-            run.stopped = run._stop.is_set() and (state.step < state.steps or state.batch < state.batches)
-            run.saved = writer.made
-            if state.finished or run.stopped:
-                run.finished = state.clips if run.finished is None else Clips.join([run.finished, state.clips])
-            return run.stopped
-
+    def _work(self, run: Synthesis) -> None:
+        """Let a worker make a run's clips; what is lost with it is not more than a batch."""
+        arguments = on_file(run.teacher) | {
+            "settings": run.settings.to_dict(),
+            "folder": str(run.folder),
+            "sounds": offers.vocoder(run.vocoder),
+        }
         try:
-            vocoder = offers.vocoder(run.vocoder, run.teacher.spec)
-            writer = banks.create_for(run.teacher, run.settings, run.folder, vocoder)
-            banks.fill(writer, states, report, resumable=False)
+            self._pool.run("clips-make", arguments, run.take, run._stop.is_set, again=0)
         except Exception as error:
             run.error = str(error) if isinstance(error, FramiError) else f"the run failed ({error})"
         finally:
-            states.close()
-            run.saved = writer.made if writer else 0
+            run.saved = len(self.bank(run.id) or ())
             run.done = True
 
     def _forget(self) -> None:

@@ -1,0 +1,68 @@
+"""A run of synthesis in a process that may end at any time: finished batches are in its folder, and so is what it needs
+to go on there, in this process or another, on this device or another."""
+
+import time
+from collections.abc import Callable
+
+from frami import banks, vocoder
+from frami.checkpoints import Checkpoint
+from frami.inversion import InversionSettings, Progress, invert
+
+#: Steps between two looks at the clips that form, and seconds between two that are told at least.
+_EVERY, _APART = 2, 0.05
+#: Part of a batch's time by which the next one may take longer.
+_SPARE = 1.15
+
+
+def fill(
+    teacher: Checkpoint,
+    tell: Callable[[dict], None],
+    stopped: Callable[[], bool],
+    *,
+    settings: dict,
+    folder: str,
+    sounds: str | None = None,
+    seconds: float | None = None,
+) -> bool:
+    """Make clips into the bank in ``folder``, going on behind those that are there, and tell of their states.
+
+    settings : of ``InversionSettings``; sounds : the vocoder's name, None for the usual one; seconds : after which no
+    batch is begun that would not end in time (None: all are made). ``stopped()`` ends the run after the present step,
+    whose clips are saved as they are. Returns whether all was made. Raises FramiError.
+    """
+    begin = time.monotonic()
+    wanted = InversionSettings.from_dict(settings)
+    writer = banks.create_for(teacher, wanted, folder, vocoder.get(sounds, teacher.spec))
+    if writer.complete:
+        return True
+    states = invert(teacher, wanted, every=_EVERY, first=writer.batches, memory=writer.state)
+    told, ended, longest = 0.0, begin, 0.0
+
+    def report(state: Progress) -> bool:
+        nonlocal told, ended, longest
+        now = time.monotonic()
+        stop = stopped() and (state.step < state.steps or state.batch < state.batches)
+        if state.finished:
+            longest, ended = max(longest, now - ended), now
+            stop = stop or (
+                seconds is not None and state.batch < state.batches and now - begin + _SPARE * longest > seconds
+            )
+        if state.finished or stop or now - told >= _APART:
+            told = now
+            tell(described(state) | {"saved": writer.made, "ends": stop})
+        return stop
+
+    try:
+        return banks.fill(writer, states, report)
+    finally:
+        states.close()
+
+
+def described(state: Progress) -> dict:
+    """A state as plain values and tensors, without what only a bank or a later run wants."""
+    return {name: value for name, value in vars(state).items() if name not in ("trajectory", "memory")}
+
+
+def state(values: dict) -> Progress:
+    """Inverse of ``described``; of other values it takes no notice."""
+    return Progress(**{name: value for name, value in values.items() if name in Progress.__dataclass_fields__})
