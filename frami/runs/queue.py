@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from frami.errors import FramiError
 from frami.paths import child_environment
@@ -35,6 +35,7 @@ class Queue:
         self._folder = self.runs.path.parent / "queue"
         self._current: str | None = None
         self._stopping: set[str] = set()
+        self._elsewhere: set[str] = set()
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._work, name="frami-queue", daemon=True)
 
@@ -77,7 +78,7 @@ class Queue:
         """
         if run.id in waiting:
             return "waiting"
-        mine = run.id == self._current
+        mine = run.id == self._current or run.id in self._elsewhere
         if (mine or run.pid) and run.id in self._stopping:
             return "stopping"
         if run.status in ("running", "finished"):
@@ -86,11 +87,23 @@ class Queue:
             return "starting"
         return "stopped" if run.status == "waiting" else run.status
 
-    def add(self, name: str, settings: dict) -> Run:
-        """A new run at the end of the queue."""
+    def add(self, name: str, settings: dict, queued: bool = True) -> Run:
+        """A new run at the end of the queue; not ``queued``, it is the caller's to be made (``elsewhere``)."""
         run = self.runs.create(KIND, name, settings)
-        self._enqueue(run.id)
+        if queued:
+            self._enqueue(run.id)
         return run
+
+    @contextmanager
+    def elsewhere(self, run: Run) -> Iterator[Callable[[], bool]]:
+        """While the block lasts, a run that is not in the queue is at work by other means; gives whether it is to
+        stop."""
+        self._elsewhere.add(run.id)
+        try:
+            yield lambda: run.id in self._stopping or self._closing.is_set()
+        finally:
+            self._elsewhere.discard(run.id)
+            self._stopping.discard(run.id)
 
     def resume(self, id: str) -> None:
         """Put a stopped or failed run at the end of the queue; ``FramiError`` for another one."""
@@ -104,16 +117,16 @@ class Queue:
         run = self.get(id)
         if self._dequeue(id):
             self.runs.stop(id)
-        elif id == self._current or run.pid:
+        elif id in (self._current, *self._elsewhere) or run.pid:
             self._stopping.add(id)
-            if id != self._current:
+            if id not in (self._current, *self._elsewhere):
                 with suppress(OSError):
                     os.kill(run.pid, signal.SIGTERM)
 
     def delete(self, id: str) -> None:
         """Delete a run that is not running, and all its files."""
         run = self.get(id)
-        if run.id == self._current:
+        if run.id in (self._current, *self._elsewhere):
             raise FramiError("stop this run before you delete it")
         self._dequeue(id)
         self.runs.delete(id)

@@ -48,8 +48,9 @@ def _loaded(path: str, device: str, sha256: str) -> Checkpoint:
 
 
 def synthesize(teller: Teller, *, teacher: str, device: str, **settings) -> None:
-    """``synthesis.fill`` of a folder; tells of its states."""
-    synthesis.fill(network(teacher, device), teller.send, lambda: teller.stopped, **settings)
+    """``synthesis.states`` of a folder, told one by one."""
+    for state in synthesis.states(network(teacher, device), lambda: teller.stopped, **settings):
+        teller.send(state)
 
 
 def umap(teller: Teller, *, layers: Sequence[maps.Layer]) -> Tensor:

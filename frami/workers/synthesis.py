@@ -2,7 +2,8 @@
 to go on there, in this process or another, on this device or another."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from frami import banks, vocoder
 from frami.checkpoints import Checkpoint
@@ -14,48 +15,50 @@ _EVERY, _APART = 2, 0.05
 _SPARE = 1.15
 
 
-def fill(
+def states(
     teacher: Checkpoint,
-    tell: Callable[[dict], None],
     stopped: Callable[[], bool],
     *,
     settings: dict,
     folder: str,
     sounds: str | None = None,
     seconds: float | None = None,
-) -> bool:
-    """Make clips into the bank in ``folder``, going on behind those that are there, and tell of their states.
+) -> Iterator[dict]:
+    """Make clips into the bank in ``folder``, going on behind those that are there; yields their states as plain
+    values, with ``saved`` clips before this batch, and whether the run ``ends`` there.
 
     settings : of ``InversionSettings``; sounds : the vocoder's name, None for the usual one; seconds : after which no
-    batch is begun that would not end in time (None: all are made). ``stopped()`` ends the run after the present step,
-    whose clips are saved as they are. Returns whether all was made. Raises FramiError.
+    batch is begun that would not end in time (None: all are made). Where ``stopped()`` turns true, or no other state
+    is asked for, the clips are saved as they are. Raises FramiError.
     """
-    begin = time.monotonic()
+    begin = ended = time.monotonic()
     wanted = InversionSettings.from_dict(settings)
     writer = banks.create_for(teacher, wanted, folder, vocoder.get(sounds, teacher.spec))
     if writer.complete:
-        return True
-    states = invert(teacher, wanted, every=_EVERY, first=writer.batches, memory=writer.state)
-    told, ended, longest = 0.0, begin, 0.0
-
-    def report(state: Progress) -> bool:
-        nonlocal told, ended, longest
-        now = time.monotonic()
-        stop = stopped() and (state.step < state.steps or state.batch < state.batches)
-        if state.finished:
-            longest, ended = max(longest, now - ended), now
-            stop = stop or (
-                seconds is not None and state.batch < state.batches and now - begin + _SPARE * longest > seconds
-            )
-        if state.finished or stop or now - told >= _APART:
-            told = now
-            tell(described(state) | {"saved": writer.made, "ends": stop})
-        return stop
-
+        return
+    made = invert(teacher, wanted, every=_EVERY, first=writer.batches, memory=writer.state)
+    run, told, longest, stop = banks.filling(writer, made), 0.0, 0.0, None
     try:
-        return banks.fill(writer, states, report)
+        while True:
+            try:
+                state = run.send(stop)
+            except StopIteration:
+                return
+            now, last = time.monotonic(), state.batch == state.batches
+            stop = stopped() and not (last and state.step == state.steps)
+            if state.finished:
+                longest, ended = max(longest, now - ended), now
+                stop = stop or (seconds is not None and not last and now - begin + _SPARE * longest > seconds)
+            if state.finished or stop or now - told >= _APART:
+                told = now
+                try:
+                    yield described(state) | {"saved": writer.made, "ends": stop}
+                except GeneratorExit:
+                    with suppress(StopIteration):
+                        run.send(True)
+                    raise
     finally:
-        states.close()
+        made.close()
 
 
 def described(state: Progress) -> dict:

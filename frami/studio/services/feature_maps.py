@@ -190,7 +190,7 @@ class FeatureMaps:
             )
         task, layers = ("umap", *chosen.projection), [one.layer for one in chosen.all]
         if layers and (chosen.extras or chosen.stored is None) and not ended(task):
-            yield task, lambda _: maps.umap(layers), "UMAP is being computed"
+            yield task, partial(_umap, layers), "UMAP is being computed"
         for one in chosen.shown:
             task, measured = chosen.measuring(one), one is chosen.real or one.layer.key in chosen.measured
             if not measured and len(one.layer) > 1 and not ended(task):

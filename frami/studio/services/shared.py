@@ -17,7 +17,8 @@ from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.galleries import Galleries
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
-from frami.workers import pool
+from frami.workers import pool, zerogpu
+from frami.workers.zerogpu import ZeroGpu
 
 #: Teachers that come first, in this order, as far as they are there; the page opens with the first. The others follow
 #: by name.
@@ -32,9 +33,11 @@ def ordered(cards: Iterable[Card]) -> list[Card]:
 
 @dataclass(frozen=True)
 class Services:
-    """``teachers`` : cards of the teachers by name, in the order of the page."""
+    """``teachers`` : cards of the teachers by name, in the order of the page; ``gpu`` : one that is lent to visitors,
+    where this is such a Space."""
 
     device: torch.device
+    gpu: ZeroGpu | None
     teachers: dict[str, Card]
     load_teacher: Callable[[str], Checkpoint]
     syntheses: Syntheses
@@ -61,7 +64,8 @@ def start() -> Services:
     cards = ordered(checkpoints.bundled("teacher"))
     if not cards:
         raise FramiError("no teacher in checkpoints/; train one with: frami train-teacher")
-    here, names = device.pick(), [card.name for card in cards]
+    gpu = zerogpu.find()  # before anything asks for a device
+    here, names = torch.device("cpu") if gpu else device.pick(), [card.name for card in cards]
     load_teacher = lru_cache(maxsize=8)(lambda name: checkpoints.load(name, here))
     syntheses = Syntheses()
     by_name = {card.name: card for card in cards}
@@ -69,6 +73,7 @@ def start() -> Services:
     distillations = Distillations(Queue().begin(), load_teacher, names)
     return Services(
         device=here,
+        gpu=gpu,
         teachers=by_name,
         load_teacher=load_teacher,
         syntheses=syntheses,

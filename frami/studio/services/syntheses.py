@@ -31,7 +31,7 @@ class Synthesis:
     """One run and where it stands; written by the worker, read by the page.
 
     ``vocoder`` : its name, None for the usual one; ``finished`` : clips of its finished batches, of which ``saved`` are
-    on disk.
+    on disk; ``notes`` : on how it is made.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Synthesis:
     latest: Progress | None = None
     finished: Clips | None = None
     saved: int = 0
+    notes: tuple[str, ...] = ()
     curves: dict[str, list[float]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _turn: Future | None = None
@@ -54,6 +55,11 @@ class Synthesis:
     def untargeted(self) -> bool:
         """Whether its recipe takes no target classes."""
         return not offers.targeted(self.settings.recipe)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """End after the present step, and save what was made so far; at once while it still waits its turn."""
@@ -102,7 +108,7 @@ class Synthesis:
             "left": round(state.left, 1),
             "seconds": round(state.seconds, 1),
             "confidence": self.curves["confidence"][-1],
-            "notes": list(state.notes),
+            "notes": [*self.notes, *state.notes],
         }
 
     def saved_clips(self) -> list[dict]:
@@ -128,8 +134,13 @@ class Syntheses:
     def folder(self) -> Path:
         return self._folder or home() / "studio"
 
-    def start(self, teacher: Checkpoint, settings: InversionSettings, vocoder: str | None = None) -> Synthesis:
-        """Queue an inversion; ``FramiError`` at once where nothing would be learnt or the folder cannot be made."""
+    def start(
+        self, teacher: Checkpoint, settings: InversionSettings, vocoder: str | None = None, queued: bool = True
+    ) -> Synthesis:
+        """Queue an inversion; ``FramiError`` at once where nothing would be learnt or the folder cannot be made.
+
+        Not ``queued``, it is the caller's to be made (``gpu_events``).
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -142,8 +153,13 @@ class Syntheses:
         invert(teacher, run.settings).close()  # refuses what teaches nothing
         with self._lock:
             self._runs[id] = run
-        run._turn = self._worker.submit(self._work, run)
+        if queued:
+            self.enqueue(run)
         return run
+
+    def enqueue(self, run: Synthesis) -> None:
+        """Let a run, or what is missing of it, be made in its turn."""
+        run._turn = self._worker.submit(self._work, run)
 
     def close(self) -> None:
         """Stop all runs, save what they made, and wait for the one at work."""
@@ -186,7 +202,7 @@ class Syntheses:
             "sounds": offers.vocoder(run.vocoder),
         }
         try:
-            self._pool.run("clips-make", arguments, run.take, run._stop.is_set, again=0)
+            self._pool.run("clips-make", arguments, run.take, lambda: run.stopping, again=0)
         except Exception as error:
             run.error = str(error) if isinstance(error, FramiError) else f"the run failed ({error})"
         finally:

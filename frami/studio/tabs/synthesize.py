@@ -10,7 +10,7 @@ from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
 from frami.inversion.settings import MOST_SEED
 from frami.studio import components
-from frami.studio.services import offers
+from frami.studio.services import gpu_events, offers
 from frami.studio.services.syntheses import Synthesis, archive
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
@@ -140,20 +140,26 @@ class Synthesize(Tab):
                 seed=seed,
                 weights=dict(zip(TERMS, weights, strict=True)),
             )
-            run = self.services.syntheses.start(loaded, settings, vocoder)
+            gpu, syntheses = self.services.gpu, self.services.syntheses
+            run = syntheses.start(loaded, settings, vocoder, queued=gpu is None)
         except FramiError as error:
             raise refusal(error) from error
-        yield from self._follow(run)
+        yield from self._follow(run, gpu_events.synthesize(syntheses, run, gpu) if gpu else None)
 
-    def _follow(self, run: Synthesis) -> Iterator[tuple]:
-        """Values of the tab's parts while a run goes on, until it is done."""
+    def _follow(self, run: Synthesis, work: Iterator[None] | None = None) -> Iterator[tuple]:
+        """Values of the tab's parts while a run goes on, until it is done; ``work`` : what makes it, where this event
+        does."""
         off, on = gr.update(interactive=False), gr.update(interactive=True)
         shown, sent, at = None, -1, 0.0
         while True:
+            if work is not None and next(work, self) is self:
+                work = None
             done, state, saved, ahead = run.done, run.latest, run.saved, self.services.syntheses.ahead(run)
             # A tab that was closed is noticed at a yield only.
-            if not done and shown == (state, ahead) and time.monotonic() - at < _SILENCE:
-                time.sleep(_TICK)
+            patience = _SILENCE if shown == (state, ahead) else _TICK if work else 0
+            if not done and time.monotonic() - at < patience:
+                if work is None:
+                    time.sleep(_TICK)
                 continue
             more = {"finished": run.saved_clips()} if saved != sent else {}
             page = gr.update(value=run.value() | ({"ahead": ahead} if state is None else {}), **more)
