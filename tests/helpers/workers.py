@@ -24,6 +24,21 @@ class InThisProcess(Pool):
         return jobs.JOBS[job](jobs.Teller(send, stop), **arguments)
 
 
+def in_thread(work):
+    """Start ``work()``; returns the thread and the list that gets its result, or its error."""
+    found = []
+
+    def keep():
+        try:
+            found.append(work())
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    return thread, found
+
+
 def echo(teller, *, value):
     teller.send(os.getpid())
     return value

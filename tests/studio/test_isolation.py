@@ -32,8 +32,8 @@ def waited(condition, seconds=60):
     return found
 
 
-def kill_worker(job=None):
-    """End the worker that is at work (on ``job``) as the kernel would where memory runs out."""
+def kill_worker():
+    """End the worker that is at work as the kernel would where memory runs out."""
     os.kill(waited(pools.shared().processes)[0], signal.SIGKILL)
 
 
@@ -89,8 +89,6 @@ def test_a_killed_export_is_made_again_and_few_wait(fresh_home, teacher):
     known = Distillations(Queue(Runs()), checkpoints.load, ["fsdd"])
     run = finished_run(known.queue.runs, teacher)
     lost = pools.shared().health()["lost"]
-    from tests.workers.test_pool import in_thread
-
     thread, found = in_thread(lambda: known.file(run.id, "onnx-mel"))
     waited(lambda: pools.shared().health()["busy"])
     kill_worker()

@@ -1,7 +1,6 @@
 """ZeroGPU as a stand-in keeps its rules: slices in forked processes, within what a visitor has, else on the CPU."""
 
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -12,13 +11,14 @@ import torch
 
 from frami import banks, checkpoints
 from frami.distill import RunSettings, Settings
+from frami.distill import run as distil_run
 from frami.inversion import InversionSettings
 from frami.paths import child_environment
 from frami.runs import Runs
 from frami.runs.queue import Queue
 from frami.studio.services import gpu_events
 from frami.studio.services.syntheses import Syntheses
-from frami.workers import slices, zerogpu
+from frami.workers import slices, synthesis, zerogpu
 from frami.workers.zerogpu import ALLOWANCE, LEAST, USUAL, Loan, NotLentError, ZeroGpu
 from tests.helpers import zerogpu as rules
 from tests.helpers.workers import InThisProcess
@@ -31,10 +31,15 @@ def visitor():
     rules.visitor.reset(token)
 
 
+@pytest.fixture(autouse=True)
+def no_recordings(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMI_DATA", str(tmp_path / "none"))
+
+
 @pytest.fixture
 def short_slices(monkeypatch):
     """Slices that leave time for a batch only."""
-    monkeypatch.setattr(slices, "START", 1e9)
+    monkeypatch.setattr(synthesis, "_SPARE", 1e9)
 
 
 def lent(**choices) -> tuple[rules.Spaces, ZeroGpu]:
@@ -67,19 +72,19 @@ def test_a_run_goes_on_from_slice_to_slice(tmp_path, teacher, visitor, short_sli
     assert run.done and not run.error and not run.notes and run.saved == 6 and run.value()["state"] == "done"
     assert seen == sorted(seen) and [batch for batch, step in seen if step == 6] == [1, 2, 3]
     assert len({process for _, process in spaces.calls}) == 3 and os.getpid() not in dict(map(reversed, spaces.calls))
-    assert all(LEAST <= seconds <= USUAL for seconds, _ in spaces.calls)
+    assert all(LEAST <= seconds <= zerogpu.MOST for seconds, _ in spaces.calls) and spaces.calls[0][0] == USUAL
     at_once = runs.start(teacher, settings_for(teacher))
     waited(at_once)
     assert torch.allclose(runs.bank(run.id).clips().mels, runs.bank(at_once.id).clips().mels, atol=1e-5)
     assert runs.bank(run.id).manifest["complete"] and not (run.folder / "resume.pt").exists()
-    assert "frami" not in repr(pickle.dumps(gpu.device)) and not torch.cuda.is_initialized()
+    assert not torch.cuda.is_initialized()
     runs.close()
 
 
 @pytest.mark.parametrize(
     "choices, told",
     [
-        ({"quota": 0}, "0s left"),
+        ({"quota": 3}, "3s left"),
         ({"longest": 5}, "larger than the maximum allowed"),
         ({"crash": 4}, "GPU task aborted"),
     ],
@@ -111,17 +116,10 @@ def test_a_visitor_with_little_left_is_asked_for_no_more(tmp_path, teacher, visi
     """And when that is used up, the CPU goes on behind the batches that are there."""
     spaces, gpu = lent(quota=12)
     runs, run = begun(tmp_path, teacher)
-    spaces.left[visitor] = 12
-
-    def charge():
-        for _ in gpu_events.synthesize(runs, run, gpu):
-            if len(spaces.calls) == 1 and run.latest.finished:
-                spaces.left[visitor] = 3
-
-    charge()
+    list(gpu_events.synthesize(runs, run, gpu))
     waited(run)
     assert spaces.asked[:2] == [USUAL, 12] and spaces.calls[0][0] == 12
-    assert not run.error and run.saved == 6 and "left" in run.notes[0]
+    assert not run.error and run.saved == 6 and "on the CPU" in run.notes[0]
     assert runs.bank(run.id).manifest["complete"] and banks.load(run.folder).target.tolist() == [0, 1, 2, 3, 4, 5]
     runs.close()
 
@@ -132,9 +130,8 @@ def test_stop_and_leaving_keep_what_was_made(tmp_path, teacher, visitor):
     for _ in gpu_events.synthesize(runs, run, gpu):
         asked = time.monotonic()
         run.stop()
-    assert (
-        time.monotonic() - asked < 5 and run.value()["state"] == "stopped" and run.saved == len(run.saved_clips()) == 2
-    )
+    assert time.monotonic() - asked < 10 and run.value()["state"] == "stopped"
+    assert run.saved == len(run.saved_clips()) == 2
     left = runs.start(teacher, settings_for(teacher, steps=4000), queued=False)
     work = gpu_events.synthesize(runs, left, gpu)
     next(work)
@@ -155,23 +152,26 @@ def test_what_is_wrong_is_said_and_not_tried_elsewhere(tmp_path, teacher, visito
 # ------------------------------------------------------------------------------------------ distillations
 
 
-def distillation(fresh_home, budget=4.0):
+def distillation(fresh_home, **choices):
     queue = Queue(Runs())
-    wanted = RunSettings("fsdd", Settings(student="nano", recipe="frami-flash", budget=budget, clips=8))
+    wanted = RunSettings("fsdd", Settings(student="nano", recipe="frami-flash", **choices))
     return queue, queue.add(wanted.name, wanted.to_dict(), queued=False)
 
 
 @pytest.mark.slow
 def test_a_short_distillation_runs_in_slices(fresh_home, visitor, monkeypatch):
-    monkeypatch.setattr(slices, "START", USUAL - 3.0)
-    spaces, gpu = lent()
-    queue, run = distillation(fresh_home, budget=7.0)
+    monkeypatch.setattr(slices, "START", USUAL - 1.0)  # the first slice is short
+    monkeypatch.setattr(distil_run, "REPORT_EVERY", 0.3)
+    spaces, gpu = lent(quota=1000)
+    monkeypatch.setattr(gpu_events, "Loan", lambda: Loan(left=1000))
+    queue, run = distillation(fresh_home, budget=None, rounds=1, clips=8, steps=200)
     statuses = set()
     for told in gpu_events.distil(queue, run, gpu):
         assert told is None
+        monkeypatch.setattr(slices, "START", 0.0)
         statuses.add(queue.status(queue.get(run.id), queue.waiting()))
     run = queue.get(run.id)
-    assert run.status == "finished" and run.result["seconds"] == pytest.approx(7, abs=2)
+    assert run.status == "finished" and run.result["steps"] == 200, run.error
     assert len(spaces.calls) >= 2 and all(seconds <= USUAL for seconds, _ in spaces.calls)
     assert "stopped" not in statuses, "between two slices it is not shown as stopped"
     assert checkpoints.load(run.folder / "student").card.kind == "student" and not queue.waiting()

@@ -18,6 +18,7 @@ from frami.workers import messages
 from frami.workers import pool as pools
 from frami.workers.pool import BusyError, WorkLostError
 from tests.helpers import workers
+from tests.helpers.workers import in_thread
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,21 +36,6 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
     while psutil.pid_exists(pid) and time.monotonic() < until:
         time.sleep(0.02)
     return not psutil.pid_exists(pid)
-
-
-def in_thread(work):
-    """Start ``work()``; returns the thread and the list that gets its result, or its error."""
-    found = []
-
-    def keep():
-        try:
-            found.append(work())
-        except Exception as error:
-            found.append(error)
-
-    thread = threading.Thread(target=keep)
-    thread.start()
-    return thread, found
 
 
 def test_values_come_back_and_one_process_does_job_after_job(pool):
