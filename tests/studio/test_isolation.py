@@ -20,6 +20,7 @@ from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
 from frami.workers import pool as pools
+from tests.helpers.workers import in_thread
 from tests.studio.test_try_it import finished_run
 
 

@@ -164,14 +164,14 @@ def test_a_short_distillation_runs_in_slices(fresh_home, visitor, monkeypatch):
     monkeypatch.setattr(distil_run, "REPORT_EVERY", 0.3)
     spaces, gpu = lent(quota=1000)
     monkeypatch.setattr(gpu_events, "Loan", lambda: Loan(left=1000))
-    queue, run = distillation(fresh_home, budget=None, rounds=1, clips=8, steps=200)
+    queue, run = distillation(fresh_home, budget=None, rounds=1, clips=4, steps=30)
     statuses = set()
     for told in gpu_events.distil(queue, run, gpu):
         assert told is None
         monkeypatch.setattr(slices, "START", 0.0)
         statuses.add(queue.status(queue.get(run.id), queue.waiting()))
     run = queue.get(run.id)
-    assert run.status == "finished" and run.result["steps"] == 200, run.error
+    assert run.status == "finished" and run.result["steps"] == 30, run.error
     assert len(spaces.calls) >= 2 and all(seconds <= USUAL for seconds, _ in spaces.calls)
     assert "stopped" not in statuses, "between two slices it is not shown as stopped"
     assert checkpoints.load(run.folder / "student").card.kind == "student" and not queue.waiting()
