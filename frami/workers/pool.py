@@ -41,22 +41,24 @@ COMMAND = (sys.executable, "-m", "frami.workers.worker")
 @dataclass(frozen=True)
 class Limits:
     """Of one kind of work: ``seconds`` and ``gigabytes`` (resident) for a job, how many are done ``at_once`` and how
-    many more may be ``waiting``; ``kept`` : whether the process does another job afterwards."""
+    many more may be ``waiting``; ``kept`` : whether the process does another job afterwards; ``long`` : whether another
+    is made ready meanwhile, so that a click need not wait for its start."""
 
     seconds: float
     gigabytes: float
     at_once: int = 1
     waiting: int = 8
     kept: bool = True
+    long: bool = False
 
 
 #: The kinds of work, by the first part of a job's name.
 LIMITS = {
-    "clips": Limits(seconds=7200, gigabytes=6, waiting=64),
-    "map": Limits(seconds=900, gigabytes=6, waiting=64),
+    "clips": Limits(seconds=7200, gigabytes=6, waiting=64, long=True),
+    "map": Limits(seconds=900, gigabytes=6, waiting=64, long=True),
     "sound": Limits(seconds=60, gigabytes=3, waiting=24),
     # torch's exporter changes PyTorch for the whole process.
-    "export": Limits(seconds=300, gigabytes=6, waiting=2, kept=False),
+    "export": Limits(seconds=300, gigabytes=6, waiting=2, kept=False, long=True),
 }
 
 
@@ -141,9 +143,9 @@ class Pool:
                     again -= 1
 
     def warm(self) -> None:
-        """Start a worker unless one is there, so that the next job need not wait for it."""
+        """Start a worker unless one without work is there, so that the next job need not wait for it."""
         with self._turn:
-            there = self._closed or any(worker.alive for worker in (*self._idle, *self._busy))
+            there = self._closed or any(worker.alive for worker in self._idle)
         if not there:
             self._keep(_start(self._command))
 
@@ -182,6 +184,8 @@ class Pool:
         """Do a job in a worker, which is kept for the next one or replaced."""
         worker, whole = self._take(), True
         try:
+            if limits.long:
+                self.warm()
             worker.connection.send_bytes(JOB + messages.pack(job))
             return self._follow(worker, limits, told, stopped)
         except (EOFError, OSError) as error:

@@ -5,6 +5,7 @@ import signal
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from frami import checkpoints
@@ -21,6 +22,7 @@ from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
 from frami.workers import pool as pools
 from tests.helpers.workers import in_thread
+from tests.studio.test_page import generate
 from tests.studio.test_try_it import finished_run
 
 
@@ -114,3 +116,27 @@ def test_a_sound_that_takes_all_memory_costs_a_worker_only(tmp_path, monkeypatch
         recognition.predictions("fsdd", [], path, label, origin)
     monkeypatch.undo()
     assert recognition.predictions("fsdd", [], path, label, origin)["networks"][0]["top"][0][0] == "seven"
+
+
+@pytest.mark.slow
+def test_the_page_goes_on_when_its_worker_is_killed(open_page, studio):
+    """In a browser: the visitor is told, the page answers, and the next run works, in another process."""
+
+    def workers():
+        found = psutil.Process(studio.process.pid).children()
+        return [one for one in found if "frami.workers.worker" in one.cmdline()]
+
+    page = open_page()
+    generate(page, samples=2, steps=600)
+    page.wait_for_selector(".frami-live[data-state=running] .frami-tile", timeout=120_000)
+    killed = workers()
+    for one in killed:
+        one.kill()
+    page.wait_for_selector(".frami-live[data-state=error]", timeout=20_000)
+    assert "please try again" in page.locator("#live .status").inner_text()
+    page.get_by_role("tab", name="Listen").click()
+    page.locator("#gallery .frami-tile").first.click()
+    page.wait_for_function("() => frami.player.readyState > 0", timeout=20_000)
+    generate(page, samples=2, steps=4)
+    page.wait_for_selector(".frami-live[data-state=done]", timeout=120_000)
+    assert workers() and not set(workers()) & set(killed) and studio.process.poll() is None
