@@ -71,7 +71,9 @@ def test_a_killed_worker_is_replaced_and_its_visitor_told(pool):
     with pytest.raises(WorkLostError, match=r"was ended.*try again"):
         pool.run("test-spend", {"seconds": 30}, kill, again=0)
     assert pool.health()["lost"] == lost + 1 and pool.health()["workers"] == 1, "the next one is there already"
-    assert pool.run("test-spend", {}, lambda pid: killed or (killed.append(pid), kill(pid))) is False, "begun anew"
+    assert pool.run("test-spend", {"seconds": 1}, lambda pid: killed or (killed.append(pid), kill(pid))) is False, (
+        "begun anew"
+    )
     os.kill(pool.processes()[0], signal.SIGKILL)  # one that has no work
     assert gone(killed[0])
     assert pool.run("test-echo", {"value": 2}) == 2
