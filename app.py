@@ -7,7 +7,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from frami.studio import build, launch_options
+from frami import paths
+
+paths.settle()  # before libraries look for a folder for their caches
+
+from frami.studio import build, launch_options  # noqa: E402
 
 demo = build()
 

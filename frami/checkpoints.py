@@ -10,11 +10,12 @@ import shlex
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import nn
 
-from frami import hub, weights
+from frami import hub, schema, weights
 from frami.audio import MelSpec
 from frami.errors import FramiError
 from frami.models import from_dict
@@ -35,28 +36,28 @@ class Card:
     hand. Of a teacher, ``measured`` holds the accuracy's 95 % ``interval``, ``balanced_accuracy`` and ``per_class``.
     ``multilabel`` : whether several classes may sound at once, each with a probability of its own (``answers``)."""
 
-    name: str
-    kind: str
-    dataset: str
-    title: str
-    classes: tuple[str, ...]
-    mel_spec: dict
-    model: dict
-    parameters: int
-    split: dict
-    accuracy: float | None
-    clips: int
-    licence: str
-    data_licence: str
-    training: dict = field(default_factory=dict)
-    evaluation: str = ""
-    seconds: float = 1.0
-    teacher: str = ""
-    agreement: float | None = None
-    measured: dict = field(default_factory=dict)
-    multilabel: bool = False
-    sha256: str = ""
-    format: int = weights.FORMAT
+    name: schema.Line
+    kind: schema.Line
+    dataset: schema.Path
+    title: schema.Line
+    classes: schema.Names
+    mel_spec: schema.FrontEnd
+    model: schema.Network
+    parameters: Annotated[int, schema.whole()]
+    split: schema.Split
+    accuracy: schema.MaybeShare
+    clips: Annotated[int, schema.whole()]
+    licence: schema.Line
+    data_licence: schema.Line
+    training: schema.Facts = field(default_factory=dict)
+    evaluation: schema.Path = ""
+    seconds: Annotated[float, schema.number(0.01, 3600)] = 1.0
+    teacher: schema.Line = ""
+    agreement: schema.MaybeShare = None
+    measured: schema.Measured = field(default_factory=dict)
+    multilabel: schema.Flag = False
+    sha256: schema.Line = ""
+    format: Annotated[int, schema.whole()] = weights.FORMAT
 
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -108,14 +109,19 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Load a bundled checkpoint by name, or any by path. ``CheckpointError`` says what is wrong with it."""
     path = resolve(name)
     card = read_card(path)
-    tensors = weights.load(path, card.sha256, "checkpoint", CheckpointError)
+    program = card.model.get("architecture") == "program"
+    there = weights.stored(path, "checkpoint", CheckpointError)
     with weights.fitting(path, CheckpointError):
         spec = MelSpec.from_dict(card.mel_spec)
-        texts = weights.metadata(path)
-        if (card.model or {}).get("architecture") == "program":
-            model = storing.network(card.model, tensors, texts)
+        if not program:
+            stand_ins = storing.stand_ins(there.texts)
+            weights.compare(lambda: from_dict(card.model, **stand_ins), there, tuple(f"{name}." for name in stand_ins))
+    tensors = weights.load(path, card.sha256, "checkpoint", CheckpointError)
+    with weights.fitting(path, CheckpointError):
+        if program:
+            model = storing.network(card.model, tensors, there.texts)
         else:
-            model = from_dict(card.model, **storing.head(tensors, texts))
+            model = from_dict(card.model, **storing.head(tensors, there.texts))
         if (model.config.classes, model.config.n_mels) != (len(card.classes), spec.n_mels):
             raise ValueError("its classes or Mel bands are not those of its model")
         if not isinstance(model, storing.ProgramNetwork):  # which is made of them
@@ -142,13 +148,7 @@ def pretrained(source: hub.Source) -> Path:
             f"{source.label} holds no checkpoint of frami's ({hub.MODEL}.safetensors with {hub.MODEL}.json); a model "
             "of Transformers becomes a teacher with: frami import --hub"
         )
-    values = hub.checked(weights.paths(path)[1])
-    if values["model"].get("architecture") != "program":
-        with weights.fitting(path, CheckpointError), torch.device("meta"):  # which takes no memory
-            network = from_dict(values["model"], nn.Identity(), nn.Identity())
-            count = sum(p.numel() for p in network.parameters())
-            if count > weights.paths(path)[0].stat().st_size:
-                raise ValueError(f"its network has {count:,} weights")
+    hub.checked(weights.paths(path)[1], Card)
     return path
 
 

@@ -93,7 +93,10 @@ def draw(rows: Sequence[dict], title: str, out: str | Path) -> Path:
     axes[0].legend(frameon=False)
     figure.suptitle(title, parse_math=False)
     try:
-        figure.savefig(out, dpi=150)
+        if not out.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {out.parent}")
+        with files.replacing(out) as temporary:
+            figure.savefig(temporary, dpi=150)
         return out
     except (OSError, ValueError) as error:
         raise FramiError(f"{out}: the curve cannot be drawn there ({error})") from error

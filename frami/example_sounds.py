@@ -59,7 +59,7 @@ def make(folder: Path = FOLDER) -> list[ExampleSound]:
         for label in classes:
             path = folder / f"{label}-{voice.replace('+', '-')}.flac"
             x, _ = audio_input.trim(speech(label, voice, speed), RATE)
-            audio.save(path, x * (_LEVEL / x.abs().max()), RATE)
+            files.write(path, audio.encoded(path, x * (_LEVEL / x.abs().max()), RATE))
             rows.append(
                 {"file": path.name, "label": label, "voice": name, "source": f"espeak-ng -v {voice} -s {speed}"}
             )

@@ -147,11 +147,13 @@ def safetensors(source: str | Path, path: str | Path) -> dict:
     card = checkpoints.load(source).card  # whole and fitting its card
     weights, _ = copies = paths(path)
     _writable(weights)
-    for origin, copied in zip(paths(checkpoints.resolve(source)), copies, strict=True):
-        with files.replacing(copied) as temporary:
-            shutil.copyfile(origin, temporary)
-    if (shown := public(card)) != card:
-        files.write_json(copies[1], asdict(shown), indent=2)
+    origins = paths(checkpoints.resolve(source))
+    with files.replacing(copies[1]) as note, files.replacing(weights) as temporary:
+        shutil.copyfile(origins[0], temporary)
+        if (shown := public(card)) == card:
+            shutil.copyfile(origins[1], note)
+        else:
+            note.write_text(files.as_json(asdict(shown), indent=2), encoding="utf-8")
     return {"path": str(weights), "bytes": weights.stat().st_size}
 
 

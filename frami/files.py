@@ -1,11 +1,17 @@
 """Files: written whole or not at all, and JSON whose keys had other names in earlier versions."""
 
+import errno
 import json
 import os
+import re
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from frami.errors import FramiError
 
 #: What keys of JSON files were called before, and what they are called now.
 FORMER_KEYS = {
@@ -22,24 +28,75 @@ FORMER_KEYS = {
 }
 
 
+#: Errors of a disk, or of one's share of it, that takes no more; bytes below which one is full.
+_FULL, _LEFT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 1 << 16
+#: Bytes of a JSON file, and how deep its values are nested, at most.
+LARGEST, DEEPEST = 2**24, 64
+
+
+class FullError(FramiError, OSError):
+    """A file that the disk has no room for."""
+
+    def __init__(self, path: str | Path):
+        OSError.__init__(self, errno.ENOSPC, "No space left on the disk")
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: No space left on the disk; make room and give the same command again: what was finished is "
+            "saved"
+        )
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A path beside ``path``, of the same ending and its own at each call, to write to.
 
     It takes the place of ``path`` when the block ends, once its content is on the disk, and is removed when the block
-    fails. The folder is made where it is missing. OSError when the disk refuses.
+    fails. The folder is made where it is missing. OSError when the disk refuses, FullError (one too) when it is full,
+    whatever the library that wrote made of it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except FullError:
         raise
+    except Exception as error:
+        if _is_full(path.parent, error):
+            raise FullError(path) from error
+        raise
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Whether an error in writing comes of a full disk. Libraries hide it: safetensors in words, PyTorch and libsndfile
+    entirely."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    if isinstance(error, FramiError) and error.__cause__ is None:
+        return False
+    if f"os error {errno.ENOSPC}" in str(error):
+        return True
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < _LEFT
+    return False
+
+
+def tidy(folder: Path, name: str = "") -> None:
+    """Remove what ``replacing`` of a process that was killed left of files whose names begin so. For those who know
+    that no other process writes there."""
+    mark = re.compile(rf"\.[0-9a-f]{{8}}\.{re.escape(name)}.*", re.DOTALL)
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if mark.fullmatch(path.name):
+                path.unlink()
 
 
 def write(path: str | Path, content: bytes | memoryview | str) -> None:
@@ -50,11 +107,13 @@ def write(path: str | Path, content: bytes | memoryview | str) -> None:
 
 def try_writing(path: str | Path) -> None:
     """OSError where ``write`` would refuse; to know that before long work. The folder is made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    temporary.touch()
-    temporary.unlink()
+    with suppress(_Tried), replacing(path) as temporary:
+        temporary.touch()
+        raise _Tried
+
+
+class _Tried(Exception):
+    """The end of a try."""
 
 
 def write_json(path: str | Path, value, indent: int | None = 1) -> None:
@@ -69,9 +128,42 @@ def as_json(value, indent: int | None = 1) -> str:
     return (text if encodable else json.dumps(value, indent=indent)) + "\n"
 
 
-def read_json(path: str | Path):
-    """Value of a JSON file, its keys under their present names. OSError or ValueError where there is none."""
-    return present_keys(json.loads(Path(path).read_text(encoding="utf-8")))
+def read_json(path: str | Path, largest: int = LARGEST):
+    """Value of a JSON file, its keys under their present names. OSError or ValueError where there is none, or one of
+    more than ``largest`` bytes."""
+    return present_keys(as_value(read_text(path, largest)))
+
+
+def read_text(path: str | Path, largest: int = LARGEST, encoding: str = "utf-8") -> str:
+    """Text of a file. OSError where there is none; ValueError where it is no plain file, of more than ``largest`` bytes
+    or of another encoding."""
+    with open(path, "rb", opener=_unblocked) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("not a file, but a pipe or a device")
+        if about.st_size > largest:
+            raise ValueError(f"{about.st_size / 1e6:,.0f} MB, more than the {largest / 1e6:,.0f} that are read")
+        return file.read(largest).decode(encoding)
+
+
+def _unblocked(path: str, flags: int) -> int:
+    """Opens a file without waiting for another process, as for a pipe's other end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def as_value(text: str):
+    """Value of a text of JSON. ValueError where it is none, or nested deeper than any."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [one for some in inner for one in some]
+    if level:
+        raise ValueError("nested too deep")
+    return value
 
 
 def present_keys(value):

@@ -18,7 +18,8 @@ from torchaudio.compliance.kaldi import get_mel_banks
 from torchaudio.functional import melscale_fbanks
 
 from frami.presets import PRESETS
-from frami.sound_files import AudioError
+from frami.schema import shown
+from frami.sound_files import RATES, AudioError
 
 #: Windows by name: those of torch, periodic unless they say so, and Kaldi's.
 WINDOWS = {
@@ -43,6 +44,10 @@ CHOICES = {
 
 _WHOLE = ("sample_rate", "n_fft", "hop_length", "n_mels", "win_length")
 _OPTIONAL = ("win_length", "top_db")
+_HUGE = 1e300  # a number from which on a setting is none
+_LARGEST_FILE = 1 << 20  # bytes of a file of settings
+#: Sizes at most: memory and time go with them.
+_MOST = {"sample_rate": RATES[1], "n_fft": 1 << 16, "hop_length": 1 << 16, "n_mels": 1 << 10, "win_length": 1 << 16}
 #: Fields that every card names; the others are named where they differ from the default.
 _ALWAYS = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max", "clamp")
 
@@ -111,7 +116,7 @@ class MelSpec:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():
             if problem := _problem(name, value):
-                raise MelSpecError(f"not a usable MelSpec: {name} is {problem}, not {value!r}")
+                raise MelSpecError(f"not a usable MelSpec: {name} is {problem}, not {shown(repr(value), 40)}")
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise MelSpecError(
                 "not a usable MelSpec: Mel bands need 0 <= f_min < f_max <= sample_rate / 2, not "
@@ -375,11 +380,14 @@ class MelSpec:
     def read(cls, path: str | Path) -> "MelSpec":
         """A front-end from a JSON file: an object of settings, those that are not named being the default's, or the
         preset's that ``preset`` names. Raises AudioError, with what is wrong and what is possible."""
+        path = Path(path)
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            if path.exists() and not (path.is_file() and path.stat().st_size <= _LARGEST_FILE):
+                raise AudioError(f"{path}: not a file of a front-end's settings, which is a small one")
+            values = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise AudioError(f"{path}: not readable ({error.strerror})") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AudioError(f"{path}: not JSON ({error})") from error
         if not isinstance(values, dict):
             raise AudioError(f'{path}: a front-end is a JSON object of settings, as {{"preset": "panns"}}')
@@ -400,8 +408,10 @@ def _problem(name: str, value: object) -> str | None:
     if name in ("remove_dc", "remove_mean"):
         return None if isinstance(value, bool) else "true or false"
     kind = Integral if name in _WHOLE else Real
-    if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, kind) or isinstance(value, bool) or not abs(value) < _HUGE:
         return "a whole number" if kind is Integral else "a number"
+    if value > _MOST.get(name, math.inf):
+        return f"{_MOST[name]:,} at most"
     return None
 
 

@@ -1,16 +1,84 @@
 """Where things are: the repository's own files, what the program writes, and the recordings."""
 
 import os
+import stat
+import tempfile
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+
+from frami.errors import FramiError
 
 PACKAGE = Path(__file__).resolve().parent
 BUNDLED = PACKAGE.parent / "checkpoints"
 ASSETS = PACKAGE.parent / "assets"
+#: Where libraries store what they compute or download, and the part of our folder that takes its place without a home.
+_CACHES = {
+    "NUMBA_CACHE_DIR": "numba",
+    "MPLCONFIGDIR": "matplotlib",
+    "TORCH_HOME": "torch",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "HF_HUB_CACHE": "huggingface",
+    "HF_XET_CACHE": "xet",
+    "XDG_CACHE_HOME": "cache",
+}
 
 
 def home() -> Path:
-    """Folder for all that the program writes: ``FRAMI_HOME``, or ``~/.cache/frami``."""
-    return Path(os.environ.get("FRAMI_HOME") or Path.home() / ".cache" / "frami").expanduser()
+    """Folder for all that the program writes: ``FRAMI_HOME``, or ``~/.cache/frami``. FramiError where this user has no
+    home."""
+    try:
+        return Path(os.environ.get("FRAMI_HOME") or Path.home() / ".cache" / "frami").expanduser()
+    except RuntimeError as error:
+        raise FramiError("this user has no home folder; set FRAMI_HOME to a folder that can be written") from error
+
+
+@cache
+def settle(strict: bool = False) -> str | None:
+    """Make sure, before libraries are loaded, that there is a folder to write to.
+
+    Where ``home()`` cannot be written, a folder in the system's temporary one takes its place in this process and its
+    children; so with the caches of libraries where ``~/.cache`` cannot be written. With ``strict``, a ``FRAMI_HOME``
+    that was given stays, whatever it is. Returns what to tell the user; None where what is made lasts.
+    """
+    try:
+        caches = Path.home() / ".cache"
+    except RuntimeError:
+        caches = None
+    try:
+        lasting = bool(strict and os.environ.get("FRAMI_HOME")) or _writable(home())
+    except FramiError:
+        lasting = False
+    if not lasting:
+        os.environ["FRAMI_HOME"] = str(_temporary())
+    if caches is None or not _writable(caches):
+        for name, folder in _CACHES.items():
+            os.environ.setdefault(name, str(home() / "libraries" / folder))
+    if caches is None:
+        os.environ["HOME"] = str(home())
+        os.environ.setdefault("LOGNAME", "frami")  # torch asks for it, and the system may not know this user
+    if lasting:
+        return None
+    return (
+        f"there is no home folder that can be written: what is made here goes to {home()}, and is lost when that is "
+        "emptied; set FRAMI_HOME to a folder that lasts"
+    )
+
+
+def _temporary() -> Path:
+    """This user's own folder in the temporary one, the same at each start; another one where somebody else has it."""
+    folder = Path(tempfile.gettempdir()) / f"frami-{os.getuid() if hasattr(os, 'getuid') else 'home'}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    return folder if mine and stat.S_ISDIR(found.st_mode) else Path(tempfile.mkdtemp(prefix="frami-"))
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a folder can be written, or made; nothing is made."""
+    there = next((path for path in (folder, *folder.parents) if os.path.exists(path)), None)
+    return there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def data_folder(given: str | Path | None = None) -> Path:

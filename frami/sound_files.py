@@ -5,7 +5,9 @@ stops there), and WAV files whose data has no size, as of a recorder that was cu
 """
 
 import io
+import math
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +19,17 @@ from frami.errors import FramiError
 
 #: Sample rates in Hz that are believed; a header with another one is damaged.
 RATES = (1_000, 768_000)
-#: Seconds that a sound may last, and samples that it may have.
-LONGEST, LARGEST = 3_600, 1 << 28
+#: Seconds that a sound may last, and samples that it may have; the environment variable ``LIFTED`` (seconds) lifts
+#: both in proportion.
+LONGEST, LARGEST, LIFTED = 3_600, 1 << 28, "FRAMI_SOUND_SECONDS"
 _BLOCK = 1 << 20  # values that are decoded at a time
 _MENDABLE = 1 << 30  # bytes of a file that is mended in memory
 _CHUNKS = 100  # of a WAV file, which are looked at for its data
 _UNKNOWN = 1 << 35  # frames from which a header's number of them means that it is not known
+_ROOM = 1 << 24  # samples that room is made for at first, whatever a header says
+_MISSES = 100_000  # of an MP3 file, which are passed over in search of its next frame
+
+_GUESSED = ("MP3", "MPEG")  # formats whose header's length is a guess
 
 # Beginning of a file (at an offset), and what it is.
 _FOREIGN = (
@@ -74,8 +81,8 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
     """Decode a file, or its first ``seconds``.
 
     Raises AudioError (with ``name``, by default the path) for a file that is missing, of another format, damaged or of
-    an absurd sample rate, and without ``seconds`` for one that lasts longer than an hour. One that ends before its
-    header says so gives what is there.
+    an absurd sample rate, and without ``seconds`` for one that is longer than ``bound``: by its header before any of it
+    is decoded. One that ends before its header says so gives what is there.
     """
     path = Path(path)
     name = name or str(path)
@@ -125,6 +132,28 @@ def check_rate(rate: float, name: str) -> None:
         )
 
 
+def bound(rate: float) -> int:
+    """Samples at ``rate`` that a sound may have: an hour's, ``LARGEST`` at most, or as many more as the environment
+    variable ``FRAMI_SOUND_SECONDS`` lifts it to. AudioError where that is no number of seconds."""
+    text = os.environ.get(LIFTED, "").strip()
+    try:
+        seconds = float(text or LONGEST)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise AudioError(f"{LIFTED} is a number of seconds above 0, not '{text[:40]}'")
+    return int(min(LARGEST * max(1, seconds / LONGEST), seconds * rate))
+
+
+def check_length(samples: float, rate: float, name: str) -> None:
+    """Raise AudioError for a sound of more samples, at ``rate``, than are read or made."""
+    if samples > (most := bound(rate)):
+        raise AudioError(
+            f"{name} lasts longer than {most / rate / 60:,.3g} minutes; cut it into pieces, or set {LIFTED} to more "
+            "seconds"
+        )
+
+
 def conversion(path: Path) -> str:
     """The command that makes a WAV file of a sound file that is not read."""
     target = path.with_suffix(".wav")
@@ -135,19 +164,25 @@ def conversion(path: Path) -> str:
 
 def _decode(file: _Stream, seconds: float | None, name: str) -> np.ndarray:
     """Mean of the channels, an array (N,); a header's length is not believed, as memory goes with it."""
-    most = min(LARGEST, int(LONGEST * file.samplerate))
+    most, known = bound(file.samplerate), file.frames
+    if seconds is None and known < _UNKNOWN and file.format not in _GUESSED:
+        check_length(known, file.samplerate, name)
     wanted = most + 1 if seconds is None else min(most, int(seconds * file.samplerate))
     # libsndfile fills the rest of a block with zeros: of a short sound one of its length is asked for, and a bit more.
-    size, got, parts = max(1, min(_BLOCK // file.channels, max(file.frames + 1, 4_096))), 0, []
+    size, got = max(1, min(_BLOCK // file.channels, max(known + 1, 4_096))), 0
+    samples = np.empty(min(wanted, known + 1, _ROOM), np.float32)
     while got < wanted:
         block = file.read(min(size, wanted - got), dtype="float32", always_2d=True)
         if not len(block):
             break
-        parts.append(block.mean(axis=1))
+        if got + len(block) > len(samples):
+            samples = np.concatenate([samples[:got], np.empty(min(wanted - got, got + len(block)), np.float32)])
+        with np.errstate(all="ignore"):  # floats that are no numbers are refused later
+            samples[got : got + len(block)] = block.mean(axis=1)
         got += len(block)
-    if got > most:
-        raise AudioError(f"{name} lasts longer than {most / file.samplerate / 60:,.0f} minutes; cut it into pieces")
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if seconds is None:
+        check_length(got, file.samplerate, name)
+    return samples[:got]
 
 
 def _open(path: Path) -> _Stream:
@@ -163,7 +198,7 @@ def _open(path: Path) -> _Stream:
     copy = None
     if file.frames == 0 and file.format in ("WAV", "WAVEX", "RF64") and mendable:
         copy = mended_wav(path.read_bytes())
-    elif file.format in ("MP3", "MPEG") and mendable:
+    elif file.format in _GUESSED and mendable:
         copy = mended_mp3(path.read_bytes(), file.frames)
     if copy is not None:
         file.close()
@@ -222,7 +257,7 @@ def _is_chunk(data: bytes, at: int) -> bool:
 
 
 def _data_size(data: bytes, body: int, size: int) -> int:
-    rest = len(data) - body
+    rest = max(0, len(data) - body)
     if 0 < size <= rest:
         return size
     at = body
@@ -274,6 +309,10 @@ def _frame(header: int) -> _Frame | None:
     return _Frame(header, size, 1_152 if first else 576, side)
 
 
+#: The first two bytes of a frame of layer III.
+_SYNC = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
+
+
 def _frame_at(data: bytes, at: int) -> _Frame | None:
     return _frame(int.from_bytes(data[at : at + 4], "big"))
 
@@ -284,7 +323,8 @@ def mended_mp3(data: bytes, length: int) -> bytes | None:
     at = 0
     while data[at : at + 3] == b"ID3" and at + 10 < len(data):
         at += 10 + sum((byte & 127) << 7 * (3 - i) for i, byte in enumerate(data[at + 6 : at + 10]))
-    starts: list[int] = []
+    starts: list[int] = []  # of the first two frames
+    count = misses = 0
     first: _Frame | None = None
     while at + 4 <= len(data):
         frame = _frame_at(data, at)
@@ -292,18 +332,23 @@ def mended_mp3(data: bytes, length: int) -> bytes | None:
         if frame and first is None and not _frame_at(data, at + frame.size):
             frame = None
         if frame is None or (first and (frame.header ^ first.header) & 0xFFFE0C00):
-            at = data.find(b"\xff", at + 1)
-            if at < 0:
+            found = _SYNC.search(data, at + 1)
+            misses += 1
+            if found is None:
                 break
+            if misses > _MISSES:
+                return None
+            at = found.start()
             continue
         first = first or frame
-        starts.append(at)
+        starts += [at] * (count < 2)
+        count += 1
         at += frame.size
     if first is None:
         return None
     head = data[starts[0] : starts[0] + first.size]
     tables = any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
-    frames = len(starts) - tables
+    frames = count - tables
     if frames < 1 or frames * first.samples <= length + 4 * first.samples:
         return None
     return first.table(frames) + data[starts[tables] :]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frami import checkpoints, data, files, models, train
+from frami import checkpoints, data, files, locks, models, train
 from frami.audio import MelSpec
 from frami.checkpoints import Card
 from frami.cost import parameters
@@ -43,12 +43,13 @@ def train_teacher(
     share ``validation`` of the training clips (``hold_out``). A training that was cut off goes on from its last epoch
     (``out.training``), its learning curve is kept (``out.curve.csv``); a finished one is replaced with ``overwrite``
     only. skip : as of ``data.load``. ``settings`` replace fields of ``TrainConfig`` and the data set's own. Raises
-    FramiError subclasses.
+    FramiError subclasses, InUseError where another process writes this checkpoint.
     """
     known = data.info(dataset)
     out = stem(out)
     if not out.name:
         raise FramiError(f"--out {out}: a folder; name the checkpoint in it, for example {out / 'my-teacher'}")
+    lock = locks.checkpoint(out)
     if checkpoints.exists(out) and not overwrite:
         raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
     spec = MelSpec()
@@ -99,6 +100,7 @@ def train_teacher(
     )
     checkpoints.save(out, model, card)
     state.unlink(missing_ok=True)
+    lock.release()
     return card
 
 

@@ -2,21 +2,22 @@
 
 import hashlib
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
-from frami import files
+from frami import files, schema
 from frami.errors import FramiError
 
 FORMAT = 1  # of cards
+LARGEST = 2**33  # bytes of a file of weights that is read
 Card = TypeVar("Card")
 
 
@@ -55,17 +56,54 @@ def save_state(path: str | Path, value) -> None:
 
 
 def read_card(path: str | Path, card: type[Card], what: str, error: type[FramiError]) -> Card:
-    """The card beside weights; ``error`` when it is missing, damaged or of a newer format. what : ``checkpoint``, …"""
+    """The card beside weights, a dataclass of the types of ``schema``; ``error`` when it is missing, damaged or of a
+    newer format. what : ``checkpoint``, …"""
     beside = paths(path)[1]
     try:
         values = files.read_json(beside)
         if values.get("format", 0) > FORMAT:
             raise error(f"{beside}: written by a newer frami (format {values['format']}); update frami to load it")
-        return card(**values)
+        return schema.checked(card, values)
     except FileNotFoundError:
         raise error(f"{beside}: no such card; a {what} is a .safetensors and a .json file") from None
     except (OSError, ValueError, TypeError, AttributeError) as problem:
-        raise error(f"{beside}: not a {what}'s card ({type(problem).__name__}: {problem})") from problem
+        raise error(f"{beside}: not a {what}'s card ({schema.shown(problem, 300)})") from problem
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a file of weights says of itself. ``shapes`` : of its tensors by name; ``texts`` : that it holds as well."""
+
+    shapes: dict[str, tuple[int, ...]]
+    texts: dict[str, str]
+
+
+def stored(path: str | Path, what: str, error: type[FramiError]) -> Stored:
+    """The header of a file of weights, of which no tensor is read; ``error`` when it is not readable, or says another
+    size than the file has."""
+    file = paths(path)[0]
+    try:
+        if (size := file.stat().st_size) > LARGEST:
+            raise error(f"{file}: {size / 1e9:,.1f} GB, more than the {LARGEST / 1e9:.1f} that are read")
+        with safe_open(file, "pt") as opened:
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+            return Stored(shapes, opened.metadata() or {})
+    except (OSError, SafetensorError) as problem:
+        raise error(f"{file}: not readable ({problem}); copy the {what} again") from problem
+
+
+def compare(build: Callable[[], nn.Module], there: Stored, given: tuple[str, ...] = ()) -> None:
+    """ValueError where a network has other tensors than a file, before any memory is taken for it.
+
+    given : beginnings of names of the file's that the network need not have.
+    """
+    with torch.device("meta"):
+        own = {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
+    theirs = {name: shape for name, shape in there.shapes.items() if not name.startswith(given or "\0")}
+    for name in sorted(own.keys() | theirs.keys()):
+        if own.get(name) != theirs.get(name):
+            sizes = ("nothing" if one is None else list(one) for one in (theirs.get(name), own.get(name)))
+            raise ValueError("'{}': the file has {}, the network {}".format(schema.shown(name), *sizes))
 
 
 def load(path: str | Path, sha256: str, what: str, error: type[FramiError]) -> dict[str, Tensor]:
@@ -81,18 +119,13 @@ def load(path: str | Path, sha256: str, what: str, error: type[FramiError]) -> d
     return tensors
 
 
-def metadata(path: str | Path) -> dict[str, str]:
-    """The texts that a file of weights holds, which ``load`` has read without an error."""
-    with paths(path)[0].open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return header.get("__metadata__") or {}
-
-
 @contextmanager
 def fitting(path: str | Path, error: type[FramiError]) -> Iterator[None]:
     """What goes wrong where a network is built from a card and takes its weights becomes an ``error``."""
     try:
         yield
-    except (FramiError, RuntimeError, TypeError, ValueError, KeyError, AttributeError) as problem:
-        last = str(problem).strip().splitlines()[-1].strip()
+    except (
+        FramiError, RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError
+    ) as problem:  # fmt: skip
+        last = (str(problem).strip().splitlines() or [type(problem).__name__])[-1].strip()
         raise error(f"{paths(path)[0]}: the weights do not fit their card ({last})") from problem

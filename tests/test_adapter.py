@@ -351,7 +351,7 @@ def test_a_module_of_one_duration():
 
 def states_notes(kind: str) -> tuple[str, ...]:
     """What a run says of a module of this kind."""
-    held = "this teacher has no batch norm: made clips are not held to the statistics of its training data"
+    held = "this teacher has no batch norm: nothing tells how its training data sounded; expect little of students"
     return (held,) if kind == "no norm" else ()
 
 

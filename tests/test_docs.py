@@ -209,6 +209,13 @@ def test_changelog_names_every_former_key():
     assert {old: listed.get(old) for old in renamed} == renamed
 
 
+def test_every_test_that_holds_a_promise_is_there():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text_of("reliability.md"))
+    assert len(named) > 10
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -108,6 +109,11 @@ def test_chunks_without_end_are_given_up(monkeypatch):
     assert len(looks) <= 100
 
 
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_data_that_begins_behind_the_end_is_none(size):
+    assert sound_files.mended_wav(wav(b"", size=size)[:-2]) is None
+
+
 def test_floats_beyond_full_scale_stay_as_they_are(tmp_path):
     assert float(load(tmp_path, floats(3 * TONE)).abs().max()) == pytest.approx(1.2, abs=1e-3)
 
@@ -142,6 +148,49 @@ def test_a_small_file_that_unpacks_to_hours_is_refused(tmp_path, monkeypatch):
         load(tmp_path, content, "x.flac")
 
 
+def decoded(monkeypatch) -> list[int]:
+    """Sizes of the blocks that libsndfile is asked for from now on."""
+    asked, read = [], soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda file, n, **k: asked.append(n) or read(file, n, **k))
+    return asked
+
+
+def test_hours_are_refused_by_their_header_before_any_is_decoded(tmp_path, monkeypatch):
+    with soundfile.SoundFile(tmp_path / "x.flac", "w", 8_000, 1) as file:
+        for _ in range(10):
+            file.write(np.zeros(8_000 * 400, np.int16))
+    assert (tmp_path / "x.flac").stat().st_size < 200_000
+    asked = decoded(monkeypatch)
+    with pytest.raises(AudioError, match=r"x\.flac lasts longer than 60 minutes; .*FRAMI_SOUND_SECONDS"):
+        audio.load(tmp_path / "x.flac", 8_000)
+    assert not asked
+    monkeypatch.setenv("FRAMI_SOUND_SECONDS", "5000")
+    assert len(audio.load(tmp_path / "x.flac", 1_000)) == 4_000_000
+
+
+@pytest.mark.parametrize("value", ["x", "0", "-1", "nan", "inf", "1e999"])
+def test_what_lifts_the_bound_is_a_number(value, tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMI_SOUND_SECONDS", value)
+    with pytest.raises(AudioError, match="FRAMI_SOUND_SECONDS is a number of seconds above 0"):
+        load(tmp_path, wav())
+
+
+@pytest.mark.parametrize(("rate", "target"), [(1, 22_050), (1_000, 10**9), (1_000, 700_000), (8_000, 1)])
+def test_what_would_be_resampled_to_gigabytes_is_refused(rate, target, monkeypatch):
+    monkeypatch.setattr(audio.soxr, "resample", lambda *_, **__: pytest.fail("resampled"))
+    with pytest.raises(AudioError, match=r"sample rate|lasts longer"):
+        audio.mono(np.zeros(3_000_000, np.int16), rate, target)
+
+
+def test_an_mp3_of_nothing_but_beginnings_of_frames_is_given_up():
+    """In seconds: each of them would be looked at."""
+    frames = encoded(np.tile(TONE, 2), format="MP3", bitrate_mode="CONSTANT")
+    for junk in (b"\xff" * 5_000_000, b"\xff\xfb\x90\x04" * 2_000_000):
+        begin = time.perf_counter()
+        assert sound_files.mended_mp3(frames + junk, 0) is None or junk[1:2] == b"\xff"
+        assert time.perf_counter() - begin < 2
+
+
 @pytest.mark.parametrize("total", [b"\x00" * 4, b"\xff" * 4])
 def test_a_flac_stream_says_no_length(total, tmp_path):
     content = bytearray(encoded(format="FLAC"))
@@ -157,9 +206,9 @@ def test_a_flac_stream_says_no_length(total, tmp_path):
 def variable(request) -> tuple[bytes, int]:
     """Ten seconds at a variable rate, first noise, then a quiet tone; and its sample rate."""
     rate, channels = request.param
-    time = np.arange(10 * rate) / rate
-    noise = 0.3 * np.random.default_rng(0).standard_normal(len(time))
-    samples = np.where(time < 5, noise, 0.01 * np.sin(2 * np.pi * 300 * time))
+    at = np.arange(10 * rate) / rate
+    noise = 0.3 * np.random.default_rng(0).standard_normal(len(at))
+    samples = np.where(at < 5, noise, 0.01 * np.sin(2 * np.pi * 300 * at))
     samples = np.stack([samples] * channels, 1)
     return encoded(samples, rate, format="MP3", bitrate_mode="VARIABLE", compression_level=0.3), rate
 
@@ -214,9 +263,7 @@ def test_an_mp3_that_was_cut_gives_what_is_there(tmp_path):
 
 def test_a_short_sound_takes_little_memory(tmp_path, monkeypatch):
     """A folder of ten thousand is read in seconds, not minutes."""
-    asked = []
-    read = soundfile.SoundFile.read
-    monkeypatch.setattr(soundfile.SoundFile, "read", lambda file, n, **k: asked.append(n) or read(file, n, **k))
+    asked = decoded(monkeypatch)
     (tmp_path / "x.wav").write_bytes(wav())
     assert len(sound_files.read(tmp_path / "x.wav").samples) == RATE
     assert max(asked) <= RATE + 1 and len(asked) == 2

@@ -1,9 +1,10 @@
 /* The list of runs: an entry is built once a run and renewed in place. */
 import { button, el } from "./core.js";
 import { colour, isBusy, isWorking } from "./distil_runs.js";
+import { sharing } from "./sharing.js";
 
-/* files: [[kind, words], …] to download; act(what, id), save(id, kind), show(): what clicks do. */
-export function runList(data, files, { act, save, show }) {
+/* server: shares; files: [[kind, words], …] to download; act(what, id), save(id, kind), show(): what clicks do. */
+export function runList(data, server, files, { act, save, show }) {
   const box = el("ul", "runs");
 
   function entry({ id, title }) {
@@ -29,7 +30,7 @@ export function runList(data, files, { act, save, show }) {
       remove.textContent = "Really delete?";
       setTimeout(() => { delete remove.dataset.confirm; remove.textContent = "Delete"; }, 4000);
     });
-    buttons.append(button("stop", "Stop", () => act("stop", id)), button("resume", "Resume", () => act("resume", id)), select, remove);
+    buttons.append(button("stop", "Stop", () => act("stop", id)), button("resume", "Resume", () => act("resume", id)), select, remove, row.sharing = sharing(server, id));
     row.append(label, el("span", "figure"), el("span", "status"), buttons, bar);
     row.dataset.id = id;
     return row;
@@ -43,6 +44,8 @@ export function runList(data, files, { act, save, show }) {
     one(".status").textContent = data.status(run);
     one(".bar div").style.width = `${100 * share}%`;
     one(".bar").hidden = status === "finished";
+    one(".buttons").hidden = !run.own;
+    row.sharing.renew(run.link);
     one(".stop").hidden = !isWorking(run) && status !== "waiting";
     one(".resume").hidden = !["stopped", "failed"].includes(status);
     one(".delete").hidden = isWorking(run) || status === "stopping";

@@ -33,7 +33,7 @@ export class DistilRuns {
   status(run) {
     const clips = run.latest.clips ? ` · ${run.latest.clips.toLocaleString("en")} clips` : "", at = `${Math.floor(100 * run.share)} %`;
     switch (run.status) {
-      case "waiting": return run.ahead ? `waits for ${run.ahead} other run${run.ahead > 1 ? "s" : ""}` : "is next";
+      case "waiting": return run.ahead ? `waits for ${run.ahead} other run${run.ahead > 1 ? "s" : ""}${run.begins ? `, begins in about ${duration(run.begins)}` : ""}` : "is next";
       case "starting": return "starting…";
       case "running": return run.latest.clips ? `${at} · ${run.left === null ? "" : `${duration(run.left)} left`}${clips}` : "makes the first clips…";
       case "stopping": return "saves its state…";

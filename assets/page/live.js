@@ -1,6 +1,7 @@
 /* A run of synthesis: its progress, the curves of its loss terms, the clips that form and those that are done. */
 import { context, css, duration, el, percent, plural } from "./core.js";
 import { change, selection } from "./selection.js";
+import { sharing } from "./sharing.js";
 import { fill, setTabStop } from "./tiles.js";
 
 const isSelected = clip => clip.id === selection.clip?.id;
@@ -15,7 +16,8 @@ frami.live = (element, props, server, watch) => {
   bar.setAttribute("role", "progressbar");
   bar.setAttribute("aria-label", "Progress of the run");
   bar.append(el("div"));
-  root.append(status, spoken, bar, notes, curves, formingTitle, forming, doneTitle, done);
+  const links = el("div", "links");
+  root.append(status, spoken, bar, notes, links, curves, formingTitle, forming, doneTitle, done);
   const draw = () => {
     const value = props.value || {}, now = value.clips || [], running = value.state === "running";
     const finished = (props.finished || []).filter(clip => value.run && clip.id.startsWith(`run/${value.run}/`));
@@ -25,6 +27,7 @@ frami.live = (element, props, server, watch) => {
     if (spoken.textContent !== brief && value.run) spoken.textContent = brief;
     notes.textContent = (value.notes || []).join(" · ");
     notes.hidden = !notes.textContent;
+    showLinks(value);
     bar.setAttribute("aria-valuenow", Math.round(100 * (value.share || 0)));
     bar.firstChild.style.width = `${100 * (value.share || 0)}%`;
     bar.hidden = !running && value.state !== "waiting";
@@ -48,6 +51,14 @@ frami.live = (element, props, server, watch) => {
       if (clip) change({ clip, forming: !end });
     }
   };
+  function showLinks({ run, own, link, state }) {
+    links.hidden = !run || !own || !["running", "done", "stopped"].includes(state);
+    if (links.dataset.run !== run) {
+      links.dataset.run = run || "";
+      links.replaceChildren(...run ? [sharing(server, run)] : []);
+      links.firstChild?.renew(link);
+    }
+  }
   watch(["value", "finished"], draw);
   draw();
 };
@@ -57,12 +68,12 @@ function words(value, finished) {
   const made = !finished.length ? "no clip was finished"
     : value.untargeted ? `${count} of ${plural(classes, "class", "classes")}`
     : `${count}, ${finished.filter(clip => clip.predicted === clip.target).length} classified as their target class`;
-  const what = value.teacher ? `${value.teacher} · ${value.recipe} · ` : "";
+  const what = value.teacher ? `${value.own === false ? "Shared with you: " : ""}${value.teacher} · ${value.recipe} · ` : "";
   switch (value.state) {
-    case "waiting": return value.ahead ? `Waiting for ${plural(value.ahead, "other run")} on this machine…` : "Starting…";
+    case "waiting": return value.ahead ? `Waiting for ${plural(value.ahead, "other run")} on this machine${value.begins ? `, begins in about ${duration(value.begins)}` : ""}…` : "Starting…";
     case "running": return `${what}batch ${value.batch} of ${value.batches}, step ${value.step} of ${value.steps} · ` +
       `teacher's confidence ${percent(value.confidence)} · ${duration(value.left)} left`;
-    case "done": return value.seconds ? `${what}done in ${duration(value.seconds)}: ${made}. Click one to hear it.` : `${what}your last run: ${made}.`;
+    case "done": return value.seconds ? `${what}done in ${duration(value.seconds)}: ${made}. Click one to hear it.` : `${what}${value.own === false ? "" : "your last run: "}${made}.`;
     case "stopped": return value.step ? `${what}stopped at step ${value.step} of ${value.steps}: ${made}. What was made is saved.` : "Stopped before it began.";
     case "error": return value.message || "The run failed.";
     default: return "Press Generate. Noise turns into pictures that the teacher recognises, step by step; each can be heard while it forms.";

@@ -1,5 +1,6 @@
 """Published architectures by name, and their weights as people share them."""
 
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -139,9 +140,26 @@ def load(name: str, path: str | Path, classes: int, n_mels: int) -> Loaded:
     else:
         row = known(name)
     tensors = _tensors(row, Path(path))
+    if name in PUBLISHED:  # of sizes that the file says: a network is made once it is known to be no larger
+        try:
+            with torch.device("meta"):
+                _fits(row.build(classes, tensors), tensors, name, path, classes)
+        except (RuntimeError, ZeroDivisionError, OverflowError, ValueError) as error:
+            raise FramiError(f"{path}: no weights of '{name}' ({' '.join(str(error).split())[:150]})") from error
     network = row.build(classes, tensors)
     if row.bands and (bands := tensors[row.bands[0]].shape[row.bands[1]]) != n_mels:
         raise FramiError(f"{path}: '{row.bands[0]}' is of {bands} bands (expected {n_mels}, as of the front-end)")
+    inner, unused = _fits(network, tensors, name, path, classes)
+    own = inner.state_dict()
+    inner.load_state_dict({key: tensor for key, tensor in tensors.items() if key in own}, strict=False)
+    return Loaded(network.eval(), row, unused)
+
+
+def _fits(
+    network: nn.Module, tensors: Mapping[str, Tensor], name: str, path: str | Path, classes: int
+) -> tuple[nn.Module, list[str]]:
+    """The network that has these weights, and names of those that it has no place for. FramiError names what is
+    missing, or of another shape."""
     inner = network.network if isinstance(network, _ThreeChannels) else network
     own = inner.state_dict()
     missing = [key for key in own if key not in tensors and not key.endswith("num_batches_tracked")]
@@ -158,8 +176,7 @@ def load(name: str, path: str | Path, classes: int, n_mels: int) -> Loaded:
             + (f"; of another shape: {listed(other)}" if other else "")
             + (f"; unexpected: {listed(unused)}" if unused else "")
         )
-    inner.load_state_dict({key: tensor for key, tensor in tensors.items() if key in own}, strict=False)
-    return Loaded(network.eval(), row, unused)
+    return inner, unused
 
 
 def _tensors(row: Published, path: Path) -> dict[str, Tensor]:
@@ -188,6 +205,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             found: Any = safetensors.torch.load_file(path)
         else:
+            _unpacked(path)
             found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FramiError(f"{path}: no such file") from None
@@ -215,6 +233,14 @@ def read(path: str | Path) -> dict[str, Tensor]:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def _unpacked(path: Path) -> None:
+    """ValueError for an archive whose content is compressed, as torch never does: it may be any size."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+                raise ValueError("it is compressed")
 
 
 def _is_state(value: Any) -> bool:

@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frami import hub
+from frami import hub, schema
 from frami.adapter import published
 from frami.adapter.published import listed
 from frami.errors import FramiError
-from frami.hub import cards
 from frami.mel import MelSpec
 
 #: The kind of model that is taken, and its feature extractor.
@@ -138,7 +137,7 @@ def labelled(config: Mapping[str, Any], label: str) -> list[str]:
         raise FramiError(f"{label}: id2label of its config.json names no class {gap} of {len(found)}{give}")
     ordered = [names[k] for k in range(len(names))]
     for name in ordered:
-        if not cards.name(name, 500) or not name.strip():
+        if not schema.is_name(name, 500) or not name.strip():
             raise FramiError(
                 f"{label}: id2label of its config.json holds {hub.shown(repr(name))}, which is no name{give}"
             )
@@ -247,7 +246,7 @@ def _quietly():
 def _whole(values: Mapping[str, Any], name: str, limits: tuple[int, int, int], where: object) -> int:
     usual, least, most = limits
     value = values.get(name, usual)
-    if not cards.whole(value, least, most):
+    if not schema.is_whole(value, least, most):
         raise FramiError(f"{where}: {name} is a whole number from {least} to {most}, not {hub.shown(value, 40)}")
     return value
 
@@ -255,7 +254,7 @@ def _whole(values: Mapping[str, Any], name: str, limits: tuple[int, int, int], w
 def _number(values: Mapping[str, Any], name: str, limits: tuple[float, float, float], where: object) -> float:
     usual, least, most = limits
     value = values.get(name, usual)
-    if not cards.number(value, least, most):
+    if not schema.is_number(value, least, most):
         raise FramiError(f"{where}: {name} is a number from {least:g} to {most:g}, not {hub.shown(value, 40)}")
     return float(value)
 

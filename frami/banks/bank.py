@@ -2,15 +2,26 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from frami import locks
 from frami.audio import MelSpec
 from frami.banks import shards
-from frami.banks.folder import BankError, entries, finish_replacement, read_manifest, read_shards, shard_path
+from frami.banks.folder import (
+    MANIFEST,
+    NEW,
+    BankError,
+    entries,
+    finish_replacement,
+    read_manifest,
+    read_shards,
+    shard_path,
+)
 from frami.banks.shards import Damaged, Shard
 from frami.checkpoints import Card
 from frami.inversion import Clips
@@ -53,7 +64,7 @@ class Bank(Shard):
         theirs."""
         settings = self.manifest["settings"]
         weights = settings.get("teacher_sha256") in (None, card.sha256)
-        return weights and settings["teacher"] == card.name and self.manifest["classes"] == list(card.classes)
+        return weights and settings.get("teacher") == card.name and self.manifest["classes"] == list(card.classes)
 
     def sound(self, index: int) -> Path | None:
         """Sound file of a clip; None in a bank without sounds."""
@@ -92,7 +103,9 @@ def load(folder: str | Path) -> Bank:
     Raises BankError when there is no bank, its manifest is damaged or no shard is whole, naming the file.
     """
     folder = Path(folder)
-    finish_replacement(folder)
+    if (folder / NEW / MANIFEST).exists():
+        with suppress(locks.InUseError, OSError), locks.folder(folder):  # else another process does it now
+            finish_replacement(folder)
     manifest = read_manifest(folder)
     whole, damaged = read_shards(folder, manifest)
     if not whole:

@@ -6,9 +6,13 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
+from typing import Annotated, Any
 
-from frami import files
+from pydantic import BaseModel, Field
+
+from frami import files, locks, schema
 from frami.audio import MelSpec
 from frami.banks import shards
 from frami.banks.shards import FORMAT, Damaged, Shard
@@ -20,11 +24,27 @@ MANIFEST = "manifest.json"
 SHARDS = "shards"
 RESUME = "resume.pt"
 NEW = ".new"
-_HEAD = {"settings", "mel_spec", "vocoder", "ending", "classes", "seconds", "complete", "shards", "clips"}
+#: Bytes of a manifest, shards and clips of a bank, and missing shards that are named, at most.
+_LARGEST, _SHARDS, _CLIPS, _NAMED = 2**28, 10**7, 10**7, 20
 
 
 class BankError(FramiError):
     """A bank that is missing, damaged, or in the way."""
+
+
+class _Manifest(BaseModel):
+    """What a manifest has to hold; ``clips`` are listed for people, and not read."""
+
+    settings: dict[schema.Line, Any]
+    mel_spec: schema.FrontEnd
+    vocoder: schema.Line | None
+    ending: Annotated[str, Field(pattern=r"^[a-z0-9]{1,8}$")] | None
+    classes: Annotated[list[schema.Line], Field(min_length=1, max_length=schema.CLASSES)]
+    seconds: Annotated[float, schema.number(0, schema.WORK)]
+    complete: schema.Flag
+    shards: Annotated[int, schema.whole(0, _SHARDS)]
+    clips: Annotated[list, Field(max_length=_CLIPS)]
+    multilabel: schema.Flag = False
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -33,14 +53,17 @@ def shard_path(folder: Path, number: int) -> Path:
 
 def shard_numbers(folder: Path) -> list[int]:
     """Numbers of the shards that are there, whole or not, in order."""
-    names = (re.fullmatch(r"shard-(\d{5,})\.safetensors", path.name) for path in (folder / SHARDS).glob("shard-*"))
+    names = (re.fullmatch(r"shard-(\d{5,7})\.safetensors", path.name) for path in (folder / SHARDS).glob("shard-*"))
     return sorted(int(name[1]) for name in names if name)
 
 
 def read_shards(folder: Path, manifest: dict) -> tuple[dict[int, Shard], dict[int, str]]:
-    """Whole shards, and names of the damaged or missing ones with the reason; both by number, in order."""
+    """Whole shards, and names of the damaged or missing ones with the reason; both by number, in order. Of missing ones
+    the first are named, and behind them how many others there are."""
     there = shard_numbers(folder)
     shape = MelSpec.from_dict(manifest["mel_spec"]).n_mels, len(manifest["classes"])
+    known, end = set(there), max([manifest["shards"], *(number + 1 for number in there)])
+    missing = list(islice((n for n in count() if n not in known), min(_NAMED, end - len(known))))
 
     def one(number: int) -> Shard | str:
         try:
@@ -49,13 +72,20 @@ def read_shards(folder: Path, manifest: dict) -> tuple[dict[int, Shard], dict[in
                 raise Damaged("it belongs to another bank")
             return shard
         except Damaged as error:
-            return f"{SHARDS}/{shards.NAME.format(number)} ({error if number in there else 'missing'})"
+            return f"{SHARDS}/{shards.NAME.format(number)} ({error if number in known else 'missing'})"
 
-    numbers = range(max([manifest["shards"], *(number + 1 for number in there)]))
+    numbers = sorted({*there, *missing})
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         read = dict(zip(numbers, pool.map(one, numbers), strict=True))
     whole = {number: shard for number, shard in read.items() if isinstance(shard, Shard)}
-    return whole, {number: reason for number, reason in read.items() if number not in whole}
+    width = next((shard.pooled.shape[1] for shard in whole.values()), 0)
+    for number in [number for number, shard in whole.items() if shard.pooled.shape[1] != width]:
+        del whole[number]
+        read[number] = f"{SHARDS}/{shards.NAME.format(number)} (it belongs to another bank)"
+    damaged = {number: reason for number, reason in read.items() if number not in whole}
+    if (others := end - len(known) - len(missing)) > 0:
+        damaged[missing[-1]] += f" and {others:,} more"
+    return whole, damaged
 
 
 def entries(clips: Clips | Shard, first: int, manifest: dict) -> list[dict]:
@@ -88,18 +118,20 @@ def read_manifest(folder: Path) -> dict:
     """The manifest as it was last written. Raises BankError when it is missing, damaged or of another format."""
     path = folder / MANIFEST
     try:
-        manifest = files.read_json(path)
+        manifest = files.read_json(path, _LARGEST)
         if manifest["format"] not in (2, FORMAT):
             age = "a newer" if manifest["format"] > FORMAT else "an older"
             raise BankError(f"{path}: written by {age} frami, which this one cannot read")
-        if missing := _HEAD - set(manifest):
-            raise KeyError(", ".join(sorted(missing)))
+        schema.held(_Manifest, manifest)
+        MelSpec.from_dict(manifest["mel_spec"])
         settings = upgraded(manifest["settings"], len(manifest["classes"]))
         return manifest | {"format": FORMAT, "settings": settings}
     except FileNotFoundError:
         raise BankError(f"{folder} holds no bank ({MANIFEST} is missing)") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BankError(f"{path}: damaged ({error}); make the bank again") from error
+    except BankError:
+        raise
+    except (OSError, FramiError, ValueError, KeyError, TypeError) as error:
+        raise BankError(f"{path}: damaged ({schema.shown(error, 300)}); make the bank again") from error
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:
@@ -122,7 +154,7 @@ def finish_replacement(folder: Path) -> None:
     try:
         if (folder / MANIFEST).exists():
             _clear(folder)
-        for path in sorted(path for path in new.rglob("*") if path.is_file() and path.name != MANIFEST):
+        for path in sorted(one for one in new.rglob("*") if one.is_file() and one.name not in (MANIFEST, locks.NAME)):
             target = folder / path.relative_to(new)
             target.parent.mkdir(exist_ok=True)
             path.replace(target)
@@ -136,11 +168,12 @@ def put_in_place(bank: Path, folder: Path) -> None:
     """Put a whole bank that lies below ``folder`` in the place of the one there, if any. Cut off at any moment, the old
     one or the new one is there. Raises BankError when the disk refuses."""
     try:
-        shutil.rmtree(folder / NEW, ignore_errors=True)
-        bank.rename(folder / NEW)
+        with locks.folder(folder):
+            shutil.rmtree(folder / NEW, ignore_errors=True)
+            bank.rename(folder / NEW)
+            finish_replacement(folder)
     except OSError as error:
         raise BankError(f"{folder}: the old bank cannot be replaced ({error})") from error
-    finish_replacement(folder)
 
 
 def _clear(folder: Path) -> None:

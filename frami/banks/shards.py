@@ -22,6 +22,7 @@ CLIPS = ("frames", "lengths", "target", "predicted", "confidence", "logits", "po
 _TRAJECTORY = ("trajectory", "trajectory_steps")
 _LEVELS = 255
 _SMALL = 2**20
+_FIRST = 2**40  # number of a shard's first clip at most
 
 
 class Damaged(Exception):
@@ -102,6 +103,7 @@ def pack(clips: Clips, frames: Tensor, first: int, spec: MelSpec, trajectory: Tr
 def read(path: Path) -> Shard:
     """A shard's clips, without its trajectory. Large ones stay memory-mapped. Raises Damaged."""
     first, tensors = _read(path, CLIPS, "crc32")
+    _check(first, tensors)
     if not all(finite(tensors[name]) for name in ("frames", "confidence", "logits", "pooled")):
         raise Damaged("values that are not finite")
     if sum(tensor.nbytes for tensor in tensors.values()) < _SMALL:
@@ -119,8 +121,31 @@ def read_trajectory(path: Path, row: int, spec: MelSpec) -> tuple[list[int], Ten
     except (OSError, SafetensorError) as error:
         raise Damaged(str(error)) from error
     _, tensors = _read(path, _TRAJECTORY, "trajectory_crc32")
+    shown, steps = (tensors[name] for name in _TRAJECTORY)
+    if (shown.dtype, shown.dim(), steps.shape) != (torch.uint8, 4, (shown.shape[1],)) or row >= len(shown):
+        raise Damaged("its trajectory has other sizes than its clips")
     levels = tensors["trajectory"][row].float() / _LEVELS
     return tensors["trajectory_steps"].tolist(), spec.floor + levels * (spec.ceiling - spec.floor)
+
+
+def _check(first: int, tensors: dict[str, Tensor]) -> None:
+    """Raise Damaged where the tensors do not belong together: what is read of them is as large as they say."""
+    frames, lengths, logits = (tensors[name] for name in ("frames", "lengths", "logits"))
+    count = len(lengths) if lengths.dim() == 1 else 0
+    whole = [tensors[name] for name in ("lengths", "target", "predicted")]
+    wide = (frames, logits, tensors["pooled"])
+    fits = (
+        count > 0
+        and all(one.dtype == torch.int64 and one.shape == (count,) for one in whole)
+        and all(one.is_floating_point() and one.dim() == 2 and one.numel() for one in wide)
+        and tensors["confidence"].is_floating_point()
+        and tensors["confidence"].shape == (count,) == logits.shape[:1] == tensors["pooled"].shape[:1]
+        and 1 <= int(lengths.min()) <= int(lengths.max()) <= len(frames)
+        and int(lengths.sum()) == len(frames)
+        and all(0 <= int(one.min()) <= int(one.max()) < logits.shape[1] for one in whole[1:])
+    )
+    if not fits or not 0 <= first <= _FIRST:
+        raise Damaged("its tensors do not belong together")
 
 
 def finite(tensor: Tensor) -> bool:
@@ -140,7 +165,7 @@ def _read(path: Path, names: tuple[str, ...], checksum: str) -> tuple[int, dict[
             tensors = {name: file.get_tensor(name) for name in stored}
     except KeyError as error:
         raise Damaged(f"its {error} is missing") from error
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError) as error:
         raise Damaged(str(error)) from error
     if metadata.get("format") not in ("2", str(FORMAT)) or metadata.get(checksum) != _crc(tensors, first):
         raise Damaged("its checksum is another one")

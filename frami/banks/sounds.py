@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from frami import audio, files
+from frami import audio, files, locks
 from frami.audio import AudioError
 from frami.banks.bank import load
 from frami.banks.folder import BankError, write_manifest
@@ -25,15 +25,15 @@ def renew_sounds(folder: str | Path, vocoder: Vocoder, report: Callable[[int, in
         raise BankError(f"{bank.folder} was made without sounds")
     vocoder.check(bank.spec)
     try:
-        for start in range(0, len(bank), _BATCH):
-            rows = range(start, min(start + _BATCH, len(bank)))
-            mels, lengths, _ = bank.batch(rows)
-            for i, sound in zip(rows, vocoder(mels, lengths), strict=True):
-                with files.replacing(bank.sound(i)) as temporary:
-                    audio.save(temporary, sound, bank.spec.sample_rate)
-            if report:
-                report(rows[-1] + 1, len(bank))
-        write_manifest(bank.folder, bank.manifest | {"vocoder": vocoder.name})
+        with locks.folder(bank.folder):
+            for start in range(0, len(bank), _BATCH):
+                rows = range(start, min(start + _BATCH, len(bank)))
+                mels, lengths, _ = bank.batch(rows)
+                for i, sound in zip(rows, vocoder(mels, lengths), strict=True):
+                    files.write(bank.sound(i), audio.encoded(bank.sound(i), sound, bank.spec.sample_rate))
+                if report:
+                    report(rows[-1] + 1, len(bank))
+            write_manifest(bank.folder, bank.manifest | {"vocoder": vocoder.name})
     except (OSError, AudioError) as error:
         raise BankError(f"{bank.folder}: the sounds cannot be written ({error})") from error
     return len(bank)

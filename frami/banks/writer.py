@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from frami import audio, files, weights
+from frami import audio, files, locks, weights
 from frami.audio import AudioError, MelSpec
 from frami.banks import shards
 from frami.banks.folder import (
     MANIFEST,
     NEW,
     RESUME,
+    SHARDS,
     BankError,
     entries,
     finish_replacement,
@@ -63,7 +64,8 @@ def create(
     A finished bank of the same settings is left as it is (``writer.complete``). Another one stays unless ``overwrite``,
     and then until the first batch of the new one is saved. Without a vocoder no sounds are written; ``ending`` chooses
     their format; multilabel : as of the teacher's ``Card``. With ``predict`` a shard is stored in float32 where float16
-    would change a prediction. Raises BankError.
+    would change a prediction. The folder is the writer's until it has finished, or is given up. Raises BankError, and
+    InUseError where another process writes the bank.
     """
     folder = Path(folder)
     if vocoder is not None:
@@ -80,6 +82,8 @@ def create(
         raise BankError(f"{folder} is a file; choose a folder for the bank")
     writer = Writer(folder, head, vocoder, predict)
     try:
+        writer._lock = locks.folder(folder)
+        files.tidy(folder / SHARDS)
         finish_replacement(folder)
         if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
             writer._begin(folder)
@@ -90,7 +94,11 @@ def create(
         else:
             raise BankError(f"{folder} is not empty and holds no bank; choose another --out, or add --overwrite")
     except OSError as error:
+        writer.close()
         raise BankError(f"{folder}: no bank can be written there ({error.strerror or error})") from error
+    except BaseException:
+        writer.close()
+        raise
     return writer
 
 
@@ -112,6 +120,11 @@ class Writer:
         self._spec = MelSpec.from_dict(head["mel_spec"])
         self._entries: list[dict] = []
         self._at, self._before, self._listed = folder, 0.0, 0
+        self._lock = locks.Held(None)
+
+    def close(self) -> None:
+        """Let other processes write the bank."""
+        self._lock.release()
 
     @property
     def manifest(self) -> dict:
@@ -146,7 +159,8 @@ class Writer:
         try:
             for entry, sound in zip(listed, sounds, strict=True):
                 if sound is not None:
-                    audio.save(self._at / entry["file"], sound, self._spec.sample_rate)
+                    path = self._at / entry["file"]
+                    files.write(path, audio.encoded(path, sound, self._spec.sample_rate))
             files.write(shard_path(self._at, self.batches), content)
             if state is None:
                 resume.unlink(missing_ok=True)
@@ -172,6 +186,7 @@ class Writer:
             (self.folder / RESUME).unlink(missing_ok=True)
         except OSError as error:
             raise BankError(f"{self.folder}: the bank cannot be written ({error})") from error
+        self.close()
 
     def _begin(self, at: Path) -> None:
         """Start an empty bank. One that is to replace another gets its manifest with its first clips."""
@@ -192,6 +207,7 @@ class Writer:
         if manifest["complete"]:
             self.complete, self.seconds = True, manifest["seconds"]
             self.made, self.batches = len(manifest["clips"]), manifest["shards"]
+            self.close()
             return
         whole, damaged = read_shards(self.folder, manifest)
         saved = _saved(self.folder / RESUME)

@@ -68,7 +68,7 @@ def _trained(card: Card, fold: str, here: Context, epochs: int | None) -> Path:
     key = hashlib.sha256(json.dumps([card.dataset, settings], sort_keys=True).encode()).hexdigest()[:6]
     path = home() / "folds" / f"{card.name}-{plain(fold)}-{key}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):  # another command may train it at this moment
+    with FileLock(path.with_name(f".{path.name}.fold.lock")):  # another command may train it at this moment
         if not checkpoints.exists(path):
             with here.progress("epoch", f"{card.name}, {fold} held out") as report:
                 train_teacher(

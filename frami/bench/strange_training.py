@@ -24,6 +24,7 @@ from frami.bench import strange_networks as networks
 from frami.bench.results import Context, Report
 from frami.data import LogMels
 from frami.paths import home
+from frami.weights import save_state
 
 #: Version of the training; what was trained under another is trained again.
 VERSION = 1
@@ -231,7 +232,7 @@ def both(mels: Tensor, labels: Tensor, classes: int, rng: torch.Generator) -> tu
 def _share(row: Stranger, network: nn.Module, clips: LogMels, folder: Path) -> None:
     """Write what an owner passes on: weights or a program, the front-end, the classes."""
     if row.architecture:
-        torch.save(row.wrap(network.state_dict()), folder / f"{row.name}.pth")
+        save_state(folder / f"{row.name}.pth", row.wrap(network.state_dict()))
     else:
         x = row.given(torch.stack([row.cut(clips.clip(i), torch.Generator().manual_seed(i)) for i in range(2)]))
         free, time = torch.export.Dim.AUTO, x.ndim - (2 if row.time_first else 1)

@@ -18,7 +18,7 @@ from typing import TextIO
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from frami import __version__
+from frami import __version__, paths
 from frami.cli.arguments import Parser
 from frami.errors import FramiError
 
@@ -41,6 +41,7 @@ COMMANDS = {
     "train-vocoder": ("vocoder", "Train a vocoder; goes on where it was stopped."),
     "export": ("export", "A teacher or a student as ONNX, or its weights and card, for elsewhere."),
     "push": ("hub", "A teacher or a student to a repository of the Hugging Face Hub."),
+    "publish": ("publish", "The studio as a Space of the Hugging Face Hub."),
     "runs": ("runs", "what has been run: settings, curves, results"),
 }
 
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         _print_everything(stream)
+    if notice := paths.settle(strict=True):
+        print(f"frami: {notice}", file=sys.stderr)
     options = _parser(arguments).parse_args(arguments)
     try:
         value, lines = options.run(options)

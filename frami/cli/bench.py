@@ -13,6 +13,7 @@ from frami.bench import (
     folds,
     in_turn,
     inversion,
+    load,
     pages,
     parts,
     step,
@@ -140,6 +141,7 @@ def add(commands) -> None:
     device_option(sub, data=True)
 
     _allocation_options(bench)
+    _load_options(bench)
 
     about = "Cross-validation: each fold in turn is the test of a teacher that all others train; goes on where it was."
     sub = command(bench, "folds", _folds, about)
@@ -166,6 +168,20 @@ def _allocation_options(bench) -> None:
     sub.add_argument("--seed", type=seed, default=0)
     sub.add_argument("--out", default="docs/results/allocation.md", help=_OUT)
     device_option(sub, data=True)
+
+
+def _load_options(bench) -> None:
+    sub = command(
+        bench, "load", _load, "A studio of its own under many visitors at once: answers, memory, what is left."
+    )
+    usual = load.Plan()
+    for name in ("listening", "synthesising", "distilling", "trying"):
+        count = getattr(usual, name)
+        sub.add_argument(f"--{name}", type=whole(0), default=count, help=f"visitors (default: {count})")
+    sub.add_argument("--time", type=seconds, default=usual.seconds, help=f"default: {usual.seconds:g}s")
+    sub.add_argument("--pause", type=number(0.05, 60), default=usual.pause, help="mean seconds between two clicks")
+    sub.add_argument("--hosted", action="store_true", help="with the limits of a studio that strangers share")
+    sub.add_argument("--out", help=_OUT)
 
 
 def _wholes(text: str) -> list[int]:
@@ -370,6 +386,23 @@ def _imported(arguments: Sequence[str]) -> dict:
     importing.add(parser.add_subparsers(dest="command"))
     options = parser.parse_args(["import", *arguments])
     return options.run(options)[0]
+
+
+def _load(options) -> tuple[dict, list[str]]:
+    who = ("listening", "synthesising", "distilling", "trying")
+    counts = {name: getattr(options, name) for name in who}
+    plan = load.Plan(**counts, seconds=options.time, pause=options.pause, hosted=options.hosted)
+    run = [f"frami bench load --time {plan.seconds:g}s --pause {plan.pause:g}", *["--hosted"] * plan.hosted]
+    run += [f"--{name} {count}" for name, count in counts.items()]
+    if options.out:
+        pages.check(Path(options.out), "load")
+    with progress("s", "load") as report:
+        value = load.run(plan, report)
+    lines = load.page(value, " ".join(run))
+    if options.out:
+        pages.write(Path(options.out), lines)
+        files.write_json(Path(options.out).with_suffix(".json"), value)
+    return value, lines
 
 
 def _folds(options) -> tuple[dict, list[str]]:

@@ -2,10 +2,11 @@
 
 import argparse
 import re
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from frami import checkpoints, files
+from frami import checkpoints, files, locks, schema
 from frami.cli.arguments import command, number
 from frami.errors import FramiError
 from frami.mel import MelSpec
@@ -67,11 +68,7 @@ def add(commands) -> None:
 
 
 def _import(options) -> tuple[dict, list[str]]:
-    from frami.adapter import importing, published
-    from frami.adapter.hub import from_hub
     from frami.hub import find
-    from frami.models import ARCHITECTURES
-    from frami.program import archive
 
     if bool(options.architecture) != bool(options.weights):
         raise FramiError("--architecture and --weights go together; a file of --program holds its own weights")
@@ -80,6 +77,17 @@ def _import(options) -> tuple[dict, list[str]]:
     classes = _classes(Path(options.classes)) if options.classes else None
     source = find(options.hub) if options.hub is not None else None
     out = _out(options, source)
+    with locks.checkpoint(out):
+        return _written(options, out, classes, source)
+
+
+def _written(options, out: Path, classes: list[str] | None, source) -> tuple[dict, list[str]]:
+    """The teacher, at a path that is this process's."""
+    from frami.adapter import importing, published
+    from frami.adapter.hub import from_hub
+    from frami.models import ARCHITECTURES
+    from frami.program import archive
+
     if checkpoints.exists(out) and not options.overwrite:
         raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
     files.try_writing(out.with_name(out.name + ".json"))
@@ -150,7 +158,9 @@ def _notes(value: dict, found, unused: list[str]) -> list[str]:
             "several classes may sound at once (multi-label); where a clip has one alone, add --no-multi-label"
         )
     if not found.norms:
-        notes.append("it has no batch norm: made clips are held to no statistics of its training data")
+        notes.append(
+            "it has no batch norm: nothing tells how its training data sounded; expect little of students without data"
+        )
     if unused:
         notes.append(f"{len(unused)} tensors of the file were not used: {', '.join(unused[:5])}")
     return notes
@@ -159,11 +169,16 @@ def _notes(value: dict, found, unused: list[str]) -> list[str]:
 def _classes(path: Path) -> list[str]:
     """Names of classes, one a line. FramiError where two are the same, or there are fewer than two."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = files.read_text(path, encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise FramiError(f"--classes {path}: not a readable text file ({error}); it has one class a line") from error
     found = [line.strip() for line in lines if line.strip()]
-    twice = sorted({name for name in found if found.count(name) > 1})
+    if len(found) > schema.CLASSES or any(len(name) > schema.LONG for name in found):
+        raise FramiError(
+            f"--classes {path}: more than {schema.CLASSES:,} classes, or names of more than {schema.LONG:,} signs; it "
+            "has one class a line"
+        )
+    twice = sorted(name for name, count in Counter(found).items() if count > 1)
     if len(found) < 2 or twice:
         problem = f"twice: {', '.join(twice[:5])}" if twice else f"{len(found)} classes, at least two are needed"
         raise FramiError(f"--classes {path}: {problem}; it has one class a line, in the network's order")

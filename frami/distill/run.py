@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from frami import answers, banks, checkpoints, cost, files, models, train, weights
+from frami import answers, banks, checkpoints, cost, files, locks, models, train, weights
 from frami.adapter import chosen
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
@@ -35,7 +35,20 @@ STUDENT, STATE, RESULT, SETTINGS, BANK = "student", "state.pt", "result.json", "
 
 def begin(request: RunSettings, store: Runs, folder: Path | None = None) -> str:
     """Enter a new run in the store, and its settings in its folder; returns its id. Raises FramiError."""
-    run = store.create("distill", request.name, request.to_dict(), None if folder is None else folder.resolve())
+    if folder is None:
+        return _entered(request, store, None)
+    folder = folder.resolve()
+    try:
+        with locks.folder(folder):
+            if (folder / SETTINGS).exists():
+                raise FramiError(f"{folder} is another run's; choose another --out")
+            return _entered(request, store, folder)
+    except OSError as error:
+        raise FramiError(f"{folder} cannot be written ({error.strerror}); choose another --out") from error
+
+
+def _entered(request: RunSettings, store: Runs, folder: Path | None) -> str:
+    run = store.create("distill", request.name, request.to_dict(), folder)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         files.write_json(run.folder / SETTINGS, {"run": run.id} | request.to_dict())
@@ -67,9 +80,10 @@ def work(
         store.finish(id, run.result)
         return run.result
     try:
-        request = RunSettings.from_dict(run.settings)
-        teacher = of(request, device)
-        return _Run(id, store, run.folder, request, teacher, data_folder or request.data, report, save_every).finish()
+        with locks.folder(run.folder):
+            request = RunSettings.from_dict(run.settings)
+            teacher, data = of(request, device), data_folder or request.data
+            return _Run(id, store, run.folder, request, teacher, data, report, save_every).finish()
     except KeyboardInterrupt:
         store.stop(id)
         raise

@@ -3,7 +3,9 @@
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
+from frami import schema
 from frami.distill.objectives import LABELS, objective
 from frami.errors import FramiError
 from frami.inversion.settings import check_least, check_seed, recipe_of_earlier
@@ -34,24 +36,24 @@ class Settings:
     the first twentieth of the learning and then falls to zero on a cosine.
     """
 
-    student: str = "tiny"
-    architecture: str = DEFAULT
-    objective: str = "frami"
-    source: str = "made"
-    recipe: str = "frami"
-    budget: float | None = 120.0
-    rounds: int = 12
-    clips: int = 32
-    steps: int = 60
-    share: float | None = None
-    turns: int = 1
-    batch: int = 32
-    lr: float = 1.2e-2
-    weight_decay: float = 0.01
-    seed: int = 0
-    start: str = "fitting"
-    replay: str = "uniform"
-    classes: tuple[str, ...] | None = None
+    student: schema.Line = "tiny"
+    architecture: schema.Line = DEFAULT
+    objective: schema.Line = "frami"
+    source: schema.Line = "made"
+    recipe: schema.Line = "frami"
+    budget: Annotated[float, schema.number(0, schema.WORK)] | None = 120.0
+    rounds: Annotated[int, schema.whole()] = 12
+    clips: Annotated[int, schema.whole()] = 32
+    steps: Annotated[int, schema.whole()] = 60
+    share: Annotated[float, schema.number(0, 1)] | None = None
+    turns: Annotated[int, schema.whole()] = 1
+    batch: Annotated[int, schema.whole()] = 32
+    lr: Annotated[float, schema.number(0, 1)] = 1.2e-2
+    weight_decay: Annotated[float, schema.number(0, 1e6)] = 0.01
+    seed: Annotated[int, schema.whole()] = 0
+    start: schema.Line = "fitting"
+    replay: schema.Line = "uniform"
+    classes: tuple[schema.Line, ...] | None = None
 
     def __post_init__(self):
         if self.classes is not None:
@@ -89,12 +91,12 @@ class RunSettings:
     recordings that was named, or None; ``dataset`` the recordings to learn from and to measure on, by name or path
     (None: the teacher's own), whose unusable files are left out with ``skip_bad``."""
 
-    teacher: str
+    teacher: schema.Path
     settings: Settings
-    bank: str | None = None
-    data: str | None = None
-    dataset: str | None = None
-    skip_bad: bool = False
+    bank: schema.Path | None = None
+    data: schema.Path | None = None
+    dataset: schema.Path | None = None
+    skip_bad: schema.Flag = False
 
     @classmethod
     def from_dict(cls, values: dict) -> "RunSettings":
@@ -104,10 +106,11 @@ class RunSettings:
         if foreign or not isinstance(values.get("teacher"), str):
             what = f"unknown: {', '.join(sorted(foreign))}" if foreign else "no teacher is named"
             raise FramiError(f"these are not the settings of a distillation ({what})")
-        if "turns" not in values and "recipe" in values:  # an earlier version's
+        if "turns" not in values and isinstance(values.get("recipe"), str):  # an earlier version's
             values = values | {"recipe": recipe_of_earlier(values["recipe"])}
-        settings = Settings(**{k: v for k, v in values.items() if k in known})
-        return cls(values["teacher"], settings, **{name: values[name] for name in _REST if name in values})
+        settings = schema.checked(Settings, {k: v for k, v in values.items() if k in known})
+        rest = {name: values[name] for name in ("teacher", *_REST) if name in values}
+        return schema.checked(cls, rest | {"settings": settings})
 
     def to_dict(self) -> dict:
         """As stored; without the settings of making clips where none are made."""

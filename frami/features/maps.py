@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from frami import files
+from frami import files, schema
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
@@ -27,6 +29,8 @@ from frami.paths import home
 
 FORMAT = 1
 FILE = "map.json"
+#: Bytes of a map's file, and clips of a bank on it, at most.
+_LARGEST, _CLIPS = 2**26, 10**6
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +187,26 @@ class Stored:
         return list(self.digests.items()) == [(layer.key, layer.digest) for layer in layers]
 
 
+class _Bank(BaseModel):
+    key: schema.Line
+    clips: Annotated[int, schema.whole(0, _CLIPS)]
+    digest: schema.Line
+
+
+_Finite = Annotated[float, schema.number(-1e9, 1e9)]
+_Points = list[tuple[_Finite, _Finite]]
+
+
+class _File(BaseModel):
+    """Types of a map's file."""
+
+    banks: list[_Bank]
+    share: tuple[_Finite, _Finite]
+    pca: _Points
+    umap: _Points
+    measures: dict
+
+
 def save(folder: Path, layers: Sequence[Layer], measured: dict) -> Stored:
     """Compute the map of made clips and write it, with what was measured, to ``folder``.
 
@@ -213,9 +237,10 @@ def save_measures(folder: Path, measured: dict) -> None:
 def load(folder: Path) -> Stored | None:
     """The precomputed part; None where there is none, or none that can be read."""
     try:
-        value = files.read_json(folder / FILE)
+        value = files.read_json(folder / FILE, _LARGEST)
         if value["format"] != FORMAT:
             return None
+        schema.held(_File, value)
         clips = sum(bank["clips"] for bank in value["banks"])
         pca, points = (torch.tensor(value[name], dtype=torch.float32).reshape(clips, 2) for name in ("pca", "umap"))
         digests = {bank["key"]: bank["digest"] for bank in value["banks"]}

@@ -9,9 +9,9 @@ from frami.hub.fetching import Source, find
 from frami.hub.folders import own, read_json, weights
 from frami.hub.page import text as page
 from frami.hub.problems import HubError, repository, shown
-from frami.hub.pushing import push
+from frami.hub.pushing import publish, push
 
 __all__ = [
-    "MODEL", "HubError", "Source", "checked", "find", "own", "page", "push", "read_json", "repository", "shown",
-    "weights",
+    "MODEL", "HubError", "Source", "checked", "find", "own", "page", "publish", "push", "read_json", "repository",
+    "shown", "weights",
 ]  # fmt: skip

@@ -1,12 +1,11 @@
 """What a folder of a repository holds: a checkpoint of frami's, or weights and the JSON that describes them."""
 
-import json
 import os
 import re
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from frami import files
 from frami.hub.problems import HubError, shown
 
 #: Bytes at most: of a JSON file, of all weights.
@@ -101,15 +100,12 @@ def weights(folder: Path) -> list[Path]:
 def read_json(path: Path) -> dict:
     """An object of a JSON file. HubError where it is missing, large, damaged or something else."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > JSON_MOST:
-            raise HubError(f"{path}: not a file, or larger than any settings")
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = files.as_value(files.read_text(path, JSON_MOST, "utf-8-sig"))
     except FileNotFoundError:
         raise HubError(f"{path}: no such file") from None
     except OSError as error:
         raise HubError(f"{path}: not readable ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise HubError(f"{path}: not JSON ({shown(error)})") from error
     if not isinstance(value, dict):
         raise HubError(f"{path}: holds a {type(value).__name__}, expected a JSON object")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from frami.errors import FramiError
+from frami.schema import shown
 
 #: Names of repositories: of the owner, and of the repository.
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?"
@@ -38,13 +39,6 @@ def revision(text: str) -> str:
 def endpoint() -> str:
     """Where the Hub is: ``HF_ENDPOINT``, or huggingface.co."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-
-
-def shown(text: object, most: int = 80) -> str:
-    """A stranger's text on one line, without signs that a terminal would obey."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in str(text)[: 4 * most])
-    plain = " ".join(plain.split())
-    return plain if len(plain) <= most else f"{plain[:most]}…"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files of a folder go to a repository of the Hub, which is made where it is missing."""
+"""Files go to a repository of the Hub, which is made where it is missing."""
 
 import sys
 from collections.abc import Iterator
@@ -6,6 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from frami.hub.problems import endpoint, repository, saying
+from frami.hub.space import Contents
+
+#: Folders of a Space whose files are all the studio's.
+_OWN = ("frami/", "assets/", "checkpoints/")
 
 
 def push(folder: Path, name: str, private: bool = False, message: str = "Checkpoint of FRAMI Studio") -> str:
@@ -23,6 +27,23 @@ def push(folder: Path, name: str, private: bool = False, message: str = "Checkpo
             if path.is_file()
         ]
         return str(api.create_commit(name, added, commit_message=message).commit_url)
+
+
+def publish(files: Contents, name: str, private: bool = False, message: str = "FRAMI Studio") -> str:
+    """Write the files of a Space as one commit; returns the commit's address. Files in the studio's own folders that
+    are not among them are removed, others stay. The token is as for ``push``. HubError says what is wrong."""
+    import huggingface_hub
+
+    name = repository(name)
+    with saying(name, pushing=True), _bars():
+        api = huggingface_hub.HfApi(endpoint=endpoint())
+        api.create_repo(name, repo_type="space", space_sdk="gradio", private=private or None, exist_ok=True)
+        there = api.list_repo_files(name, repo_type="space")
+        changes = [huggingface_hub.CommitOperationAdd(file, kept) for file, kept in files.items()]
+        changes += [
+            huggingface_hub.CommitOperationDelete(file) for file in there if file.startswith(_OWN) and file not in files
+        ]
+        return str(api.create_commit(name, changes, commit_message=message, repo_type="space").commit_url)
 
 
 @contextmanager

@@ -28,10 +28,22 @@ class Range(nn.Module):
         slope = (self.high - self.low) * share * (1 - share)
         self.register_buffer("offset", share.logit())
         self.register_buffer("gain", (self.std / slope).clamp(0.1, 6.0))
+        self.register_buffer("around", None, persistent=False)
+
+    @torch.no_grad()
+    def begin_at(self, mels: Tensor) -> None:
+        """Start at these log-Mels, Tensor[B, 1, F, T], instead of at a level of each band; in the same memory from the
+        second time on."""
+        share = ((mels.to(self.offset.device) - self.low) / (self.high - self.low)).clamp(0.02, 0.98)
+        if self.around is None:
+            self.around = share.logit()
+        else:
+            self.around.copy_(share.logit())
 
     def squashed(self, x: Tensor) -> Tensor:
         """x : Tensor[B, 1, F, T], about unit spread → log-Mels, through a sigmoid."""
-        return self.low + (self.high - self.low) * torch.sigmoid(self.offset + self.gain * x)
+        offset = self.offset if self.around is None else self.around
+        return self.low + (self.high - self.low) * torch.sigmoid(offset + self.gain * x)
 
 
 class Generator(nn.Module):

@@ -69,7 +69,9 @@ def invert(
     _check_batch(settings, copy.batch if copy.norms else None)  # without norms, piece by piece
     notes = []
     if recipe.weights.get("batch_norm") and not copy.norms:
-        notes.append("this teacher has no batch norm: made clips are not held to the statistics of its training data")
+        notes.append(
+            "this teacher has no batch norm: nothing tells how its training data sounded; expect little of students"
+        )
     if recipe.labels == "own" and len(settings.classes) < copy.classes:
         notes.append(f"'{recipe.name}' cannot be given target classes: it makes what it makes, in whatever balance")
     if feature_bank is None:

@@ -41,7 +41,8 @@ class Recipe:
     ``lr``, ``lr_latent``, ``lr_head`` : Adam's learning rates of generator, latents (0: fresh noise at each step
     instead) and projection head; ``cosine`` : the first two fall along a cosine within each batch
     ``parameter`` : what is optimised, a ``generator`` or the ``clip`` itself
-    ``start`` : it begins at the teacher's stored mean ``spectrum`` or in the ``middle`` of the range
+    ``start`` : it begins at the teacher's stored mean ``spectrum`` (at made-up sounds, ``inversion.sounds``, where a
+    network has no batch norm) or in the ``middle`` of the range
     ``given`` : what a generator draws a clip from: ``noise``, noise with a learnt embedding of the target class added
     (``sum``), or a fixed embedding of the class behind a layer of random weights (``noisy_layer``; those are latents)
     ``keep`` : between batches the generator is made anew (``reset``), goes on (``kept``), goes on but for its first

@@ -3,7 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
+from pydantic import BaseModel
+
+from frami import schema
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.inversion.recipes import RECIPES, Recipe, fingerprint
@@ -94,6 +98,7 @@ class InversionSettings:
     def from_dict(cls, values: dict) -> "InversionSettings":
         """Inverse of ``to_dict`` for a recipe of ``RECIPES``. FramiError."""
         try:
+            schema.held(_Stored, values)
             row = named(values["recipe"])
             row = replace(row, steps=values["steps"], weights=row.weights | values.get("weights", {}))
             plain = {name: values[name] for name in ("teacher", "samples", "batch", "seed")}
@@ -104,12 +109,29 @@ class InversionSettings:
             raise FramiError(f"these are not the settings of an inversion ({error})") from error
 
 
+class _Stored(BaseModel):
+    """Types of what is stored of an inversion."""
+
+    teacher: schema.Path | None = None
+    teacher_sha256: schema.Line | None = None
+    recipe: schema.Line
+    samples: Annotated[int, schema.whole(1, 10**9)]
+    steps: Annotated[int, schema.whole(1, 10**9)] = 1
+    seconds: Annotated[float, schema.number(0, LONGEST)] | list[Annotated[float, schema.number(0, LONGEST)]]
+    classes: list[Annotated[int, schema.whole(0, schema.CLASSES)]] = []
+    batch: Annotated[int, schema.whole(1, 10**9)] = 1
+    seed: Annotated[int, schema.whole(0, MOST_SEED)] = 0
+    snapshots: Annotated[int, schema.whole(0, 10**6)] = 0
+    weights: dict[schema.Line, Annotated[float, schema.number(0, 1e9)]] = {}
+
+
 def upgraded(values: dict, classes: int) -> dict:
     """Stored settings as ``to_dict`` writes them: early versions left out that all classes take turns and the recipe's
     fingerprint, wrote one duration as a range, and called ``frami-fine`` ``frami``. Those of anything else than an
-    inversion stay as they are."""
+    inversion stay as they are. SchemaError for values of other types."""
     if not {"recipe", "samples", "seconds"} <= set(values):
         return values
+    schema.held(_Stored, values)
     if "fingerprint" not in values:
         name = recipe_of_earlier(values["recipe"])
         values = values | {"recipe": name} | ({"fingerprint": fingerprint(RECIPES[name])} if name in RECIPES else {})

@@ -21,6 +21,7 @@ from frami.inversion.conditional import NoisyLayerGenerator, SumGenerator
 from frami.inversion.feature_bank import FeatureBank
 from frami.inversion.generator import Free, Generator
 from frami.inversion.recipes import TERMS, Recipe
+from frami.inversion.sounds import log_mels
 from frami.inversion.teacher import TeacherCopy
 from frami.optim import adam, forget, moments, restore
 
@@ -116,6 +117,8 @@ class Work:
         if self.mask is not None:
             self.lengths.copy_(torch.randint(self.teacher.shortest, self.frames + 1, (len(target),), generator=rng))
         self.latents.copy_(generator.noise(len(target), self.frames, rng))
+        if recipe.start == "spectrum" and self.teacher.unknown:
+            generator.range.begin_at(log_mels(self.teacher.spec, len(target), self.frames, rng))
         if recipe.keep in ("reset", "warm"):
             fresh = new_generator(recipe, self.teacher.spec, self.teacher, seed).state_dict()
             for name, mine in generator.state_dict().items():

@@ -78,6 +78,11 @@ class TeacherCopy:
             return self.bands
         return level(self._original, self.exact, self.spec, self.frames, self.batch)
 
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing is stored of its training data: clips begin at made-up sounds (``inversion.sounds``)."""
+        return self.foreign and not self.norms
+
     @cached_property
     def codes(self) -> Tensor:
         return class_codes(self.exact, self.classes)

@@ -4,10 +4,11 @@ import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import nn
 
+from frami import schema
 from frami.errors import FramiError
 from frami.models.convolution import Conv2d
 from frami.models.slots import (
@@ -41,11 +42,11 @@ class Config:
     #: Fields that a card names only where they differ from their defaults.
     optional: ClassVar[tuple[str, ...]] = ("pooling", "projected", "bottleneck")
 
-    classes: int
-    n_mels: int = 80
-    pooling: str = "statistics"
-    projected: int = 0
-    bottleneck: int = 0
+    classes: Annotated[int, schema.whole(1, schema.CLASSES)]
+    n_mels: Annotated[int, schema.whole(1, schema.WIDE)] = 80
+    pooling: schema.Line = "statistics"
+    projected: Annotated[int, schema.whole(0, schema.WIDE)] = 0
+    bottleneck: Annotated[int, schema.whole(0, schema.WIDE)] = 0
 
     def to_dict(self) -> dict:
         """As a card holds it; ``from_dict`` builds from it."""
@@ -62,9 +63,9 @@ class ResidualConfig(Config):
     architecture = DEFAULT
     optional = (*Config.optional, "block")
 
-    width: int = 16
-    depth: int = 2
-    block: str = "residual"
+    width: Annotated[int, schema.whole(1, schema.WIDE)] = 16
+    depth: Annotated[int, schema.whole(1, schema.DEEP)] = 2
+    block: schema.Line = "residual"
 
 
 def residual(config: ResidualConfig) -> Backbone:
@@ -92,9 +93,9 @@ class TemporalConfig(Config):
 
     architecture = "tc-resnet"
 
-    pooling: str = "attentive"
-    width: int = 16
-    depth: int = 1
+    pooling: schema.Line = "attentive"
+    width: Annotated[int, schema.whole(1, schema.WIDE)] = 16
+    depth: Annotated[int, schema.whole(1, schema.DEEP)] = 1
 
 
 def temporal(config: TemporalConfig) -> Backbone:
@@ -175,10 +176,10 @@ def build(
 
 def from_dict(values: dict, pooling: nn.Module | None = None, classifier: nn.Module | None = None) -> Classifier:
     """A new classifier from ``Config.to_dict``, with these slots where they are given. FramiError for a name that is in
-    no table, TypeError for a field that its architecture does not have."""
+    no table, a field that its architecture does not have, or a number beyond any network's."""
     fields = {"architecture": DEFAULT} | values
     row = _row(ARCHITECTURES, fields.pop("architecture"), "architecture")
-    return assembled(row.config(**fields), pooling, classifier)
+    return assembled(schema.checked(row.config, fields), pooling, classifier)
 
 
 def assembled(config: Config, pooling: nn.Module | None = None, classifier: nn.Module | None = None) -> Classifier:

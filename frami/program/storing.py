@@ -68,6 +68,11 @@ def _try(found: ProgramNetwork) -> None:
         raise ProgramError(f"it does not answer for {config.classes} classes")
 
 
+def stand_ins(metadata: Mapping[str, str]) -> dict[str, nn.Module]:
+    """Empty modules in the places of ``head``."""
+    return {part: nn.Identity() for part in ("pooling", "classifier")} if HEAD in metadata else {}
+
+
 def head(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str, nn.Module]:
     """Pooling and classifier of a student of a program, without any for other students."""
     if HEAD not in metadata:

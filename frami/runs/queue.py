@@ -1,8 +1,8 @@
 """A queue of runs: each in a process of its own, one after the other, in an order that survives a restart.
 
 Each waiting run is an empty file in a folder beside the run store; the process that removes it runs it, so that none is
-lost or started twice. After a restart the waiting runs are started again; one that was interrupted is stopped, until it
-is resumed.
+lost or started twice. Where runs have several owners these take turns; whose turn was when is the time of a file, too.
+After a restart the waiting runs are started again; one that was interrupted is stopped, until it is resumed.
 """
 
 import os
@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from frami.errors import FramiError
+from frami.hosting import owners
+from frami.hosting.fair import in_turn
 from frami.paths import child_environment
 from frami.runs.store import Run, Runs
 
@@ -24,6 +26,8 @@ PATIENCE = 20
 #: Command of a run's process, to which the run's id is added.
 COMMAND = (sys.executable, "-m", "frami.runs.child", KIND, "--run")
 _TICK = 0.25
+#: Seconds after which an owner's last turn does not count any more.
+_TURN = 86400
 
 
 class Queue:
@@ -33,6 +37,7 @@ class Queue:
         self.runs = runs or Runs()
         self._command = tuple(command)
         self._folder = self.runs.path.parent / "queue"
+        self._turns = self.runs.path.parent / "turns"
         self._current: str | None = None
         self._stopping: set[str] = set()
         self._elsewhere: set[str] = set()
@@ -65,11 +70,24 @@ class Queue:
         """Id of the run that this queue is running."""
         return self._current
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread is at work."""
+        return self._worker.is_alive()
+
     def waiting(self) -> list[str]:
-        """Ids of the waiting runs, the next one first."""
+        """Ids of the waiting runs, the next one first: owners take turns, each one's runs keep their order."""
         with suppress(OSError):
-            return [name.rpartition("-")[2] for name in sorted(os.listdir(self._folder))]
+            names = [name.split("-") for name in sorted(os.listdir(self._folder))]
+            waiting = [(parts[-1], parts[1] if len(parts) == 3 else "") for parts in names]
+            return list(in_turn(waiting, self._served()))
         return []
+
+    def _served(self) -> dict[str, float]:
+        """When a run of each owner began last."""
+        with suppress(OSError):
+            return {entry.name.removeprefix("of-"): entry.stat().st_mtime for entry in os.scandir(self._turns)}
+        return {}
 
     def status(self, run: Run, waiting: Sequence[str]) -> str:
         """``waiting``, ``starting``, ``running``, ``stopping``, ``stopped``, ``finished`` or ``failed``.
@@ -87,11 +105,17 @@ class Queue:
             return "starting"
         return "stopped" if run.status == "waiting" else run.status
 
-    def add(self, name: str, settings: dict, queued: bool = True) -> Run:
-        """A new run at the end of the queue; not ``queued``, it is the caller's to be made (``elsewhere``)."""
+    def add(self, name: str, settings: dict, owner: str | None = None, keep: bool = False, queued: bool = True) -> Run:
+        """A new run at the end of the queue. owner, keep : as of ``owners.Entry``; None on one's own machine. Not
+        ``queued``, it is the caller's to be made (``elsewhere``)."""
         run = self.runs.create(KIND, name, settings)
+        try:
+            owners.claim(run.folder, owner, keep)
+        except OSError as error:
+            self.runs.delete(run.id)
+            raise FramiError(f"the run cannot be stored ({error.strerror}); make room and try again") from error
         if queued:
-            self._enqueue(run.id)
+            self._enqueue(run)
         return run
 
     @contextmanager
@@ -107,10 +131,11 @@ class Queue:
 
     def resume(self, id: str) -> None:
         """Put a stopped or failed run at the end of the queue; ``FramiError`` for another one."""
-        if self.status(self.get(id), self.waiting()) not in ("stopped", "failed"):
+        run = self.get(id)
+        if self.status(run, self.waiting()) not in ("stopped", "failed"):
             raise FramiError("only a run that was stopped can go on")
         self._stopping.discard(id)
-        self._enqueue(id)
+        self._enqueue(run)
 
     def stop(self, id: str) -> None:
         """Take a waiting run out of the queue; tell a running one to save its state and end."""
@@ -132,10 +157,11 @@ class Queue:
         self.runs.delete(id)
         self._stopping.discard(id)
 
-    def _enqueue(self, id: str) -> None:
+    def _enqueue(self, run: Run) -> None:
+        owner = owners.entry(run.folder).owner
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / f"{time.time_ns():020}-{id}").touch()
+            (self._folder / f"{time.time_ns():020}-{owner}-{run.id}").touch()
         except OSError as error:
             raise FramiError(
                 f"{self._folder} cannot be written ({error.strerror}); set FRAMI_HOME elsewhere"
@@ -156,13 +182,24 @@ class Queue:
                 self._current = id
                 try:
                     if self._dequeue(id):
-                        self._run(self.runs.get(id))
+                        run = self.runs.get(id)
+                        self._take_turn(owners.entry(run.folder).owner)
+                        self._run(run)
                 except (FramiError, OSError) as error:
                     with suppress(FramiError):
                         self.runs.fail(id, f"it could not be started ({error})")
                 finally:
                     self._current = None
                     self._stopping.discard(id)
+
+    def _take_turn(self, owner: str) -> None:
+        """Note that a run of this owner begins now, and forget turns of long ago."""
+        with suppress(OSError):  # a full disk costs fairness, no run
+            self._turns.mkdir(exist_ok=True)
+            (self._turns / f"of-{owner}").touch()
+            for entry in os.scandir(self._turns):
+                if time.time() - entry.stat().st_mtime > _TURN:
+                    os.unlink(entry.path)
 
     def _run(self, run: Run) -> None:
         """Run one from its start to its end, in a process of its own that ends with this one."""

@@ -15,9 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import psutil
+from pydantic import AfterValidator, BaseModel, Field
 
+from frami import files, schema
 from frami.errors import FramiError
 from frami.paths import BUNDLED, home
 
@@ -48,6 +51,31 @@ _COLUMNS = "id, kind, name, settings, status, created, updated, pid, folder, res
 
 class RunError(FramiError):
     """A run that is unknown or in use, or a run store that cannot be read or written."""
+
+
+class _Row(BaseModel):
+    """Types of a row: SQLite keeps whatever it is given."""
+
+    id: schema.Line
+    kind: schema.Line
+    name: schema.Path
+    settings: dict
+    status: Literal[STATUSES]
+    created: Annotated[float, schema.number(0, schema.COUNT)]
+    updated: Annotated[float, schema.number(0, schema.COUNT)]
+    pid: Annotated[int, schema.whole(0, 2**31 - 1)] | None
+    folder: Annotated[schema.Path, AfterValidator(schema.fitting(lambda path: "\0" not in path))]
+    result: dict
+    error: schema.Path | None
+
+
+#: A point of a curve: name, step, seconds, value.
+_Point = tuple[
+    schema.Line,
+    Annotated[int, schema.whole(-1)],
+    Annotated[float, schema.number(0, schema.WORK)],
+    Annotated[float, Field(strict=True)],
+]
 
 
 @dataclass(frozen=True)
@@ -117,6 +145,10 @@ class Runs:
         self.get(id)
         rows = self._read("SELECT name, step, seconds, value FROM metrics WHERE run = ? ORDER BY name, step", (id,))
         curves: dict[str, list] = {}
+        try:
+            schema.held(list[_Point], rows)
+        except schema.SchemaError as error:
+            raise self._damaged(error) from error
         for name, *point in rows:
             curves.setdefault(FORMER_CURVES.get(name, name), []).append(tuple(point))
         return curves
@@ -192,7 +224,7 @@ class Runs:
     def fail(self, id: str, message: str) -> None:
         """Record that the run failed, and why."""
         with self._write() as base:
-            self._change(base, id, status="failed", pid=None, error=message)
+            self._change(base, id, status="failed", pid=None, error=message[: schema.LONG])
 
     def delete(self, id: str) -> None:
         """Delete a run, and its folder where that lies below ``runs`` in ``home()`` and is no other run's."""
@@ -201,10 +233,11 @@ class Runs:
             owner = self._owner(base, id)
             if owner is not None:
                 raise RunError(f"run {id} runs in process {owner}; stop it before it is deleted")
-            folder = Path(base.execute("SELECT folder FROM runs WHERE id = ?", (id,)).fetchone()[0])
+            (text,) = base.execute("SELECT folder FROM runs WHERE id = ?", (id,)).fetchone()
+            folder = Path(text) if isinstance(text, str) and "\0" not in text else Path()  # forged: none of its own
             base.execute("DELETE FROM metrics WHERE run = ?", (id,))
             base.execute("DELETE FROM runs WHERE id = ?", (id,))
-            (others,) = base.execute("SELECT count(*) FROM runs WHERE folder = ?", (str(folder),)).fetchone()
+            (others,) = base.execute("SELECT count(*) FROM runs WHERE folder = ?", (text,)).fetchone()
             if not others and (home() / "runs").resolve() in folder.parents and folder.is_dir():
                 doomed = folder.with_name(f".deleted-{id}")
                 try:
@@ -281,14 +314,16 @@ class Runs:
                 base.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _run(self, row: tuple) -> Run:
-        id, kind, name, settings, status, created, updated, pid, folder, result, error = row
+        values = dict(zip(_Row.model_fields, row, strict=True))
+        try:
+            values |= {name: _json_of(values[name]) for name in ("settings", "result")}
+            schema.held(_Row, values)
+        except ValueError as damage:
+            raise self._damaged(damage) from damage
+        id, kind, name, settings, status, created, updated, pid, folder, result, error = values.values()
         if not alive(pid, updated):
             pid = None
             status, error = ("stopped", ENDED) if status == "running" else (status, error)
-        try:
-            settings, result = json.loads(settings), json.loads(result)
-        except ValueError as damage:
-            raise self._damaged(damage) from damage
         return Run(id, kind, name, settings, status, created, updated, pid, Path(folder), result, error)
 
     @staticmethod
@@ -297,6 +332,8 @@ class Runs:
         row = base.execute("SELECT pid, updated FROM runs WHERE id = ?", (id,)).fetchone()
         if row is None:
             raise _unknown(id)
+        if not (isinstance(row[0], int | None) and isinstance(row[1], int | float)):  # forged: nobody runs it
+            return None
         return row[0] if alive(*row) else None
 
     @staticmethod
@@ -312,7 +349,7 @@ def bundled(name: str) -> tuple[Run, Curves] | None:
     path = BUNDLED / "runs" / f"{Path(name).name}.json"
     if Path(name).name != name or not path.is_file():
         return None
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = files.as_value(files.read_text(path))
     curves = {FORMER_CURVES.get(of, of): [*map(tuple, points)] for of, points in values.pop("metrics").items()}
     return Run(**values, pid=None, folder=BUNDLED, error=None), curves
 
@@ -331,6 +368,13 @@ def _columns_of(tables: Sequence[dict]) -> dict[str, list]:
     """For each name in any of the tables its value in each of them, None where it is missing."""
     names = dict.fromkeys(name for table in tables for name in table)
     return {name: [table.get(name) for table in tables] for name in names}
+
+
+def _json_of(text: object):
+    """Value of a text of JSON; ValueError where it is none."""
+    if not isinstance(text, str):
+        raise ValueError(f"a {type(text).__name__}, not a text of JSON")
+    return files.as_value(text)
 
 
 def _json(values: Mapping) -> str:
@@ -361,5 +405,5 @@ def alive(pid: int | None, seen: float) -> bool:
         return not ended and process.create_time() < seen + _CLOCK
     except psutil.AccessDenied:  # somebody else's process, of which the system says nothing
         return True
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # the latter of numbers that no process has
         return False

@@ -1,24 +1,39 @@
 """The page: what all tabs share, and the tabs."""
 
+from pathlib import Path
+
 import gradio as gr
+from gradio.utils import get_upload_folder
 
+from frami import paths
 from frami.checkpoints import Card
-from frami.studio import components
-from frami.studio.services import shared
+from frami.hosting.owners import Visitor
+from frami.studio import components, visitors
+from frami.studio.guard import Studio
+from frami.studio.services import log, shared, troubles
+from frami.studio.services.observation import Observation
+from frami.studio.services.shared import Services
 from frami.studio.tabs import EVENT, TABS, Page
+from frami.studio.theme import launch_options
+
+#: Seconds between two signs of an open page.
+_BEAT = 20
 
 
-def build() -> gr.Blocks:
+def build() -> Studio:
     """The whole studio; its ``end_runs()`` stops what is computed. Raises FramiError when no teacher is there."""
+    log.begin()
+    if notice := paths.settle():
+        troubles.LOG.warning(notice)
     services = shared.start()
     tabs = [tab(services) for tab in TABS]
     first, *_ = services.teachers
 
-    with gr.Blocks(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
+    with Studio(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         # Outside the tabs: what lies in a tab is mounted, and so read from the browser, only when that is opened.
         last_run = gr.BrowserState("", storage_key="frami-run", secret="frami-studio")
         runs = gr.BrowserState([], storage_key="frami-runs", secret="frami-studio")
-        components.header(services.device)
+        components.header(services.device, notice)
         with gr.Row(elem_id="teacher-bar", equal_height=True):
             teacher = gr.Radio(
                 _titles(services.teachers),
@@ -31,7 +46,7 @@ def build() -> gr.Blocks:
             facts = gr.HTML(components.teacher_facts(services.teachers[first]), elem_id="teacher-facts")
         page, opened = Page(demo, teacher, last_run, runs), []
         with gr.Row(elem_id="main"):
-            with gr.Column(scale=3, min_width=320), gr.Tabs(elem_id="tabs"):
+            with gr.Column(scale=3, min_width=320), gr.Tabs(elem_id="tabs") as bar:
                 for tab in tabs:
                     classes = ["frami-wide"] if tab.wide else None
                     with gr.Tab(tab.title, id=tab.name, elem_id=f"{tab.name}-tab", elem_classes=classes) as here:
@@ -46,9 +61,47 @@ def build() -> gr.Blocks:
             tab.connect(page, here)
             if tab.outputs:
                 teacher.change(tab.on_teacher, [teacher, *tab.inputs], tab.outputs, **EVENT)
+        demo.load(lambda: _arrive(services, visitors.here()), None, [teacher, bar], **EVENT)
+        if services.limits:
+            _notice_visitors(services, demo)
 
-    demo.end_runs = services.close
+    demo.defaults, demo.observation = launch_options(), Observation(services).begin()
+
+    def end_runs() -> None:
+        services.close()
+        demo.observation.end()
+
+    demo.end_runs = end_runs
     return demo
+
+
+def _notice_visitors(services: Services, demo: gr.Blocks) -> None:
+    """Pages that are open say so, and those that are closed are missed."""
+    presence = services.presence
+
+    def beat(_) -> dict:
+        presence.seen(visitors.here().owner)
+        return {}
+
+    pause = min(_BEAT, services.limits.of("silence") / 4)
+    components.drawn("visitor", {}, "visitor", [beat], pause=pause)
+    demo.unload(lambda: presence.closed(visitors.page()))
+    services.housekeeping.uploads = Path(get_upload_folder())
+
+
+def _arrive(services: Services, who: Visitor) -> tuple:
+    """Note that a page was opened; teacher and tab of the run that its link shows."""
+    services.presence.opened(visitors.page(), who.owner)
+    id = who.shared.partition(".")[0]
+    if not id:
+        return gr.skip(), gr.skip()
+    if (teacher := services.distillations.teacher_of(id, who)) is not None:
+        return teacher, gr.Tabs(selected="distil")
+    teacher = services.syntheses.teacher_of(id, who)
+    if teacher in services.teachers:
+        return teacher, gr.Tabs(selected="synthesize")
+    gr.Warning("This link shows nothing any more: the run was deleted, or whoever shared it has taken the link back.")
+    return gr.skip(), gr.skip()
 
 
 def _titles(cards: dict[str, Card]) -> list[tuple[str, str]]:

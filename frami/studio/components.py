@@ -1,29 +1,46 @@
 """Pieces that several tabs share."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from html import escape
+from pathlib import Path
 
 import gradio as gr
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
 
 from frami.checkpoints import Card
 from frami.data.catalogue import in_words
 from frami.device import describe
-from frami.errors import FramiError
-from frami.studio.services import offers
+from frami.hosting.limits import BY_NAME, LIFTING, Limits
+from frami.hosting.mode import hosted
+from frami.hosting.owners import Visitor
+from frami.studio import visitors
+from frami.studio.services import offers, sent, troubles
 from frami.studio.services.clips import ClipLookup, to_hear
 from frami.studio.services.galleries import Galleries
 
 
-def header(device) -> gr.HTML:
-    """Name, one sentence, and the device that computes."""
+def header(device, notice: str | None = None) -> gr.HTML:
+    """Name, one sentence, the device that computes, and a ``notice`` to whoever runs the studio. Visitors of a hosted
+    one are told what it means for them."""
+    if notice and hosted():
+        notice = "What is made here is lost when this studio restarts: download what you want to keep."
     return gr.HTML(
         '<header class="frami-head"><div><h1>FRAMI <span>Studio</span></h1>'
         "<p>Hear what a sound classifier remembers.</p></div>"
-        f'<div class="frami-chip" id="device">{describe(device)}</div></header>',
+        f'<div class="frami-chip" id="device">{describe(device)}</div></header>'
+        + (f'<p class="frami-notice" role="status" id="notice">{escape(notice)}</p>' if notice else ""),
         elem_id="header",
     )
+
+
+def limits_note(limits: Limits, names: Sequence[str], elem_id: str) -> gr.HTML:
+    """These limits in a few words, beside the form that they bound; nothing where there are none."""
+    said = " · ".join(f"{escape(BY_NAME[name].words)}: <b>{limits.words(name)}</b>" for name in names if limits)
+    words = f'<p class="frami-limits">On this shared page: {said}. <span>{LIFTING}.</span></p>'
+    return gr.HTML(words, visible=bool(limits), elem_id=elem_id, apply_default_css=False, padding=False)
 
 
 def teacher_facts(card: Card) -> str:
@@ -67,11 +84,16 @@ def reply(work: Callable) -> Callable:
     @wraps(work)
     def replied(request):
         try:
-            return work(request)
-        except (FramiError, OSError) as error:
-            return {"error": str(error)}
+            return work(sent.plain(request))
+        except Exception as error:
+            return {"error": troubles.in_words(error)}
 
     return replied
+
+
+def served(path: Path) -> str:
+    """Path of a copy of a file in the folder that Gradio serves: it gives away no other, wherever the studio runs."""
+    return processing_utils.save_file_to_cache(path, get_upload_folder())
 
 
 def wav_function(sound: Callable[[str], bytes]) -> Callable:
@@ -84,16 +106,18 @@ def wav_function(sound: Callable[[str], bytes]) -> Callable:
     return wav
 
 
-def clip_functions(clips: ClipLookup, galleries: Galleries | None = None) -> list[Callable]:
+def clip_functions(
+    clips: ClipLookup, galleries: Galleries | None = None, who: Callable[[], Visitor] = visitors.here
+) -> list[Callable]:
     """``server.wav(id)``, the sound of a clip, ``server.states(id)``, how it was made, and of galleries
-    ``server.pictures(ids)``, clips of which the page has no picture yet."""
+    ``server.pictures(ids)``, clips of which the page has no picture yet. ``who`` : asks."""
 
     @reply
     def states(id) -> list[dict]:
-        return clips.states(id)
+        return clips.states(id, who())
 
     @reply
     def pictures(ids) -> list[dict]:
         return galleries.pictures(ids)
 
-    return [wav_function(clips.sound), states, *([pictures] if galleries else [])]
+    return [wav_function(lambda id: clips.sound(id, who())), states, *([pictures] if galleries else [])]

@@ -3,8 +3,11 @@
 import re
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from frami.hosting import limits
 from frami.paths import ASSETS
+from frami.studio.uploads import UploadLimits
 
 #: Scripts and style sheets; a file more is loaded without being named.
 PAGE = ASSETS / "page"
@@ -68,7 +71,10 @@ def script() -> str:
 
 def launch_options() -> dict:
     """Arguments of ``demo.launch`` that belong to the looks and to the safety of the page."""
-    return {
+    allowed = limits.current()
+    guarded = {"app_kwargs": {"middleware": [Middleware(UploadLimits, limits=allowed)]}} if allowed else {}
+    return guarded | {
+        "state_session_capacity": int(allowed.least("sessions", 10_000)),
         "theme": theme(),
         "css": "\n".join(path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.css"))),
         "head": f"<script>{script()}</script>",
@@ -76,6 +82,7 @@ def launch_options() -> dict:
         "footer_links": ["gradio", "settings"],
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": "20mb",
+        "max_file_size": f"{allowed.least('upload', 20):.0f}mb",
         "show_error": True,
+        "enable_monitoring": False,
     }

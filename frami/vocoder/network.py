@@ -6,11 +6,13 @@ Mel bands spread to, so that an untrained network is at the right level already,
 """
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frami import schema
 from frami.audio import MelSpec
 
 LARGEST = 700.0  # largest STFT magnitude of the head; a full-scale square wave has less
@@ -22,9 +24,9 @@ MOMENTUM = 0.9  # of the rounds that match a sound to its spectrogram
 class NetworkConfig:
     """Channels, ConvNeXt blocks, channels within a block."""
 
-    dim: int = 256
-    layers: int = 8
-    hidden: int = 768
+    dim: Annotated[int, schema.whole(1, schema.WIDE)] = 256
+    layers: Annotated[int, schema.whole(1, schema.DEEP)] = 8
+    hidden: Annotated[int, schema.whole(1, schema.WIDE)] = 768
 
     def to_dict(self) -> dict:
         return asdict(self)

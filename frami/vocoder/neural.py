@@ -7,12 +7,13 @@ and is deferred until the first synthesis.
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frami import weights
+from frami import schema, weights
 from frami.audio import AudioError, MelSpec
 from frami.paths import BUNDLED
 from frami.vocoder.base import Vocoder, VocoderError
@@ -30,20 +31,20 @@ class VocoderCard:
     title, licence, folds trained on, folds held out, clips and hours; ``training`` : settings, steps, seconds, device
     and last losses; ``figures`` : measurements on held-out recordings, by the command ``evaluation``."""
 
-    name: str
-    title: str
-    mel_spec: dict
-    network: dict
-    parameters: int
-    licence: str
-    rounds: int = 32
+    name: schema.Line
+    title: schema.Line
+    mel_spec: schema.FrontEnd
+    network: schema.Network
+    parameters: Annotated[int, schema.whole()]
+    licence: schema.Line
+    rounds: Annotated[int, schema.whole(0, 100_000)] = 32
     data: list[dict] = field(default_factory=list)
     training: dict = field(default_factory=dict)
     figures: dict = field(default_factory=dict)
-    evaluation: str = ""
-    kind: str = "vocoder"
-    sha256: str = ""
-    format: int = weights.FORMAT
+    evaluation: schema.Path = ""
+    kind: schema.Line = "vocoder"
+    sha256: schema.Line = ""
+    format: Annotated[int, schema.whole()] = weights.FORMAT
 
     def __post_init__(self):
         if self.kind != "vocoder":
@@ -96,10 +97,15 @@ class Neural(Vocoder):
 @lru_cache(maxsize=4)
 def _load(path: Path, stamp: int, sha256: str, device: str) -> Network:
     card = read_card(path)
+    there = weights.stored(path, "vocoder", VocoderError)
+    with weights.fitting(path, VocoderError):
+        spec, config = MelSpec.from_dict(card.mel_spec), schema.checked(NetworkConfig, card.network)
+        spec.filterbank()  # which is kept: not of the first network, which has no numbers
+        weights.compare(lambda: Network(spec, config), there)
     tensors = weights.load(path, sha256, "vocoder", VocoderError)
     with weights.fitting(path, VocoderError):
         with torch.random.fork_rng(devices=[]):  # the initial weights leave the random state alone
-            network = Network(MelSpec.from_dict(card.mel_spec), NetworkConfig(**card.network))
+            network = Network(spec, config)
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return network.eval().requires_grad_(False).to(device)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
-from frami import files
+from frami import files, locks
 from frami.audio import MelSpec
 from frami.cost import parameters
 from frami.device import RecordedStep, autocast, describe, memory_format
@@ -117,7 +117,7 @@ def train(
     out = stem(out)
     if Path(f"{out}.safetensors").exists() and not overwrite:
         raise VocoderTrainingError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = locks.checkpoint(out)
     device, spec = torch.device(device), MelSpec()
     recordings = read(datasets, data_folder, spec.sample_rate, on_clips)
     state = start(config, recordings.to(device), spec, device)
@@ -147,6 +147,7 @@ def train(
     vector_to_parameters(state.mean, state.network.parameters())
     neural.save(out, state.network, _card(out.name, state, spec))
     path.unlink(missing_ok=True)
+    lock.release()
 
 
 def start(config: VocoderConfig, recordings: Recordings, spec: MelSpec, device: torch.device) -> State:

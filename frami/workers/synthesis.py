@@ -35,6 +35,7 @@ def states(
     wanted = InversionSettings.from_dict(settings)
     writer = banks.create_for(teacher, wanted, folder, vocoder.get(sounds, teacher.spec))
     if writer.complete:
+        writer.close()
         return
     made = invert(teacher, wanted, every=_EVERY, first=writer.batches, memory=writer.state)
     run, told, longest, stop = banks.filling(writer, made), 0.0, 0.0, None
@@ -59,6 +60,7 @@ def states(
                     raise
     finally:
         made.close()
+        writer.close()
 
 
 def described(state: Progress) -> dict:

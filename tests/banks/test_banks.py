@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 
 import frami.files
-from frami import banks
+from frami import banks, locks
 from frami.audio import MelSpec
 from frami.banks import folder as bank_folder
 from frami.banks import shards
@@ -201,8 +201,11 @@ def test_earlier_shards_and_sounds_never_change(tmp_path):
         for name, content in known.items():
             assert name.name in ("manifest.json", "resume.pt") or now[name] == content, name
         known = now
-    assert {path.name for path in folder.iterdir() if path.suffix != ".wav"} == {"manifest.json", "shards", "resume.pt"}
+    assert {path.name for path in folder.iterdir() if path.suffix != ".wav"} == {
+        "manifest.json", "shards", "resume.pt", locks.NAME,
+    }  # fmt: skip
     writer.finish()
+    assert not (folder / locks.NAME).exists()
     assert not (folder / "resume.pt").exists() and len(list(folder.glob("*.wav"))) == 8
 
 
@@ -387,7 +390,7 @@ def killed_at(monkeypatch, nth, action, *args, **kwargs):
 
 def test_a_kill_at_any_point_of_a_save_loses_that_batch_only(tmp_path, monkeypatch):
     parts = [made(2, seed=number) for number in range(3)]
-    for nth in range(10):
+    for nth in range(20):
         folder = tmp_path / f"bank-{nth}"
         writer = start(folder, vocoder=Tone())
         for number in range(2):
@@ -422,7 +425,8 @@ def test_a_full_disk_is_reported_and_loses_one_batch(tmp_path, monkeypatch, what
         patch.setattr(Path if what == "replace" else frami.files.os, what, full)
         with pytest.raises(banks.BankError, match="No space left"):
             writer.append(made(2, seed=1), seconds=2, state={"batch": 1})
-    assert not list((tmp_path / "bank").rglob(".*")), "the half-written file does not fill the disk"
+    hidden = [path.name for path in (tmp_path / "bank").rglob(".*")]
+    assert hidden == [locks.NAME], "the half-written file does not fill the disk"
     same(banks.load(tmp_path / "bank"), [made(2)])
     writer.append(made(2, seed=1), seconds=2, state={"batch": 1})
     same(banks.load(tmp_path / "bank"), [made(2), made(2, seed=1)])

@@ -1,4 +1,5 @@
-"""A stand-in for the Hugging Face Hub on 127.0.0.1: what huggingface_hub asks for to read and to write a repository."""
+"""A stand-in for the Hugging Face Hub on 127.0.0.1: what huggingface_hub asks for to read and to write a
+repository, of a model or of a Space."""
 
 import base64
 import hashlib
@@ -40,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server, path = self.server, unquote(self.path.partition("?")[0])
         server.asked.append(f"{self.command} {path}")
-        api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(.+))?", path)
+        api = re.fullmatch(r"/api/(?:models|spaces)/([^/]+/[^/]+)(?:/(revision|tree)/(.+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         name = api[1] if api else file[1] if file else ""
         if name in server.refusals:
@@ -86,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
             server.repositories[name] = {}
             server.made.append(value)
             return self.answer(200, {"url": f"{server.url}/{name}", "name": name, "id": "0"})
-        if found := re.fullmatch(r"/api/models/(.+)/preupload/main", path):
+        if found := re.fullmatch(r"/api/(?:models|spaces)/(.+)/preupload/main", path):
             kinds = [
                 {
                     "path": one["path"],
@@ -102,12 +103,14 @@ class Handler(BaseHTTPRequestHandler):
                 for one in json.loads(body)["objects"]
             ]
             return self.answer(200, {"transfer": "basic", "objects": objects})
-        if found := re.fullmatch(r"/api/models/(.+)/commit/main", path):
+        if found := re.fullmatch(r"/api/(?:models|spaces)/(.+)/commit/main", path):
             for row in map(json.loads, body.splitlines()):
                 if row["key"] == "file":
                     server.repositories[found[1]][row["value"]["path"]] = base64.b64decode(row["value"]["content"])
                 elif row["key"] == "lfsFile":
                     server.repositories[found[1]][row["value"]["path"]] = server.stored[row["value"]["oid"]]
+                elif row["key"] == "deletedFile":
+                    del server.repositories[found[1]][row["value"]["path"]]
             commit = server.commit(found[1])
             return self.answer(200, {"commitUrl": f"{server.url}/{found[1]}/commit/{commit}", "commitOid": commit})
         return self.answer(404, {"error": path})

@@ -1,13 +1,14 @@
 """A studio started as a user starts it, and the browser that visits it."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,15 +51,30 @@ class Studio:
 
 
 @contextmanager
-def running_studio(home: Path, data: str | Path | None = None) -> Iterator[Studio]:
-    """A studio with recordings in ``data`` or none, which a test may kill. AssertionError if it logs a traceback."""
+def running_studio(
+    home: Path,
+    data: str | Path | None = None,
+    program: Path = ROOT / "app.py",
+    without: Sequence[str] = (),
+    **more: str,
+) -> Iterator[Studio]:
+    """A studio with recordings in ``data`` or none, which a test may kill. AssertionError if it logs what it did not
+    expect. It runs as a host runs it: in another folder than its own, and with temporary folders elsewhere.
+
+    program : to run instead; without, more : variables of its environment that are not there, and others
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log, address = home / "log", f"http://127.0.0.1:{port}/"
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "FRAMI_HOME": str(home), "FRAMI_DATA": str(data or "")}
+    for name in ("TMPDIR", "GRADIO_TEMP_DIR", "elsewhere"):
+        (home / name).mkdir(exist_ok=True)
+    environment |= {name: str(home / name) for name in ("TMPDIR", "GRADIO_TEMP_DIR")}
+    environment = {name: value for name, value in (environment | more).items() if name not in without}
+    command, elsewhere = [sys.executable, str(program)], home / "elsewhere"
     with log.open("a") as file:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=file, stderr=file)
+        process = subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=file, stderr=file)
     try:
         deadline = time.monotonic() + 120
         while not _answers(address):
@@ -71,7 +87,7 @@ def running_studio(home: Path, data: str | Path | None = None) -> Iterator[Studi
             process.wait(20)
         finally:
             process.kill()
-    assert "Traceback" not in log.read_text(), log.read_text()
+    assert not re.search("Traceback|unexpected", log.read_text()), log.read_text()
 
 
 def _answers(address: str) -> bool:

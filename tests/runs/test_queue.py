@@ -65,3 +65,29 @@ def test_a_run_of_another_kind_is_none(queue):
     for call in (queue.get, queue.stop, queue.resume, queue.delete):
         with pytest.raises(FramiError, match="no such run"):
             call(other.id)
+
+
+def test_owners_take_turns_through_a_restart(queue):
+    """Who queues a dozen runs does not keep a second visitor waiting for all of them."""
+    many = [queue.add(f"many {n}", SETTINGS, "a" * 32) for n in range(4)]
+    few = queue.add("few", SETTINGS, "b" * 32)
+    own = queue.add("own", SETTINGS)
+    order = [many[0].id, few.id, own.id, *(run.id for run in many[1:])]
+    assert queue.waiting() == order
+    queue.begin()
+    until(lambda: status(queue, many[0]) == "finished")
+    queue.close()
+    later = Queue(Runs(), queue._command)
+    assert later.waiting()[-3:] == [run.id for run in many[1:]], "whose turn was when is on the disk"
+    late = later.add("late", SETTINGS, "c" * 32)
+    assert later.waiting().index(late.id) < later.waiting().index(many[1].id)
+    assert set(later.waiting()) <= {late.id, few.id, own.id, *(run.id for run in many)}
+
+
+def test_a_queue_of_an_earlier_version_goes_on(queue):
+    run = queue.add("one", SETTINGS)
+    (entry,) = queue._folder.iterdir()
+    entry.rename(entry.with_name(f"{entry.name.split('-')[0]}-{run.id}"))
+    assert queue.waiting() == [run.id]
+    queue.begin()
+    until(lambda: status(queue, run) == "finished")

@@ -29,7 +29,8 @@ def test_each_kind_of_id_is_read():
         None, 3, [], "", "fsdd/3", "bank/fsdd/3", "gallery/fsdd", "gallery/fsdd/x", "gallery/fsdd/-1", "gallery/../3",
         "gallery/a..b/3", "gallery/.fsdd/3", "gallery/fsdd/cmi/3", "explore/fsdd/3", "explore/fsdd/../cmi/3",
         "run/fsdd/3", f"run/{RUN}/3@", f"run/{RUN}/3~bigvgan", f"run/{RUN}/3~", f"run/{RUN}/3~frami~frami",
-        "gallery/fsdd/3\n",
+        "gallery/fsdd/3\n", "gallery/fsdd/٣", "gallery/./3", "gallery/\ud800/3", "sample/fsdd/" + "9" * 5_000,
+        f"run/{RUN}/3~{'x' * 5_000_000}",
     ],
 )  # fmt: skip
 def test_everything_else_is_refused(text):

@@ -1,5 +1,6 @@
 """Runs of the studio without a page: queue, what is saved and found again, every recipe, states of a clip."""
 
+import errno
 import io
 import json
 import shutil
@@ -127,17 +128,17 @@ def test_two_runs_wait_for_each_other_and_a_failed_one_says_why(tmp_path, monkey
     while three.latest is None and time.time() < deadline:
         time.sleep(0.05)
     four.stop()
-    assert four.done and runs.ahead(four) == 1, "one that waits its turn is stopped at once"
+    assert four.done and runs.ahead(four) == 0, "one that waits its turn is stopped at once, and waits no more"
     three.stop()
     while not three.done and time.time() < deadline:
         time.sleep(0.05)
     assert three.stopped and len(three.finished) == 2
     assert four.stopped and four.finished is None, "stopped while it waited: nothing was begun"
-    monkeypatch.setattr(runs._pool, "run", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(runs._pool, "run", lambda *a, **k: (_ for _ in ()).throw(OSError(errno.ENOSPC, "")))
     five = runs.start(teacher, settings)
     while not five.done and time.time() < deadline:
         time.sleep(0.05)
-    assert "disk full" in five.error
+    assert "disk is full" in five.error
     with pytest.raises(checkpoints.FramiError, match="nothing would be learnt"):
         runs.start(teacher, settings_for(teacher, "frami", weights={"class": 0, "batch_norm": 0, "contrast": 0}))
     (tmp_path / "file").write_text("")
@@ -172,7 +173,7 @@ def settings_for(teacher, recipe, **others):
 def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
     recipe = replace(RECIPES[name], warmup=min(RECIPES[name].warmup, 1))
     monkeypatch.setitem(RECIPES, name, recipe)
-    runs = syntheses.Syntheses(tmp_path, InThisProcess())
+    runs = syntheses.Syntheses(tmp_path, pool=InThisProcess())
     own = {} if offers.targeted(recipe) else {"classes": list(range(10))}
     run = finished(runs.start(fsdd, settings_for(fsdd, name, **own)))
     runs.close()

@@ -53,7 +53,7 @@ def settings_for(teacher, **choices):
 
 def begun(tmp_path, teacher, **choices):
     """Syntheses, and a run of them that is the caller's to make."""
-    runs = Syntheses(tmp_path, InThisProcess())
+    runs = Syntheses(tmp_path, pool=InThisProcess())
     return runs, runs.start(teacher, settings_for(teacher, **choices), queued=False)
 
 

@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass
 
 from frami.errors import FramiError
-from frami.studio.services import offers
+from frami.studio.services import offers, sent
 
 _RUN = re.compile(r"[0-9a-f]{12}")
 # A name of a checkpoint or of a layer: one part of a path.
-_NAME = r"(?!\.)(?:(?!\.\.)[^/\\~@\x00-\x1f\x7f]){1,100}"
+_NAME = r"(?!\.)(?:(?!\.\.)[^/\\~@\x00-\x1f\x7f\ud800-\udfff]){1,100}"
 _ID = re.compile(
     rf"(?:(?P<kind>gallery|sample|run)/(?P<owner>{_NAME})|explore/(?P<teacher>{_NAME})/(?P<layer>{_NAME}))"
-    r"/(?P<index>\d{1,5})(?:@(?P<state>\d{1,2}))?(?:~(?P<vocoder>.*))?"
+    r"/(?P<index>[0-9]{1,5})(?:@(?P<state>[0-9]{1,2}))?(?:~(?P<vocoder>.*))?"
 )
 _LAYER = "run-"
 
@@ -37,7 +37,7 @@ class ClipId:
 
 def parse(text) -> ClipId:
     """An id as the page sent it. FramiError for anything else, and for a vocoder that is not offered."""
-    found = _ID.fullmatch(text) if isinstance(text, str) else None
+    found = _ID.fullmatch(text) if isinstance(text, str) and len(text) <= sent.NAME else None
     if not found or (found["kind"] == "run" and not is_run(found["owner"])):
         raise FramiError("no such clip")
     if found["vocoder"] not in (None, *offers.VOCODERS):

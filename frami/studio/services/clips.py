@@ -15,6 +15,7 @@ from frami.audio import MelSpec
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
+from frami.hosting.owners import EVERYONE, Visitor
 from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.clip_ids import ClipId
@@ -42,9 +43,9 @@ class ClipLookup:
         bundled = self.gallery / teacher
         return bundled if bundled.is_dir() else home() / "gallery" / teacher
 
-    def sound(self, id: str) -> bytes:
+    def sound(self, id: str, who: Visitor = EVERYONE) -> bytes:
         """Bytes of a sound file. A clip without one is synthesized by a vocoder; one that still forms, as it is now."""
-        clip = clip_ids.parse(id)
+        clip = self._parsed(id, who)
         if clip.state is not None:
             return self._state_sound(clip)
         run = self.runs.get(clip.owner) if clip.kind == "run" else None
@@ -56,12 +57,12 @@ class ClipLookup:
             return wav(now.clips.mels[one], now.clips.lengths[one], run.teacher.spec, clip.vocoder)
         return sound(self._bank(clip), clip.index, clip.vocoder)
 
-    def states(self, id: str) -> list[dict]:
+    def states(self, id: str, who: Visitor = EVERYONE) -> list[dict]:
         """Each saved state of a finished clip, drawn as a clip with the teacher's prediction.
 
         Empty where no states were saved. Raises FramiError for another id.
         """
-        clip = clip_ids.parse(id)
+        clip = self._parsed(id, who)
         if clip.state is not None or clip.vocoder is not None:
             raise FramiError("no such clip")
         run = self.runs.get(clip.owner) if clip.kind == "run" else None
@@ -86,6 +87,13 @@ class ClipLookup:
             rows.append(page_values.clip(f"{id}@{k}", *args, teacher.multilabel, step=step))
         return rows
 
+    def _parsed(self, id: str, who: Visitor) -> ClipId:
+        """A clip that this visitor may hear: no clip of somebody else's run."""
+        clip = clip_ids.parse(id)
+        if clip.kind == "run" and not self.runs.shown(clip.owner, who):
+            raise FramiError("no such clip")
+        return clip
+
     def _synthesized_state(self, clip: ClipId) -> bytes:
         bank = self._bank(clip)
         found = bank.trajectory(clip.index)
@@ -98,7 +106,10 @@ class ClipLookup:
         folders = {"gallery": self.gallery_of, "run": lambda id: self.runs.folder / id}
         if clip.kind not in folders:
             raise FramiError("no such clip")
-        bank = banks.load(folders[clip.kind](clip.owner))
+        try:
+            bank = banks.load(folders[clip.kind](clip.owner))
+        except FramiError as error:
+            raise FramiError("no such clip") from error
         if clip.index >= len(bank):
             raise FramiError("no such clip")
         return bank

@@ -4,8 +4,8 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +14,15 @@ from frami import checkpoints, cost, distill
 from frami.checkpoints import Card, Checkpoint
 from frami.distill import OBJECTIVES, STUDENTS, new_student
 from frami.errors import FramiError
-from frami.runs import Run
+from frami.hosting import owners
+from frami.hosting.limits import NONE, Limits
+from frami.hosting.owners import EVERYONE, Visitor
+from frami.runs import Run, bundled
 from frami.runs.queue import Queue
-from frami.studio.services import offers, page_values
+from frami.studio.services import offers, page_values, troubles
 from frami.studio.services.background import Background
 from frami.studio.services.class_groups import of_teacher
+from frami.studio.services.owned_runs import OVER, OwnedRuns
 from frami.workers.pool import shared
 
 #: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
@@ -29,6 +33,10 @@ COLOURS = 10
 FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"), ("onnx-mel", "ONNX, takes log-Mels"))
 #: Points of a curve that the page draws at most.
 POINTS = 240
+#: Seconds that a run takes beside its budget, and those of one without a budget, as far as can be told.
+EXTRA, UNKNOWN = 20, 300
+#: Exports that wait while one is at work.
+MOST_EXPORTS = 2
 
 _SOURCES = {"bank": "a finished bank", "real": "real clips", "noise": "noise"}
 #: Settings that the page names in words of its own; the others keep their names.
@@ -71,35 +79,63 @@ def title(settings: dict) -> str:
 
 @dataclass
 class Distillations:
-    """The distillations of the ``teachers`` (their names) as the page draws them, and their files."""
+    """The distillations of the ``teachers`` (their names) as the page draws them, and their files.
+
+    Each belongs to a visitor: what is not their own is to others as if it were not there, unless a link shows it.
+    """
 
     queue: Queue
     load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
+    limits: Limits = NONE
     _measured: Background = field(default_factory=lambda: Background("frami-cost"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self):
         self._curves = lru_cache(maxsize=64)(self._read_curves)
         self._exported = lru_cache(maxsize=8)(self._export)
+        self._exporters: list[str | None] = []
+        self.owned = OwnedRuns(self.queue, self.limits)
 
-    def of(self, name: str) -> list[Run]:
-        """A teacher's runs, newest first."""
+    # ------------------------------------------------------------------------------------- what the page shows
+
+    def of(self, name: str, who: Visitor = EVERYONE) -> list[Run]:
+        """A teacher's runs that a visitor may look at, newest first."""
         waiting = self.queue.waiting()
-        runs = [run for run in self.queue.all() if run.settings.get("teacher") == name]
-        over = ("finished", "failed", "stopped")
-        return [run for place, run in enumerate(runs) if place < MOST or self.queue.status(run, waiting) not in over]
+        runs = [
+            run
+            for run in self.queue.all()
+            if run.settings.get("teacher") == name and owners.sees(who, run.id, run.folder)
+        ]
+        return [run for place, run in enumerate(runs) if place < MOST or self.queue.status(run, waiting) not in OVER]
 
-    def value(self, name: str, seen: dict | None = None, known: bool = False) -> dict:
-        """All runs of a teacher; curves and results only of those that changed since ``seen`` ({id: stamp}), its
-        classes unless they are ``known`` already."""
+    def teacher_of(self, id: str, who: Visitor) -> str | None:
+        """The teacher of a run that the visitor's link shows; None for another."""
+        with suppress(FramiError):
+            run = self.queue.get(id)
+            teacher = run.settings.get("teacher")
+            return teacher if owners.is_shared(who, id, run.folder) and teacher in self.teachers else None
+        return None
+
+    def value(self, name: str, seen: dict | None = None, known: bool = False, who: Visitor = EVERYONE) -> dict:
+        """All runs of a teacher that a visitor may look at; curves and results only of those that changed since
+        ``seen`` ({id: stamp}), its classes unless they are ``known`` already."""
         if name not in self.teachers:
             raise FramiError("no such teacher")
         teacher, seen = self.load_teacher(name), seen or {}
         waiting = self.queue.waiting()
-        runs = self.of(name)
-        colours = self._colours(runs)
-        rows = [self._row(run, waiting, colours[run.id], seen, teacher.classes) for run in runs]
+        runs = self.of(name, who)
+        colours, begins = self._colours(runs), self._begins(waiting)
+        rows = [
+            self._row(run, waiting, colours[run.id], seen, teacher.classes)
+            | {"begins": begins.get(run.id), "own": owners.owns(who, run.folder)}
+            | {"link": bool(owners.entry(run.folder).share)}
+            for run in runs
+        ]
+        for row in rows:
+            row["title"] += " · shared with you" * (not row["own"])
+        if who.owner is not None:
+            rows += self._bundled_rows(name, seen, teacher.classes)
         done = any(run.status == "finished" for run in runs)
         value = {
             "teacher": name,
@@ -114,6 +150,31 @@ class Distillations:
             value["categories"] = of_teacher(teacher.card)
         return value | (self._costs(name) if done else {})
 
+    def _begins(self, waiting: Sequence[str]) -> dict[str, float]:
+        """Seconds until each waiting run begins, as far as budgets tell."""
+        if not waiting:
+            return {}
+        known, passed, begins = {run.id: run for run in self.queue.all()}, 0.0, {}
+        if (busy := known.get(self.queue.busy)) is not None:
+            left = self._curves(busy.id, _stamp(busy)).get("left")
+            passed = EXTRA + (left[-1][1] if left else _budget(busy))
+        for id in waiting:
+            begins[id] = round(passed)
+            passed += EXTRA + (_budget(known[id]) if id in known else UNKNOWN)
+        return begins
+
+    def _bundled_rows(self, name: str, seen: dict, classes: Sequence[str]) -> list[dict]:
+        """The runs that made the bundled students, to look at."""
+        rows = []
+        for place, card in enumerate(bundled_students(name)):
+            if (found := bundled(card.name)) is None:
+                continue
+            run, curves = found
+            row = self._described(run, "finished", "bundled", (COLOURS - 1 - place) % COLOURS, _thinned(curves))
+            row |= {"title": f"{row['title']} · bundled", "own": False, "link": False, "usable": False}
+            rows.append(row | (self._details(run, _thinned(curves), classes) if seen.get(run.id) != "bundled" else {}))
+        return rows
+
     def _costs(self, name: str) -> dict:
         """Arithmetic and latency of a teacher, as they are measured of students: once, while no run is at work, by a
         worker; nothing until then."""
@@ -123,40 +184,48 @@ class Distillations:
         return self._measured.result(name) or {}
 
     def _row(self, run: Run, waiting: list[str], colour: int, seen: dict, classes: Sequence[str]) -> dict:
-        status, stamp = self.queue.status(run, waiting), f"{run.updated:.3f} {run.status}"
+        status, stamp = self.queue.status(run, waiting), _stamp(run)
         curves = self._curves(run.id, stamp)
+        row = self._described(run, status, stamp, colour, curves) | {"usable": has_student(run)}
+        if status == "waiting":
+            row["ahead"] = waiting.index(run.id) + (self.queue.busy is not None)
+        return row | (self._details(run, curves, classes) if seen.get(run.id) != stamp else {})
+
+    @staticmethod
+    def _described(run: Run, status: str, stamp: str, colour: int, curves: dict) -> dict:
+        """What is said of a run in any case."""
         latest = {name: points[-1][1] for name, points in curves.items() if points}
         settings = {
             SETTINGS.get(name, name.replace("_", " ")): _words(name, value)
             for name, value in run.settings.items()
             if name not in ("teacher", "data", "dataset", "skip_bad") and value is not None
         }
-        row = {
+        return {
             "id": run.id,
             "title": title(run.settings),
             "colour": colour,
             "status": status,
-            "ahead": waiting.index(run.id) + (self.queue.busy is not None) if status == "waiting" else 0,
+            "ahead": 0,
             "share": 1.0 if status == "finished" else latest.get("share", 0.0),
             "left": latest.get("left"),
-            "error": run.error if status in ("failed", "stopped") else None,
+            "error": troubles.of_run(run.error) if status in ("failed", "stopped") else None,
             "settings": settings,
             "latest": {k: v for k, v in latest.items() if k not in ("share", "left")},
             "created": run.created,
             "stamp": stamp,
-            "usable": has_student(run),
         }
-        if seen.get(run.id) != stamp:
-            row["curves"] = {k: v for k, v in curves.items() if k not in ("share", "left", "clips", "steps")}
-            row["result"] = _result(run.result, run.settings.get("classes"), classes)
-        return row
+
+    @staticmethod
+    def _details(run: Run, curves: dict, classes: Sequence[str]) -> dict:
+        """What is said of a run when it has changed: its curves and its result."""
+        return {
+            "curves": {k: v for k, v in curves.items() if k not in ("share", "left", "clips", "steps")},
+            "result": _result(run.result, run.settings.get("classes"), classes),
+        }
 
     def _read_curves(self, id: str, stamp: str) -> dict[str, list]:
         """Thinned curves of a run as it was at this stamp: of each name its [seconds, value]."""
-        return {
-            name: [[round(seconds, 2), round(value, 5)] for _, seconds, value in _thin(points)]
-            for name, points in self.queue.runs.metrics(id).items()
-        }
+        return _thinned(self.queue.runs.metrics(id))
 
     def _colours(self, runs: list[Run]) -> dict[str, int]:
         """One colour a run, saved in its folder; a new run gets the one that the fewest others have."""
@@ -175,26 +244,65 @@ class Distillations:
         """The colour of a run's curve."""
         run = self.queue.get(id)
         saved = _colour(run)
-        return saved if saved is not None else self._colours(self.of(run.settings.get("teacher")))[id]
+        if saved is not None:
+            return saved
+        teacher = run.settings.get("teacher")
+        return self._colours([one for one in self.queue.all() if one.settings.get("teacher") == teacher])[id]
 
     def student_path(self, id: str) -> Path:
         """Where the student of a run lies, as far as it has learnt. FramiError for an unknown run."""
         return self.queue.get(id).folder / "student"
 
-    def file(self, id: str, kind: str) -> tuple[str, bytes]:
-        """Name and content of a run's student as a file. FramiError for an unknown run or kind, or none yet."""
-        run = self.queue.get(id)
+    def file(self, id: str, kind: str, who: Visitor = EVERYONE) -> tuple[str, bytes]:
+        """Name and content of a run's student as a file. FramiError for a run that is not the visitor's, an unknown
+        kind, where there is none yet, or while too many others are exported."""
+        run = self.owned.own(id, who)
         if kind not in dict(FILES) or not has_student(run):
             raise FramiError("this run has no student to download yet")
         stem = f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
         if kind == "safetensors":
             return f"{stem}.zip", _zip(run.folder, stem)
-        content = self._exported(run.id, kind, checkpoints.read_card(self.student_path(id)).sha256)
+        with self._export_place(who):
+            content = self._exported(run.id, kind, checkpoints.read_card(self.student_path(id)).sha256)
         return f"{stem}{'-mel' if kind == 'onnx-mel' else ''}.onnx", content
+
+    @contextmanager
+    def _export_place(self, who: Visitor) -> Iterator[None]:
+        """One of the few places of those who wait for an export: each who waits holds a thread of the server."""
+        with self._lock:
+            if who.owner is not None:
+                self.limits.check("exports", 1 + self._exporters.count(who.owner))
+            if len(self._exporters) > MOST_EXPORTS:
+                raise FramiError(f"{len(self._exporters)} ONNX files are being made already; try again in a minute")
+            self._exporters.append(who.owner)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._exporters.remove(who.owner)
 
     def _export(self, id: str, kind: str, sha256: str) -> bytes:
         source, takes = str(self.student_path(id)), "mel" if kind == "onnx-mel" else "waveform"
         return shared().run("export-onnx", {"source": source, "input": takes})
+
+
+def _stamp(run: Run) -> str:
+    """Changes when a run has got on."""
+    return f"{run.updated:.3f} {run.status}"
+
+
+def _budget(run: Run) -> float:
+    """Seconds that a run may take."""
+    budget = run.settings.get("budget")
+    return float(budget) if isinstance(budget, int | float) else UNKNOWN
+
+
+def _thinned(curves: dict) -> dict[str, list]:
+    """Of each curve at most ``POINTS`` [seconds, value]."""
+    return {
+        name: [[round(seconds, 2), round(value, 5)] for _, seconds, value in _thin(points)]
+        for name, points in curves.items()
+    }
 
 
 def _result(result: dict, learnt: Sequence[str] | None, classes: Sequence[str]) -> dict:

@@ -13,6 +13,7 @@ from frami.data.catalogue import in_words
 from frami.errors import FramiError
 from frami.features import judges, maps
 from frami.features.gallery import EXPLORE
+from frami.hosting.owners import EVERYONE, Visitor
 from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.background import Background
@@ -89,11 +90,16 @@ class FeatureMaps:
         self._sound = lru_cache(maxsize=256)(self._read_sound)
         self.close = self._work.close
 
+    @property
+    def alive(self) -> bool:
+        """Whether its worker lives."""
+        return self._work.alive
+
     # ------------------------------------------------------------------------------------- what there is
 
-    def choices(self, name: str, runs: Sequence[str]) -> list[tuple[str, str]]:
+    def choices(self, name: str, runs: Sequence[str], who: Visitor = EVERYONE) -> list[tuple[str, str]]:
         """(title, key) of each layer that can be shown for a teacher; ``runs`` are the visitor's, the latest first."""
-        found = self._choose(name, [clip_ids.layer_of_run(run) for run in runs])
+        found = self._choose(name, self._allowed([clip_ids.layer_of_run(run) for run in runs], who))
         titles = [(one.layer.title, one.layer.key) for one in (*found.bundled, *found.runs)]
         return [*titles, ("Recordings", REAL)] if self.has_recordings(name) else titles
 
@@ -105,6 +111,11 @@ class FeatureMaps:
             return False
         return True
 
+    def _allowed(self, keys: Sequence[str], who: Visitor) -> list[str]:
+        """These keys without those of others' runs."""
+        runs = [clip_ids.run_of_layer(key) for key in keys]
+        return [key for key, run in zip(keys, runs, strict=True) if run is None or self.runs.owned(run, who)]
+
     def _choose(self, name: str, keys: Sequence[str]) -> _Choice:
         if name not in self.teachers:
             raise FramiError("no such teacher")
@@ -113,8 +124,9 @@ class FeatureMaps:
 
     # ------------------------------------------------------------------------------------- the map
 
-    def view(self, name: str, keys: Sequence[str], pending: str | None = "") -> dict:
+    def view(self, name: str, keys: Sequence[str], pending: str | None = "", who: Visitor = EVERYONE) -> dict:
         """A map as the page draws it, from what is ready; ``pending`` : what is still computed."""
+        keys = self._allowed(keys, who)
         chosen = self._choose(name, keys)
         value = {
             "teacher": name,
@@ -140,13 +152,16 @@ class FeatureMaps:
             "table": self._table(chosen),
         }
 
-    def more(self, name: str, keys: Sequence[str], stamp: str) -> dict:
+    def more(self, name: str, keys: Sequence[str], stamp: str, who: Visitor = EVERYONE) -> dict:
         """The map when it has changed since ``stamp``, else what is computed for it (``{"pending"}``, None when it is
         whole). Starts what is missing."""
+        keys = self._allowed(keys, who)
         task, work, words = next(self._missing(self._choose(name, keys)), (None, None, None))
         pending = f"{words}{self._work.start(task, work)}…" if task else None
         return (
-            {"pending": pending} if self._stamp(self._choose(name, keys)) == stamp else self.view(name, keys, pending)
+            {"pending": pending}
+            if self._stamp(self._choose(name, keys)) == stamp
+            else self.view(name, keys, pending, who)
         )
 
     def _map(self, chosen: _Choice) -> maps.Map:
@@ -206,9 +221,10 @@ class FeatureMaps:
 
     # ------------------------------------------------------------------------------------- one clip
 
-    def clip(self, name: str, keys: Sequence[str], id: str) -> dict:
+    def clip(self, name: str, keys: Sequence[str], id: str, who: Visitor = EVERYONE) -> dict:
         """A clip as the page shows it, and its nearest among the layers shown."""
-        clip, shown = clip_ids.parse(id), {one.layer.key: one for one in self._choose(name, keys).shown}
+        chosen = self._choose(name, self._allowed(keys, who))
+        clip, shown = clip_ids.parse(id), {one.layer.key: one for one in chosen.shown}
         own = self._find(clip)
         if own.layer.key not in shown:
             raise FramiError("no such clip")
@@ -219,9 +235,12 @@ class FeatureMaps:
         ]
         return {"clip": own.show(clip.index), "near": near}
 
-    def sound(self, id: str) -> bytes:
+    def sound(self, id: str, who: Visitor = EVERYONE) -> bytes:
         """Bytes of a clip's sound file: the recording itself, or the vocoder's."""
-        return self._sound(clip_ids.parse(id))
+        clip = clip_ids.parse(id)
+        if not self._allowed([clip.layer], who):
+            raise FramiError("no such clip")
+        return self._sound(clip)
 
     def _read_sound(self, clip: ClipId) -> bytes:
         return self._find(clip).sound(clip.index, clip.vocoder)

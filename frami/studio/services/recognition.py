@@ -1,6 +1,6 @@
 """What a teacher and its students predict for a sound, as plain values that the page draws."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -8,6 +8,7 @@ import torch
 from frami import banks, checkpoints, example_sounds
 from frami.checkpoints import Card
 from frami.errors import FramiError
+from frami.hosting.owners import EVERYONE, Visitor
 from frami.studio.services import class_groups, clip_ids, distillations, page_values
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
@@ -29,21 +30,21 @@ class Recognition:
 
     # ------------------------------------------------------------------------------------- what there is
 
-    def students(self, name: str) -> list[tuple[str, str]]:
-        """(title, key) of each student of a teacher: bundled ones, and finished runs, newest first."""
+    def students(self, name: str, who: Visitor = EVERYONE) -> list[tuple[str, str]]:
+        """(title, key) of each student of a teacher: bundled ones, and the visitor's finished runs, newest first."""
         found = [
             (f"{card.training.get('student') or card.name} · bundled", f"bundled:{card.name}")
             for card in distillations.bundled_students(name)
         ]
-        for run in self.distillations.of(name):
+        for run in self.distillations.of(name, replace(who, shared="")):
             if run.status == "finished" and distillations.has_student(run):
                 found.append((distillations.title(run.settings), f"run:{run.id}"))
         titles = [title for title, _ in found]
         return [(f"{t} · {key[4:8]}" if titles.count(t) > 1 and key[:4] == "run:" else t, key) for t, key in found]
 
-    def chosen(self, name: str, ticked: list | None) -> list[str]:
+    def chosen(self, name: str, ticked: list | None, who: Visitor = EVERYONE) -> list[str]:
         """Keys of those ticked that are still there; where none is, the bundled ones and the newest runs."""
-        keys = [key for _, key in self.students(name)]
+        keys = [key for _, key in self.students(name, who)]
         runs = [key for key in keys if key.startswith("run:")]
         return [key for key in keys if key in (ticked or [])] or [key for key in keys if key not in runs[_NEWEST:]]
 
@@ -104,12 +105,20 @@ class Recognition:
 
     # ------------------------------------------------------------------------------------- predictions
 
-    def predictions(self, name: str, keys: list[str], path: str | Path, label: str = "", origin: str = "") -> dict:
+    def predictions(
+        self,
+        name: str,
+        keys: list[str],
+        path: str | Path,
+        label: str = "",
+        origin: str = "",
+        who: Visitor = EVERYONE,
+    ) -> dict:
         """What the teacher and these students predict for a sound file, as the page draws it.
 
         ``label`` : its class, where that is known; ``origin`` : what it is, in words.
         """
-        teacher, titles = self.clips.load_teacher(name), {key: title for title, key in self.students(name)}
+        teacher, titles = self.clips.load_teacher(name), {key: title for title, key in self.students(name, who)}
         there = {key: str(self._path(key)) for key in keys if key in titles}
         arguments = on_file(teacher) | {"path": str(path), "students": list(there.values())}
         heard = shared().run("sound-recognise", arguments)

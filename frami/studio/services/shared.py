@@ -9,12 +9,16 @@ import torch
 from frami import checkpoints, device
 from frami.checkpoints import Card, Checkpoint
 from frami.errors import FramiError
-from frami.paths import ASSETS
+from frami.hosting import limits
+from frami.hosting.limits import Limits
+from frami.hosting.presence import Presence
+from frami.paths import ASSETS, home
 from frami.runs.queue import Queue
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.galleries import Galleries
+from frami.studio.services.housekeeping import Housekeeping
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
 from frami.workers import pool, zerogpu
@@ -46,6 +50,25 @@ class Services:
     maps: FeatureMaps
     distillations: Distillations
     recognition: Recognition
+    limits: Limits
+    presence: Presence
+    housekeeping: Housekeeping
+
+    def workers(self) -> dict[str, bool]:
+        """Whether each worker behind the page lives."""
+        return {
+            "distillations": self.distillations.queue.alive,
+            "syntheses": self.syntheses.alive,
+            "maps": self.maps.alive,
+        }
+
+    def queues(self) -> dict[str, tuple[int, int]]:
+        """Of each kind of work how many pieces wait, and how many are at work."""
+        queue = self.distillations.queue
+        return {
+            "distillations": (len(queue.waiting()), int(queue.busy is not None)),
+            "syntheses": self.syntheses.load(),
+        }
 
     def warm(self) -> None:
         """Let a worker start, for a visitor who is there; it ends when nobody needs one."""
@@ -53,6 +76,7 @@ class Services:
 
     def close(self) -> None:
         """Stop what is computed; what was made is saved."""
+        self.housekeeping.close()
         self.maps.close()
         self.syntheses.close()
         self.distillations.queue.close()
@@ -67,10 +91,12 @@ def start() -> Services:
     gpu = zerogpu.find()  # before anything asks for a device
     here, names = torch.device("cpu") if gpu else device.pick(), [card.name for card in cards]
     load_teacher = lru_cache(maxsize=8)(lambda name: checkpoints.load(name, here))
-    syntheses = Syntheses()
+    allowed = limits.current()
+    presence = Presence(home() / "visitors", allowed.of("silence"), allowed.of("grace"))
+    syntheses = Syntheses(limits=allowed)
     by_name = {card.name: card for card in cards}
     clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher)
-    distillations = Distillations(Queue().begin(), load_teacher, names)
+    distillations = Distillations(Queue().begin(), load_teacher, names, allowed)
     return Services(
         device=here,
         gpu=gpu,
@@ -82,4 +108,7 @@ def start() -> Services:
         maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, names),
         distillations=distillations,
         recognition=Recognition(distillations, clips),
+        limits=allowed,
+        presence=presence,
+        housekeeping=Housekeeping(syntheses, distillations.owned, presence, allowed).begin(),
     )

@@ -6,7 +6,8 @@ import tempfile
 import threading
 import time
 import zipfile
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,23 +16,31 @@ from uuid import uuid4
 from frami import banks, files
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
+from frami.hosting import owners
+from frami.hosting.limits import NONE, Limits
+from frami.hosting.owners import EVERYONE, Visitor
 from frami.inversion import TERMS, Clips, InversionSettings, Progress, invert
 from frami.paths import home
-from frami.studio.services import clip_ids, offers, page_values
+from frami.studio.services import clip_ids, offers, page_values, troubles
+from frami.studio.services.turns import Turns
 from frami.workers import synthesis
 from frami.workers.pool import Pool, on_file, shared
 
-#: Runs on disk, and states of each clip that are saved on its way.
+#: Runs on disk where none has an owner, and states of each clip that are saved on its way.
 _RUNS = 50
 SNAPSHOTS = 8
+#: Seconds that a second of one clip takes in each step, as long as no run has told better: a small network on a CPU.
+_RATE = 0.04
+#: Seconds for which a zip is left for the page to copy.
+_COPIED = 600
 
 
 @dataclass
 class Synthesis:
     """One run and where it stands; written by the worker, read by the page.
 
-    ``vocoder`` : its name, None for the usual one; ``finished`` : clips of its finished batches, of which ``saved`` are
-    on disk; ``notes`` : on how it is made.
+    ``vocoder`` : its name, None for the usual one; ``owner`` : as of ``Visitor``; ``finished`` : clips of its finished
+    batches, of which ``saved`` are on disk; ``notes`` : on how it is made.
     """
 
     id: str
@@ -39,6 +48,7 @@ class Synthesis:
     settings: InversionSettings
     folder: Path
     vocoder: str | None = None
+    owner: str | None = None
     requested_at: float = field(default_factory=time.time)
     done: bool = False
     stopped: bool = False
@@ -121,13 +131,16 @@ class Synthesis:
 
 
 class Syntheses:
-    """All runs. One worker: two visitors' runs never share the cores, the second waits its turn."""
+    """All runs. One worker: two visitors' runs never share the cores, the second waits its turn. ``limits`` : of each
+    visitor and all together."""
 
-    def __init__(self, folder: Path | None = None, pool: Pool | None = None):
+    def __init__(self, folder: Path | None = None, limits: Limits = NONE, pool: Pool | None = None):
         self._folder = folder
+        self._limits = limits
         self._pool = pool or shared()
         self._runs: dict[str, Synthesis] = {}
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="frami-run")
+        self._turns = Turns("frami-run")
+        self._rate = _RATE
         self._lock = threading.Lock()
 
     @property
@@ -135,12 +148,19 @@ class Syntheses:
         return self._folder or home() / "studio"
 
     def start(
-        self, teacher: Checkpoint, settings: InversionSettings, vocoder: str | None = None, queued: bool = True
+        self,
+        teacher: Checkpoint,
+        settings: InversionSettings,
+        vocoder: str | None = None,
+        who: Visitor = EVERYONE,
+        queued: bool = True,
     ) -> Synthesis:
-        """Queue an inversion; ``FramiError`` at once where nothing would be learnt or the folder cannot be made.
-
-        Not ``queued``, it is the caller's to be made (``gpu_events``).
-        """
+        """Queue an inversion for a visitor; ``FramiError`` at once where nothing would be learnt, the folder cannot be
+        made, or it would be more than the limits. Not ``queued``, it is the caller's to be made (``gpu_events``)."""
+        self._limits.check("clips", settings.samples)
+        self._limits.check("seconds", settings.seconds[1])
+        self._limits.check("steps", settings.recipe.steps)
+        self._limits.check("work", work(settings))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -149,9 +169,16 @@ class Syntheses:
             ) from error
         self._forget()
         id = uuid4().hex[:12]
-        run = Synthesis(id, teacher, replace(settings, snapshots=SNAPSHOTS), self.folder / id, vocoder)
+        run = Synthesis(id, teacher, replace(settings, snapshots=SNAPSHOTS), self.folder / id, vocoder, who.owner)
         invert(teacher, run.settings).close()  # refuses what teaches nothing
         with self._lock:
+            going = [other for other in self._runs.values() if not other.done]
+            self._limits.check("waiting_syntheses", 1 + sum(other.owner == who.owner for other in going))
+            self._limits.check("waiting_syntheses_all", 1 + len(going))
+            try:
+                owners.claim(run.folder, who.owner)
+            except OSError as error:
+                raise FramiError(f"the run cannot be stored ({error.strerror}); make room and try again") from error
             self._runs[id] = run
         if queued:
             self.enqueue(run)
@@ -159,21 +186,88 @@ class Syntheses:
 
     def enqueue(self, run: Synthesis) -> None:
         """Let a run, or what is missing of it, be made in its turn."""
-        run._turn = self._worker.submit(self._work, run)
+        run._turn = self._turns.submit(run.owner, self._take, run)
 
     def close(self) -> None:
         """Stop all runs, save what they made, and wait for the one at work."""
         for run in list(self._runs.values()):
             run.stop()
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        self._turns.close()
 
     def get(self, id: str | None) -> Synthesis | None:
         """The run of this id if this process knows it."""
         return self._runs.get(id) if isinstance(id, str) else None
 
+    def going(self) -> list[Synthesis]:
+        """Runs that wait or are at work."""
+        return [run for run in list(self._runs.values()) if not run.done]
+
+    def before(self, run: Synthesis) -> list[Synthesis]:
+        """Runs that must end before this one begins, the first first."""
+        order, going = self._turns.order(), self.going()
+        if run._turn not in order:
+            return []
+        of_turn = {other._turn: other for other in going}
+        at_work = [other for other in going if other._turn not in (None, *order)]
+        return at_work + [of_turn[turn] for turn in order[: order.index(run._turn)] if turn in of_turn]
+
     def ahead(self, run: Synthesis) -> int:
-        """Runs that must end before this one begins."""
-        return sum(not other.done and other.requested_at < run.requested_at for other in list(self._runs.values()))
+        """Number of runs that must end before this one begins."""
+        return len(self.before(run))
+
+    def seconds_before(self, run: Synthesis) -> float:
+        """Seconds until this run begins, as far as can be told."""
+        return sum(
+            other.latest.left if other.latest else self._rate * work(other.settings) for other in self.before(run)
+        )
+
+    def owned(self, id: str | None, who: Visitor) -> bool:
+        """Whether a run is the visitor's own."""
+        return clip_ids.is_run(id) and owners.owns(who, self.folder / id)
+
+    def shown(self, id: str | None, who: Visitor) -> bool:
+        """Whether a visitor may look at a run: an own one, or that of a link."""
+        return clip_ids.is_run(id) and owners.sees(who, id, self.folder / id)
+
+    def teacher_of(self, id: str, who: Visitor) -> str | None:
+        """The teacher of a run that the visitor's link shows; None for another."""
+        if not clip_ids.is_run(id) or not owners.is_shared(who, id, self.folder / id):
+            return None
+        run, bank = self.get(id), self.bank(id)
+        return run.settings.teacher if run else bank.manifest["settings"]["teacher"] if bank else None
+
+    def has_link(self, id: str) -> bool:
+        """Whether a link shows a run to others."""
+        return bool(owners.entry(self.folder / id).share)
+
+    def share(self, id: str | None, who: Visitor) -> str:
+        """What a link that shows a visitor's run to others names it by. FramiError for another's run."""
+        if not self.owned(id, who) or not (self.folder / id).is_dir():
+            raise FramiError("no such run")
+        try:
+            return f"{id}.{owners.share(self.folder / id)}"
+        except OSError as error:
+            raise FramiError("the link could not be stored; try again later") from error
+
+    def unshare(self, id: str | None, who: Visitor) -> None:
+        """Take the link back. FramiError for another's run."""
+        if not self.owned(id, who):
+            raise FramiError("no such run")
+        try:
+            owners.unshare(self.folder / id)
+        except OSError as error:
+            raise FramiError("the link could not be taken back; try again later") from error
+
+    @property
+    def alive(self) -> bool:
+        """Whether runs that are started will be made."""
+        return self._turns.alive
+
+    def load(self) -> tuple[int, int]:
+        """How many runs wait, and how many are at work."""
+        there = [run for run in list(self._runs.values()) if not run.done]
+        waiting = sum(run._turn is not None and not run._turn.running() for run in there)
+        return waiting, len(there) - waiting
 
     def bank(self, id: str | None) -> banks.Bank | None:
         """What a run left on disk, also from before a restart."""
@@ -194,6 +288,12 @@ class Syntheses:
             return None
         return Synthesis(id, teacher, settings, bank.folder, done=True, finished=bank.clips(), saved=len(bank))
 
+    def _take(self, run: Synthesis) -> None:
+        """A run's turn; how long it took tells when later ones begin."""
+        self._work(run)
+        if run.latest is not None and run.latest.seconds > 0 and not run.stopped and not run.error:
+            self._rate += (run.latest.seconds / work(run.settings) - self._rate) / 2
+
     def _work(self, run: Synthesis) -> None:
         """Let a worker make a run's clips; what is lost with it is not more than a batch."""
         arguments = on_file(run.teacher) | {
@@ -204,22 +304,38 @@ class Syntheses:
         try:
             self._pool.run("clips-make", arguments, run.take, lambda: run.stopping, again=0)
         except Exception as error:
-            run.error = str(error) if isinstance(error, FramiError) else f"the run failed ({error})"
+            run.error = troubles.in_words(error)
         finally:
             run.saved = len(self.bank(run.id) or ())
             run.done = True
 
+    def drop(self, id: str) -> None:
+        """Delete a run that has ended, in memory and on disk."""
+        with self._lock:
+            run = self._runs.get(id)
+            if clip_ids.is_run(id) and (run is None or run.done):
+                self._runs.pop(id, None)
+                shutil.rmtree(self.folder / id, ignore_errors=True)
+
     def _forget(self) -> None:
-        """Drop the oldest runs, in memory and on disk."""
+        """Drop the oldest runs, in memory and on disk; those with an owner leave the disk by their age and size."""
         with self._lock:
             ended = [run.id for run in self._runs.values() if run.done]
             for id in ended[:-_RUNS]:
                 del self._runs[id]
+            if self._limits:
+                return
             on_disk = [path for path in self.folder.iterdir() if clip_ids.is_run(path.name)]
             on_disk.sort(key=lambda path: path.stat().st_mtime)
             for path in on_disk[:-_RUNS]:
                 if path.name not in self._runs:
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def work(settings: InversionSettings) -> float:
+    """What an inversion costs: clips × seconds × steps."""
+    clips = settings.samples + settings.recipe.warmup * settings.batch
+    return clips * sum(settings.seconds) / 2 * settings.recipe.steps
 
 
 @lru_cache(maxsize=1)
@@ -231,7 +347,11 @@ def _zips() -> Path:
 
 
 def archive(folder: Path) -> Path:
-    """A zip of a run's sounds, spectrograms and settings."""
+    """A zip of a run's sounds, spectrograms and settings; older zips are removed."""
+    for older in _zips().glob("frami-*.zip"):
+        with suppress(OSError):
+            if time.time() - older.stat().st_mtime > _COPIED:
+                older.unlink()
     path = _zips() / f"frami-{folder.name}.zip"
     with files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
         for entry in sorted(folder.rglob("*")):

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
+from frami.hosting.owners import Visitor
+from frami.studio import visitors
+from frami.studio.guard import refusal
 from frami.studio.services.shared import Services
+
+__all__ = ["EVENT", "Page", "Tab", "refusal"]
 
 #: Options of an event of the page: none is public, and nothing is dimmed while it is handled.
 EVENT = {"show_progress": "hidden", "api_visibility": "private"}
-
-
-def refusal(reason: object) -> gr.Error:
-    """What an event raises to tell the visitor why nothing was done."""
-    return gr.Error(str(reason), duration=None, print_exception=False)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class Tab:
         self.services = services
         self.inputs: list[Component] = []
         self.outputs: list[Component] = []
+
+    def who(self) -> Visitor:
+        """The visitor whose event is handled, who thereby counts as here."""
+        found = visitors.here()
+        self.services.presence.seen(found.owner)
+        return found
 
     def build(self, teacher: str) -> None:
         """Make the tab's components, as they are for this teacher."""

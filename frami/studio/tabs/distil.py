@@ -1,7 +1,7 @@
 """The Distil tab: students that learn from made clips alone, each a run of its own, beside each other."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from itertools import product
 
@@ -9,12 +9,13 @@ import gradio as gr
 
 from frami.distill import OBJECTIVES, STUDENTS, RunSettings, Settings
 from frami.errors import FramiError
+from frami.hosting.owners import Visitor
 from frami.inversion import RECIPES
 from frami.inversion.settings import MOST_SEED
 from frami.models import ARCHITECTURES, DEFAULT
 from frami.runs import Run
-from frami.studio import components
-from frami.studio.services import class_groups, distillations, gpu_events, offers
+from frami.studio import components, visitors
+from frami.studio.services import class_groups, distillations, gpu_events, offers, sent
 from frami.studio.services.distillations import Distillations
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
@@ -24,8 +25,11 @@ RECIPE = Settings().recipe
 PRESETS = (("A look: 30 s", 30), ("Short: 2 min", 120), ("Long: 10 min", 600), ("Best: 30 min", 1800))
 BUDGET = 120
 LEAST, MOST = 2, 24 * 3600
-#: Runs that one click starts at most, and seconds that each takes beside its budget.
-MOST_RUNS, EXTRA = 24, 20
+#: Runs that one click starts at most.
+MOST_RUNS = 24
+
+#: Limits that are named beside the form.
+_LIMITS = ("runs_at_once", "waiting_runs", "budget", "disk", "age")
 
 _INTRO = """
 **A small network learns from a large one, without any recording.** Clips are made from the teacher's weights, and a
@@ -34,6 +38,10 @@ student a fraction of its size learns from them alone. Press the button and watc
 _QUEUE = (
     "One run at a time; the others wait their turn, even when you close this page or restart the studio. "
     "A run that was interrupted continues with Resume."
+)
+_SHARED_QUEUE = (
+    "One run at a time, and visitors take turns. Nobody else sees your runs. A run that is not to be kept stops "
+    "about a minute after you close this page; Resume continues it."
 )
 
 
@@ -68,22 +76,30 @@ class Distil(Tab):
         )
         self.about = gr.HTML(_about(["frami"]), elem_id="distil-about", apply_default_css=False)
         with gr.Row(elem_id="distil-budget", equal_height=True):
+            allowed = [(title, seconds) for title, seconds in PRESETS if seconds <= self.services.limits.of("budget")]
             self.preset = gr.Radio(
-                PRESETS, value=BUDGET, label="Time for each", elem_id="distil-preset", scale=4, min_width=300
+                allowed, value=BUDGET, label="Time for each", elem_id="distil-preset", scale=4, min_width=300
             )
             self.budget = gr.Number(
                 BUDGET, label="in seconds", precision=0, elem_id="distil-seconds", scale=1, min_width=110
             )
             self.seed = gr.Number(0, label="seed", precision=0, elem_id="distil-seed", scale=1, min_width=90)
+        self.keep = gr.Checkbox(
+            False,
+            label=f"Keep going when I leave (up to {self.services.limits.words('kept')})",
+            visible=bool(self.services.limits),
+            elem_id="distil-keep",
+        )
+        components.limits_note(self.services.limits, _LIMITS, "distil-limits")
         self.start = gr.Button(_button(1, BUDGET), variant="primary", elem_id="distil-start")
         self.shown = components.drawn(
             "distil",
             {"teacher": teacher},
             "distil",
-            server_functions(self.services.distillations),
+            server_functions(self.services.distillations, self.who),
             files=[list(pair) for pair in distillations.FILES],
             named=list(distillations.SETTINGS.values()),
-            note=_QUEUE,
+            note=_SHARED_QUEUE if self.services.limits else _QUEUE,
         )
         self.outputs = [self.sizes, self.classes, self.shown]
 
@@ -93,10 +109,10 @@ class Distil(Tab):
         latest = event | {"trigger_mode": "always_last"}
         groups = [self.sizes, self.objectives, self.recipes]
         happened = [*(group.input for group in groups), self.budget.change]
-        gr.on(happened, _plan, [*groups, self.budget], [self.start, self.about], **latest)
+        gr.on(happened, self._plan, [*groups, self.budget], [self.start, self.about], **latest)
         self.preset.input(lambda seconds: seconds, self.preset, self.budget, **latest)
         self.budget.input(_preset, self.budget, self.preset, **latest)
-        inputs = [page.teacher, *groups, self.budget, self.seed, self.classes]
+        inputs = [page.teacher, *groups, self.budget, self.seed, self.classes, self.keep]
         if self.services.gpu is None:
             self.start.click(self._begin, inputs, self.shown, **event, trigger_mode="once")
         else:
@@ -120,7 +136,7 @@ class Distil(Tab):
 
     def _begin_on_gpu(self, teacher, *choices) -> Iterator[dict]:
         """Make short runs in this very event, on the GPU that is lent to it."""
-        *_, budget, _, _ = choices
+        *_, budget, _, _, _ = choices
         lent = isinstance(budget, int | float) and budget <= gpu_events.SHORT
         runs = self._add(teacher, *choices, queued=not lent)
         shown = {"teacher": teacher, "begun": runs[-1].id}
@@ -133,16 +149,23 @@ class Distil(Tab):
 
     def _add(self, teacher, *choices, queued: bool = True) -> list[Run]:
         """The runs that were chosen, new in the store."""
-        *choices, classes = choices
+        *choices, classes, keep = choices
+        who = self.who()
         try:
             card = self.services.load_teacher(teacher).card
             names = [card.classes[k] for k in offers.chosen_classes(card, classes or [])]
-            return [
-                self.services.distillations.queue.add(one.name, one.to_dict(), queued)
-                for one in requests(teacher, *choices, names)
-            ]
+            wanted = requests(teacher, *choices, names)
+            self.services.housekeeping.storage.check(who.owner)
+            return self.services.distillations.owned.add(wanted, who, keep is True, queued)
         except FramiError as error:
             raise refusal(error) from error
+
+    def _plan(self, sizes, objectives, recipes, budget) -> tuple:
+        count = len(sizes or []) * len(objectives or []) * len(recipes or [])
+        each = budget if isinstance(budget, int | float) else 0
+        reason = self.services.distillations.owned.may_begin(count, each) if count <= MOST_RUNS else None
+        button = gr.update(value=reason or _button(count, budget), interactive=not reason and 0 < count <= MOST_RUNS)
+        return button, _about(objectives or [])
 
 
 def requests(teacher: str, sizes, objectives, recipes, budget, seed, classes: Sequence[str] = ()) -> list[RunSettings]:
@@ -166,11 +189,6 @@ def requests(teacher: str, sizes, objectives, recipes, budget, seed, classes: Se
     return [RunSettings(teacher, Settings(**one, **common)) for one in settings]
 
 
-def _plan(sizes, objectives, recipes, budget) -> tuple:
-    count = len(sizes or []) * len(objectives or []) * len(recipes or [])
-    return gr.update(value=_button(count, budget), interactive=0 < count <= MOST_RUNS), _about(objectives or [])
-
-
 def _preset(budget) -> dict:
     return gr.update(value=budget if budget in dict(PRESETS).values() else None)
 
@@ -181,7 +199,7 @@ def _button(count: int, budget) -> str:
     if count > MOST_RUNS:
         return f"{count} runs are too many: {MOST_RUNS} at once are the most"
     what = "Distil a student" if count == 1 else f"Distil {count} students, one after the other"
-    return what if not isinstance(budget, int | float) else f"{what}: {_time(count * (budget + EXTRA))}"
+    return what if not isinstance(budget, int | float) else f"{what}: {_time(count * (budget + distillations.EXTRA))}"
 
 
 def _time(seconds: float) -> str:
@@ -200,35 +218,44 @@ def _about(names: list[str]) -> str:
     return f'<dl class="frami-objectives">{rows}</dl>'
 
 
-def server_functions(known: Distillations) -> list:
-    """What the script calls, each with a dict: ``runs`` of a teacher, and with the ``id`` of one of them the others."""
+def server_functions(known: Distillations, who: Callable[[], Visitor] = visitors.here) -> list:
+    """What the script calls, each with a dict: ``runs`` of a teacher, and with the ``id`` of one of them the others.
+    ``who`` : asks."""
+    owned = known.owned
 
     @components.reply
     def runs(request) -> dict:
         teacher, seen = _text(request, "teacher"), request.get("seen")
-        return known.value(teacher, seen if isinstance(seen, dict) else {}, request.get("known") is True)
+        return known.value(teacher, seen if isinstance(seen, dict) else {}, request.get("known") is True, who())
 
     @components.reply
     def stop(request) -> None:
-        known.queue.stop(_text(request, "id"))
+        owned.stop(_text(request, "id"), who())
 
     @components.reply
     def resume(request) -> None:
-        known.queue.resume(_text(request, "id"))
+        owned.resume(_text(request, "id"), who())
 
     @components.reply
     def remove(request) -> None:
-        known.queue.delete(_text(request, "id"))
+        owned.delete(_text(request, "id"), who())
 
     @components.reply
     def file(request) -> dict:
-        name, content = known.file(_text(request, "id"), _text(request, "kind"))
+        name, content = known.file(_text(request, "id"), _text(request, "kind"), who())
         return {"name": name, "data": base64.b64encode(content).decode()}
 
-    return [runs, stop, resume, remove, file]
+    @components.reply
+    def share(request) -> dict:
+        return {"run": owned.share(_text(request, "id"), who())}
+
+    @components.reply
+    def unshare(request) -> dict:
+        owned.unshare(_text(request, "id"), who())
+        return {}
+
+    return [runs, stop, resume, remove, file, share, unshare]
 
 
 def _text(request, name: str) -> str:
-    if not isinstance(request, dict) or not isinstance(request.get(name), str):
-        raise FramiError("no such run")
-    return request[name]
+    return sent.text(sent.record(request).get(name), "the run's id" if name == "id" else name, 100)

@@ -1,12 +1,13 @@
 """The Explore tab: the feature map, its nearest neighbours, and the diversity of each bank."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gradio as gr
 
-from frami.errors import FramiError
 from frami.features import diversity
-from frami.studio import components
+from frami.hosting.owners import Visitor
+from frami.studio import components, visitors
+from frami.studio.services import sent
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.tabs.base import EVENT, Page, Tab
 
@@ -43,7 +44,9 @@ class Explore(Tab):
         choices = self.services.maps.choices(teacher, [])
         layers = gr.CheckboxGroup(choices, value=ticked(choices), label="On the map", elem_id="explore-banks")
         columns = [{"name": n, "title": t, "share": s, "reading": diversity.READING[n]} for n, t, s in COLUMNS]
-        shown = components.drawn("explore", {}, "explore", server_functions(self.services.maps), columns=columns)
+        shown = components.drawn(
+            "explore", {}, "explore", server_functions(self.services.maps, self.who), columns=columns
+        )
         self.outputs = [layers, shown]
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
@@ -52,13 +55,17 @@ class Explore(Tab):
         event = EVENT | {"concurrency_limit": None}
         page.last_run.change(None, [page.last_run, page.runs], page.runs, js=_REMEMBERED, **EVENT)
         opened.select(self.on_teacher, [page.teacher, page.runs, layers], self.outputs, js=_OWN_LAYERS, **event)
-        layers.input(self.services.maps.view, [page.teacher, layers], shown, trigger_mode="always_last", **event)
+        layers.input(self._view, [page.teacher, layers], shown, trigger_mode="always_last", **event)
+
+    def _view(self, teacher: str, layers: Sequence[str]) -> dict:
+        return self.services.maps.view(teacher, layers, who=self.who())
 
     def on_teacher(self, teacher: str, runs: Sequence[str], before: Sequence[str] = ()) -> tuple:
         """The layers to tick, those of ``before`` ticked, and the map."""
-        choices = self.services.maps.choices(teacher, _ids(runs))
+        who = self.who()
+        choices = self.services.maps.choices(teacher, _ids(runs), who)
         value = ticked(choices, before)
-        return gr.update(choices=choices, value=value), self.services.maps.view(teacher, value)
+        return gr.update(choices=choices, value=value), self.services.maps.view(teacher, value, who=who)
 
 
 def ticked(choices: list[tuple[str, str]], before: Sequence[str] = ()) -> list[str]:
@@ -73,22 +80,21 @@ def _ids(runs) -> list[str]:
     return [run for run in runs if isinstance(run, str)][:_RUNS] if isinstance(runs, list) else []
 
 
-def server_functions(maps: FeatureMaps) -> list:
-    """What the script calls: ``wav(id)``, and with ``{"teacher", "keys"}`` of a map ``clip`` and ``more``."""
+def server_functions(maps: FeatureMaps, who: Callable[[], Visitor] = visitors.here) -> list:
+    """What the script calls: ``wav(id)``, and with ``{"teacher", "keys"}`` of a map ``clip`` and ``more``. ``who`` :
+    asks."""
 
     @components.reply
     def clip(request) -> dict:
-        return maps.clip(*_map_of(request), request.get("id"))
+        return maps.clip(*_map_of(request), request.get("id"), who())
 
     @components.reply
     def more(request) -> dict:
-        return maps.more(*_map_of(request), str(request.get("stamp")))
+        return maps.more(*_map_of(request), str(request.get("stamp")), who())
 
-    return [components.wav_function(maps.sound), clip, more]
+    return [components.wav_function(lambda id: maps.sound(id, who())), clip, more]
 
 
 def _map_of(request) -> tuple[str, list[str]]:
-    name, keys = (request.get("teacher"), request.get("keys")) if isinstance(request, dict) else (None, None)
-    if not isinstance(name, str) or not isinstance(keys, list) or len(keys) > 32:
-        raise FramiError("no such map")
-    return name, [key for key in keys if isinstance(key, str)]
+    given = sent.record(request)
+    return sent.text(given.get("teacher"), "the teacher"), sent.texts(given.get("keys"), "layers", 32)

@@ -21,7 +21,7 @@ class Listen(Tab):
 
     def build(self, teacher: str) -> None:
         words, gallery = self.on_teacher(teacher)
-        functions = components.clip_functions(self.services.clips, self.services.galleries)
+        functions = components.clip_functions(self.services.clips, self.services.galleries, self.who)
         self.outputs = [
             gr.Markdown(words, elem_id="listen-intro"),
             components.drawn("wall", gallery, "gallery", functions),

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import gradio as gr
 
 from frami.errors import FramiError
+from frami.hosting.owners import Visitor
 from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
 from frami.inversion.settings import MOST_SEED
-from frami.studio import components
+from frami.studio import components, visitors
 from frami.studio.services import gpu_events, offers
 from frami.studio.services.syntheses import Synthesis, archive
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
@@ -17,6 +18,8 @@ from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 CLIPS, BATCH = 10, 10
 #: Seconds between two looks at a run, and after which the page is sent something in any case.
 _TICK, _SILENCE = 0.15, 2
+#: Limits that are named beside the form.
+_LIMITS = ("clips", "work", "waiting_syntheses", "age")
 _NO_STUDENT = " (this recipe has none)"
 
 
@@ -26,6 +29,8 @@ class Synthesize(Tab):
     def build(self, teacher: str) -> None:
         recipe = RECIPES[offers.DEFAULT]
         classes, shortest, longest = self._suited(teacher, recipe)
+        limits = self.services.limits
+        most = limits.least("seconds", offers.LONGEST)
         with gr.Row(elem_id="choices", equal_height=True):
             self.recipe = gr.Dropdown(
                 offers.choices(),
@@ -41,10 +46,11 @@ class Synthesize(Tab):
             )
         self.about = gr.HTML(offers.about(recipe), elem_id="recipe-about", apply_default_css=False)
         with gr.Row(elem_id="controls", equal_height=True):
-            self.clips = _slider("samples", "Clips", CLIPS, 1, 64)
-            self.shortest = _slider("shortest", "Shortest (s)", shortest, offers.SHORTEST, offers.LONGEST, 0.1)
-            self.longest = _slider("longest", "Longest (s)", longest, offers.SHORTEST, offers.LONGEST, 0.1)
-            self.steps = _slider("steps", "Steps", offers.steps(recipe), 1, offers.MOST_STEPS)
+            self.clips = _slider("samples", "Clips", limits.least("clips", CLIPS), 1, limits.least("clips", 64))
+            self.shortest = _slider("shortest", "Shortest (s)", shortest, offers.SHORTEST, most, 0.1)
+            self.longest = _slider("longest", "Longest (s)", longest, offers.SHORTEST, most, 0.1)
+            self.steps = _slider("steps", "Steps", self._steps(recipe), 1, limits.least("steps", offers.MOST_STEPS))
+        components.limits_note(limits, _LIMITS, "synthesize-limits")
         with gr.Accordion("Advanced: loss weights, seed, vocoder", open=False, elem_id="advanced"), gr.Row():
             self.weights = [
                 gr.Slider(
@@ -82,7 +88,7 @@ class Synthesize(Tab):
             self.download = gr.DownloadButton(
                 "Download (zip)", interactive=False, elem_id="download", scale=1, min_width=190
             )
-        functions = components.clip_functions(self.services.clips)
+        functions = [*components.clip_functions(self.services.clips, who=self.who), *self._sharing()]
         self.shown = components.drawn("live", {"state": "idle"}, "live", functions, finished=[])
         self.inputs = [self.recipe]
         self.outputs = [self.classes, self.shortest, self.longest]
@@ -106,7 +112,7 @@ class Synthesize(Tab):
     def _on_recipe(self, teacher: str, name: str) -> list:
         recipe = recipe_named(name)
         weights = [gr.update(**settings) for settings in _weights(recipe).values()]
-        return [offers.about(recipe), offers.steps(recipe), *weights, *self.on_teacher(teacher, name)]
+        return [offers.about(recipe), self._steps(recipe), *weights, *self.on_teacher(teacher, name)]
 
     def _suited(self, name: str, recipe: Recipe) -> tuple[dict, float, float]:
         """What the choice of classes offers, shortest and longest clip."""
@@ -117,12 +123,18 @@ class Synthesize(Tab):
             "interactive": targeted,
             "info": offers.classes_hint(teacher.card) if targeted else "cannot be chosen with this recipe",
         }
-        return classes, *offers.seconds(teacher, recipe)
+        most = self.services.limits.of("seconds")
+        return classes, *(min(seconds, most) for seconds in offers.seconds(teacher, recipe))
+
+    def _steps(self, recipe: Recipe) -> int:
+        """Steps that the page starts with."""
+        return int(self.services.limits.least("steps", offers.steps(recipe)))
 
     # ------------------------------------------------------------------------------------- runs
 
     def _start(self, teacher, recipe, classes, clips, low, high, steps, seed, vocoder, *weights) -> Iterator[tuple]:
         """Begin a run and follow it. The components have checked what they offer."""
+        who = self.who()
         try:
             if seed is None:
                 raise FramiError("the seed is missing: a whole number, 0 for example")
@@ -141,17 +153,21 @@ class Synthesize(Tab):
                 weights=dict(zip(TERMS, weights, strict=True)),
             )
             gpu, syntheses = self.services.gpu, self.services.syntheses
-            run = syntheses.start(loaded, settings, vocoder, queued=gpu is None)
+            self.services.housekeeping.storage.check(who.owner)
+            run = syntheses.start(loaded, settings, vocoder, who, queued=gpu is None)
         except FramiError as error:
             raise refusal(error) from error
-        yield from self._follow(run, gpu_events.synthesize(syntheses, run, gpu) if gpu else None)
+        yield from self._follow(run, who, gpu_events.synthesize(syntheses, run, gpu) if gpu else None)
 
-    def _follow(self, run: Synthesis, work: Iterator[None] | None = None) -> Iterator[tuple]:
-        """Values of the tab's parts while a run goes on, until it is done; ``work`` : what makes it, where this event
-        does."""
+    def _follow(self, run: Synthesis, who: Visitor, work: Iterator[None] | None = None) -> Iterator[tuple]:
+        """Values of the tab's parts while a run goes on, until it is done. One that a link shows has no buttons, and is
+        not remembered. ``work`` : what makes it, where this event does."""
         off, on = gr.update(interactive=False), gr.update(interactive=True)
+        own = self.services.syntheses.owned(run.id, who)
+        remembered, page = run.id if own else gr.skip(), visitors.page()
         shown, sent, at = None, -1, 0.0
         while True:
+            self.services.presence.seen(who.owner, page)
             if work is not None and next(work, self) is self:
                 work = None
             done, state, saved, ahead = run.done, run.latest, run.saved, self.services.syntheses.ahead(run)
@@ -162,24 +178,44 @@ class Synthesize(Tab):
                     time.sleep(_TICK)
                 continue
             more = {"finished": run.saved_clips()} if saved != sent else {}
-            page = gr.update(value=run.value() | ({"ahead": ahead} if state is None else {}), **more)
+            place = {"ahead": ahead, "begins": round(self.services.syntheses.seconds_before(run))}
+            link = {"own": own, "link": self.services.syntheses.has_link(run.id)}
+            drawn = gr.update(value=run.value() | link | (place if state is None else {}), **more)
             if done:
-                yield page, on, off, gr.update(value=_zip(run), interactive=True) if saved else off, run.id
+                files = gr.update(value=_zip(run), interactive=True) if saved and own else off
+                yield drawn, on, off, files, remembered
                 return
-            yield page, off, on, off, run.id
+            yield drawn, off if own else on, on if own else off, off, remembered
             shown, sent, at = (state, ahead), saved, time.monotonic()
 
     def _stop(self, id: str) -> None:
-        if run := self.services.syntheses.get(id):
+        if self.services.syntheses.owned(id, self.who()) and (run := self.services.syntheses.get(id)):
             run.stop()
 
     def _again(self, id: str) -> Iterator[tuple]:
-        """The browser's last run, while it goes on or as it was saved."""
-        syntheses = self.services.syntheses
+        """The run that a link shows, else the browser's last one, while it goes on or as it was saved."""
+        syntheses, who = self.services.syntheses, self.who()
+        shared = who.shared.partition(".")[0]
+        id = shared if syntheses.shown(shared, who) else id if syntheses.owned(id, who) else None
         if run := syntheses.get(id) or syntheses.saved(id, self.services.load_teacher):
-            yield from self._follow(run)
+            yield from self._follow(run, who)
         else:
             yield tuple(gr.skip() for _ in range(5))
+
+    def _sharing(self) -> list:
+        """``server.share({id})``, what a link names a run by, and ``server.unshare({id})``, which takes it back."""
+        syntheses = self.services.syntheses
+
+        @components.reply
+        def share(request) -> dict:
+            return {"run": syntheses.share(request.get("id") if isinstance(request, dict) else None, self.who())}
+
+        @components.reply
+        def unshare(request) -> dict:
+            syntheses.unshare(request.get("id") if isinstance(request, dict) else None, self.who())
+            return {}
+
+        return [share, unshare]
 
 
 def _slider(elem_id: str, label: str, value: float, least: float, most: float, step: float = 1) -> gr.Slider:

@@ -62,18 +62,18 @@ class TryIt(Tab):
 
     def _students(self, teacher: str, ticked: list | None = None) -> dict:
         """What the choice of students offers."""
-        choices = self.services.recognition.students(teacher)
+        who = self.who()
+        choices = self.services.recognition.students(teacher, who)
         info = (
             "compared with the teacher" if choices else "none yet: distil one, and it is compared with the teacher here"
         )
-        return {"choices": choices, "value": self.services.recognition.chosen(teacher, ticked), "info": info}
+        return {"choices": choices, "value": self.services.recognition.chosen(teacher, ticked, who), "info": info}
 
     def _predict(self, teacher: str, keys: list, given: tuple | None) -> dict:
         if not given:
             return _IDLE
-        return self.services.recognition.predictions(
-            teacher, [key for key in keys or [] if isinstance(key, str)], *given
-        )
+        keys = [key for key in keys or [] if isinstance(key, str)]
+        return self.services.recognition.predictions(teacher, keys, *given, who=self.who())
 
     def _own(self, teacher: str, keys: list, path: str | None) -> tuple:
         given = (path, "", "your sound") if path else None
@@ -82,7 +82,7 @@ class TryIt(Tab):
     def _sample(self, teacher: str, keys: list, data: gr.EventData) -> tuple:
         try:
             path, label, origin = self.services.recognition.sample(data.id)
-        except (FramiError, AttributeError) as error:
+        except (FramiError, AttributeError, TypeError) as error:
             raise refusal("this sound is not there") from error
         given = (str(path), label, origin)
-        return self._predict(teacher, keys, given), given, str(path)
+        return self._predict(teacher, keys, given), given, components.served(path)

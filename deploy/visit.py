@@ -1,0 +1,114 @@
+"""What a visitor does first, in a browser: every tab, a clip, a sound of Try it, a short synthesis and distillation."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+#: Seconds for what computes.
+_WORK = 240
+_ERROR = ".toast-body.error"
+
+
+@contextmanager
+def page(address: str, chromium: str) -> Iterator:
+    """The studio's page in a browser, once its gallery is there. ``page.trouble`` lists what its console and its own
+    requests complain of, ``page.elsewhere`` the addresses of other hosts that were asked."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=[*flags, "--autoplay-policy=no-user-gesture-required"]
+        )
+        opened = browser.new_page(viewport={"width": 1400, "height": 900})
+        opened.trouble, opened.elsewhere = [], []
+        opened.on("console", lambda line: _heard(opened, line, address))
+        opened.on("pageerror", lambda error: opened.trouble.append(str(error)))
+        own = (address, "data:", "blob:", address.replace("http", "ws"))
+        opened.on("request", lambda one: None if one.url.startswith(own) else opened.elsewhere.append(one.url))
+        opened.goto(address, wait_until="domcontentloaded")
+        opened.wait_for_selector("#gallery .frami-tile", timeout=90_000)
+        yield opened
+        browser.close()
+
+
+def _heard(opened, line, address: str) -> None:
+    """An error of the console, but that a file of another host cannot be loaded."""
+    at = line.location.get("url", "") if line.location else ""
+    if line.type == "error" and (not at or at.startswith(address)):
+        opened.trouble.append(line.text)
+
+
+def clip(page) -> None:
+    """A clip of the gallery plays."""
+    tile = page.locator("#gallery .frami-tile").first
+    tile.click()
+    _plays(page, tile.get_attribute("data-id"))
+
+
+def tabs(page) -> None:
+    """Every tab opens."""
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        page.wait_for_selector(f"#{tab.get_attribute('aria-controls')}:visible")
+    page.get_by_role("tab", name="Listen").click()
+
+
+def sound(page) -> None:
+    """A sound of Try it plays, and is classified."""
+    page.get_by_role("tab", name="Try it").click()
+    page.wait_for_selector("#try-samples button")
+    page.locator("#try-samples button").first.click()
+    page.wait_for_selector(f".frami-try[data-state=predicted], .frami-try[data-state=refused], {_ERROR}")
+    if page.locator(_ERROR).count() or page.locator(".frami-try[data-state=refused]").count():
+        raise AssertionError(page.locator(f"{_ERROR}, .frami-try").first.inner_text())
+    page.wait_for_function("frami.player.readyState > 0 && !frami.player.error")
+
+
+def explore(page) -> None:
+    """The map is drawn."""
+    page.get_by_role("tab", name="Explore").click()
+    page.wait_for_selector(".frami-explore[data-drawn]")
+
+
+def synthesis(page) -> None:
+    """Two clips are made, and one plays."""
+    page.get_by_role("tab", name="Synthesize").click()
+    for name, value in (("samples", 2), ("steps", 10)):
+        field = page.locator(f"#{name} input[type=number]")
+        field.fill(str(value))
+        field.press("Tab")
+    page.locator("#generate").click()
+    ended = [f".frami-live[data-state={state}]" for state in ("done", "error", "stopped")]
+    page.wait_for_selector(", ".join([*ended, _ERROR]), timeout=1000 * _WORK)
+    tile = page.locator("#live .frami-tile").first
+    if not (page.locator(ended[0]).count() and tile.count()):
+        raise AssertionError(page.locator(f"{_ERROR}, #live").first.inner_text())
+    tile.click()
+    _plays(page, tile.get_attribute("data-id"))
+
+
+def distillation(page) -> None:
+    """A student learns for some seconds."""
+    page.get_by_role("tab", name="Distil").click()
+    page.wait_for_selector("#distil-start")
+    seconds = page.locator("#distil-seconds input")
+    seconds.fill("10")
+    seconds.press("Tab")
+    page.wait_for_timeout(1000)
+    page.locator("#distil-start").click()
+    page.wait_for_selector(
+        f".frami-distil .run[data-status=finished], .frami-distil .run[data-status=failed], {_ERROR}",
+        timeout=1000 * _WORK,
+    )
+    if not page.locator(".frami-distil .run[data-status=finished]").count():
+        raise AssertionError(page.locator(f"{_ERROR}, .frami-distil .run").first.inner_text())
+
+
+def _plays(page, id: str) -> None:
+    page.wait_for_function(
+        "id => frami.player.dataset.clip === id && frami.player.readyState > 0 && !frami.player.error", arg=id
+    )
+
+
+#: In this order: what needs no computing first.
+PATHS: tuple[Callable, ...] = (clip, tabs, sound, explore, synthesis, distillation)

@@ -1,0 +1,119 @@
+"""The limits of a hosted studio, one row each; on one's own machine there are none.
+
+``FRAMI_LIMITS`` changes them: ``none`` lifts all, ``budget=1800,clips=64`` gives some another value.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from frami.errors import FramiError
+from frami.hosting.mode import hosted
+
+SETTING = "FRAMI_LIMITS"
+LIFTING = (
+    f"To lift this, duplicate the Space and set {SETTING}=none in its settings, or run the studio on your own machine"
+)
+
+
+class LimitError(FramiError):
+    """More than a hosted studio gives; the message says which limit, how much it is, and how to lift it."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A row of the table. ``value`` : in ``unit``; ``words`` : what it bounds, as the page says it."""
+
+    name: str
+    value: float
+    unit: str
+    words: str
+
+
+LIMITS = (
+    Limit("runs_at_once", 6, "runs", "students × objectives × recipes started at once"),
+    Limit("waiting_runs", 6, "runs", "your distillations that wait or run"),
+    Limit("waiting_runs_all", 40, "runs", "distillations of all visitors that wait or run"),
+    Limit("budget", 600, "s", "time for each distillation"),
+    Limit("kept", 3600, "s", "time that a distillation goes on after you have left, where you asked for it"),
+    Limit("waiting_syntheses", 2, "runs", "your syntheses that wait or run"),
+    Limit("waiting_syntheses_all", 24, "runs", "syntheses of all visitors that wait or run"),
+    Limit("clips", 32, "clips", "clips of a synthesis"),
+    Limit("seconds", 5, "s", "length of a clip"),
+    Limit("steps", 1000, "steps", "steps of a synthesis"),
+    Limit("work", 10_000, "", "clips × seconds × steps of a synthesis"),
+    Limit("upload", 10, "MB", "size of an uploaded sound"),
+    Limit("uploads", 60, "MB", "your uploads within an hour"),
+    Limit("uploads_all", 500, "MB", "uploads and downloads of all visitors within an hour"),
+    Limit("exports", 1, "files", "your ONNX files that are made at the same time"),
+    Limit("disk", 200, "MB", "what your runs take on the disk"),
+    Limit("disk_all", 4000, "MB", "what the runs of all visitors take on the disk"),
+    Limit("age", 24, "h", "time after which a run is deleted"),
+    Limit("grace", 75, "s", "time after which work ends whose page was closed"),
+    Limit("silence", 180, "s", "time without a sign of a page after which it counts as closed"),
+    Limit("sessions", 500, "pages", "open pages that the studio remembers"),
+)
+BY_NAME = {row.name: row for row in LIMITS}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits that hold. ``values`` : by name; one that is not there is lifted."""
+
+    values: Mapping[str, float]
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
+    def of(self, name: str) -> float:
+        """A limit's value in its unit; infinite where it is lifted."""
+        return self.values.get(name, math.inf)
+
+    def least(self, name: str, value: float) -> float:
+        """This value, or the limit where that is lower."""
+        return min(value, self.of(name))
+
+    def check(self, name: str, amount: float) -> None:
+        """``LimitError`` where ``amount`` is more than the limit."""
+        if not amount <= self.of(name):
+            raise LimitError(
+                f"{BY_NAME[name].words}: at most {self.words(name)} on this shared page, and this would be "
+                f"{_in_words(amount, BY_NAME[name].unit)}. {LIFTING}"
+            )
+
+    def words(self, name: str) -> str:
+        """A limit's value with its unit."""
+        return _in_words(self.of(name), BY_NAME[name].unit)
+
+
+#: None at all, as on one's own machine.
+NONE = Limits({})
+
+
+def current() -> Limits:
+    """The limits that hold now. FramiError where ``FRAMI_LIMITS`` cannot be read."""
+    if not hosted():
+        return NONE
+    said = os.environ.get(SETTING, "").strip()
+    if said.lower() == "none":
+        return NONE
+    return Limits({row.name: row.value for row in LIMITS} | dict(map(_setting, filter(None, said.split(",")))))
+
+
+def _setting(text: str) -> tuple[str, float]:
+    name, _, value = (part.strip() for part in text.partition("="))
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if name not in BY_NAME or not 0 <= number < math.inf:
+        raise FramiError(f"{SETTING}: '{text}' is no limit; give none, or NAME=NUMBER of: {', '.join(BY_NAME)}")
+    return name, number
+
+
+def _in_words(value: float, unit: str) -> str:
+    if unit == "s" and value >= 120:
+        value, unit = (value / 60, "min") if value < 3600 else (value / 3600, "h")
+    digits = 0 if value >= 10 or float(value).is_integer() else 1
+    return f"{value:,.{digits}f} {unit}".strip()

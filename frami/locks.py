@@ -1,0 +1,97 @@
+"""What one process at a time writes: the folder of a bank or a run, the files of a checkpoint.
+
+A lock is a hidden file that the process holds open; the system lets go of it when the process ends, however it does.
+"""
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from filelock import FileLock, Timeout
+
+from frami import files
+from frami.errors import FramiError
+
+#: Lock of a folder, in it.
+NAME = ".writing.lock"
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class InUseError(FramiError):
+    """What another process is writing."""
+
+
+class Held:
+    """A lock that this process has until it is released, or nobody refers to it any more; also a block's."""
+
+    def __init__(self, lock: "_Lock | None"):
+        self._lock = lock
+
+    def release(self) -> None:
+        self._lock = None
+
+    def __enter__(self) -> "Held":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
+
+
+def folder(path: Path) -> Held:
+    """The lock of a folder, which is made; all in this process share it. InUseError where another process has it;
+    OSError where the disk refuses. Where no file may be written there is none: what writes says so."""
+    path.mkdir(parents=True, exist_ok=True)
+    held = _held(path / NAME, path)
+    files.tidy(path)
+    return held
+
+
+def checkpoint(stem: Path) -> Held:
+    """The lock of the files whose names begin so; otherwise as ``folder``."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    held = _held(stem.with_name(f".{stem.name}.lock"), stem)
+    files.tidy(stem.parent, f"{stem.name}.")
+    return held
+
+
+class _Lock:
+    """The file that is held open. It is removed before it is let go, and not by a process that was forked."""
+
+    def __init__(self, path: Path):
+        self.path, self._process, self._lock = path, os.getpid(), FileLock(path, thread_local=False)
+        self._lock.acquire(blocking=False)
+        with suppress(OSError):  # for whom it concerns; a full disk takes none
+            path.write_text(str(self._process))
+
+    def __del__(self):
+        if hasattr(self, "_lock") and self._lock.is_locked and self._process == os.getpid():
+            with suppress(OSError):
+                self.path.unlink()
+            self._lock.release()
+
+
+_OPEN: "WeakValueDictionary[str, _Lock]" = WeakValueDictionary()
+
+
+def _held(path: Path, what: Path) -> Held:
+    key = os.path.realpath(path)
+    lock = _OPEN.get(key)
+    if lock is None:
+        try:
+            lock = _OPEN[key] = _Lock(path)
+        except Timeout:
+            raise InUseError(
+                f"{what} is being written by {_owner(path)}; wait until it ends, or choose another --out"
+            ) from None
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+    return Held(lock)
+
+
+def _owner(path: Path) -> str:
+    with suppress(OSError, ValueError):
+        return f"process {int(path.read_text()[:20])}"
+    return "another process"

@@ -1,0 +1,147 @@
+"""The page as Gradio runs it, guarded: what events are sent is checked by the component that it is for, and whatever
+goes wrong in an event reaches the visitor in words."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from gradio.exceptions import Error
+
+from frami.errors import FramiError
+from frami.studio import web
+from frami.studio.services import sent, troubles
+from frami.studio.services.observation import Observation
+from frami.studio.services.sent import SentError
+
+#: Lists that the browser remembers are not longer.
+_REMEMBERED = 64
+
+
+class Refusal(Error):
+    """What an event raises to tell the visitor why nothing was done: words that are meant for them."""
+
+    def __init__(self, words: str):
+        super().__init__(words, duration=None, print_exception=False)
+
+
+def refusal(reason: object) -> Refusal:
+    """A refusal in the words of a reason: a text, or an exception as ``troubles.in_words`` tells it."""
+    return Refusal(troubles.in_words(reason) if isinstance(reason, BaseException) else str(reason))
+
+
+class Studio(gr.Blocks):
+    """``defaults`` : arguments of ``launch`` unless others are given; ``observation`` : set before it is launched."""
+
+    defaults: dict
+    observation: Observation
+
+    def launch(self, *args, **given):
+        """As of ``gr.Blocks``, with ``defaults``, health and metrics."""
+        options = {"app_kwargs": web.app_options()} | self.defaults | given
+        return super().launch(*args, **options)
+
+    def events(self) -> dict[str, int]:
+        """How many events wait, and how many are at work: ``{"waiting", "running"}``."""
+        return {"waiting": len(self._queue), "running": self._queue.get_active_worker_count()}
+
+    async def preprocess_data(self, block_fn, inputs, state, explicit_call=False) -> list:
+        """What an event's function is called with. Raises SentError for what no component of the page sends."""
+        if block_fn.fn is None:
+            raise SentError("this event is the browser's alone")
+        check(block_fn.inputs, inputs, lambda block: state[block._id] if state and block._id in state else block)
+        try:
+            return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # whatever a component makes of it
+            raise SentError("this does not fit the page as it is now; reload it") from error
+
+    async def process_api(self, block_fn, inputs, *args, iterator=None, **more) -> dict[str, Any]:
+        """As of ``gr.Blocks``; raises Refusal alone."""
+        began = time.perf_counter()
+        try:
+            answer = await super().process_api(block_fn, inputs, *args, iterator=iterator, **more)
+        except Exception as error:
+            if isinstance(error, Refusal | FramiError):
+                web.REFUSED.get([]).append(True)
+            raise error if isinstance(error, Refusal) else refusal(error) from None
+        if iterator is None:
+            self.observation.timed(self._name(block_fn), time.perf_counter() - began)
+        return answer
+
+    def _name(self, block_fn) -> str:
+        """Of an event, for people: the component and what happened to it."""
+        number, happened = block_fn.targets[0] if block_fn.targets else (None, "event")
+        return f"{getattr(self.blocks.get(number), 'elem_id', None) or 'page'}.{happened}"
+
+
+def check(blocks: list, values: list, current: Callable = lambda block: block) -> None:
+    """Whether these are values that components send, each for its component. current : a component as this visitor has
+    it. Raises SentError."""
+    if len(blocks) != len(values):
+        raise SentError("this is not what the event takes; reload the page")
+    for block, value in zip(blocks, values, strict=True):
+        if block.stateful:
+            continue
+        kind = next((kind for kind in CHECKS if isinstance(block, kind)), None)
+        if kind is None:
+            raise FramiError(f"values of {type(block).__name__} cannot be checked: add a row to CHECKS")
+        CHECKS[kind](current(block), sent.plain(value))
+
+
+def _choice(block, value) -> None:
+    sent.chosen(value, [key for _, key in block.choices or []], _label(block))
+
+
+def _choices(block, value) -> None:
+    sent.several([] if value is None else value, [key for _, key in block.choices or []], _label(block))
+
+
+def _dropdown(block, value) -> None:
+    (_choices if block.multiselect else _choice)(block, value)
+
+
+def _slider(block, value) -> None:
+    sent.number(value, _label(block), block.minimum, block.maximum)
+
+
+def _number(block, value) -> None:
+    bounds = {"least": block.minimum, "most": block.maximum}
+    if value is not None:
+        sent.number(value, _label(block), **{name: bound for name, bound in bounds.items() if bound is not None})
+
+
+def _tick(block, value) -> None:
+    sent.chosen(value, [True, False], _label(block))
+
+
+def _remembered(block, value) -> None:
+    """A text, or a list of them."""
+    if isinstance(value, list):
+        sent.texts(value, "what the browser remembers", _REMEMBERED)
+    elif value is not None:
+        sent.text(value, "what the browser remembers")
+
+
+def _sound(block, value) -> None:
+    """None, or a file that was uploaded here (Gradio looks whether it was)."""
+    if value is not None:
+        sent.text(sent.record(value, "the sound").get("path"), "the sound", sent.MOST_SIGNS)
+
+
+def _label(block) -> str:
+    return block.label or block.elem_id or "a choice"
+
+
+#: What each kind of component sends.
+CHECKS: dict[type, Callable] = {
+    gr.Radio: _choice,
+    gr.Checkbox: _tick,
+    gr.CheckboxGroup: _choices,
+    gr.Dropdown: _dropdown,
+    gr.Slider: _slider,
+    gr.Number: _number,
+    gr.BrowserState: _remembered,
+    gr.Audio: _sound,
+}

@@ -1,0 +1,129 @@
+"""What visitors' runs take on the disk: the oldest go when they are too old or too many."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from frami.errors import FramiError
+from frami.hosting import owners
+from frami.hosting.limits import Limits
+from frami.studio.services import clip_ids
+from frami.studio.services.owned_runs import OwnedRuns
+from frami.studio.services.syntheses import Syntheses
+
+_MB = 1e6
+#: Seconds for which what was counted holds.
+_COUNTED = 60
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A visitor's run that has ended: ``size`` in bytes, ``at`` : when it was last written, ``delete`` : removes it;
+    ``synthesis`` : of clips, else a student."""
+
+    owner: str
+    size: int
+    at: float
+    delete: Callable[[], None]
+    synthesis: bool
+
+
+@dataclass
+class Storage:
+    """The runs of visitors on the disk; those of the machine's owner are not touched."""
+
+    syntheses: Syntheses
+    runs: OwnedRuns
+    limits: Limits
+    _counted: list[Stored] = field(default_factory=list)
+    _at: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def check(self, owner: str | None) -> None:
+        """Make room for a visitor's next run by their oldest syntheses. ``LimitError`` where distillations take more
+        than a visitor may have, or all visitors' runs more than there is."""
+        if not owner or not self.limits:
+            return
+        with self._lock:
+            own = [one for one in self._stored() if one.owner == owner]
+            self._shrink([one for one in own if one.synthesis], sum(one.size for one in own), "disk")
+            self.limits.check("disk", sum(one.size for one in self._counted if one.owner == owner) / _MB)
+            self.limits.check("disk_all", sum(one.size for one in self._counted) / _MB)
+
+    def clean(self) -> None:
+        """Delete what is too old, then the oldest until the rest is small enough."""
+        with self._lock:
+            self._at = 0.0
+            found = self._stored()
+            for one in found:
+                if time.time() - one.at > 3600 * self.limits.of("age"):
+                    self._delete(one)
+            self._shrink(list(self._counted), sum(one.size for one in self._counted), "disk_all")
+
+    def _shrink(self, found: list[Stored], size: int, limit: str) -> None:
+        for one in sorted(found, key=lambda one: one.at):
+            if size <= _MB * self.limits.of(limit):
+                return
+            size -= one.size
+            self._delete(one)
+
+    def _delete(self, one: Stored) -> None:
+        with suppress(FramiError, OSError):
+            one.delete()
+            self._counted = [other for other in self._counted if other is not one]
+
+    def _stored(self) -> list[Stored]:
+        if time.time() - self._at > _COUNTED:
+            self._counted, self._at = [*self._banks(), *self._students()], time.time()
+        return self._counted
+
+    def _banks(self) -> Iterator[Stored]:
+        going = {run.id for run in self.syntheses.going()}
+        for folder in _folders(self.syntheses.folder):
+            owner = owners.entry(folder).owner
+            if owner and clip_ids.is_run(folder.name) and folder.name not in going:
+                yield Stored(owner, *_measured(folder), lambda id=folder.name: self.syntheses.drop(id), True)
+
+    def _students(self) -> Iterator[Stored]:
+        going = {run.id for run in self.runs.going()}
+        for run in self.runs.queue.all():
+            owner = owners.entry(run.folder).owner
+            if owner and run.id not in going:
+                size, _ = _measured(run.folder)
+                yield Stored(owner, size, run.updated, lambda id=run.id: self.runs.queue.delete(id), False)
+
+
+def clear_uploads(folder: Path, seconds: float, megabytes: float) -> None:
+    """Delete what a server stored for pages: what is older than this, then the oldest until the rest is small enough.
+    Each file has a folder of its own."""
+    found = sorted(((*_measured(one)[::-1], one) for one in _folders(folder)), key=lambda one: one[0])
+    size = sum(size for _, size, _ in found)
+    for at, taken, one in found:
+        if time.time() - at > seconds or size > _MB * megabytes:
+            shutil.rmtree(one, ignore_errors=True)
+            size -= taken
+
+
+def taken(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(_measured(one)[0] for one in _folders(folder))
+
+
+def _folders(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    return []
+
+
+def _measured(folder: Path) -> tuple[int, float]:
+    """Bytes of a folder's files, and when one was last written."""
+    size, latest = 0, 0.0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            found = path.lstat()
+            size, latest = size + found.st_size, max(latest, found.st_mtime)
+    return size, latest or folder.stat().st_mtime

@@ -1,0 +1,35 @@
+"""Whose turn it is."""
+
+from frami.hosting.fair import in_turn
+
+
+def test_owners_take_turns_and_keep_their_own_order():
+    waiting = [("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("c1", "c"), ("b2", "b")]
+    assert list(in_turn(waiting, {})) == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_one_owner_is_served_in_the_order_of_arrival():
+    assert list(in_turn([(n, "") for n in range(5)], {"": 7.0})) == [0, 1, 2, 3, 4]
+    assert list(in_turn([], {})) == []
+
+
+def test_who_had_a_turn_waits_for_those_who_had_none():
+    """However early the runs came: else who fills the queue first has it for hours."""
+    waiting = [("a2", "a"), ("a3", "a"), ("b1", "b"), ("c1", "c")]
+    assert list(in_turn(waiting, {"a": 1e9})) == ["b1", "c1", "a2", "a3"]
+    assert list(in_turn(waiting, {"a": 1e9, "b": 1e9 + 5, "c": 1e9 + 3})) == ["a2", "c1", "b1", "a3"]
+
+
+def test_nobody_starves_while_another_goes_on_adding():
+    waiting, served, begun = [(f"a{n}", "a") for n in range(20)], {}, []
+    for turn in range(12):
+        if turn == 3:
+            waiting.append(("b0", "b"))
+        if turn > 5:
+            waiting.append((f"a{20 + turn}", "a"))
+        owner = dict(waiting)
+        run = next(in_turn(waiting, served))
+        waiting = [one for one in waiting if one[0] != run]
+        served[owner[run]] = 1e9 + turn
+        begun.append(run)
+    assert begun.index("b0") == 3

@@ -1,0 +1,76 @@
+"""Uploads of a hosted studio are counted before they are stored."""
+
+import asyncio
+
+import pytest
+
+from frami.hosting import limits
+from frami.hosting.limits import LimitError
+from frami.studio.uploads import UploadLimits
+from tests.helpers.visitors import TOKENS
+
+
+@pytest.fixture
+def counter(monkeypatch):
+    monkeypatch.setenv("FRAMI_HOSTED", "1")
+    monkeypatch.setenv("FRAMI_LIMITS", "upload=10,uploads=25,uploads_all=40")
+    return UploadLimits(None, limits.current())
+
+
+def test_a_visitor_and_all_upload_so_much_within_an_hour(counter, monkeypatch):
+    ten = str(10_000_000)
+    counter.count("ada", ten)
+    counter.count("ada", ten)
+    with pytest.raises(LimitError, match="your uploads within an hour: at most 25 MB"):
+        counter.count("ada", ten)
+    counter.count("ben", ten)
+    with pytest.raises(LimitError, match="of all visitors within an hour: at most 40 MB"):
+        counter.count("cleo", str(20_000_000))
+    now = __import__("time").monotonic()
+    monkeypatch.setattr("frami.studio.uploads.time.monotonic", lambda: now + 3601)
+    counter.count("ada", ten)
+
+
+@pytest.mark.parametrize("length", [None, "", "-5", "1e3", "٣", "9" * 5000, "x"])
+def test_a_length_that_is_not_said_counts_as_the_longest(counter, length):
+    counter.count("ada", length)
+    counter.count("ada", length)
+    with pytest.raises(LimitError):
+        counter.count("ada", length)
+
+
+def test_empty_files_count_too(counter):
+    with pytest.raises(LimitError):
+        for _ in range(10_000):
+            counter.count("ada", "0")
+    assert len(counter._stored) <= 250
+
+
+def test_what_is_refused_is_read_to_its_end_and_answered(counter):
+    passed, sent, bodies = [], [], []
+
+    async def app(scope, receive, send):
+        passed.append(scope["path"])
+
+    async def send(message):
+        sent.append(message)
+
+    async def read():
+        bodies.append(None)
+        return {"type": "http.request", "body": bytes(1000), "more_body": len(bodies) % 5 > 0}
+
+    counter.app = app
+
+    def ask(path, length, method="POST"):
+        headers = [(b"content-length", length), (b"x-frami-visitor", TOKENS["ada"].encode())]
+        scope = {"type": "http", "method": method, "path": path, "headers": headers, "client": ("127.0.0.1", 1)}
+        asyncio.run(counter(scope, read, send))
+
+    ask("/gradio_api/upload", b"9000000")
+    ask("/gradio_api/upload", b"99000000")
+    assert passed == ["/gradio_api/upload"] and sent[0]["status"] == 413
+    assert len(bodies) == 5, "else a browser shows a lost connection, and no reason"
+    assert b"at most 25 MB" in sent[1]["body"] and b"FRAMI_LIMITS=none" in sent[1]["body"]
+    ask("/gradio_api/queue/join", b"99000000")
+    ask("/gradio_api/upload", b"99000000", "GET")
+    assert len(passed) == 3

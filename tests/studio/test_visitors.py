@@ -1,0 +1,287 @@
+"""Visitors of a hosted studio without a page: what is whose, what each may do, and what waits when."""
+
+import threading
+import time
+
+import pytest
+
+from frami import checkpoints
+from frami.distill import RunSettings, Settings
+from frami.errors import FramiError
+from frami.hosting import limits, owners
+from frami.hosting.limits import LimitError
+from frami.inversion import InversionSettings
+from frami.studio.services import distillations
+from frami.studio.services.clips import ClipLookup
+from frami.studio.services.distillations import Distillations
+from frami.studio.services.feature_maps import FeatureMaps
+from frami.studio.services.recognition import Recognition
+from frami.studio.services.syntheses import Syntheses
+from tests.helpers.queues import SETTINGS, queue_in, status, until
+from tests.helpers.visitors import named
+from tests.studio.test_try_it import finished_run
+
+
+@pytest.fixture(autouse=True)
+def hosted(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMI_HOSTED", "1")
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path / "home"))
+    return monkeypatch
+
+
+@pytest.fixture
+def known(tmp_path):
+    """Distillations whose runs are over in no time."""
+    queue = queue_in(tmp_path)
+    yield Distillations(queue, checkpoints.load, ["fsdd"], limits.current())
+    queue.close()
+
+
+def wanted(count: int = 1, budget: float = 30) -> list[RunSettings]:
+    return [RunSettings("fsdd", Settings(student="nano", budget=budget, seed=seed)) for seed in range(count)]
+
+
+def synthesis(teacher, steps=3, **more):
+    values = {"samples": 2, "seconds": 0.3, "batch": 2} | more
+    return InversionSettings.of(teacher, "frami", steps=steps, **values)
+
+
+def rows(known, name, **more):
+    return [row for row in known.value("fsdd", who=named(name, **more))["runs"] if "bundled" not in row["title"]]
+
+
+# ----------------------------------------------------------------------------------------------- distillations
+
+
+def test_a_distillation_is_nobody_elses(known):
+    ada, ben = named("ada"), named("ben")
+    run = known.owned.begin(wanted(), ada)
+    machine = known.queue.add("of the command line", SETTINGS)
+    assert [row["id"] for row in rows(known, "ada")] == [run.id] and rows(known, "ben") == []
+    for who in (ben, owners.visitor(None), owners.EVERYONE):
+        for id in (run.id, machine.id, "0" * 12, "../x", ""):
+            for act in (known.owned.stop, known.owned.resume, known.owned.delete, known.owned.share):
+                with pytest.raises(FramiError, match=r"^no such run$"):
+                    act(id, who)
+            with pytest.raises(FramiError, match=r"^no such run$"):
+                known.file(id, "onnx-mel", who)
+    assert known.queue.waiting() == [run.id, machine.id], "all are as they were"
+    known.owned.stop(run.id, ada)
+    known.owned.resume(run.id, ada)
+    known.owned.delete(run.id, ada)
+    assert rows(known, "ada") == []
+
+
+def test_bundled_runs_are_shown_to_all_and_are_nobodys(known):
+    (row,) = known.value("fsdd", who=named("ben"))["runs"]
+    assert "bundled" in row["title"] and not row["own"] and not row["usable"] and row["status"] == "finished"
+    assert row["curves"]["accuracy"] and row["result"]["confusion"]
+    assert "curves" not in known.value("fsdd", {row["id"]: row["stamp"]}, who=named("ben"))["runs"][0]
+    for act in (known.owned.stop, known.owned.delete, known.owned.share):
+        with pytest.raises(FramiError, match="no such run"):
+            act(row["id"], named("ben"))
+
+
+def test_a_link_shows_a_run_and_allows_nothing(known):
+    run = known.owned.begin(wanted(), named("ada"))
+    known.queue.runs.log(run.id, 1, 2.0, {"agreement": 0.25, "share": 0.5, "left": 3.0})
+    link = known.owned.share(run.id, named("ada"))
+    (row,) = rows(known, "ben", shared=link)
+    assert row["id"] == run.id and not row["own"] and row["curves"]["agreement"] and "shared" in row["title"]
+    assert known.teacher_of(run.id, named("ben", link)) == "fsdd" and known.teacher_of(run.id, named("ben")) is None
+    for act in (known.owned.stop, known.owned.resume, known.owned.delete, known.owned.share, known.owned.unshare):
+        with pytest.raises(FramiError, match="no such run"):
+            act(run.id, named("ben", link))
+    with pytest.raises(FramiError, match="no such run"):
+        known.file(run.id, "safetensors", named("ben", link))
+    known.owned.unshare(run.id, named("ada"))
+    assert rows(known, "ben", shared=link) == []
+
+
+def test_only_so_many_wait_of_a_visitor_and_of_all(known, hosted):
+    hosted.setenv("FRAMI_LIMITS", "runs_at_once=3,waiting_runs=4,waiting_runs_all=6,budget=60")
+    known.owned.limits = limits.current()
+    for refused, words in ((wanted(4), "at once: at most 3 runs"), (wanted(1, budget=61), "at most 60 s")):
+        with pytest.raises(LimitError, match=rf"{words} .*FRAMI_LIMITS=none"):
+            known.owned.begin(refused, named("ada"))
+    with pytest.raises(LimitError, match="time for each"):
+        known.owned.begin([RunSettings("fsdd", Settings(budget=None))], named("ada"))
+    known.owned.begin(wanted(3), named("ada"))
+    with pytest.raises(LimitError, match="your distillations that wait or run: at most 4"):
+        known.owned.begin(wanted(2), named("ada"))
+    assert len(known.queue.waiting()) == 3, "none of the two was queued"
+    known.owned.begin(wanted(3), named("ben"))
+    with pytest.raises(LimitError, match="of all visitors that wait or run: at most 6"):
+        known.owned.begin(wanted(1), named("cleo"))
+    stopped = known.queue.all()[0]
+    known.owned.stop(stopped.id, named("ben"))
+    known.owned.begin(wanted(1), named("cleo"))
+    with pytest.raises(LimitError, match="of all visitors"):
+        known.owned.resume(stopped.id, named("ben"))
+
+
+def test_many_clicks_at_once_get_no_more_than_one_after_the_other(known, hosted):
+    hosted.setenv("FRAMI_LIMITS", "waiting_runs=5")
+    known.owned.limits = limits.current()
+
+    def click():
+        with pytest.raises(LimitError):
+            for _ in range(6):
+                known.owned.begin(wanted(), named("ada"))
+
+    clicks = [threading.Thread(target=click) for _ in range(4)]
+    for one in clicks:
+        one.start()
+    for one in clicks:
+        one.join()
+    assert len(known.queue.waiting()) == 5
+
+
+def test_the_page_tells_when_each_begins(known):
+    for name in ("ada", "ben"):
+        known.owned.begin(wanted(2, budget=40), named(name))
+    extra = 40 + distillations.EXTRA
+    assert [(row["ahead"], row["begins"]) for row in rows(known, "ada")] == [(2, 2 * extra), (0, 0)]
+    assert [(row["ahead"], row["begins"]) for row in rows(known, "ben")] == [(3, 3 * extra), (1, extra)]
+
+
+def test_a_visitor_with_one_run_does_not_wait_for_anothers_ten(known):
+    many = [known.queue.add(str(n), SETTINGS, named("ada").owner) for n in range(5)]
+    known.queue.begin()
+    until(lambda: status(known.queue, many[0]) in ("running", "finished"))
+    one = known.queue.add("one", SETTINGS, named("ben").owner)
+    until(lambda: status(known.queue, one) == "finished")
+    assert status(known.queue, many[4]) == "waiting"
+
+
+def test_exports_that_wait_are_few(known, teacher, monkeypatch):
+    """45 requests once held all threads of the server: another visitor's click took 49 seconds."""
+    run, go = finished_run(known.queue.runs, teacher), threading.Event()
+    owners.claim(run.folder, named("ada").owner)
+    other = finished_run(known.queue.runs, teacher)
+    owners.claim(other.folder, named("ben").owner)
+    known._exported = lambda *_: go.wait(20) and b"onnx"
+    answers = []
+
+    def ask(name, id):
+        try:
+            answers.append(known.file(id, "onnx-mel", named(name))[1])
+        except FramiError as error:
+            answers.append(str(error))
+
+    asked = [threading.Thread(target=ask, args=("ada", run.id)) for _ in range(45)]
+    for one in asked:
+        one.start()
+    until(lambda: len(answers) == 44, 5)
+    assert all("made at the same time: at most 1" in answer for answer in answers)
+    for one in (threads := [threading.Thread(target=ask, args=("ben", other.id)) for _ in range(1)]):
+        one.start()
+    go.set()
+    for one in (*asked, *threads):
+        one.join(20)
+    assert answers.count(b"onnx") == 2
+    known.limits = limits.NONE
+    go.clear()
+    asked = [threading.Thread(target=ask, args=("ada", run.id)) for _ in range(10)]
+    answers.clear()
+    for one in asked:
+        one.start()
+    until(lambda: len(answers) == 7, 5)
+    assert all("already" in answer for answer in answers), "one at work and two that wait, without limits, too"
+    go.set()
+    for one in asked:
+        one.join(20)
+    assert answers.count(b"onnx") == 3
+
+
+# -------------------------------------------------------------------------------------------------- syntheses
+
+
+def test_clips_are_nobody_elses(tmp_path, teacher, monkeypatch):
+    monkeypatch.setenv("FRAMI_DATA", str(tmp_path / "no-recordings"))
+    ada, ben = named("ada"), named("ben")
+    runs = Syntheses(tmp_path / "studio", limits.current())
+    run = runs.start(teacher, synthesis(teacher), who=ada)
+    until(lambda: run.done, 60)
+    clips = ClipLookup(runs, tmp_path, checkpoints.load)
+    maps = FeatureMaps(tmp_path / "none", runs, checkpoints.load, ["fsdd"])
+    id, key = f"run/{run.id}/0", f"run-{run.id}"
+    assert clips.sound(id, ada)[:4] == b"RIFF" and clips.states(id, ada)
+    assert [k for _, k in maps.choices("fsdd", [run.id], ada)] == [key]
+    assert maps.clip("fsdd", [key], f"explore/fsdd/{key}/0", ada)["clip"]
+    assert maps.sound(f"explore/fsdd/{key}/0", ada)[:4] == b"RIFF"
+    for who in (ben, owners.EVERYONE, owners.visitor(None)):
+        for hear in (clips.sound, clips.states):
+            with pytest.raises(FramiError, match="no such clip"):
+                hear(id, who)
+        with pytest.raises(FramiError, match="no such clip"):
+            clips.sound(f"{id}@0", who)
+        assert maps.choices("fsdd", [run.id], who) == [] and maps.view("fsdd", [key], who=who)["layers"] == []
+        assert maps.more("fsdd", [key], "", who).get("layers") == []
+        for look in (lambda who=who: maps.clip("fsdd", [key], f"explore/fsdd/{key}/0", who),
+                     lambda who=who: maps.sound(f"explore/fsdd/{key}/0", who),
+                     lambda who=who: runs.share(run.id, who)):  # fmt: skip
+            with pytest.raises(FramiError, match="no such"):
+                look()
+        assert not runs.owned(run.id, who)
+    friend = named("ben", runs.share(run.id, ada))
+    assert clips.sound(id, friend)[:4] == b"RIFF" and runs.teacher_of(run.id, friend) == "fsdd"
+    assert not runs.owned(run.id, friend) and maps.choices("fsdd", [run.id], friend) == []
+    runs.unshare(run.id, ada)
+    with pytest.raises(FramiError, match="no such clip"):
+        clips.sound(id, friend)
+    runs.close()
+    maps.close()
+    assert Syntheses(tmp_path / "studio").owned(run.id, ada), "after a restart, too"
+
+
+def test_a_synthesis_is_bounded_and_visitors_take_turns(tmp_path, teacher, hosted):
+    hosted.setenv("FRAMI_LIMITS", "clips=8,steps=700,seconds=1,work=5000,waiting_syntheses=3,waiting_syntheses_all=5")
+    runs = Syntheses(tmp_path / "studio", limits.current())
+    for settings, words in (
+        (synthesis(teacher, samples=9), "at most 8 clips"),
+        (synthesis(teacher, steps=701), "at most 700 steps"),
+        (synthesis(teacher, seconds=1.5), "length of a clip: at most 1 s"),
+        (synthesis(teacher, samples=8, seconds=1.0, steps=700), "clips × seconds × steps .* 5,600"),
+    ):
+        with pytest.raises(LimitError, match=rf"{words}.*FRAMI_LIMITS=none"):
+            runs.start(teacher, settings, who=named("ada"))
+    long = [runs.start(teacher, synthesis(teacher, steps=700), who=named("ada")) for _ in range(3)]
+    with pytest.raises(LimitError, match="your syntheses that wait or run: at most 3"):
+        runs.start(teacher, synthesis(teacher), who=named("ada"))
+    until(lambda: long[0].latest is not None, 60)
+    short = runs.start(teacher, synthesis(teacher), who=named("ben"))
+    assert runs.before(short) == [long[0]] and runs.before(long[2]) == [long[0], short, long[1]]
+    assert 0 < runs.seconds_before(short) < runs.seconds_before(long[1]) < runs.seconds_before(long[2])
+    runs.start(teacher, synthesis(teacher), who=named("cleo"))
+    with pytest.raises(LimitError, match="all visitors"):
+        runs.start(teacher, synthesis(teacher), who=named("dora"))
+    long[0].stop()
+    until(lambda: short.done, 60)
+    assert not long[1].done, "the second of one visitor comes after the first of another"
+    runs.close()
+
+
+def test_students_of_others_are_not_offered_and_not_tried(tmp_path, teacher, known):
+    run = finished_run(known.queue.runs, teacher)
+    owners.claim(run.folder, named("ada").owner)
+    found = Recognition(known, ClipLookup(Syntheses(tmp_path), tmp_path, checkpoints.load))
+    key, path = f"run:{run.id}", found.sample("sample/fsdd/7")[0]
+    assert key in found.chosen("fsdd", [key], named("ada"))
+    link = known.owned.share(run.id, named("ada"))
+    for who in (named("ben"), named("ben", link), owners.EVERYONE):
+        assert key not in [k for _, k in found.students("fsdd", who)]
+        value = found.predictions("fsdd", [key], path, who=who)
+        assert len(value["networks"]) == 1 and "not there any more" in value["notes"][-1]
+    assert len(found.predictions("fsdd", [key], path, who=named("ada"))["networks"]) == 2
+
+
+def test_ones_own_machine_has_one_owner(tmp_path, teacher, hosted):
+    hosted.setenv("FRAMI_HOSTED", "0")
+    runs = Syntheses(tmp_path / "studio", limits.current())
+    run = runs.start(teacher, synthesis(teacher, samples=2, steps=2), who=named("ada"))
+    until(lambda: run.done, 60)
+    assert run.owner is None and runs.owned(run.id, named("ben")) and not (run.folder / owners.FILE).exists()
+    begun = time.time()
+    runs.close()
+    assert time.time() - begun < 5

@@ -1,0 +1,102 @@
+"""What one process writes, another is told to leave alone, at once; a lock does not outlive its process."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from frami import files, locks, models
+from frami.paths import child_environment
+from tests.helpers.cli import run, synthesize
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from frami import locks
+held = getattr(locks, sys.argv[1])(Path(sys.argv[2]))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def held_elsewhere(kind: str, path: Path):
+    """For the block, another process has the lock; it is killed at the end, without a chance to let go."""
+    command = [sys.executable, "-c", HOLD, kind, str(path)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, env=child_environment())
+    try:
+        assert other.stdout.readline() == b"held\n"
+        yield other
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        other.stdout.close()
+
+
+def test_a_lock_is_let_go_and_leaves_nothing(tmp_path):
+    with held_elsewhere("folder", tmp_path / "bank") as other:
+        with pytest.raises(locks.InUseError, match=rf"bank is being written by process {other.pid}; wait until"):
+            locks.folder(tmp_path / "bank")
+        assert os.listdir(tmp_path / "bank") == [locks.NAME]
+    (tmp_path / "bank" / ".01234567.manifest.json").touch()  # what a killed process leaves
+    (tmp_path / "bank" / ".mine").touch()
+    one, same = locks.folder(tmp_path / "bank"), locks.folder(tmp_path / "bank")
+    assert set(os.listdir(tmp_path / "bank")) == {locks.NAME, ".mine"}
+    one.release()
+    assert locks.NAME in os.listdir(tmp_path / "bank"), "another part of this process has it"
+    del same
+    assert os.listdir(tmp_path / "bank") == [".mine"]
+
+
+def test_a_process_that_was_forked_does_not_let_go(tmp_path):
+    held = locks.checkpoint(tmp_path / "it")
+    child = os.fork()
+    if not child:
+        held.release()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    code = f"from pathlib import Path; from frami import locks; locks.checkpoint(Path({str(tmp_path / 'it')!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=child_environment())
+    assert f"is being written by process {os.getpid()}" in done.stderr
+    held.release()
+    assert not os.listdir(tmp_path)
+
+
+def test_where_nothing_may_be_written_there_is_no_lock(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(locks.FileLock, "acquire", refused)
+    with locks.folder(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("command", ["synthesize", "distill", "train-teacher", "train-vocoder", "import"])
+def test_the_second_of_two_commands_is_told_at_once(command, tmp_path, capsys, fresh_home):
+    out = tmp_path / "out"
+    torch.save(models.build("nano", 2).state_dict(), tmp_path / "w.pth")
+    files.write(tmp_path / "classes.txt", "a\nb\n")
+    weights = ["--weights", tmp_path / "w.pth", "--classes", tmp_path / "classes.txt"]
+    given = {
+        "synthesize": synthesize(out, "--no-sounds"),
+        "distill": ["distill", "--teacher", "fsdd", "--rounds", 1, "--clips", 4, "--steps", 1, "--out", out],
+        "train-teacher": ["train-teacher", "--dataset", "fsdd", "--data", tmp_path, "--out", out],
+        "train-vocoder": ["train-vocoder", "--steps", 1, "--data", tmp_path, "--out", out],
+        "import": ["import", "--architecture", "residual:nano", *weights, "--out", out],
+    }[command]
+    kind = "folder" if command in ("synthesize", "distill") else "checkpoint"
+    with held_elsewhere(kind, out) as other:
+        status, stdout, err = run(capsys, *given)
+        assert status == 2 and not stdout
+        assert err == (
+            f"frami {command}: {out} is being written by process {other.pid}; wait until it ends, or choose another "
+            "--out\n"
+        )
+    if command in ("synthesize", "import"):
+        assert run(capsys, *given)[0] == 0
+        assert not [path for path in tmp_path.rglob(".*") if path.suffix == ".lock"]
