@@ -8,8 +8,6 @@ import json
 import logging
 import math
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import warnings
@@ -26,7 +24,6 @@ from frami import checkpoints, files
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint, public
 from frami.errors import FramiError
-from frami.paths import child_environment
 from frami.weights import paths
 
 INPUTS = ("mel", "waveform")
@@ -34,8 +31,6 @@ INPUTS = ("mel", "waveform")
 TOLERANCE = 1e-4
 #: Seconds of the clips that are compared; the first is shorter than a window.
 DURATIONS = (0.02, 0.13, 0.5, 1.0, 2.7, 6.0)
-#: Seconds that an export in a process of its own may take.
-PATIENCE = 300
 
 #: torch's exporter changes PyTorch for the whole process, which can crash what other threads compute meanwhile.
 _ONE = threading.Lock()
@@ -125,8 +120,7 @@ def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
     file is replaced, once the new one has passed the comparison.
 
     Returns ``path``, ``bytes``, ``difference`` (largest of any logit from PyTorch's) and ``durations`` (seconds that
-    were compared). One export at a time; where other threads compute with torch, use ``onnx_apart``. Raises
-    ``ExportError``.
+    were compared). One export at a time, and none where other threads compute with torch. Raises ``ExportError``.
     """
     if input not in INPUTS:
         raise ExportError(f"no input '{input}'; choose one of: {', '.join(INPUTS)}")
@@ -142,23 +136,6 @@ def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
                 f"than {TOLERANCE:.0e}; export with --format safetensors instead, and report this"
             )
     return {"path": str(path), "bytes": path.stat().st_size, "difference": difference, "durations": list(DURATIONS)}
-
-
-def onnx_apart(source: str | Path, path: Path, input: str = "mel") -> None:
-    """``onnx`` of a checkpoint's file in a process of its own, for a server that computes in other threads meanwhile.
-
-    Raises ``ExportError`` with the message of the process.
-    """
-    command = [sys.executable, "-m", "frami", "export", source, "--out", path, "--input", input, "--overwrite"]
-    try:
-        done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE, env=child_environment()
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(f"the export took more than {PATIENCE} s; try it when the machine is less busy") from error
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"its process ended with status {done.returncode}"]
-        raise ExportError(lines[-1].removeprefix("frami export: "))
 
 
 def safetensors(source: str | Path, path: str | Path) -> dict:

@@ -247,16 +247,6 @@ def test_two_exports_at_once_both_end(tiny_teacher, tmp_path):
     assert all(logits_of(path, torch.zeros(1, 1, 80, 9)).shape == (1, 4) for path in paths)
 
 
-@pytest.mark.slow
-def test_an_export_in_a_process_of_its_own(tiny_teacher, tmp_path):
-    export.safetensors(tiny_teacher, tmp_path / "tiny")
-    export.onnx_apart(tmp_path / "tiny.safetensors", tmp_path / "a.onnx", "waveform")
-    assert logits_of(tmp_path / "a.onnx", torch.zeros(1, 9000)).shape == (1, 4)
-    (tmp_path / "tiny.safetensors").write_bytes(b"no weights")
-    with pytest.raises(ExportError, match="tiny"):
-        export.onnx_apart(tmp_path / "tiny.safetensors", tmp_path / "b.onnx")
-
-
 def test_export_a_run(tiny_teacher, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("FRAMI_HOME", str(tmp_path / "home"))
     student = Runs().create("distill", "it", {}, tmp_path / "mine")

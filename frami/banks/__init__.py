@@ -7,11 +7,11 @@ finished and holds what the next batch needs to know of the earlier ones.
 
 from frami.banks.bank import Bank, load
 from frami.banks.folder import MANIFEST, BankError, put_in_place
-from frami.banks.making import create_for, fill
+from frami.banks.making import create_for, fill, filling
 from frami.banks.sounds import renew_sounds
 from frami.banks.writer import Predict, Writer, create, predictor
 
 __all__ = [
-    "MANIFEST", "Bank", "BankError", "Predict", "Writer", "create", "create_for", "fill", "load", "predictor",
-    "put_in_place", "renew_sounds",
+    "MANIFEST", "Bank", "BankError", "Predict", "Writer", "create", "create_for", "fill", "filling", "load",
+    "predictor", "put_in_place", "renew_sounds",
 ]  # fmt: skip

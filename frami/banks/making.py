@@ -1,6 +1,6 @@
 """A bank of a running inversion: its batches are added as they are finished."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 from frami.banks.writer import Writer, create, predictor
@@ -33,8 +33,22 @@ def fill(
     saved as they are, and the bank stays unfinished. resumable : save with each batch what an interrupted run needs to
     go on. Returns whether the run came to its end. Raises BankError.
     """
-    for state in states:
+    run, stop = filling(writer, states, resumable=resumable), None
+    while True:
+        try:
+            state = run.send(stop)
+        except StopIteration as end:
+            return end.value
         stop = report is not None and report(state) is True
+
+
+def filling(
+    writer: Writer, states: Iterable[Progress], *, resumable: bool = True
+) -> Generator[Progress, bool | None, bool]:
+    """``fill`` for those who ask for one state after the other: yields each, before it is saved; ``send(True)`` in
+    answer ends the run."""
+    for state in states:
+        stop = (yield state) is True
         if state.finished or stop:
             memory = state.memory() if resumable and state.memory else None
             writer.append(state.clips, seconds=state.seconds, trajectory=state.trajectory, state=memory)

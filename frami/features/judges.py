@@ -69,8 +69,12 @@ class Judged:
 
 def of(teacher: Checkpoint) -> Judge | None:
     """The bundled judge of a teacher, on its device; None where there is none. Raises FramiError for a damaged one."""
-    path = FOLDER / JUDGES.get(teacher.card.name, teacher.card.name)
-    return load(path, teacher) if teacher.card.name in JUDGES and checkpoints.exists(path) else None
+    return load(FOLDER / JUDGES[teacher.card.name], teacher) if known(teacher) else None
+
+
+def known(teacher: Checkpoint) -> bool:
+    """Whether a teacher has a bundled judge."""
+    return teacher.card.name in JUDGES and checkpoints.exists(FOLDER / JUDGES[teacher.card.name])
 
 
 def load(path: str | Path, teacher: Checkpoint) -> Judge:

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from frami.errors import FramiError
 from frami.hosting import owners
@@ -40,6 +40,7 @@ class Queue:
         self._turns = self.runs.path.parent / "turns"
         self._current: str | None = None
         self._stopping: set[str] = set()
+        self._elsewhere: set[str] = set()
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._work, name="frami-queue", daemon=True)
 
@@ -95,7 +96,7 @@ class Queue:
         """
         if run.id in waiting:
             return "waiting"
-        mine = run.id == self._current
+        mine = run.id == self._current or run.id in self._elsewhere
         if (mine or run.pid) and run.id in self._stopping:
             return "stopping"
         if run.status in ("running", "finished"):
@@ -104,16 +105,29 @@ class Queue:
             return "starting"
         return "stopped" if run.status == "waiting" else run.status
 
-    def add(self, name: str, settings: dict, owner: str | None = None, keep: bool = False) -> Run:
-        """A new run at the end of the queue. owner, keep : as of ``owners.Entry``; None on one's own machine."""
+    def add(self, name: str, settings: dict, owner: str | None = None, keep: bool = False, queued: bool = True) -> Run:
+        """A new run at the end of the queue. owner, keep : as of ``owners.Entry``; None on one's own machine. Not
+        ``queued``, it is the caller's to be made (``elsewhere``)."""
         run = self.runs.create(KIND, name, settings)
         try:
             owners.claim(run.folder, owner, keep)
         except OSError as error:
             self.runs.delete(run.id)
             raise FramiError(f"the run cannot be stored ({error.strerror}); make room and try again") from error
-        self._enqueue(run)
+        if queued:
+            self._enqueue(run)
         return run
+
+    @contextmanager
+    def elsewhere(self, run: Run) -> Iterator[Callable[[], bool]]:
+        """While the block lasts, a run that is not in the queue is at work by other means; gives whether it is to
+        stop."""
+        self._elsewhere.add(run.id)
+        try:
+            yield lambda: run.id in self._stopping or self._closing.is_set()
+        finally:
+            self._elsewhere.discard(run.id)
+            self._stopping.discard(run.id)
 
     def resume(self, id: str) -> None:
         """Put a stopped or failed run at the end of the queue; ``FramiError`` for another one."""
@@ -128,16 +142,16 @@ class Queue:
         run = self.get(id)
         if self._dequeue(id):
             self.runs.stop(id)
-        elif id == self._current or run.pid:
+        elif id in (self._current, *self._elsewhere) or run.pid:
             self._stopping.add(id)
-            if id != self._current:
+            if id not in (self._current, *self._elsewhere):
                 with suppress(OSError):
                     os.kill(run.pid, signal.SIGTERM)
 
     def delete(self, id: str) -> None:
         """Delete a run that is not running, and all its files."""
         run = self.get(id)
-        if run.id == self._current:
+        if run.id in (self._current, *self._elsewhere):
             raise FramiError("stop this run before you delete it")
         self._dequeue(id)
         self.runs.delete(id)

@@ -56,6 +56,7 @@ def build() -> Studio:
                 components.detail()
 
         teacher.change(lambda name: components.teacher_facts(services.teachers[name]), teacher, facts, **EVENT)
+        demo.load(services.warm, queue=False, **EVENT)
         for tab, here in zip(tabs, opened, strict=True):
             tab.connect(page, here)
             if tab.outputs:

@@ -23,6 +23,7 @@ from frami.paths import BUNDLED
 from frami.studio.services import offers, page_values, syntheses
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.galleries import Galleries
+from tests.helpers.workers import InThisProcess
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,7 +134,7 @@ def test_two_runs_wait_for_each_other_and_a_failed_one_says_why(tmp_path, monkey
         time.sleep(0.05)
     assert three.stopped and len(three.finished) == 2
     assert four.stopped and four.finished is None, "stopped while it waited: nothing was begun"
-    monkeypatch.setattr(syntheses.banks, "create_for", lambda *a, **k: (_ for _ in ()).throw(OSError(errno.ENOSPC, "")))
+    monkeypatch.setattr(runs._pool, "run", lambda *a, **k: (_ for _ in ()).throw(OSError(errno.ENOSPC, "")))
     five = runs.start(teacher, settings)
     while not five.done and time.time() < deadline:
         time.sleep(0.05)
@@ -172,7 +173,7 @@ def settings_for(teacher, recipe, **others):
 def test_every_recipe_runs_and_can_be_shown(tmp_path, fsdd, name, monkeypatch):
     recipe = replace(RECIPES[name], warmup=min(RECIPES[name].warmup, 1))
     monkeypatch.setitem(RECIPES, name, recipe)
-    runs = syntheses.Syntheses(tmp_path)
+    runs = syntheses.Syntheses(tmp_path, pool=InThisProcess())
     own = {} if offers.targeted(recipe) else {"classes": list(range(10))}
     run = finished(runs.start(fsdd, settings_for(fsdd, name, **own)))
     runs.close()

@@ -20,6 +20,7 @@ from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.syntheses import Syntheses
+from frami.workers.pool import on_file, shared
 
 _SOUNDS = 64
 
@@ -75,8 +76,8 @@ class ClipLookup:
         teacher = self.load_teacher(settings["teacher"])
         if list(teacher.classes) != bank.manifest["classes"]:
             return []
-        with torch.inference_mode():
-            logits = teacher.model(mels.reshape(len(steps), 1, *mels.shape[-2:]).to(teacher.device)).logits.cpu()
+        mels = mels.reshape(len(steps), 1, *mels.shape[-2:]).float()
+        logits = _logits(*on_file(teacher).values(), teacher.card.sha256, mels.numpy().tobytes(), mels.shape)
         rows = []
         likeliest, own = logits.argmax(1), bank.target[clip.index].expand(len(steps))
         targets = likeliest if offers.untargeted(settings) else own
@@ -114,6 +115,13 @@ class ClipLookup:
         return bank
 
 
+@lru_cache(maxsize=_SOUNDS)
+def _logits(teacher: str, device: str, sha256: str, mels: bytes, shape: tuple[int, ...]) -> Tensor:
+    """A teacher's logits, Tensor[N, K], of float32 log-Mels Tensor[N, 1, F, T]; a worker finds them."""
+    clips = torch.frombuffer(bytearray(mels), dtype=torch.float32).reshape(shape)
+    return shared().run("sound-classify", {"teacher": teacher, "device": device, "mels": clips})
+
+
 def sound(bank: Bank, index: int, vocoder: str | None = None) -> bytes:
     """A clip's sound file as bytes; synthesized where it has none, or one by another vocoder than this."""
     path = bank.sound(index)
@@ -123,8 +131,9 @@ def sound(bank: Bank, index: int, vocoder: str | None = None) -> bytes:
 
 
 def wav(mels: Tensor, lengths: Tensor, spec: MelSpec, vocoder: str | None = None) -> bytes:
-    """A clip, Tensor[1, 1, F, T], as a WAV file."""
-    return wav_file(offers.vocoder(vocoder, spec)(mels, lengths)[0], spec.sample_rate)
+    """A clip, Tensor[1, 1, F, T], as a WAV file; a worker synthesizes it."""
+    arguments = {"mels": mels, "lengths": lengths, "spec": spec.to_dict(), "name": offers.vocoder(vocoder)}
+    return wav_file(shared().run("sound-vocode", arguments), spec.sample_rate)
 
 
 def to_hear(content: bytes) -> bytes:

@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from frami import checkpoints, cost, distill
 from frami.checkpoints import Card, Checkpoint
@@ -21,8 +20,10 @@ from frami.hosting.owners import EVERYONE, Visitor
 from frami.runs import Run, bundled
 from frami.runs.queue import Queue
 from frami.studio.services import offers, page_values, troubles
+from frami.studio.services.background import Background
 from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.owned_runs import OVER, OwnedRuns
+from frami.workers.pool import shared
 
 #: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
 MOST = 40
@@ -87,13 +88,12 @@ class Distillations:
     load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
     limits: Limits = NONE
-    _measured: dict = field(default_factory=dict)
+    _measured: Background = field(default_factory=lambda: Background("frami-cost"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self):
         self._curves = lru_cache(maxsize=64)(self._read_curves)
         self._exported = lru_cache(maxsize=8)(self._export)
-        self._exporting = threading.Lock()
         self._exporters: list[str | None] = []
         self.owned = OwnedRuns(self.queue, self.limits)
 
@@ -148,7 +148,7 @@ class Distillations:
         if not known:
             value["classes"] = [page_values.name(label) for label in teacher.classes]
             value["categories"] = of_teacher(teacher.card)
-        return value | (self._costs(name) if done and (self.queue.busy is None or name in self._measured) else {})
+        return value | (self._costs(name) if done else {})
 
     def _begins(self, waiting: Sequence[str]) -> dict[str, float]:
         """Seconds until each waiting run begins, as far as budgets tell."""
@@ -176,12 +176,12 @@ class Distillations:
         return rows
 
     def _costs(self, name: str) -> dict:
-        """Arithmetic and latency of a teacher, as they are measured of students; once, while no run is at work."""
-        if name not in self._measured:
-            teacher = self.load_teacher(name)
-            found = cost.measure(teacher.model, teacher.spec, teacher.card.seconds)
-            self._measured[name] = {"macs": found.macs, "latency_ms": found.latency_ms}
-        return self._measured[name]
+        """Arithmetic and latency of a teacher, as they are measured of students: once, while no run is at work, by a
+        worker; nothing until then."""
+        if self.queue.busy is None and not self._measured.ended(name):
+            source = {"teacher": str(checkpoints.resolve(name))}
+            self._measured.start(name, lambda _: shared().run("map-cost", source))
+        return self._measured.result(name) or {}
 
     def _row(self, run: Run, waiting: list[str], colour: int, seen: dict, classes: Sequence[str]) -> dict:
         status, stamp = self.queue.status(run, waiting), _stamp(run)
@@ -262,7 +262,7 @@ class Distillations:
         stem = f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
         if kind == "safetensors":
             return f"{stem}.zip", _zip(run.folder, stem)
-        with self._export_place(who), self._exporting:  # one process, and none for what another click has exported
+        with self._export_place(who):
             content = self._exported(run.id, kind, checkpoints.read_card(self.student_path(id)).sha256)
         return f"{stem}{'-mel' if kind == 'onnx-mel' else ''}.onnx", content
 
@@ -282,16 +282,8 @@ class Distillations:
                 self._exporters.remove(who.owner)
 
     def _export(self, id: str, kind: str, sha256: str) -> bytes:
-        from frami import export
-
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "student.onnx"
-            export.onnx_apart(
-                self.student_path(id).with_suffix(".safetensors"),
-                path,
-                input="mel" if kind == "onnx-mel" else "waveform",
-            )
-            return path.read_bytes()
+        source, takes = str(self.student_path(id)), "mel" if kind == "onnx-mel" else "waveform"
+        return shared().run("export-onnx", {"source": source, "input": takes})
 
 
 def _stamp(run: Run) -> str:

@@ -21,6 +21,7 @@ from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.map_layers import MapLayer, of_bank, of_recordings
 from frami.studio.services.syntheses import Syntheses
+from frami.workers.pool import on_file, shared
 
 REAL = "real"
 #: Real clips on a map at most: more would hide the made ones.
@@ -136,7 +137,7 @@ class FeatureMaps:
             "categories": of_teacher(chosen.teacher.card),
             "axis": page_values.axis(chosen.teacher.spec),
             "pending": pending,
-            "trouble": self._work.trouble((REAL, name)) if REAL in keys else None,
+            "trouble": self._trouble(chosen),
             "layers": [_columns(one) for one in chosen.shown],
             "making": offers.making(name, explore=True),
         }
@@ -169,6 +170,11 @@ class FeatureMaps:
         here = self._projected(*chosen.projection)
         return maps.Map(here.pca, here.share, self._work.result(("umap", *chosen.projection)))
 
+    def _trouble(self, chosen: _Choice) -> str | None:
+        """Why a part of the map is missing."""
+        recordings = self._work.trouble((REAL, chosen.teacher.card.name)) if REAL in chosen.keys else None
+        return recordings or self._work.trouble(("umap", *chosen.projection))
+
     def _project(self, name: str, extras: tuple[str, ...]) -> maps.Map:
         return maps.project([one.layer for one in self._choose(name, extras).all])
 
@@ -199,7 +205,7 @@ class FeatureMaps:
             )
         task, layers = ("umap", *chosen.projection), [one.layer for one in chosen.all]
         if layers and (chosen.extras or chosen.stored is None) and not ended(task):
-            yield task, lambda _: maps.umap(layers), "UMAP is being computed"
+            yield task, partial(_umap, layers), "UMAP is being computed"
         for one in chosen.shown:
             task, measured = chosen.measuring(one), one is chosen.real or one.layer.key in chosen.measured
             if not measured and len(one.layer) > 1 and not ended(task):
@@ -281,14 +287,20 @@ class FeatureMaps:
         return of_bank(bank, teacher, clip_ids.layer_of_run(id), title)
 
 
+def _umap(layers: Sequence[maps.Layer], progress: Callable) -> Tensor:
+    return shared().run("map-umap", {"layers": layers})
+
+
 def _read_recordings(teacher: Checkpoint, progress: Callable) -> MapLayer:
-    return of_recordings(maps.recorded(teacher, most=MOST_REAL, progress=progress), teacher)
+    """A worker decodes and embeds the recordings; what it stored is then read."""
+    shared().run("map-recordings", on_file(teacher) | {"most": MOST_REAL}, lambda told: progress(*told))
+    return of_recordings(maps.recorded(teacher, most=MOST_REAL), teacher)
 
 
 def _measures(teacher: Checkpoint, made: MapLayer, real: maps.Layer | None, progress: Callable) -> dict:
-    judge = judges.of(teacher)
-    heard = judges.measures(judge, made.clips()) if judge and made.clips else None
-    return judges.added(maps.measures(made.layer, real), heard)
+    clips = made.clips() if made.clips and judges.known(teacher) else None
+    layers = {"layer": made.layer, "clips": clips, "real": real}
+    return shared().run("map-measures", on_file(teacher) | layers)
 
 
 def _note(chosen: _Choice, runs: bool) -> list[str]:

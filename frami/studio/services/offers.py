@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from html import escape
 
 from frami import vocoder as vocoders
-from frami.audio import MelSpec
 from frami.checkpoints import Card, Checkpoint
 from frami.errors import FramiError
 from frami.inversion import RECIPES, TERMS, Recipe, durations
@@ -120,6 +119,6 @@ def origin(settings: dict) -> str:
     return f"{title(settings['recipe'])}, {settings['steps']} steps, seed {settings['seed']}"
 
 
-def vocoder(name: str | None, spec: MelSpec) -> vocoders.Vocoder:
-    """The vocoder of this name; the usual one for this front-end where it is the first, or None."""
-    return vocoders.get(None if name == next(iter(VOCODERS)) else name, spec)
+def vocoder(name: str | None) -> str | None:
+    """Name of a vocoder for ``vocoder.get``: None, the usual one for a front-end, where it is the first."""
+    return None if name == next(iter(VOCODERS)) else name

@@ -36,12 +36,18 @@ class OwnedRuns:
     def begin(self, runs: Sequence[RunSettings], who: Visitor = EVERYONE, keep: bool = False) -> Run:
         """Queue runs for a visitor; returns the last. ``keep`` : they go on when the visitor has left. ``LimitError``
         where it would be more than the limits: then none is queued."""
+        return self.add(runs, who, keep)[-1]
+
+    def add(
+        self, runs: Sequence[RunSettings], who: Visitor = EVERYONE, keep: bool = False, queued: bool = True
+    ) -> list[Run]:
+        """``begin``, and all the runs; not ``queued``, they are the caller's to be made."""
         self.limits.check("runs_at_once", len(runs))
         for one in runs:
             self.limits.check("budget", one.settings.budget if one.settings.budget is not None else float("inf"))
         with self._beginning:
             self._check_waiting(len(runs), who)
-            return [self.queue.add(one.name, one.to_dict(), who.owner, keep) for one in runs][-1]
+            return [self.queue.add(one.name, one.to_dict(), who.owner, keep, queued) for one in runs]
 
     def may_begin(self, count: int, budget: float) -> str | None:
         """Why a visitor may not begin so many runs of so many seconds at all; None where nothing speaks against it."""

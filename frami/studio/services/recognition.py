@@ -1,18 +1,18 @@
 """What a teacher and its students predict for a sound, as plain values that the page draws."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from frami import audio_input, banks, checkpoints, example_sounds
-from frami.checkpoints import Checkpoint
+from frami import banks, checkpoints, example_sounds
+from frami.checkpoints import Card
 from frami.errors import FramiError
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.studio.services import class_groups, clip_ids, distillations, page_values
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
+from frami.workers.pool import on_file, shared
 
 #: Students of the visitor's own that are ticked at first.
 _NEWEST = 2
@@ -27,9 +27,6 @@ class Recognition:
 
     distillations: Distillations
     clips: ClipLookup
-
-    def __post_init__(self):
-        self._student = lru_cache(maxsize=16)(self._load)
 
     # ------------------------------------------------------------------------------------- what there is
 
@@ -121,58 +118,46 @@ class Recognition:
 
         ``label`` : its class, where that is known; ``origin`` : what it is, in words.
         """
-        teacher = self.clips.load_teacher(name)
-        try:
-            sound = audio_input.read(path, teacher.spec)
-        except audio_input.AudioInputError as error:
-            return {"state": "refused", "message": str(error)}
-        mel = teacher.spec(sound.samples)
-        notes = [*sound.notes, *filter(None, [audio_input.duration_note(sound, teacher)])]
-        networks = [_row(teacher, mel, "The teacher") | {"small": teacher.card.title}]
-        titles = {key: title for title, key in self.students(name, who)}
-        for key in keys:
-            try:
-                title = titles[key]
-                student = self._student(key, self._fingerprint(key))
-                networks.append(_row(student, mel, title) | {"colour": self._colour(key)})
-            except (FramiError, KeyError):
-                notes.append("one of the students is not there any more")
+        teacher, titles = self.clips.load_teacher(name), {key: title for title, key in self.students(name, who)}
+        there = {key: str(self._path(key)) for key in keys if key in titles}
+        arguments = on_file(teacher) | {"path": str(path), "students": list(there.values())}
+        heard = shared().run("sound-recognise", arguments)
+        if "refused" in heard:
+            return {"state": "refused", "message": heard["refused"]}
+        mel, (first, *others) = heard["mel"], heard["found"]
+        networks = [_row(teacher.card, first, "The teacher") | {"small": teacher.card.title}]
+        for key, found in zip(there, others, strict=True):
+            if found is not None:
+                row = _row(checkpoints.read_card(there[key]), found, titles[key])
+                networks.append(row | {"colour": self._colour(key)})
+        gone = ["one of the students is not there any more"] * (len(networks) <= len(keys))
         return {
             "state": "predicted",
             "label": page_values.name(label) if label in teacher.classes else "",
             "what": origin,
-            "notes": notes,
+            "notes": [*heard["notes"], *gone],
             "axis": page_values.axis(teacher.spec),
             "clip": {"id": "try", "mel": page_values.picture(mel, teacher.spec), "frames": mel.shape[-1]},
             "networks": networks,
         }
 
-    def _load(self, key: str, fingerprint: str) -> Checkpoint:
-        path = self._path(key)
-        teacher = self.clips.load_teacher(checkpoints.read_card(path).teacher or self.distillations.teachers[0])
-        return checkpoints.load(path, teacher.device)
-
     def _path(self, key: str) -> Path:
         kind, _, name = key.partition(":")
         return self.distillations.student_path(name) if kind == "run" else checkpoints.resolve(name)
-
-    def _fingerprint(self, key: str) -> str:
-        """Changes when the weights behind a key do."""
-        return checkpoints.read_card(self._path(key)).sha256
 
     def _colour(self, key: str) -> int | None:
         kind, _, id = key.partition(":")
         return self.distillations.colour(id) if kind == "run" else None
 
 
-def _row(network: Checkpoint, mel: torch.Tensor, title: str) -> dict:
-    """A network's most probable classes, and what they cost."""
-    found = audio_input.predict(network, mel)
+def _row(card: Card, found: tuple[torch.Tensor, float], title: str) -> dict:
+    """A network's most probable classes, and what they cost. found : probabilities Tensor[K], and milliseconds."""
+    probabilities, milliseconds = found
     return {
         "title": title,
         "small": "",
         "colour": None,
-        "parameters": network.card.parameters,
-        "milliseconds": round(found.milliseconds, 2),
-        "top": page_values.top(found.probabilities, network.classes, 4),
+        "parameters": card.parameters,
+        "milliseconds": round(milliseconds, 2),
+        "top": page_values.top(probabilities, card.classes, 4),
     }

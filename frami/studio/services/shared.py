@@ -21,6 +21,8 @@ from frami.studio.services.galleries import Galleries
 from frami.studio.services.housekeeping import Housekeeping
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
+from frami.workers import pool, zerogpu
+from frami.workers.zerogpu import ZeroGpu
 
 #: Teachers that come first, in this order, as far as they are there; the page opens with the first. The others follow
 #: by name.
@@ -35,9 +37,11 @@ def ordered(cards: Iterable[Card]) -> list[Card]:
 
 @dataclass(frozen=True)
 class Services:
-    """``teachers`` : cards of the teachers by name, in the order of the page."""
+    """``teachers`` : cards of the teachers by name, in the order of the page; ``gpu`` : one that is lent to visitors,
+    where this is such a Space."""
 
     device: torch.device
+    gpu: ZeroGpu | None
     teachers: dict[str, Card]
     load_teacher: Callable[[str], Checkpoint]
     syntheses: Syntheses
@@ -66,12 +70,17 @@ class Services:
             "syntheses": self.syntheses.load(),
         }
 
+    def warm(self) -> None:
+        """Let a worker start, for a visitor who is there; it ends when nobody needs one."""
+        pool.shared().warm()
+
     def close(self) -> None:
         """Stop what is computed; what was made is saved."""
         self.housekeeping.close()
         self.maps.close()
         self.syntheses.close()
         self.distillations.queue.close()
+        pool.shared().close()
 
 
 def start() -> Services:
@@ -79,7 +88,8 @@ def start() -> Services:
     cards = ordered(checkpoints.bundled("teacher"))
     if not cards:
         raise FramiError("no teacher in checkpoints/; train one with: frami train-teacher")
-    here, names = device.pick(), [card.name for card in cards]
+    gpu = zerogpu.find()  # before anything asks for a device
+    here, names = torch.device("cpu") if gpu else device.pick(), [card.name for card in cards]
     load_teacher = lru_cache(maxsize=8)(lambda name: checkpoints.load(name, here))
     allowed = limits.current()
     presence = Presence(home() / "visitors", allowed.of("silence"), allowed.of("grace"))
@@ -89,6 +99,7 @@ def start() -> Services:
     distillations = Distillations(Queue().begin(), load_teacher, names, allowed)
     return Services(
         device=here,
+        gpu=gpu,
         teachers=by_name,
         load_teacher=load_teacher,
         syntheses=syntheses,

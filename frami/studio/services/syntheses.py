@@ -1,4 +1,4 @@
-"""Runs of synthesis: one after the other in a thread, saved on disk, found again by id, drawn by the page."""
+"""Runs of synthesis: one after the other in a worker, saved on disk, found again by id, drawn by the page."""
 
 import atexit
 import shutil
@@ -6,7 +6,6 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,8 @@ from frami.inversion import TERMS, Clips, InversionSettings, Progress, invert
 from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values, troubles
 from frami.studio.services.turns import Turns
+from frami.workers import synthesis
+from frami.workers.pool import Pool, on_file, shared
 
 #: Runs on disk where none has an owner, and states of each clip that are saved on its way.
 _RUNS = 50
@@ -39,7 +40,7 @@ class Synthesis:
     """One run and where it stands; written by the worker, read by the page.
 
     ``vocoder`` : its name, None for the usual one; ``owner`` : as of ``Visitor``; ``finished`` : clips of its finished
-    batches, of which ``saved`` are on disk.
+    batches, of which ``saved`` are on disk; ``notes`` : on how it is made.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Synthesis:
     latest: Progress | None = None
     finished: Clips | None = None
     saved: int = 0
+    notes: tuple[str, ...] = ()
     curves: dict[str, list[float]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _turn: Future | None = None
@@ -64,11 +66,27 @@ class Synthesis:
         """Whether its recipe takes no target classes."""
         return not offers.targeted(self.settings.recipe)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
     def stop(self) -> None:
         """End after the present step, and save what was made so far; at once while it still waits its turn."""
         self._stop.set()
         if self._turn is not None and self._turn.cancel():
             self.stopped = self.done = True
+
+    def take(self, told: dict) -> None:
+        """Take in a state that the process at work tells of (``workers.synthesis``)."""
+        state = synthesis.state(told)
+        confidence = {"confidence": page_values.confidence(state.clips, self.untargeted)}
+        for name, value in (state.losses | confidence).items():
+            self.curves.setdefault(name, []).append(value)
+        self.saved, self.stopped = told["saved"], told["ends"]
+        if state.finished or self.stopped:
+            self.finished = state.clips if self.finished is None else Clips.join([self.finished, state.clips])
+        self.latest = state
 
     def value(self) -> dict:
         """The run as the page draws it, with the clips that form."""
@@ -100,7 +118,7 @@ class Synthesis:
             "left": round(state.left, 1),
             "seconds": round(state.seconds, 1),
             "confidence": self.curves["confidence"][-1],
-            "notes": list(state.notes),
+            "notes": [*self.notes, *state.notes],
         }
 
     def saved_clips(self) -> list[dict]:
@@ -116,9 +134,10 @@ class Syntheses:
     """All runs. One worker: two visitors' runs never share the cores, the second waits its turn. ``limits`` : of each
     visitor and all together."""
 
-    def __init__(self, folder: Path | None = None, limits: Limits = NONE):
+    def __init__(self, folder: Path | None = None, limits: Limits = NONE, pool: Pool | None = None):
         self._folder = folder
         self._limits = limits
+        self._pool = pool or shared()
         self._runs: dict[str, Synthesis] = {}
         self._turns = Turns("frami-run")
         self._rate = _RATE
@@ -129,10 +148,15 @@ class Syntheses:
         return self._folder or home() / "studio"
 
     def start(
-        self, teacher: Checkpoint, settings: InversionSettings, vocoder: str | None = None, who: Visitor = EVERYONE
+        self,
+        teacher: Checkpoint,
+        settings: InversionSettings,
+        vocoder: str | None = None,
+        who: Visitor = EVERYONE,
+        queued: bool = True,
     ) -> Synthesis:
         """Queue an inversion for a visitor; ``FramiError`` at once where nothing would be learnt, the folder cannot be
-        made, or it would be more than the limits."""
+        made, or it would be more than the limits. Not ``queued``, it is the caller's to be made (``gpu_events``)."""
         self._limits.check("clips", settings.samples)
         self._limits.check("seconds", settings.seconds[1])
         self._limits.check("steps", settings.recipe.steps)
@@ -146,7 +170,7 @@ class Syntheses:
         self._forget()
         id = uuid4().hex[:12]
         run = Synthesis(id, teacher, replace(settings, snapshots=SNAPSHOTS), self.folder / id, vocoder, who.owner)
-        states = invert(teacher, run.settings, every=2)
+        invert(teacher, run.settings).close()  # refuses what teaches nothing
         with self._lock:
             going = [other for other in self._runs.values() if not other.done]
             self._limits.check("waiting_syntheses", 1 + sum(other.owner == who.owner for other in going))
@@ -156,8 +180,13 @@ class Syntheses:
             except OSError as error:
                 raise FramiError(f"the run cannot be stored ({error.strerror}); make room and try again") from error
             self._runs[id] = run
-            run._turn = self._turns.submit(who.owner, self._take, run, states)
+        if queued:
+            self.enqueue(run)
         return run
+
+    def enqueue(self, run: Synthesis) -> None:
+        """Let a run, or what is missing of it, be made in its turn."""
+        run._turn = self._turns.submit(run.owner, self._take, run)
 
     def close(self) -> None:
         """Stop all runs, save what they made, and wait for the one at work."""
@@ -179,7 +208,7 @@ class Syntheses:
         if run._turn not in order:
             return []
         of_turn = {other._turn: other for other in going}
-        at_work = [other for other in going if other._turn not in order]
+        at_work = [other for other in going if other._turn not in (None, *order)]
         return at_work + [of_turn[turn] for turn in order[: order.index(run._turn)] if turn in of_turn]
 
     def ahead(self, run: Synthesis) -> int:
@@ -259,36 +288,25 @@ class Syntheses:
             return None
         return Synthesis(id, teacher, settings, bank.folder, done=True, finished=bank.clips(), saved=len(bank))
 
-    def _take(self, run: Synthesis, states: Iterator[Progress]) -> None:
+    def _take(self, run: Synthesis) -> None:
         """A run's turn; how long it took tells when later ones begin."""
-        self._work(run, states)
+        self._work(run)
         if run.latest is not None and run.latest.seconds > 0 and not run.stopped and not run.error:
             self._rate += (run.latest.seconds / work(run.settings) - self._rate) / 2
 
-    def _work(self, run: Synthesis, states: Iterator[Progress]) -> None:
-        writer = None
-
-        def report(state: Progress) -> bool:
-            # Without what only the writer or a later run wants: it would outlive the run.
-            run.latest = replace(state, trajectory=None, memory=None)
-            confidence = {"confidence": page_values.confidence(state.clips, run.untargeted)}
-            for name, value in (state.losses | confidence).items():
-                run.curves.setdefault(name, []).append(value)
-            run.stopped = run._stop.is_set() and (state.step < state.steps or state.batch < state.batches)
-            run.saved = writer.made
-            if state.finished or run.stopped:
-                run.finished = state.clips if run.finished is None else Clips.join([run.finished, state.clips])
-            return run.stopped
-
+    def _work(self, run: Synthesis) -> None:
+        """Let a worker make a run's clips; what is lost with it is not more than a batch."""
+        arguments = on_file(run.teacher) | {
+            "settings": run.settings.to_dict(),
+            "folder": str(run.folder),
+            "sounds": offers.vocoder(run.vocoder),
+        }
         try:
-            vocoder = offers.vocoder(run.vocoder, run.teacher.spec)
-            writer = banks.create_for(run.teacher, run.settings, run.folder, vocoder)
-            banks.fill(writer, states, report, resumable=False)
+            self._pool.run("clips-make", arguments, run.take, lambda: run.stopping, again=0)
         except Exception as error:
             run.error = troubles.in_words(error)
         finally:
-            states.close()
-            run.saved = writer.made if writer else 0
+            run.saved = len(self.bank(run.id) or ())
             run.done = True
 
     def drop(self, id: str) -> None:

@@ -1,7 +1,7 @@
 """The Distil tab: students that learn from made clips alone, each a run of its own, beside each other."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from itertools import product
 
@@ -13,8 +13,9 @@ from frami.hosting.owners import Visitor
 from frami.inversion import RECIPES
 from frami.inversion.settings import MOST_SEED
 from frami.models import ARCHITECTURES, DEFAULT
+from frami.runs import Run
 from frami.studio import components, visitors
-from frami.studio.services import class_groups, distillations, offers, sent
+from frami.studio.services import class_groups, distillations, gpu_events, offers, sent
 from frami.studio.services.distillations import Distillations
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
@@ -112,7 +113,10 @@ class Distil(Tab):
         self.preset.input(lambda seconds: seconds, self.preset, self.budget, **latest)
         self.budget.input(_preset, self.budget, self.preset, **latest)
         inputs = [page.teacher, *groups, self.budget, self.seed, self.classes, self.keep]
-        self.start.click(self._begin, inputs, self.shown, **event, trigger_mode="once")
+        if self.services.gpu is None:
+            self.start.click(self._begin, inputs, self.shown, **event, trigger_mode="once")
+        else:
+            self.start.click(self._begin_on_gpu, inputs, self.shown, **EVENT, concurrency_limit=16)
 
     def on_teacher(self, teacher: str) -> tuple:
         return gr.update(choices=self._students(teacher)), gr.update(**self._offered(teacher)), {"teacher": teacher}
@@ -128,6 +132,23 @@ class Distil(Tab):
         return {"choices": offers.classes(card), "value": [], "visible": many, "info": about}
 
     def _begin(self, teacher, *choices) -> dict:
+        return {"teacher": teacher, "begun": self._add(teacher, *choices)[-1].id}
+
+    def _begin_on_gpu(self, teacher, *choices) -> Iterator[dict]:
+        """Make short runs in this very event, on the GPU that is lent to it."""
+        *_, budget, _, _, _ = choices
+        lent = isinstance(budget, int | float) and budget <= gpu_events.SHORT
+        runs = self._add(teacher, *choices, queued=not lent)
+        shown = {"teacher": teacher, "begun": runs[-1].id}
+        yield shown
+        for run in runs if lent else ():
+            for reason in gpu_events.distil(self.services.distillations.queue, run, self.services.gpu):
+                if reason:
+                    gr.Warning(reason)
+                yield shown
+
+    def _add(self, teacher, *choices, queued: bool = True) -> list[Run]:
+        """The runs that were chosen, new in the store."""
         *choices, classes, keep = choices
         who = self.who()
         try:
@@ -135,10 +156,9 @@ class Distil(Tab):
             names = [card.classes[k] for k in offers.chosen_classes(card, classes or [])]
             wanted = requests(teacher, *choices, names)
             self.services.housekeeping.storage.check(who.owner)
-            run = self.services.distillations.owned.begin(wanted, who, keep is True)
+            return self.services.distillations.owned.add(wanted, who, keep is True, queued)
         except FramiError as error:
             raise refusal(error) from error
-        return {"teacher": teacher, "begun": run.id}
 
     def _plan(self, sizes, objectives, recipes, budget) -> tuple:
         count = len(sizes or []) * len(objectives or []) * len(recipes or [])

@@ -11,7 +11,7 @@ from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
 from frami.inversion.settings import MOST_SEED
 from frami.studio import components, visitors
-from frami.studio.services import offers
+from frami.studio.services import gpu_events, offers
 from frami.studio.services.syntheses import Synthesis, archive
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
@@ -152,25 +152,30 @@ class Synthesize(Tab):
                 seed=seed,
                 weights=dict(zip(TERMS, weights, strict=True)),
             )
+            gpu, syntheses = self.services.gpu, self.services.syntheses
             self.services.housekeeping.storage.check(who.owner)
-            run = self.services.syntheses.start(loaded, settings, vocoder, who)
+            run = syntheses.start(loaded, settings, vocoder, who, queued=gpu is None)
         except FramiError as error:
             raise refusal(error) from error
-        yield from self._follow(run, who)
+        yield from self._follow(run, who, gpu_events.synthesize(syntheses, run, gpu) if gpu else None)
 
-    def _follow(self, run: Synthesis, who: Visitor) -> Iterator[tuple]:
+    def _follow(self, run: Synthesis, who: Visitor, work: Iterator[None] | None = None) -> Iterator[tuple]:
         """Values of the tab's parts while a run goes on, until it is done. One that a link shows has no buttons, and is
-        not remembered."""
+        not remembered. ``work`` : what makes it, where this event does."""
         off, on = gr.update(interactive=False), gr.update(interactive=True)
         own = self.services.syntheses.owned(run.id, who)
         remembered, page = run.id if own else gr.skip(), visitors.page()
         shown, sent, at = None, -1, 0.0
         while True:
             self.services.presence.seen(who.owner, page)
+            if work is not None and next(work, self) is self:
+                work = None
             done, state, saved, ahead = run.done, run.latest, run.saved, self.services.syntheses.ahead(run)
             # A tab that was closed is noticed at a yield only.
-            if not done and shown == (state, ahead) and time.monotonic() - at < _SILENCE:
-                time.sleep(_TICK)
+            patience = _SILENCE if shown == (state, ahead) else _TICK if work else 0
+            if not done and time.monotonic() - at < patience:
+                if work is None:
+                    time.sleep(_TICK)
                 continue
             more = {"finished": run.saved_clips()} if saved != sent else {}
             place = {"ahead": ahead, "begins": round(self.services.syntheses.seconds_before(run))}

@@ -1,0 +1,142 @@
+"""What workers do for the page. Arguments and results are such as ``messages`` takes; checkpoints and banks are given
+by their paths."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from frami import audio_input, checkpoints, cost, export, vocoder
+from frami.audio import MelSpec
+from frami.checkpoints import Checkpoint
+from frami.errors import FramiError
+from frami.features import judges, maps
+from frami.inversion import Clips
+from frami.workers import synthesis
+
+
+@dataclass(frozen=True)
+class Teller:
+    """The page, as a job sees it: ``send(value)`` tells it something on the way, ``stopped`` says whether it wants the
+    job to end."""
+
+    send: Callable[[object], None]
+    stop: threading.Event
+
+    @property
+    def stopped(self) -> bool:
+        return self.stop.is_set()
+
+    def progress(self, done: int, total: int) -> None:
+        """How far the job is."""
+        self.send((done, total))
+
+
+def network(path: str, device: str = "cpu") -> Checkpoint:
+    """A checkpoint, read again when its weights have changed."""
+    return _loaded(path, device, checkpoints.read_card(path).sha256)
+
+
+@lru_cache(maxsize=8)
+def _loaded(path: str, device: str, sha256: str) -> Checkpoint:
+    return checkpoints.load(path, device)
+
+
+def synthesize(teller: Teller, *, teacher: str, device: str, **settings) -> None:
+    """``synthesis.states`` of a folder, told one by one."""
+    for state in synthesis.states(network(teacher, device), lambda: teller.stopped, **settings):
+        teller.send(state)
+
+
+def umap(teller: Teller, *, layers: Sequence[maps.Layer]) -> Tensor:
+    """Tensor[N, 2], as of ``maps.umap``."""
+    return maps.umap(layers)
+
+
+def recordings(teller: Teller, *, teacher: str, device: str, most: int) -> dict:
+    """Embeddings of at most so many real clips, which are then stored in ``FRAMI_HOME``; how many they are."""
+    found = maps.recorded(network(teacher, device), most=most, progress=teller.progress)
+    return {"clips": len(found.layer)}
+
+
+def measures(
+    teller: Teller, *, teacher: str, device: str, layer: maps.Layer, clips: Clips | None, real: maps.Layer | None
+) -> dict:
+    """The row of a layer in the table of measures, with a judge's where the teacher has one."""
+    judge = judges.of(network(teacher, device))
+    heard = judges.measures(judge, clips) if judge and clips else None
+    return judges.added(maps.measures(layer, real), heard)
+
+
+def measure_cost(teller: Teller, *, teacher: str) -> dict:
+    """Arithmetic and latency of a checkpoint's network."""
+    found = network(teacher)
+    value = cost.measure(found.model, found.spec, found.card.seconds)
+    return {"macs": value.macs, "latency_ms": value.latency_ms}
+
+
+def vocode(teller: Teller, *, mels: Tensor, lengths: Tensor, spec: dict, name: str | None) -> Tensor:
+    """Samples, Tensor[N], of one clip, Tensor[1, 1, F, T], by a vocoder."""
+    mel_spec = MelSpec.from_dict(spec)
+    return _vocoder(name, mel_spec)(mels, lengths)[0]
+
+
+@lru_cache(maxsize=4)
+def _vocoder(name: str | None, spec: MelSpec) -> vocoder.Vocoder:
+    return vocoder.get(name, spec)
+
+
+@torch.inference_mode()
+def classify(teller: Teller, *, teacher: str, device: str, mels: Tensor) -> Tensor:
+    """A teacher's logits, Tensor[N, K], for log-Mels Tensor[N, 1, F, T]."""
+    found = network(teacher, device)
+    return found.model(mels.to(found.device)).logits.float().cpu()
+
+
+def recognise(teller: Teller, *, path: str, teacher: str, students: Sequence[str], device: str) -> dict:
+    """A sound file as a teacher and students hear it: ``notes``, ``mel`` Tensor[F, T], and ``found``, for the teacher
+    and each student the probabilities Tensor[K] and milliseconds, None for a student that is not there any more.
+    ``{"refused": why}`` for a sound that cannot be classified."""
+    first = network(teacher, device)
+    try:
+        sound = audio_input.read(path, first.spec)
+    except audio_input.AudioInputError as error:
+        return {"refused": str(error)}
+    mel, found = first.spec(sound.samples), []
+    for place, one in enumerate([teacher, *students]):
+        try:
+            heard = audio_input.predict(network(one, device), mel)
+            found.append((heard.probabilities, heard.milliseconds))
+        except FramiError:
+            if not place:
+                raise
+            found.append(None)
+    notes = [*sound.notes, *filter(None, [audio_input.duration_note(sound, first)])]
+    return {"notes": notes, "mel": mel, "found": found}
+
+
+def export_onnx(teller: Teller, *, source: str, input: str) -> bytes:
+    """Content of a checkpoint's ONNX file. input : as of ``export.onnx``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "student.onnx"
+        export.onnx(checkpoints.load(source), path, input=input)
+        return path.read_bytes()
+
+
+#: What a worker can do, by name; the first part of a name is the kind of work, which has limits (``pool.LIMITS``).
+JOBS: dict[str, Callable] = {
+    "clips-make": synthesize,
+    "map-umap": umap,
+    "map-recordings": recordings,
+    "map-measures": measures,
+    "map-cost": measure_cost,
+    "sound-vocode": vocode,
+    "sound-classify": classify,
+    "sound-recognise": recognise,
+    "export-onnx": export_onnx,
+}

@@ -1,0 +1,344 @@
+"""The page's pool of worker processes: each job within limits of time, memory and number.
+
+A process is started by a plain command, not forked (threads of PyTorch do not survive that) nor by ``multiprocessing``
+(which would import ``app.py`` in it and build a second page). Each has a socket of its own, so that one killed in the
+middle of a message spoils no other's; pools of libraries share one pipe or break as a whole.
+"""
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from multiprocessing.connection import Connection
+
+import psutil
+
+from frami import checkpoints
+from frami.checkpoints import Checkpoint
+from frami.errors import FramiError
+from frami.paths import child_environment
+from frami.workers import messages
+from frami.workers.worker import DONE, FAILED, JOB, READY, REFUSED, STOP, TOLD
+
+#: Seconds after which a process without work ends, and that a job which was told to stop may take to do so.
+IDLE, PATIENCE = 300.0, 20.0
+#: Gigabytes of memory above which a process is not kept after its job.
+KEPT = 1.5
+#: Seconds between two looks at whether a job is to stop, and at its memory.
+_TICK, _WEIGH = 0.05, 0.25
+#: Command of a worker's process, to which its descriptor is added.
+COMMAND = (sys.executable, "-m", "frami.workers.worker")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one kind of work: ``seconds`` and ``gigabytes`` (resident) for a job, how many are done ``at_once`` and how
+    many more may be ``waiting``; ``kept`` : whether the process does another job afterwards; ``long`` : whether another
+    is made ready meanwhile, so that a click need not wait for its start."""
+
+    seconds: float
+    gigabytes: float
+    at_once: int = 1
+    waiting: int = 8
+    kept: bool = True
+    long: bool = False
+
+
+#: The kinds of work, by the first part of a job's name.
+LIMITS = {
+    "clips": Limits(seconds=7200, gigabytes=6, waiting=64, long=True),
+    "map": Limits(seconds=900, gigabytes=6, waiting=64, long=True),
+    "sound": Limits(seconds=60, gigabytes=3, waiting=24),
+    # torch's exporter changes PyTorch for the whole process.
+    "export": Limits(seconds=300, gigabytes=6, waiting=2, kept=False, long=True),
+}
+
+
+class WorkLostError(FramiError):
+    """A job that did not come to its end because its process was killed."""
+
+
+class OverLimitError(WorkLostError):
+    """A job whose process was ended because it took too long or too much memory, or did not stop."""
+
+
+class BusyError(FramiError):
+    """As many jobs of a kind wait as may."""
+
+
+@dataclass
+class Worker:
+    """A process, the page's end of its socket, and since when it has had no work."""
+
+    process: subprocess.Popen
+    connection: Connection
+    idle_since: float = field(default_factory=time.monotonic)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def gigabytes(self) -> float:
+        """Memory of the process and of those that it started; 0 when it has ended."""
+        try:
+            process = psutil.Process(self.process.pid)
+            return sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 1e9
+        except psutil.Error:
+            return 0.0
+
+    def end(self) -> None:
+        """Kill it."""
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class Pool:
+    """Workers that are started when there is work, kept warm for the next job, and ended after ``idle`` seconds without
+    any. ``limits`` : of each kind of work; ``command`` : of a worker's process, to which its descriptor is added."""
+
+    def __init__(self, limits: Mapping[str, Limits] = LIMITS, idle: float = IDLE, command: Sequence[str] = COMMAND):
+        self._limits, self._idle_after, self._command = limits, idle, tuple(command)
+        self._idle: list[Worker] = []
+        self._busy: list[Worker] = []
+        self._working, self._waiting = Counter(), Counter()
+        self._lost = self._done = self._refused = 0
+        self._turn = threading.Condition()
+        self._timer: threading.Timer | None = None
+        self._closed = False
+
+    def run(
+        self,
+        job: str,
+        arguments: dict,
+        told: Callable[[object], None] | None = None,
+        stopped: Callable[[], bool] | None = None,
+        again: int = 1,
+    ):
+        """Do a job of ``jobs.JOBS`` in a worker and return its result; the calling thread waits.
+
+        ``told(value)`` is called here with what the job tells on its way; where ``stopped()`` turns true, the job is
+        told to stop. again : how often a job is begun anew whose process was killed. Raises the job's FramiError,
+        RuntimeError for another of its errors (its traceback as a note), BusyError, WorkLostError and OverLimitError.
+        """
+        kind = job.partition("-")[0]
+        limits = self._limits[kind]
+        with self._place(kind, limits, stopped):
+            while True:
+                try:
+                    return self._once(limits, [job, arguments, _places()], told, stopped)
+                except OverLimitError:
+                    raise
+                except WorkLostError:
+                    if not again or self._closed:
+                        raise
+                    again -= 1
+
+    def warm(self) -> None:
+        """Start a worker unless one without work is there, so that the next job need not wait for it."""
+        with self._turn:
+            there = self._closed or any(worker.alive for worker in self._idle)
+        if not there:
+            self._keep(_start(self._command))
+
+    def health(self) -> dict:
+        """Workers that live (``workers``, of which ``busy``), jobs that wait, and since the start those that came to
+        an end (``done``), were turned away because too many waited (``refused``), and were lost with their worker
+        (``lost``)."""
+        with self._turn:
+            return {
+                "workers": sum(worker.alive for worker in (*self._idle, *self._busy)),
+                "busy": len(self._busy),
+                "waiting": sum(self._waiting.values()),
+                "done": self._done,
+                "refused": self._refused,
+                "lost": self._lost,
+            }
+
+    def processes(self) -> list[int]:
+        """Numbers of the processes of all workers, those at work first."""
+        with self._turn:
+            return [worker.process.pid for worker in (*self._busy, *self._idle)]
+
+    def close(self) -> None:
+        """End all workers, those at work too, and start no other."""
+        with self._turn:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for worker in self._busy:
+                worker.process.kill()
+        for worker in idle:
+            worker.end()
+
+    # ------------------------------------------------------------------------------------- one job
+
+    def _once(self, limits: Limits, job: list, told, stopped):
+        """Do a job in a worker, which is kept for the next one or replaced."""
+        worker, whole = self._take(), True
+        try:
+            if limits.long:
+                self.warm()
+            worker.connection.send_bytes(JOB + messages.pack(job))
+            return self._follow(worker, limits, told, stopped)
+        except (EOFError, OSError) as error:
+            whole = False
+            raise WorkLostError(
+                "the process that computed this was ended, perhaps because memory ran out; please try again"
+            ) from error
+        except WorkLostError:
+            whole = False
+            raise
+        finally:
+            self._give_back(worker, whole, whole and limits.kept)
+
+    def _follow(self, worker: Worker, limits: Limits, told, stopped):
+        """Take in what a worker says until its job is done."""
+        begin, weighed, asked = time.monotonic(), 0.0, None
+        while True:
+            now = time.monotonic()
+            if worker.connection.poll(_TICK):
+                content = worker.connection.recv_bytes()
+                kind, value = content[:1], content[1:]
+                if kind == TOLD and told:
+                    told(messages.unpack(value))
+                elif kind == DONE:
+                    return messages.unpack(value)
+                elif kind == REFUSED:
+                    raise FramiError(messages.unpack(value))
+                elif kind == FAILED:
+                    message, trace = messages.unpack(value)
+                    error = RuntimeError(message)
+                    error.add_note(trace)
+                    raise error
+                elif kind == READY:
+                    begin = now  # its own start does not count
+            if asked is None and stopped and stopped():
+                worker.connection.send_bytes(STOP)
+                asked = now
+            if asked is not None and now - asked > PATIENCE:
+                raise OverLimitError("it did not stop when it was told to, and was ended")
+            if now - begin > limits.seconds:
+                raise OverLimitError(f"this took more than {limits.seconds:g} s and was ended; choose less at a time")
+            if now - weighed > _WEIGH:
+                weighed = now
+                if worker.gigabytes() > limits.gigabytes:
+                    raise OverLimitError(
+                        f"this needed more than {limits.gigabytes:g} GB of memory and was ended; choose less at a time"
+                    )
+
+    @contextmanager
+    def _place(self, kind: str, limits: Limits, stopped):
+        """One of the places of this kind of work, for which at most ``limits.waiting`` may wait."""
+        with self._turn:
+            if self._working[kind] >= limits.at_once:
+                if self._waiting[kind] >= limits.waiting:
+                    self._refused += 1
+                    raise BusyError("as much of this as can be done at once is at work; please try again in a minute")
+                self._waiting[kind] += 1
+                try:
+                    while self._working[kind] >= limits.at_once and not self._closed:
+                        if stopped and stopped():
+                            raise OverLimitError("it was stopped while it waited its turn")
+                        self._turn.wait(_TICK if stopped else None)
+                finally:
+                    self._waiting[kind] -= 1
+            self._working[kind] += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._working[kind] -= 1
+                self._turn.notify_all()
+
+    # ------------------------------------------------------------------------------------- the workers
+
+    def _take(self) -> Worker:
+        """A worker that is there without work, or a new one."""
+        with self._turn:
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.alive:
+                    self._busy.append(worker)
+                    return worker
+                worker.end()
+        worker = _start(self._command)
+        with self._turn:
+            self._busy.append(worker)
+        return worker
+
+    def _give_back(self, worker: Worker, whole: bool, kept: bool) -> None:
+        with self._turn:
+            self._busy.remove(worker)
+            self._done, self._lost = self._done + whole, self._lost + (not whole)
+        if kept and worker.gigabytes() <= KEPT:
+            self._keep(worker)
+            return
+        worker.end()
+        if not self._closed:
+            self.warm()
+
+    def _keep(self, worker: Worker) -> None:
+        """Keep a worker for the next job."""
+        with self._turn:
+            if not self._closed:
+                worker.idle_since = time.monotonic()
+                self._idle.append(worker)
+                self._look_later()
+                return
+        worker.end()
+
+    def _look_later(self) -> None:
+        """See to it that a worker without work is ended in time."""
+        if self._idle and self._timer is None:
+            rest = min(worker.idle_since for worker in self._idle) + self._idle_after - time.monotonic()
+            self._timer = threading.Timer(max(rest, 0.0), self._end_idle)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _end_idle(self) -> None:
+        """End the workers that have had no work for too long."""
+        with self._turn:
+            latest = time.monotonic() - self._idle_after
+            over = [worker for worker in self._idle if worker.idle_since <= latest or not worker.alive]
+            self._idle = [worker for worker in self._idle if worker not in over]
+            self._timer = None
+            self._look_later()
+        for worker in over:
+            worker.end()
+
+
+def _places() -> dict[str, str]:
+    """Where the page reads and writes."""
+    return {name: os.environ.get(name, "") for name in ("FRAMI_HOME", "FRAMI_DATA")}
+
+
+def _start(command: Sequence[str]) -> Worker:
+    """A new process, which loads its libraries while its first job waits in its socket."""
+    here, there = socket.socketpair()
+    with there:
+        process = subprocess.Popen(
+            [*command, str(there.fileno())], stdin=subprocess.DEVNULL, pass_fds=(there.fileno(),),
+            env=child_environment(), start_new_session=True,
+        )  # fmt: skip
+    return Worker(process, Connection(here.detach()))
+
+
+def on_file(teacher: Checkpoint) -> dict:
+    """The arguments of a job that name a teacher: its file, and the device that it is on."""
+    return {"teacher": str(checkpoints.resolve(teacher.card.name)), "device": str(teacher.device)}
+
+
+@lru_cache(maxsize=1)
+def shared() -> Pool:
+    """The pool of this process."""
+    pool = Pool()
+    atexit.register(pool.close)
+    return pool
