@@ -17,7 +17,7 @@ from frami.errors import FramiError
 
 #: At most: signs of a text, of a path; classes; channels, and samples of a window; blocks of a stage; numbers of any
 #: configuration, and how deep it is; counts; seconds of a piece of work.
-LONG, PATH, CLASSES, WIDE, DEEP, LARGE, NESTED, COUNT, WORK = 2_000, 4_096, 100_000, 65_536, 256, 10**6, 8, 2**53, 1e9
+LONG, PATH, CLASSES, WIDE, DEEP, LARGE, NESTED, COUNT, WORK = 2_000, 4_096, 100_000, 65_536, 64, 10**6, 8, 2**53, 1e9
 Kind = TypeVar("Kind")
 
 

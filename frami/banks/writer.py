@@ -259,6 +259,7 @@ def _saved(path: Path) -> dict | None:
             if file.testzip() is not None:
                 return None
         saved = torch.load(path, weights_only=True)
-        return saved if {"batches", "seconds", "state"} <= set(saved) else None
+        counts = isinstance(saved["batches"], int) and isinstance(saved["seconds"], int | float)
+        return saved if counts and "state" in saved else None
     except Exception:  # a damaged file may raise anything; the run goes on without it
         return None

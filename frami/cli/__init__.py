@@ -23,6 +23,7 @@ from frami.cli.arguments import Parser
 from frami.errors import FramiError
 
 STOPPED = 130
+_MEMORY = "can't allocate memory"  # what torch says
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Commands: the module of this package that has it, imported when the command is given, and its help.
 COMMANDS = {
@@ -65,6 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and _MEMORY not in str(error):
+            raise
+        print(f"frami {options.command}: not enough memory for this; close other programs, or ask for less at once "
+              "(--batch, --samples)", file=sys.stderr)  # fmt: skip
+        return 2
     except OSError as error:
         full = "; make room and give the same command again: what was finished is saved"
         print(f"frami {options.command}: {error}{full * (error.errno in _FULL)}", file=sys.stderr)

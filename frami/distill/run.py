@@ -309,7 +309,9 @@ def _predicted(student: models.Classifier, bank: Bank) -> torch.Tensor:
 def _read(path: Path) -> dict | None:
     """The last checkpoint, None where there is none or it is damaged."""
     try:
-        return torch.load(path, weights_only=True)
+        saved = torch.load(path, weights_only=True)
+        counts = [saved[name] for name in ("clips", "steps", "batches")]
+        return saved if isinstance(saved["memory"], dict) and all(isinstance(one, int) for one in counts) else None
     except Exception:  # a damaged file may raise anything; the run then begins anew
         return None
 
