@@ -211,6 +211,17 @@ def test_a_row_of_the_database_is_not_trusted(capsys, fresh_home, statement):
             assert "damaged" in str(error)
 
 
+def test_a_database_whose_names_are_no_text(capsys, fresh_home, monkeypatch):
+    """Python cannot decode what SQLite says of it."""
+    Runs().create("distill", "it", {"teacher": "fsdd"})
+
+    def undecodable(_):
+        raise UnicodeDecodeError("utf-8", b"\xc5", 0, 1, "invalid continuation byte")
+
+    monkeypatch.setattr(Runs, "_open", undecodable)
+    assert "the run store is damaged (" in refused(capsys, "runs", "list")
+
+
 def test_settings_of_a_run_are_not_trusted(capsys, fresh_home):
     store = Runs()
     for values in ({"steps": "x"}, {"clips": 1e9}, {"batch": True}, {"recipe": 7}, {"lr": "x"}, {"seed": [1]}):

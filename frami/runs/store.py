@@ -269,7 +269,7 @@ class Runs:
             yield
         except sqlite3.OperationalError as error:
             raise RunError(f"{self.path}: the run store cannot be used now ({error}); {_advice(error)}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of names that SQLite complains of
             raise self._damaged(error) from error
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written ({error.strerror}); set FRAMI_HOME elsewhere") from error
