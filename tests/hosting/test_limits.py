@@ -1,6 +1,7 @@
 """The table of limits: when it holds, what changes it, what a refusal says."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,10 @@ def test_a_refusal_says_which_how_much_and_how_to_lift_it(own_machine):
     with pytest.raises(limits.LimitError):
         found.check("work", math.nan)
     assert found.least("budget", 1800) == 600 and limits.Limits({}).least("budget", 1800) == 1800
+
+
+def test_the_table_of_the_documentation_is_this_one():
+    page = (Path(__file__).parents[2] / "docs" / "hosting.md").read_text(encoding="utf-8")
+    values = limits.Limits({row.name: row.value for row in limits.LIMITS})
+    rows = [f"| `{row.name}` | {row.words} | {values.words(row.name)} |" for row in limits.LIMITS]
+    assert "\n".join(rows) in page

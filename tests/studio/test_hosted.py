@@ -68,6 +68,7 @@ def copied(page, button):
     return page.evaluate("navigator.clipboard.readText()").partition("?run=")[2]
 
 
+@pytest.mark.slow
 def test_two_visitors_synthesize_and_one_shows_a_run_to_the_other(visit, studio):
     ada, ben = visit(), visit()
     token = ada.evaluate("localStorage.getItem('frami-visitor')")
@@ -103,6 +104,7 @@ def test_two_visitors_synthesize_and_one_shows_a_run_to_the_other(visit, studio)
     cleo.screenshot(path=ARTEFACTS / "hosted-shared-run.png")
 
 
+@pytest.mark.slow
 def test_a_page_that_is_closed_ends_its_synthesis_and_a_reload_does_not(visit, studio):
     ada = visit()
     generate(ada, 900)
@@ -121,6 +123,7 @@ def test_a_page_that_is_closed_ends_its_synthesis_and_a_reload_does_not(visit, s
     state(ben, "done", 40)
 
 
+@pytest.mark.slow
 def test_distillations_of_two_visitors(visit, studio):
     ada, ben = visit(), visit()
     for page, seconds in ((ada, 300), (ben, 5)):

@@ -173,7 +173,7 @@ def test_exports_that_wait_are_few(known, teacher, monkeypatch):
     for one in asked:
         one.start()
     until(lambda: len(answers) == 44, 5)
-    assert all("made at the same time: at most 1" in answer for answer in answers)
+    assert all("in the making: at most 1" in answer for answer in answers)
     for one in (threads := [threading.Thread(target=ask, args=("ben", other.id)) for _ in range(1)]):
         one.start()
     go.set()
