@@ -2,12 +2,14 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from frami import checkpoints
 from frami.errors import FramiError
 from frami.hosting import limits, owners
+from frami.hosting import presence as hosting_presence
 from frami.hosting.limits import LimitError
 from frami.hosting.presence import Presence
 from frami.inversion import InversionSettings
@@ -41,8 +43,10 @@ def make(tmp_path, monkeypatch):
         queue.close()
 
 
-def test_work_ends_whose_visitor_has_gone_and_no_other(make, teacher):
-    keeping, runs, queue, presence = make("silence=0.6,grace=0.2,kept=1.5")
+def test_work_ends_whose_visitor_has_gone_and_no_other(make, teacher, monkeypatch):
+    now = [time.time()]
+    monkeypatch.setattr(hosting_presence, "time", SimpleNamespace(time=lambda: now[0]))
+    keeping, runs, queue, presence = make("silence=180,grace=75,kept=600")
     settings = InversionSettings.of(teacher, "frami", samples=2, seconds=0.3, batch=2, steps=900)
     left, stays = (runs.start(teacher, settings, who=named(name)) for name in ("ada", "ben"))
     own, kept, other = (
@@ -50,27 +54,31 @@ def test_work_ends_whose_visitor_has_gone_and_no_other(make, teacher):
         for name, keep in (("ada", False), ("ada", True), ("ben", False))
     )
     machine = queue.add("of the command line", SETTINGS)
-    presence._began = time.time()
-    keeping.end_abandoned()
-    assert not left.done and len(queue.waiting()) == 4, "nobody could have been heard of yet"
-    until(lambda: left.latest is not None, 60)
+
+    def after(seconds):
+        """Look at who has gone after so many seconds, in which the other visitor has been heard of."""
+        now[0] += seconds
+        presence.seen(named("ben").owner)
+        keeping.end_abandoned()
+
+    after(100)
+    assert not left.stopped and len(queue.waiting()) == 4, "nobody could have been heard of yet"
     presence.opened("page", named("ada").owner)
     presence.closed("page")
-    deadline = time.monotonic() + 20
-    while not left.done:
-        presence.seen(named("ben").owner)
-        keeping.end_abandoned()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert left.stopped and left.saved == 2, "what was made is saved"
-    assert not stays.done and {status(queue, run) for run in (kept, other, machine)} == {"waiting"}
-    assert status(queue, own) == "stopped"
-    while status(queue, kept) == "waiting":
-        presence.seen(named("ben").owner)
-        keeping.end_abandoned()
-        assert time.monotonic() < deadline, "a kept one has a time, too"
-        time.sleep(0.05)
+    after(70)
+    assert len(queue.waiting()) == 4, "within the grace a page may be opened again"
+    until(lambda: left.latest is not None, 60)
+    after(130)
+    until(lambda: left.done, 60)
+    assert left.saved == 2, "what was made is saved"
+    assert status(queue, own) == "stopped" and status(queue, kept) == "waiting"
     assert not stays.done and {status(queue, run) for run in (other, machine)} == {"waiting"}
+    for _ in range(3):
+        after(150)
+    assert status(queue, kept) == "waiting", "one that is to be kept has longer"
+    after(100)
+    assert status(queue, kept) == "stopped"
+    assert not stays._stop.is_set() and {status(queue, run) for run in (other, machine)} == {"waiting"}
 
 
 def test_a_running_distillation_is_told_to_save_and_end(make):
