@@ -197,6 +197,7 @@ def test_exports_that_wait_are_few(known, teacher, monkeypatch):
 # -------------------------------------------------------------------------------------------------- syntheses
 
 
+@pytest.mark.slow
 def test_clips_are_nobody_elses(tmp_path, teacher, monkeypatch):
     monkeypatch.setenv("FRAMI_DATA", str(tmp_path / "no-recordings"))
     ada, ben = named("ada"), named("ben")
