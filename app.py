@@ -1,6 +1,7 @@
 """FRAMI Studio: builds the interface and launches it (a hosted Space imports ``demo``)."""
 
 import os
+import signal
 
 # Before torch and Gradio are loaded: idle threads spin only briefly on shared cores, and nobody is counted.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -16,6 +17,7 @@ from frami.studio import build, launch_options  # noqa: E402
 demo = build()
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a container sends: end as by Ctrl-C
     try:
         demo.launch(**launch_options())
     finally:

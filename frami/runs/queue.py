@@ -185,7 +185,7 @@ class Queue:
                         run = self.runs.get(id)
                         self._take_turn(owners.entry(run.folder).owner)
                         self._run(run)
-                except (FramiError, OSError) as error:
+                except Exception as error:  # the queue goes on whatever one run is
                     with suppress(FramiError):
                         self.runs.fail(id, f"it could not be started ({error})")
                 finally:

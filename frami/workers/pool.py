@@ -163,6 +163,11 @@ class Pool:
                 "lost": self._lost,
             }
 
+    @property
+    def alive(self) -> bool:
+        """Whether jobs will be done."""
+        return not self._closed
+
     def processes(self) -> list[int]:
         """Numbers of the processes of all workers, those at work first."""
         with self._turn:
@@ -342,3 +347,10 @@ def shared() -> Pool:
     pool = Pool()
     atexit.register(pool.close)
     return pool
+
+
+def close_shared() -> None:
+    """Close the pool of this process; who asks for it later is given a new one."""
+    pool = shared()
+    shared.cache_clear()
+    pool.close()

@@ -32,10 +32,11 @@ class GpuError(Exception):
 
 class Spaces:
     """The module. quota : seconds that each visitor has left; longest : that a call may ask for; crash : end the
-    process after so many results. ``calls`` : (seconds asked for, process) of each call that was lent a GPU."""
+    process after so many results; least : seconds that a call is charged at least. ``calls`` : (seconds asked for,
+    process) of each call that was lent a GPU."""
 
-    def __init__(self, quota: float = 120.0, longest: float = 120.0, crash: int | None = None):
-        self.quota, self.longest, self.crash = quota, longest, crash
+    def __init__(self, quota: float = 120.0, longest: float = 120.0, crash: int | None = None, least: float = 0.0):
+        self.quota, self.longest, self.crash, self.least = quota, longest, crash, least
         self.left: dict[str, float] = {}
         self.calls: list[tuple[int, int]] = []
         self.asked: list[int] = []
@@ -93,7 +94,7 @@ class Spaces:
             stop.set()
             process.join(20)
             process.kill()
-            self.left[name] -= min(seconds, time.monotonic() - begin)
+            self.left[name] -= max(self.least, min(seconds, time.monotonic() - begin))
 
 
 def _work(task: Callable, given: bytes, results, stop, crash: int | None) -> None:

@@ -194,7 +194,7 @@ def test_health_and_metrics(page, monkeypatch):
     answer = requests.get(f"{page.address}/health", timeout=10)
     value = answer.json()
     assert answer.status_code == 200 and value["status"] == "ok" and value["uptime_s"] > 0
-    assert value["workers"] == dict.fromkeys(("distillations", "syntheses", "maps"), "alive")
+    assert value["workers"] == dict.fromkeys(("distillations", "syntheses", "maps", "processes"), "alive")
     assert value["queue"]["syntheses"] == {"waiting": 0, "running": 0}
     requests.get(f"{page.address}/no-such-page", timeout=10)
     call(page, next(n for n, name in functions(page) if name == "wav"), "wav", '"gallery/fsdd/0"')
@@ -269,4 +269,4 @@ def test_no_limit_takes_the_gate_or_health_away(monkeypatch, hosted):
         options = page.launch(**given)
         assert {route.path for route in options["routes"]} == {"/health", "/metrics"}
         kinds = [one.cls.__name__ for one in options["middleware"]]
-        assert kinds == (["Gate", "UploadLimits"] if hosted else ["Gate"])
+        assert kinds == (["UploadLimits", "Gate"] if hosted else ["Gate"])

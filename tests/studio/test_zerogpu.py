@@ -114,7 +114,7 @@ def test_a_thread_of_our_own_is_lent_nothing(tmp_path, teacher):
 
 def test_a_visitor_with_little_left_is_asked_for_no_more(tmp_path, teacher, visitor, short_slices):
     """And when that is used up, the CPU goes on behind the batches that are there."""
-    spaces, gpu = lent(quota=12)
+    spaces, gpu = lent(quota=12, least=5)
     runs, run = begun(tmp_path, teacher)
     list(gpu_events.synthesize(runs, run, gpu))
     waited(run)

@@ -25,6 +25,7 @@ _HELP = {
     "frami_running": ("gauge", "What is at work, by kind"),
     "frami_refusals_total": ("counter", "Requests refused in words, by kind"),
     "frami_errors_total": ("counter", "Unexpected errors, by kind"),
+    "frami_jobs_total": ("counter", "Jobs of worker processes, by how they ended"),
     "frami_answer_seconds": ("summary", "Time until the first answer to a click, by what was clicked"),
 }
 
@@ -89,6 +90,7 @@ class Observation(logging.Handler):
             "frami_running": [(f'{{kind="{kind}"}}', count) for kind, count in running.items()],
             "frami_refusals_total": [(f'{{kind="{kind}"}}', count) for kind, count in refused],
             "frami_errors_total": [(f'{{kind="{kind}"}}', count) for kind, count in failed],
+            "frami_jobs_total": [(f'{{end="{end}"}}', count) for end, count in self._services.jobs().items()],
         }
         lines = [line for name, some in rows.items() for line in _metric(name, some)]
         return "\n".join([*lines, *_summaries(times), ""])

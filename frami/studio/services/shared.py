@@ -60,15 +60,22 @@ class Services:
             "distillations": self.distillations.queue.alive,
             "syntheses": self.syntheses.alive,
             "maps": self.maps.alive,
+            "processes": pool.shared().alive,
         }
 
     def queues(self) -> dict[str, tuple[int, int]]:
         """Of each kind of work how many pieces wait, and how many are at work."""
-        queue = self.distillations.queue
+        queue, jobs = self.distillations.queue, pool.shared().health()
         return {
             "distillations": (len(queue.waiting()), int(queue.busy is not None)),
             "syntheses": self.syntheses.load(),
+            "jobs": (jobs["waiting"], jobs["busy"]),
         }
+
+    def jobs(self) -> dict[str, int]:
+        """How many jobs of worker processes were ``done``, ``refused`` and ``lost`` since the start."""
+        found = pool.shared().health()
+        return {name: found[name] for name in ("done", "refused", "lost")}
 
     def warm(self) -> None:
         """Let a worker start, for a visitor who is there; it ends when nobody needs one."""
@@ -80,7 +87,7 @@ class Services:
         self.maps.close()
         self.syntheses.close()
         self.distillations.queue.close()
-        pool.shared().close()
+        pool.close_shared()
 
 
 def start() -> Services:
