@@ -13,6 +13,7 @@ from frami.bench import (
     folds,
     in_turn,
     inversion,
+    kills,
     load,
     pages,
     parts,
@@ -142,6 +143,7 @@ def add(commands) -> None:
 
     _allocation_options(bench)
     _load_options(bench)
+    _kills_options(bench)
 
     about = "Cross-validation: each fold in turn is the test of a teacher that all others train; goes on where it was."
     sub = command(bench, "folds", _folds, about)
@@ -181,6 +183,15 @@ def _load_options(bench) -> None:
     sub.add_argument("--time", type=seconds, default=usual.seconds, help=f"default: {usual.seconds:g}s")
     sub.add_argument("--pause", type=number(0.05, 60), default=usual.pause, help="mean seconds between two clicks")
     sub.add_argument("--hosted", action="store_true", help="with the limits of a studio that strangers share")
+    sub.add_argument("--out", help=_OUT)
+
+
+def _kills_options(bench) -> None:
+    about = "Commands that are killed at random moments and given again: what was finished stays, and the work ends."
+    sub = command(bench, "kills", _kills, about)
+    sub.add_argument("--times", type=whole(1), default=100, help="default: 100")
+    sub.add_argument("--only", help="one command (default: in turn)")
+    sub.add_argument("--seed", type=seed, default=0)
     sub.add_argument("--out", help=_OUT)
 
 
@@ -399,6 +410,20 @@ def _load(options) -> tuple[dict, list[str]]:
     with progress("s", "load") as report:
         value = load.run(plan, report)
     lines = load.page(value, " ".join(run))
+    if options.out:
+        pages.write(Path(options.out), lines)
+        files.write_json(Path(options.out).with_suffix(".json"), value)
+    return value, lines
+
+
+def _kills(options) -> tuple[dict, list[str]]:
+    words = f"frami bench kills --times {options.times} --seed {options.seed}"
+    words += f" --only {options.only}" if options.only else ""
+    if options.out:
+        pages.check(Path(options.out), "kills")
+    with progress("kills", "kills") as report:
+        value = kills.run(options.times, report, options.seed, options.only)
+    lines = kills.page(value, words)
     if options.out:
         pages.write(Path(options.out), lines)
         files.write_json(Path(options.out).with_suffix(".json"), value)
