@@ -26,7 +26,7 @@ class SchemaError(FramiError, ValueError):
 
 
 def shown(text: object, most: int = 80) -> str:
-    """A stranger's text on one line, without signs that a terminal would obey."""
+    """A stranger's text on one line, without control characters."""
     try:
         text = str(text)
     except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists

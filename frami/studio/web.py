@@ -63,7 +63,7 @@ def _metrics(request: Request) -> Response:
 
 def _invalid(request: Request, error: Exception) -> Response:
     """FastAPI would repeat what was sent."""
-    return _refused(SentError("this request is none that the page sends"), 422)
+    return _refused(SentError("the page does not send such a request"), 422)
 
 
 def _refused(error: BaseException, status: int) -> Response:

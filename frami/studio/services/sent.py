@@ -55,13 +55,13 @@ def plain(value: Any) -> Any:
 
 
 def text(value: Any, what: str = "a name", most: int = NAME) -> str:
-    """A text of Unicode signs, not longer than ``most``; ``what`` : its name in the message."""
+    """A text of valid characters, not longer than ``most``; ``what`` : its name in the message."""
     if not isinstance(value, str):
         raise SentError(f"{what} is missing")
     if len(value) > most:
-        raise SentError(f"{what} is too long: {most} signs are the most")
+        raise SentError(f"{what} is too long: {most} characters are the most")
     if any("\ud800" <= sign <= "\udfff" or sign == "\0" for sign in value):
-        raise SentError(f"{what} holds signs that are none")
+        raise SentError(f"{what} holds invalid characters")
     return value
 
 
