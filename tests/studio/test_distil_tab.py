@@ -150,7 +150,7 @@ def row(page, text):
     return page.locator(".frami-distil .run", has_text=text)
 
 
-def wait(page, text, status, seconds=60):
+def wait(page, text, status, seconds=120):
     page.wait_for_selector(f".frami-distil .run[data-status={status}]:has-text('{text}')", timeout=1000 * seconds)
 
 
@@ -160,7 +160,7 @@ def learning(page, text):
         "text => [...document.querySelectorAll('.frami-distil .run')].some(r => r.textContent.includes(text) "
         "&& r.dataset.status === 'running' && r.closest('.frami-distil').curve(r.dataset.id, 'kd').length)",
         arg=text,
-        timeout=60_000,
+        timeout=180_000,
     )
 
 

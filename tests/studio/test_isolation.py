@@ -56,6 +56,7 @@ def test_a_killed_synthesis_keeps_its_batches_and_the_next_run_works(tmp_path, t
     runs.close()
 
 
+@pytest.mark.slow
 def test_a_killed_umap_is_computed_again(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMI_DATA", str(tmp_path))
     folder = tmp_path / "explore" / "fsdd"
@@ -67,7 +68,7 @@ def test_a_killed_umap_is_computed_again(tmp_path, monkeypatch):
     assert value["umap"] is None and shown.more("fsdd", ["frami"], value["stamp"])["pending"].startswith("UMAP")
     waited(lambda: pools.shared().health()["busy"])
     kill_worker()
-    found = waited(lambda: shown.more("fsdd", ["frami"], value["stamp"]).get("umap"), 120)
+    found = waited(lambda: shown.more("fsdd", ["frami"], value["stamp"]).get("umap"), 400)
     assert len(found) == 2 * len(value["layers"][0]["labels"]) and pools.shared().health()["lost"] == lost + 1
     shown.close()
 
