@@ -128,7 +128,7 @@ def export_onnx(teller: Teller, *, source: str, input: str) -> bytes:
         return path.read_bytes()
 
 
-#: What a worker can do, by name; the first part of a name is the kind of work, which has limits (``pool.LIMITS``).
+#: What a worker can do, by name; the first part of a name is the kind of work, which has limits (``limits.LIMITS``).
 JOBS: dict[str, Callable] = {
     "clips-make": synthesize,
     "map-umap": umap,

@@ -26,40 +26,19 @@ from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.paths import child_environment
 from frami.workers import messages
+from frami.workers.limits import WorkLimits, here
 from frami.workers.worker import DONE, FAILED, JOB, READY, REFUSED, STOP, TOLD
 
-#: Seconds after which a process without work ends, and that a job which was told to stop may take to do so.
-IDLE, PATIENCE = 300.0, 20.0
-#: Gigabytes of memory above which a process is not kept after its job.
+#: Seconds after which a process without work ends, and that one may take to start when its job is to stop already.
+IDLE, START = 300.0, 120.0
+#: Gigabytes of memory, beside those of its libraries, above which a process is not kept after its job.
 KEPT = 1.5
+#: Gigabytes of memory that the libraries of a GPU may take in a process which uses it.
+GPU = 4.0
 #: Seconds between two looks at whether a job is to stop, and at its memory.
 _TICK, _WEIGH = 0.05, 0.25
 #: Command of a worker's process, to which its descriptor is added.
 COMMAND = (sys.executable, "-m", "frami.workers.worker")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of one kind of work: ``seconds`` and ``gigabytes`` (resident) for a job, how many are done ``at_once`` and how
-    many more may be ``waiting``; ``kept`` : whether the process does another job afterwards; ``long`` : whether another
-    is made ready meanwhile, so that a click need not wait for its start."""
-
-    seconds: float
-    gigabytes: float
-    at_once: int = 1
-    waiting: int = 8
-    kept: bool = True
-    long: bool = False
-
-
-#: The kinds of work, by the first part of a job's name.
-LIMITS = {
-    "clips": Limits(seconds=7200, gigabytes=6, waiting=64, long=True),
-    "map": Limits(seconds=900, gigabytes=6, waiting=64, long=True),
-    "sound": Limits(seconds=60, gigabytes=3, waiting=24),
-    # torch's exporter changes PyTorch for the whole process.
-    "export": Limits(seconds=300, gigabytes=6, waiting=2, kept=False, long=True),
-}
 
 
 class WorkLostError(FramiError):
@@ -76,11 +55,14 @@ class BusyError(FramiError):
 
 @dataclass
 class Worker:
-    """A process, the page's end of its socket, and since when it has had no work."""
+    """A process, the page's end of its socket, and since when it has had no work. ``base`` : gigabytes that it held
+    when it was ready, None before; ``gpu`` : whether one of its jobs was on a GPU."""
 
     process: subprocess.Popen
     connection: Connection
     idle_since: float = field(default_factory=time.monotonic)
+    base: float | None = None
+    gpu: bool = False
 
     @property
     def alive(self) -> bool:
@@ -94,6 +76,10 @@ class Worker:
         except psutil.Error:
             return 0.0
 
+    def taken(self) -> float:
+        """Gigabytes that its jobs take, beside those of the libraries."""
+        return self.gigabytes() - (self.base or 0.0) - GPU * self.gpu
+
     def end(self) -> None:
         """Kill it."""
         self.connection.close()
@@ -103,10 +89,13 @@ class Worker:
 
 class Pool:
     """Workers that are started when there is work, kept warm for the next job, and ended after ``idle`` seconds without
-    any. ``limits`` : of each kind of work; ``command`` : of a worker's process, to which its descriptor is added."""
+    any. ``kinds`` : limits of each kind of work (None: those that hold here); ``command`` : of a worker's process, to
+    which its descriptor is added."""
 
-    def __init__(self, limits: Mapping[str, Limits] = LIMITS, idle: float = IDLE, command: Sequence[str] = COMMAND):
-        self._limits, self._idle_after, self._command = limits, idle, tuple(command)
+    def __init__(
+        self, kinds: Mapping[str, WorkLimits] | None = None, idle: float = IDLE, command: Sequence[str] = COMMAND
+    ):
+        self._limits, self._idle_after, self._command = kinds or here(), idle, tuple(command)
         self._idle: list[Worker] = []
         self._busy: list[Worker] = []
         self._working, self._waiting = Counter(), Counter()
@@ -180,67 +169,71 @@ class Pool:
             idle, self._idle = self._idle, []
             for worker in self._busy:
                 worker.process.kill()
+            self._turn.notify_all()
         for worker in idle:
             worker.end()
 
     # ------------------------------------------------------------------------------------- one job
 
-    def _once(self, limits: Limits, job: list, told, stopped):
-        """Do a job in a worker, which is kept for the next one or replaced."""
-        worker, whole = self._take(), True
+    def _once(self, limits: WorkLimits, job: list, told, stopped):
+        """Do a job in a worker, which is kept for the next one only if it said that it has come to the end of this."""
+        worker, ended = self._take(), False
+        worker.gpu = worker.gpu or job[1].get("device", "cpu") != "cpu"
         try:
             if limits.long:
                 self.warm()
-            worker.connection.send_bytes(JOB + messages.pack(job))
-            return self._follow(worker, limits, told, stopped)
-        except (EOFError, OSError) as error:
-            whole = False
-            raise WorkLostError(
-                "the process that computed this was ended, perhaps because memory ran out; please try again"
-            ) from error
-        except WorkLostError:
-            whole = False
-            raise
+            with _lost():
+                worker.connection.send_bytes(JOB + messages.pack(job))
+            answer = self._follow(worker, limits, told, stopped)
+            ended = True
         finally:
-            self._give_back(worker, whole, whole and limits.kept)
+            self._give_back(worker, ended, ended and limits.kept)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def _follow(self, worker: Worker, limits: Limits, told, stopped):
-        """Take in what a worker says until its job is done."""
+    def _follow(self, worker: Worker, limits: WorkLimits, told, stopped):
+        """Take in what a worker says until its job has ended; returns its result, or the error that it ended in."""
         begin, weighed, asked = time.monotonic(), 0.0, None
         while True:
-            now = time.monotonic()
-            if worker.connection.poll(_TICK):
-                content = worker.connection.recv_bytes()
-                kind, value = content[:1], content[1:]
-                if kind == TOLD and told:
-                    told(messages.unpack(value))
-                elif kind == DONE:
-                    return messages.unpack(value)
-                elif kind == REFUSED:
-                    raise FramiError(messages.unpack(value))
-                elif kind == FAILED:
-                    message, trace = messages.unpack(value)
-                    error = RuntimeError(message)
-                    error.add_note(trace)
-                    raise error
-                elif kind == READY:
-                    begin = now  # its own start does not count
+            now, content = time.monotonic(), b""
+            with _lost():
+                if worker.connection.poll(_TICK):
+                    content = worker.connection.recv_bytes()
+            kind, value = content[:1], content[1:]
+            if kind == TOLD and told:
+                told(messages.unpack(value))
+            elif kind == DONE:
+                return messages.unpack(value)
+            elif kind == REFUSED:
+                return FramiError(messages.unpack(value))
+            elif kind == FAILED:
+                message, trace = messages.unpack(value)
+                error = RuntimeError(message)
+                error.add_note(trace)
+                return error
+            elif kind == READY:
+                begin, worker.base = now, worker.gigabytes()  # its own start does not count, nor its libraries
             if asked is None and stopped and stopped():
-                worker.connection.send_bytes(STOP)
+                with _lost():
+                    worker.connection.send_bytes(STOP)
                 asked = now
-            if asked is not None and now - asked > PATIENCE:
+            elif asked is not None and content:
+                asked = now  # it is coming to its end, or has only now begun
+            if asked is not None and now - asked > (START if worker.base is None else limits.patience):
                 raise OverLimitError("it did not stop when it was told to, and was ended")
             if now - begin > limits.seconds:
                 raise OverLimitError(f"this took more than {limits.seconds:g} s and was ended; choose less at a time")
             if now - weighed > _WEIGH:
                 weighed = now
-                if worker.gigabytes() > limits.gigabytes:
+                if worker.taken() > limits.gigabytes:
                     raise OverLimitError(
-                        f"this needed more than {limits.gigabytes:g} GB of memory and was ended; choose less at a time"
+                        f"this needed more than {limits.gigabytes:.3g} GB of memory and was ended; "
+                        "choose less at a time"
                     )
 
     @contextmanager
-    def _place(self, kind: str, limits: Limits, stopped):
+    def _place(self, kind: str, limits: WorkLimits, stopped):
         """One of the places of this kind of work, for which at most ``limits.waiting`` may wait."""
         with self._turn:
             if self._working[kind] >= limits.at_once:
@@ -266,24 +259,29 @@ class Pool:
     # ------------------------------------------------------------------------------------- the workers
 
     def _take(self) -> Worker:
-        """A worker that is there without work, or a new one."""
+        """A worker that is there without work, or a new one. WorkLostError when the pool is closed."""
         with self._turn:
-            while self._idle:
+            while self._idle and not self._closed:
                 worker = self._idle.pop()
                 if worker.alive:
                     self._busy.append(worker)
                     return worker
                 worker.end()
-        worker = _start(self._command)
+            closed = self._closed
+        worker = None if closed else _start(self._command)
         with self._turn:
-            self._busy.append(worker)
-        return worker
+            if worker and not self._closed:
+                self._busy.append(worker)
+                return worker
+        if worker:
+            worker.end()
+        raise WorkLostError("the studio is being closed; start it again for this")
 
     def _give_back(self, worker: Worker, whole: bool, kept: bool) -> None:
         with self._turn:
             self._busy.remove(worker)
             self._done, self._lost = self._done + whole, self._lost + (not whole)
-        if kept and worker.gigabytes() <= KEPT:
+        if kept and worker.taken() <= KEPT:
             self._keep(worker)
             return
         worker.end()
@@ -318,6 +316,17 @@ class Pool:
             self._look_later()
         for worker in over:
             worker.end()
+
+
+@contextmanager
+def _lost():
+    """WorkLostError where the worker at the other end of a socket has gone."""
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise WorkLostError(
+            "the process that computed this was ended, perhaps because memory ran out; please try again"
+        ) from error
 
 
 def _places() -> dict[str, str]:

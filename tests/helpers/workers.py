@@ -7,7 +7,8 @@ import time
 
 from frami.errors import FramiError
 from frami.workers import jobs, worker
-from frami.workers.pool import LIMITS, Limits, Pool
+from frami.workers.limits import LIMITS, WorkLimits
+from frami.workers.pool import Pool
 
 
 class InThisProcess(Pool):
@@ -48,30 +49,34 @@ def fail(teller, *, known: bool):
     raise FramiError("choose another") if known else ZeroDivisionError("by zero")
 
 
-def spend(teller, *, seconds: float = 0.0, gigabytes: float = 0.0, deaf: bool = False):
-    """Takes time and memory; returns whether it was told to stop."""
+def spend(teller, *, seconds: float = 0.0, gigabytes: float = 0.0, deaf: bool = False, talks: bool = False):
+    """Takes time and memory; returns whether it was told to stop. deaf : it does not stop; talks : it tells that it
+    is still at work."""
     teller.send(os.getpid())
     held, until = bytearray(int(gigabytes * 1e9)), time.monotonic() + seconds
     held[::4096] = b"x" * len(held[::4096])
     while time.monotonic() < until and (deaf or not teller.stopped):
         time.sleep(0.01)
+        if talks:
+            teller.send(os.getpid())
     return teller.stopped
 
 
 KINDS = {
-    "test": Limits(seconds=30, gigabytes=4, waiting=1),
-    "quick": Limits(seconds=0.3, gigabytes=4),
-    "small": Limits(seconds=30, gigabytes=1.2),
+    "test": WorkLimits(seconds=30, gigabytes=4, waiting=1),
+    "quick": WorkLimits(seconds=0.3, gigabytes=4),
+    "small": WorkLimits(seconds=30, gigabytes=1.2),
+    "brief": WorkLimits(seconds=30, gigabytes=4, patience=0.3),
 }
 
 
 def pool(**choices) -> Pool:
     """A pool that knows ``test-…`` jobs too."""
     command = (sys.executable, "-m", "tests.helpers.workers")
-    return Pool(**({"limits": LIMITS | KINDS, "command": command} | choices))
+    return Pool(**({"kinds": LIMITS | KINDS, "command": command} | choices))
 
 
 if __name__ == "__main__":
     jobs.JOBS |= {"test-echo": echo, "test-fail": fail, "test-spend": spend}
-    jobs.JOBS |= {"quick-spend": spend, "small-spend": spend}
+    jobs.JOBS |= {"quick-spend": spend, "small-spend": spend, "brief-spend": spend}
     worker.main(int(sys.argv[1]))

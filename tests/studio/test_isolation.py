@@ -21,6 +21,7 @@ from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
 from frami.workers import pool as pools
+from frami.workers.limits import WorkLimits
 from tests.helpers.workers import in_thread
 from tests.studio.test_page import generate
 from tests.studio.test_try_it import finished_run
@@ -109,7 +110,7 @@ def test_a_killed_export_is_made_again_and_few_wait(fresh_home, teacher):
 def test_a_sound_that_takes_all_memory_costs_a_worker_only(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
     pool = pools.shared()
-    monkeypatch.setitem(pool._limits, "sound", pools.Limits(seconds=60, gigabytes=0.1))
+    monkeypatch.setitem(pool._limits, "sound", WorkLimits(seconds=60, gigabytes=0.1))
     lookup = ClipLookup(Syntheses(tmp_path), ASSETS / "gallery", checkpoints.load)
     recognition = Recognition(Distillations(Queue(Runs()), checkpoints.load, ["fsdd"]), lookup)
     path, label, origin = recognition.sample("sample/fsdd/7")

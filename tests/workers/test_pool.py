@@ -88,7 +88,7 @@ def test_time_and_memory_have_limits(pool):
     assert all(map(gone, seen)) and pool.run("test-echo", {"value": 3}) == 3
 
 
-def test_a_job_stops_when_it_is_told_to_and_one_that_does_not_is_ended(pool, monkeypatch):
+def test_a_job_stops_when_it_is_told_to_and_one_that_does_not_is_ended(pool):
     begin, stop = [], threading.Event()
     thread, found = in_thread(lambda: pool.run("test-spend", {"seconds": 30}, begin.append, stop.is_set))
     while not begin:
@@ -98,9 +98,79 @@ def test_a_job_stops_when_it_is_told_to_and_one_that_does_not_is_ended(pool, mon
     thread.join()
     assert found == [True] and time.monotonic() - asked < 1
     assert pool.run("test-spend", {"seconds": 0.1}) is False, "that was another job's stop"
-    monkeypatch.setattr(pools, "PATIENCE", 0.2)
     with pytest.raises(WorkLostError, match="did not stop"):
-        pool.run("test-spend", {"seconds": 30, "deaf": True}, begin.append, lambda: True)
+        pool.run("brief-spend", {"seconds": 30, "deaf": True}, begin.append, lambda: True)
+
+
+def test_a_job_that_is_told_to_stop_has_time_to_start_and_to_save():
+    """The process loads its libraries first, which takes longer than the patience of this kind of work."""
+    pool = workers.pool()
+    try:
+        job, told = {"seconds": 1, "deaf": True, "talks": True}, []
+        assert pool.run("brief-spend", job, told.append, lambda: True) is True and told
+    finally:
+        pool.close()
+
+
+def test_a_worker_whose_job_has_not_ended_does_no_other(pool):
+    """Its answer would be taken for that of the next visitor's job."""
+
+    error = OSError("no space left")
+
+    def leaves(_):
+        raise error
+
+    with pytest.raises(OSError, match="no space left") as caught:
+        pool.run("test-echo", {"value": "of another"}, leaves)
+    assert caught.value is error, "not taken for a lost worker, and begun anew"
+    assert pool.run("test-echo", {"value": "own"}) == "own"
+
+
+def test_a_closed_pool_begins_nothing(pool):
+    """Neither does it at once, nor for a job that waited or whose worker was being started."""
+    closed, made = workers.pool(), []
+    begin = []
+    first, one = in_thread(lambda: closed.run("test-spend", {"seconds": 30}, begin.append))
+    while not begin:
+        time.sleep(0.01)
+    second, two = in_thread(lambda: closed.run("test-echo", {"value": 2}, made.append))
+    while not closed.health()["waiting"]:
+        time.sleep(0.01)
+    closed.close()
+    first.join(5)
+    second.join(5)
+    with pytest.raises(WorkLostError, match="being closed"):
+        closed.run("test-echo", {"value": 3}, made.append)
+    assert isinstance(one[0], WorkLostError) and isinstance(two[0], WorkLostError) and not made
+    assert closed.processes() == [] and gone(begin[0])
+
+
+def test_a_worker_that_starts_while_the_pool_closes_is_ended(monkeypatch):
+    pool, started = workers.pool(), []
+
+    def start(command):
+        pool.close()
+        started.append(pools_start(command))
+        return started[0]
+
+    pools_start = pools._start
+    monkeypatch.setattr(pools, "_start", start)
+    with pytest.raises(WorkLostError, match="being closed"):
+        pool.run("test-echo", {"value": 1})
+    assert not started[0].alive and pool.processes() == []
+
+
+def test_the_memory_of_the_libraries_is_not_the_jobs(pool, monkeypatch):
+    """Nor that of a GPU's libraries, in a process that has used one."""
+    assert pool.run("test-echo", {"value": 1}) == 1
+    (worker,) = pool._idle
+    assert worker.base > 0.1 and worker.taken() < worker.base
+    before = worker.taken()
+    worker.gpu = True
+    assert worker.taken() == pytest.approx(before - pools.GPU, abs=0.2)
+    worker.gpu = False
+    monkeypatch.setattr(pools, "KEPT", 0.2)
+    assert pool.run("test-echo", {"value": 1}) == 1 and pool._idle == [worker], "it is kept"
 
 
 def test_only_so_many_wait(pool):

@@ -1,0 +1,47 @@
+"""How much time and memory each kind of work may take in a worker, and how many jobs of it there may be."""
+
+import math
+from dataclasses import dataclass, replace
+
+import psutil
+
+from frami.hosting.mode import hosted
+
+#: Part of the memory of one's own machine that a synthesis or a map may take there.
+OWN_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class WorkLimits:
+    """Of one kind of work: ``seconds`` and ``gigabytes`` (resident, beside those of the libraries) for a job, how many
+    are done ``at_once`` and how many more may be ``waiting``; ``kept`` : whether the process does another job
+    afterwards; ``long`` : whether another is made ready meanwhile, so that a click need not wait for its start;
+    ``patience`` : seconds without a word after which a job that was told to stop is ended."""
+
+    seconds: float
+    gigabytes: float
+    at_once: int = 1
+    waiting: int = 8
+    kept: bool = True
+    long: bool = False
+    patience: float = 20.0
+
+
+#: The kinds of work, by the first part of a job's name, where strangers share the studio (else ``here``).
+LIMITS = {
+    "clips": WorkLimits(seconds=7200, gigabytes=6, waiting=64, long=True, patience=120),
+    "map": WorkLimits(seconds=900, gigabytes=6, waiting=64, long=True),
+    "sound": WorkLimits(seconds=60, gigabytes=3, waiting=24),
+    # torch's exporter changes PyTorch for the whole process.
+    "export": WorkLimits(seconds=300, gigabytes=6, waiting=2, kept=False, long=True),
+}
+
+
+def here() -> dict[str, WorkLimits]:
+    """The kinds of work and the limits that hold here: on one's own machine a synthesis and a map may take any
+    time, and most of the memory."""
+    if hosted():
+        return LIMITS
+    share = OWN_SHARE * psutil.virtual_memory().total / 1e9
+    own = {kind: replace(LIMITS[kind], seconds=math.inf, gigabytes=share) for kind in ("clips", "map")}
+    return LIMITS | own

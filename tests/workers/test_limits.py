@@ -1,0 +1,28 @@
+"""Limits of the kinds of work: where strangers share the studio, and on one's own machine."""
+
+import math
+
+import psutil
+import pytest
+
+from frami.workers import limits
+
+
+@pytest.fixture
+def studio(monkeypatch):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setenv("FRAMI_HOSTED", "1")
+    return monkeypatch
+
+
+def test_strangers_share_within_limits(studio):
+    assert limits.here() == limits.LIMITS and limits.here()["clips"].seconds == 7200
+
+
+def test_on_ones_own_machine_what_the_sliders_allow_may_end(studio):
+    """64 clips of 5 s in 1,000 steps take hours."""
+    studio.setenv("FRAMI_HOSTED", "0")
+    found, memory = limits.here(), psutil.virtual_memory().total / 1e9
+    for kind in ("clips", "map"):
+        assert math.isinf(found[kind].seconds) and 0.5 * memory < found[kind].gigabytes < memory
+    assert found["sound"] == limits.LIMITS["sound"] and found["export"] == limits.LIMITS["export"]
