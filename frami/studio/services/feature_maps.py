@@ -21,7 +21,7 @@ from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.map_layers import MapLayer, of_bank, of_recordings
 from frami.studio.services.syntheses import Syntheses
-from frami.workers.pool import on_file, shared
+from frami.workers.pool import BusyError, asked_by, on_file, shared
 
 REAL = "real"
 #: Real clips on a map at most: more would hide the made ones.
@@ -157,12 +157,19 @@ class FeatureMaps:
         whole). Starts what is missing."""
         keys = self._allowed(keys, who)
         task, work, words = next(self._missing(self._choose(name, keys)), (None, None, None))
-        pending = f"{words}{self._work.start(task, work)}…" if task else None
+        pending = self._begin(task, work, words, who) if task else None
         return (
             {"pending": pending}
             if self._stamp(self._choose(name, keys)) == stamp
             else self.view(name, keys, pending, who)
         )
+
+    def _begin(self, task: tuple, work: Callable, words: str, who: Visitor) -> str:
+        """Start what is missing, for which the page asks again until it is there; what the page says of it."""
+        try:
+            return f"{words}{self._work.start(task, work, who.owner or '')}…"
+        except BusyError:
+            return "Maps of other visitors are computed first…"
 
     def _map(self, chosen: _Choice) -> maps.Map:
         if chosen.stored is not None and not chosen.extras:
@@ -236,11 +243,13 @@ class FeatureMaps:
         return {"clip": own.show(clip.index), "near": near}
 
     def sound(self, id: str, who: Visitor = EVERYONE) -> bytes:
-        """Bytes of a clip's sound file: the recording itself, or the vocoder's."""
+        """Bytes of a clip's sound file: the recording itself, or the vocoder's. BusyError where the visitor waits for
+        too many."""
         clip = clip_ids.parse(id)
         if not self._allowed([clip.layer], who):
             raise FramiError("no such clip")
-        return self._sound(clip)
+        with asked_by(who.owner):
+            return self._sound(clip)
 
     def _read_sound(self, clip: ClipId) -> bytes:
         return self._find(clip).sound(clip.index, clip.vocoder)
