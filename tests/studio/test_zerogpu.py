@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -138,6 +140,17 @@ def test_stop_and_leaving_keep_what_was_made(tmp_path, teacher, visitor):
     work.close()
     assert left.stopped and left.done and left.saved == 2
     runs.close()
+
+
+def test_a_run_whose_slice_ends_without_a_word_is_over(tmp_path, teacher):
+    """And one whose state cannot be taken in: it would count as at work until the studio is started again."""
+    for told in ([], [{"saved": 0}]):
+        runs, run = begun(tmp_path, teacher)
+        gpu = SimpleNamespace(synthesize=lambda *_, told=told: (state for state in told))
+        with suppress(TypeError):
+            list(gpu_events.synthesize(runs, run, gpu))
+        assert run.done and "start it again" in run.error and run not in runs.going()
+        runs.close()
 
 
 def test_what_is_wrong_is_said_and_not_tried_elsewhere(tmp_path, teacher, visitor):

@@ -12,6 +12,8 @@ from frami.workers.zerogpu import Loan, NotLentError, ZeroGpu
 
 #: Seconds of budget up to which a distillation is short enough for slices.
 SHORT = 120.0
+#: What the visitor is told of a run that is over without a reason.
+UNEXPECTED = "it ended unexpectedly; please start it again"
 
 
 def in_words(reason: Exception) -> str:
@@ -53,6 +55,8 @@ def synthesize(syntheses: Syntheses, run: Synthesis, gpu: ZeroGpu) -> Iterator[N
         run.stopped = run.done = True
         raise
     finally:
+        if not run.done and run._turn is None:  # neither made here nor by a worker: it is going no longer
+            run.error, run.done = run.error or UNEXPECTED, True
         if run.done and (bank := syntheses.bank(run.id)):
             run.finished, run.saved = bank.clips(), len(bank)
 
