@@ -97,6 +97,11 @@ class Distillations:
         self._exporters: list[str | None] = []
         self.owned = OwnedRuns(self.queue, self.limits)
 
+    def close(self) -> None:
+        """Begin nothing more; the run at work is saved."""
+        self._measured.close()
+        self.queue.close()
+
     # ------------------------------------------------------------------------------------- what the page shows
 
     def of(self, name: str, who: Visitor = EVERYONE) -> list[Run]:

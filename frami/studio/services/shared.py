@@ -86,7 +86,7 @@ class Services:
         self.housekeeping.close()
         self.maps.close()
         self.syntheses.close()
-        self.distillations.queue.close()
+        self.distillations.close()
         pool.close_shared()
 
 
