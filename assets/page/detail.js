@@ -66,7 +66,9 @@ function vocoderButtons(clip, vocoders) {
 const saved = new Map();
 function statesOf(clip, server) {
   if (!saved.has(clip.id)) {
-    saved.set(clip.id, server.states(clip.id).catch(() => []));
+    const asked = server.states(clip.id).catch(() => []);
+    saved.set(clip.id, asked);
+    asked.then(found => { if (found?.error) saved.delete(clip.id); }); // too many at a time: asked for when next looked at
     if (saved.size > 40) saved.delete(saved.keys().next().value);
   }
   return saved.get(clip.id);

@@ -14,14 +14,16 @@ OWN_SHARE = 0.8
 @dataclass(frozen=True)
 class WorkLimits:
     """Of one kind of work: ``seconds`` and ``gigabytes`` (resident, beside those of the libraries) for a job, how many
-    are done ``at_once`` and how many more may be ``waiting``; ``kept`` : whether the process does another job
-    afterwards; ``long`` : whether another is made ready meanwhile, so that a click need not wait for its start;
-    ``patience`` : seconds without a word after which a job that was told to stop is ended."""
+    are done ``at_once`` and how many more may be ``waiting``, and of ``each`` visitor how many may be one or the other;
+    ``kept`` : whether the process does another job afterwards; ``long`` : whether another is made ready meanwhile, so
+    that a click need not wait for its start; ``patience`` : seconds without a word after which a job that was told to
+    stop is ended."""
 
     seconds: float
     gigabytes: float
     at_once: int = 1
     waiting: int = 8
+    each: float = math.inf
     kept: bool = True
     long: bool = False
     patience: float = 20.0
@@ -31,7 +33,7 @@ class WorkLimits:
 LIMITS = {
     "clips": WorkLimits(seconds=7200, gigabytes=6, waiting=64, long=True, patience=120),
     "map": WorkLimits(seconds=900, gigabytes=6, waiting=64, long=True),
-    "sound": WorkLimits(seconds=60, gigabytes=3, waiting=24),
+    "sound": WorkLimits(seconds=60, gigabytes=3, waiting=24, each=3),
     # torch's exporter changes PyTorch for the whole process.
     "export": WorkLimits(seconds=300, gigabytes=6, waiting=2, kept=False, long=True),
 }

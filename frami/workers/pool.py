@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -40,6 +41,8 @@ _TICK, _WEIGH = 0.05, 0.25
 #: Command of a worker's process, to which its descriptor is added.
 COMMAND = (sys.executable, "-m", "frami.workers.worker")
 
+_owner: ContextVar[str | None] = ContextVar("owner", default=None)
+
 
 class WorkLostError(FramiError):
     """A job that did not come to its end because its process was killed."""
@@ -50,7 +53,7 @@ class OverLimitError(WorkLostError):
 
 
 class BusyError(FramiError):
-    """As many jobs of a kind wait as may."""
+    """As many jobs of a kind wait as may, of all or of one visitor."""
 
 
 @dataclass
@@ -98,7 +101,7 @@ class Pool:
         self._limits, self._idle_after, self._command = kinds or here(), idle, tuple(command)
         self._idle: list[Worker] = []
         self._busy: list[Worker] = []
-        self._working, self._waiting = Counter(), Counter()
+        self._working, self._waiting, self._asked = Counter(), Counter(), Counter()
         self._lost = self._done = self._refused = 0
         self._turn = threading.Condition()
         self._timer: threading.Timer | None = None
@@ -120,7 +123,7 @@ class Pool:
         """
         kind = job.partition("-")[0]
         limits = self._limits[kind]
-        with self._place(kind, limits, stopped):
+        with self._share(kind, limits), self._place(kind, limits, stopped):
             while True:
                 try:
                     return self._once(limits, [job, arguments, _places()], told, stopped)
@@ -233,6 +236,23 @@ class Pool:
                     )
 
     @contextmanager
+    def _share(self, kind: str, limits: WorkLimits):
+        """One of the places that each visitor has in this kind of work (``asked_by``)."""
+        mine = kind, _owner.get()
+        with self._turn:
+            if mine[1] is not None and self._asked[mine] >= limits.each:
+                self._refused += 1
+                raise BusyError(f"{limits.each} of these are being made for you already; please try again in a moment")
+            self._asked[mine] += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._asked[mine] -= 1
+                if not self._asked[mine]:
+                    del self._asked[mine]
+
+    @contextmanager
     def _place(self, kind: str, limits: WorkLimits, stopped):
         """One of the places of this kind of work, for which at most ``limits.waiting`` may wait."""
         with self._turn:
@@ -316,6 +336,17 @@ class Pool:
             self._look_later()
         for worker in over:
             worker.end()
+
+
+@contextmanager
+def asked_by(owner: str | None):
+    """Jobs that this thread asks for meanwhile are a visitor's, who may wait for so many of a kind at a time
+    (``WorkLimits.each``). owner : as of ``Visitor``; None: nobody's, or the machine's owner's, who may for all."""
+    token = _owner.set(owner)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def spend(teller, *, seconds: float = 0.0, gigabytes: float = 0.0, deaf: bool = 
 
 
 KINDS = {
-    "test": WorkLimits(seconds=30, gigabytes=4, waiting=1),
+    "test": WorkLimits(seconds=30, gigabytes=4, waiting=1, each=2),
     "quick": WorkLimits(seconds=0.3, gigabytes=4),
     "small": WorkLimits(seconds=30, gigabytes=1.2),
     "brief": WorkLimits(seconds=30, gigabytes=4, patience=0.3),

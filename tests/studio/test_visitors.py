@@ -11,12 +11,17 @@ from frami.errors import FramiError
 from frami.hosting import limits, owners
 from frami.hosting.limits import LimitError
 from frami.inversion import InversionSettings
+from frami.paths import ASSETS
+from frami.runs import Runs
+from frami.runs.queue import Queue
 from frami.studio.services import distillations
+from frami.studio.services.background import Background
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
+from frami.workers import pool
 from tests.helpers.queues import SETTINGS, queue_in, status, until
 from tests.helpers.visitors import named
 from tests.studio.test_try_it import finished_run
@@ -51,6 +56,11 @@ def rows(known, name, **more):
 
 
 # ----------------------------------------------------------------------------------------------- distillations
+
+
+def test_closed_nothing_more_is_measured(known):
+    known.close()
+    assert not known._measured.alive and not known.queue.alive
 
 
 def test_a_distillation_is_nobody_elses(known):
@@ -234,6 +244,51 @@ def test_clips_are_nobody_elses(tmp_path, teacher, monkeypatch):
     runs.close()
     maps.close()
     assert Syntheses(tmp_path / "studio").owned(run.id, ada), "after a restart, too"
+
+
+def test_where_too_many_maps_wait_the_page_asks_again(tmp_path, hosted):
+    hosted.setenv("FRAMI_DATA", str(tmp_path / "no-recordings"))
+    folder = tmp_path / "explore" / "fsdd"
+    folder.mkdir(parents=True)
+    (folder / "frami").symlink_to(ASSETS / "explore" / "fsdd" / "frami")  # a bank without a precomputed map
+    work = Background("test", waiting=0)
+    maps = FeatureMaps(folder.parent, Syntheses(tmp_path), checkpoints.load, ["fsdd"], work)
+    value = maps.view("fsdd", ["frami"], who=named("ada"))
+    assert "other visitors" in maps.more("fsdd", ["frami"], value["stamp"], named("ada"))["pending"]
+    wishes = []
+    hosted.setattr(work, "start", lambda task, work, owner: wishes.append(owner) or "")
+    for who in (named("ada"), named("ben"), owners.visitor(None)):
+        maps.more("fsdd", ["frami"], value["stamp"], who)
+    assert len(set(wishes)) == 3 and None not in wishes, "each has a place of their own"
+    maps.close()
+
+
+def test_sounds_are_made_for_who_asks(tmp_path, teacher, hosted):
+    """So that none takes the places of all."""
+    asked = []
+
+    def run(self, job, *_, **__):
+        asked.append((job, pool._owner.get()))
+        raise FramiError("enough")
+
+    hosted.setattr(pool.Pool, "run", run)
+    runs, ada = Syntheses(tmp_path), named("ada")
+    clips = ClipLookup(runs, ASSETS / "gallery", checkpoints.load)
+    maps = FeatureMaps(ASSETS / "explore", runs, checkpoints.load, ["fsdd"])
+    recognition = Recognition(Distillations(Queue(Runs()), checkpoints.load, ["fsdd"]), clips)
+    sample = recognition.sample("sample/fsdd/7")[0]
+    for work in (
+        lambda: clips.sound("gallery/fsdd/0~griffin-lim", ada),
+        lambda: clips.states("gallery/fsdd/0", ada),
+        lambda: maps.sound("explore/fsdd/frami/0~griffin-lim", ada),
+        lambda: recognition.sound("gallery/fsdd/0~griffin-lim", ada),
+        lambda: recognition.predictions("fsdd", [], sample, who=ada),
+    ):
+        with pytest.raises(FramiError, match="enough"):
+            work()
+    kinds = ["vocode", "classify", "vocode", "vocode", "recognise"]
+    assert asked == [(f"sound-{kind}", ada.owner) for kind in kinds] and pool._owner.get() is None
+    maps.close()
 
 
 def test_a_synthesis_is_bounded_and_visitors_take_turns(tmp_path, teacher, hosted):

@@ -188,6 +188,33 @@ def test_only_so_many_wait(pool):
     assert (one, two) == ([False], [2]) and pool.health()["waiting"] == 0
 
 
+def test_a_visitor_has_so_many_places(pool):
+    """Two of this kind; others and the machine's owner find theirs."""
+    begin = []
+
+    def asking(who):
+        def work():
+            with pools.asked_by(who):
+                return pool.run("test-spend", {"seconds": 1}, begin.append, lambda: False)
+
+        return work
+
+    first, one = in_thread(asking("ada"))
+    while not begin:
+        time.sleep(0.01)
+    second, two = in_thread(asking("ada"))
+    while not pool.health()["waiting"]:
+        time.sleep(0.01)
+    with pytest.raises(BusyError, match="2 of these are being made for you"):
+        asking("ada")()
+    with pytest.raises(BusyError, match="as can be done at once"):
+        asking("ben")()
+    first.join()
+    assert asking(None)() is False
+    second.join()
+    assert asking("ada")() is False and one == two == [False] and not pool._asked
+
+
 def test_workers_without_work_end():
     pool = workers.pool(idle=0.3)
     assert pool.run("test-echo", {"value": 1}) == 1

@@ -20,7 +20,7 @@ from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.syntheses import Syntheses
-from frami.workers.pool import on_file, shared
+from frami.workers.pool import asked_by, on_file, shared
 
 _SOUNDS = 64
 
@@ -44,8 +44,12 @@ class ClipLookup:
         return bundled if bundled.is_dir() else home() / "gallery" / teacher
 
     def sound(self, id: str, who: Visitor = EVERYONE) -> bytes:
-        """Bytes of a sound file. A clip without one is synthesized by a vocoder; one that still forms, as it is now."""
-        clip = self._parsed(id, who)
+        """Bytes of a sound file. A clip without one is synthesized by a vocoder; one that still forms, as it is now.
+        BusyError where the visitor waits for too many."""
+        with asked_by(who.owner):
+            return self._sound(self._parsed(id, who))
+
+    def _sound(self, clip: ClipId) -> bytes:
         if clip.state is not None:
             return self._state_sound(clip)
         run = self.runs.get(clip.owner) if clip.kind == "run" else None
@@ -77,7 +81,8 @@ class ClipLookup:
         if list(teacher.classes) != bank.manifest["classes"]:
             return []
         mels = mels.reshape(len(steps), 1, *mels.shape[-2:]).float()
-        logits = _logits(*on_file(teacher).values(), teacher.card.sha256, mels.numpy().tobytes(), mels.shape)
+        with asked_by(who.owner):
+            logits = _logits(*on_file(teacher).values(), teacher.card.sha256, mels.numpy().tobytes(), mels.shape)
         rows = []
         likeliest, own = logits.argmax(1), bank.target[clip.index].expand(len(steps))
         targets = likeliest if offers.untargeted(settings) else own

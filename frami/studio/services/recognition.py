@@ -12,7 +12,7 @@ from frami.hosting.owners import EVERYONE, Visitor
 from frami.studio.services import class_groups, clip_ids, distillations, page_values
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
-from frami.workers.pool import on_file, shared
+from frami.workers.pool import asked_by, on_file, shared
 
 #: Students of the visitor's own that are ticked at first.
 _NEWEST = 2
@@ -98,10 +98,10 @@ class Recognition:
                 return path, labels[clip.index], f"made from the weights of the teacher of {title}"
         raise FramiError("this sound is not there")
 
-    def sound(self, id: str) -> bytes:
+    def sound(self, id: str, who: Visitor = EVERYONE) -> bytes:
         """Bytes of one of these sounds; a made clip by the vocoder that the id names. Raises FramiError."""
         path = self.sample(id)[0]
-        return self.clips.sound(id) if clip_ids.parse(id).kind == "gallery" else path.read_bytes()
+        return self.clips.sound(id, who) if clip_ids.parse(id).kind == "gallery" else path.read_bytes()
 
     # ------------------------------------------------------------------------------------- predictions
 
@@ -121,7 +121,8 @@ class Recognition:
         teacher, titles = self.clips.load_teacher(name), {key: title for title, key in self.students(name, who)}
         there = {key: str(self._path(key)) for key in keys if key in titles}
         arguments = on_file(teacher) | {"path": str(path), "students": list(there.values())}
-        heard = shared().run("sound-recognise", arguments)
+        with asked_by(who.owner):
+            heard = shared().run("sound-recognise", arguments)
         if "refused" in heard:
             return {"state": "refused", "message": heard["refused"]}
         mel, (first, *others) = heard["mel"], heard["found"]

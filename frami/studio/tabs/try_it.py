@@ -35,7 +35,7 @@ class TryIt(Tab):
                     "samples",
                     {"teacher": teacher, "groups": recognition.samples(teacher)},
                     "try-samples",
-                    [components.wav_function(recognition.sound)],
+                    [components.wav_function(lambda id: recognition.sound(id, self.who()))],
                 )
                 self.students = gr.CheckboxGroup(**self._students(teacher), label="Students", elem_id="try-students")
             with gr.Column(scale=3, min_width=320):
