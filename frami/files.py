@@ -89,13 +89,13 @@ def _is_full(folder: Path, error: Exception) -> bool:
     return False
 
 
-def tidy(folder: Path, name: str = "") -> None:
+def tidy(folder: Path, name: str = "", spared: tuple[str, ...] = ()) -> None:
     """Remove what ``replacing`` of a process that was killed left of files whose names begin so. For those who know
-    that no other process writes there."""
+    that no other process writes there, but for files whose names end as the ``spared``."""
     mark = re.compile(rf"\.[0-9a-f]{{8}}\.{re.escape(name)}.*", re.DOTALL)
     with suppress(OSError):
         for path in folder.iterdir():
-            if mark.fullmatch(path.name):
+            if mark.fullmatch(path.name) and not path.name.endswith(spared):
                 path.unlink()
 
 

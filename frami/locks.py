@@ -5,6 +5,8 @@ A lock is a hidden file that the process holds open; the system lets go of it wh
 
 import errno
 import os
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -16,7 +18,12 @@ from frami.errors import FramiError
 
 #: Lock of a folder, in it.
 NAME = ".writing.lock"
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+#: Where nothing may be written, and where the filesystem knows no locks.
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+#: Ending of what a page writes into a run's folder while the run's process has it.
+_OTHERS = (".owner",)
+#: Seconds that a thread waits for another one of this process that lets go of a lock.
+_MOMENT = 1.0
 
 
 class InUseError(FramiError):
@@ -41,10 +48,11 @@ class Held:
 
 def folder(path: Path) -> Held:
     """The lock of a folder, which is made; all in this process share it. InUseError where another process has it;
-    OSError where the disk refuses. Where no file may be written there is none: what writes says so."""
+    OSError where the disk refuses. Where no file may be written there is none (what writes says so), nor where the
+    filesystem knows none."""
     path.mkdir(parents=True, exist_ok=True)
     held = _held(path / NAME, path)
-    files.tidy(path)
+    files.tidy(path, spared=_OTHERS)
     return held
 
 
@@ -75,23 +83,42 @@ class _Lock:
 _OPEN: "WeakValueDictionary[str, _Lock]" = WeakValueDictionary()
 
 
+_MEETING = threading.Lock()
+
+
+def _begin_anew() -> None:
+    """In a forked process: another thread may have been among ``_held`` then."""
+    global _MEETING
+    _MEETING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
 def _held(path: Path, what: Path) -> Held:
-    key = os.path.realpath(path)
-    lock = _OPEN.get(key)
-    if lock is None:
-        try:
-            lock = _OPEN[key] = _Lock(path)
-        except Timeout:
-            raise InUseError(
-                f"{what} is being written by {_owner(path)}; wait until it ends, or choose another --out"
-            ) from None
-        except OSError as error:
-            if error.errno not in _REFUSED:
-                raise
-    return Held(lock)
+    key, until = os.path.realpath(path), time.monotonic() + _MOMENT
+    while True:
+        with _MEETING:
+            lock = _OPEN.get(key)
+            if lock is not None:
+                return Held(lock)
+            try:
+                _OPEN[key] = lock = _Lock(path)
+                return Held(lock)
+            except Timeout:
+                owner = _owner(path)
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+                return Held(None)
+        if owner != os.getpid() or time.monotonic() > until:
+            by = f"process {owner}" if owner else "another process"
+            raise InUseError(f"{what} is being written by {by}; wait until it ends, or choose another --out")
+        time.sleep(0.01)  # another thread is letting go of it
 
 
-def _owner(path: Path) -> str:
+def _owner(path: Path) -> int | None:
+    """Number of the process that has the lock, as far as the file says it."""
     with suppress(OSError, ValueError):
-        return f"process {int(path.read_text()[:20])}"
-    return "another process"
+        return int(path.read_text()[:20])
+    return None

@@ -1,9 +1,11 @@
 """What one process writes, another is told to leave alone, at once; a lock does not outlive its process."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from frami import files, locks, models
+from frami.hosting import owners
 from frami.paths import child_environment
 from tests.helpers.cli import run, synthesize
 
@@ -100,3 +103,45 @@ def test_the_second_of_two_commands_is_told_at_once(command, tmp_path, capsys, f
     if command in ("synthesize", "import"):
         assert run(capsys, *given)[0] == 0
         assert not [path for path in tmp_path.rglob(".*") if path.suffix == ".lock"]
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOLCK])
+def test_where_the_filesystem_knows_no_locks_there_is_none(tmp_path, monkeypatch, number):
+    """As on some network drives."""
+
+    def unknown(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    with locks.folder(tmp_path / "bank"):
+        pass
+    assert (tmp_path / "bank").is_dir()
+
+
+def test_what_the_page_writes_into_a_folder_is_left(tmp_path):
+    """The note of the owner is written while another process may have the folder."""
+    with files.replacing(tmp_path / owners.FILE) as temporary:
+        temporary.write_text("{}")
+        locks.folder(tmp_path).release()
+        assert temporary.exists()
+
+
+def test_threads_of_a_process_share_a_lock(tmp_path):
+    """None is told that its own process is in the way."""
+    failed, begin = [], threading.Barrier(8)
+
+    def take():
+        begin.wait()
+        try:
+            for _ in range(40):
+                locks.folder(tmp_path).release()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert not failed
+    assert not os.listdir(tmp_path)

@@ -22,7 +22,7 @@ frami.distil = (element, props, server, watch) => {
   const alarm = el("p", "alarm"), spoken = el("p", "frami-spoken");
   alarm.setAttribute("role", "alert");
   spoken.setAttribute("role", "status");
-  const list = runList(data, server, props.files, { act, save, show: draw }), chart = curveChart(data), table = comparison(data, props.named), matrices = confusionMatrices(data);
+  const list = runList(data, props.shareable ? server : null, props.files, { act, save, show: draw }), chart = curveChart(data), table = comparison(data, props.named), matrices = confusionMatrices(data);
   const parts = [
     [section("listing", "Runs", list.box, alarm, el("p", "note", props.note)), list],
     [section("chart", "Learning curves", ...chart.boxes), chart],

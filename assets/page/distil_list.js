@@ -3,7 +3,7 @@ import { button, el } from "./core.js";
 import { colour, isBusy, isWorking } from "./distil_runs.js";
 import { sharing } from "./sharing.js";
 
-/* server: shares; files: [[kind, words], …] to download; act(what, id), save(id, kind), show(): what clicks do. */
+/* server: shares, null where nobody is to be shown a run; files: [[kind, words], …] to download; act(what, id), save(id, kind), show(): what clicks do. */
 export function runList(data, server, files, { act, save, show }) {
   const box = el("ul", "runs");
 
@@ -30,7 +30,8 @@ export function runList(data, server, files, { act, save, show }) {
       remove.textContent = "Really delete?";
       setTimeout(() => { delete remove.dataset.confirm; remove.textContent = "Delete"; }, 4000);
     });
-    buttons.append(button("stop", "Stop", () => act("stop", id)), button("resume", "Resume", () => act("resume", id)), select, remove, row.sharing = sharing(server, id));
+    buttons.append(button("stop", "Stop", () => act("stop", id)), button("resume", "Resume", () => act("resume", id)), select, remove);
+    if (server) buttons.append(row.sharing = sharing(server, id));
     row.append(label, el("span", "figure"), el("span", "status"), buttons, bar);
     row.dataset.id = id;
     return row;
@@ -45,7 +46,7 @@ export function runList(data, server, files, { act, save, show }) {
     one(".bar div").style.width = `${100 * share}%`;
     one(".bar").hidden = status === "finished";
     one(".buttons").hidden = !run.own;
-    row.sharing.renew(run.link);
+    row.sharing?.renew(run.link);
     one(".stop").hidden = !isWorking(run) && status !== "waiting";
     one(".resume").hidden = !["stopped", "failed"].includes(status);
     one(".delete").hidden = isWorking(run) || status === "stopping";

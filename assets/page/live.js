@@ -51,8 +51,8 @@ frami.live = (element, props, server, watch) => {
       if (clip) change({ clip, forming: !end });
     }
   };
-  function showLinks({ run, own, link, state }) {
-    links.hidden = !run || !own || !["running", "done", "stopped"].includes(state);
+  function showLinks({ run, shareable, link, state }) {
+    links.hidden = !run || !shareable || !["running", "done", "stopped"].includes(state);
     if (links.dataset.run !== run) {
       links.dataset.run = run || "";
       links.replaceChildren(...run ? [sharing(server, run)] : []);

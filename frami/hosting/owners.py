@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from frami import files
+from frami.errors import FramiError
 from frami.hosting.mode import hosted
 
 FILE = ".owner"
@@ -51,6 +52,13 @@ def visitor(token: str | None, shared: str | None = None) -> Visitor:
     return Visitor(hashlib.sha256(token.encode()).hexdigest()[:32] if known else "", shared)
 
 
+def check(who: Visitor) -> None:
+    """FramiError where a visitor of a hosted studio, who wants to begin something, does not say who they are: nobody
+    could count what is theirs."""
+    if not who.owner and hosted():
+        raise FramiError("this browser does not say whose it is; reload the page")
+
+
 def claim(folder: Path, owner: str | None, keep: bool = False) -> None:
     """Note whose run lies in a folder, which is made. OSError when the disk refuses."""
     if owner:
@@ -70,7 +78,7 @@ def owns(who: Visitor, folder: Path) -> bool:
     """Whether the run in this folder is the visitor's own."""
     if who.owner is None:
         return not hosted()
-    return bool(who.owner) and hmac.compare_digest(entry(folder).owner, who.owner)
+    return bool(who.owner) and _same(entry(folder).owner, who.owner)
 
 
 def sees(who: Visitor, id: str, folder: Path) -> bool:
@@ -81,7 +89,7 @@ def sees(who: Visitor, id: str, folder: Path) -> bool:
 def is_shared(who: Visitor, id: str, folder: Path) -> bool:
     """Whether the visitor's link shows the run of this id, and has not been taken back."""
     given, _, key = who.shared.partition(".")
-    return bool(key) and given == id and hmac.compare_digest(entry(folder).share.encode(), key.encode())
+    return bool(key) and given == id and _same(entry(folder).share, key)
 
 
 def share(folder: Path) -> str:
@@ -98,6 +106,11 @@ def unshare(folder: Path) -> None:
     """Take the link back: it shows nothing any more. OSError when the disk refuses."""
     if (found := entry(folder)).share:
         _write(folder, replace(found, share=""))
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two secrets are the same, in a time that tells nothing; a damaged file may say anything."""
+    return hmac.compare_digest(*(text.encode("utf-8", "surrogatepass") for text in (one, other)))
 
 
 def _write(folder: Path, found: Entry) -> None:

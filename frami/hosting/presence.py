@@ -5,17 +5,21 @@ import math
 import os
 import re
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 #: Seconds within which a second sign of a visitor is not written.
 _OFTEN = 5
 #: Seconds for which signs of a page that was closed may still come.
 _LATE = 5
-#: Open pages, and closed ones, that are known at most.
+#: Open pages, closed ones and visitors that are known at most.
 _PAGES = 2000
 #: Seconds after which a visitor who left is forgotten.
 _FORGOTTEN = 86400
+
+Noted = TypeVar("Noted", str, float)
 
 
 class Presence:
@@ -29,6 +33,7 @@ class Presence:
         self._pages: dict[str, str] = {}
         self._closed: dict[str, str] = {}
         self._left: dict[str, float] = {}
+        self._working: frozenset[str] = frozenset()
 
     def seen(self, owner: str | None, page: str | None = None) -> None:
         """A visitor's browser asked for something, from this page where that is known. What a page that was closed had
@@ -39,7 +44,7 @@ class Presence:
         if now - self._left.get(owner, 0) < min(_LATE, self._grace / 2):
             return
         if now - self._written.get(owner, 0) >= min(_OFTEN, self._silence / 4):
-            self._written[owner] = now
+            _add(self._written, owner, now)
             self._note(owner, now + self._silence)
 
     def opened(self, page: str | None, owner: str | None) -> None:
@@ -55,7 +60,7 @@ class Presence:
         if owner and math.isfinite(self._grace):
             _add(self._closed, page, owner)
             self._written.pop(owner, None)
-            self._left[owner] = time.time()
+            _add(self._left, owner, time.time())
             self._note(owner, time.time() + self._grace)
 
     def gone(self, owner: str) -> float:
@@ -66,6 +71,10 @@ class Presence:
         except (OSError, ValueError):
             until = 0.0
         return max(0.0, time.time() - max(until, self._began + self._silence))
+
+    def need(self, owners: Iterable[str]) -> None:
+        """These have work that goes on: their files stay, however many others come."""
+        self._working = frozenset(owners)
 
     def forget(self) -> None:
         """Drop who left long ago."""
@@ -84,12 +93,30 @@ class Presence:
             return
         with suppress(OSError):  # a full disk ends nobody's work: the next sign may be written
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / owner).touch()
-            os.utime(self.folder / owner, (until, until))
+            path = self.folder / owner
+            if not path.exists():
+                self._make_room()
+            path.touch()
+            os.utime(path, (until, until))
+
+    def _make_room(self) -> None:
+        """Where too many are noted, drop a quarter: who was heard of longest ago, and has no work that goes on."""
+        if len(names := os.listdir(self.folder)) < _PAGES:
+            return
+        idle = [self.folder / name for name in names if name not in self._working]
+        for path in sorted(idle, key=_time)[: _PAGES // 4]:
+            path.unlink(missing_ok=True)
+            self._written.pop(path.name, None)
 
 
-def _add(pages: dict[str, str], page: str, owner: str) -> None:
-    """Note a page, and forget the oldest where they are too many."""
-    pages[page] = owner
-    while len(pages) > _PAGES:
-        del pages[next(iter(pages))]
+def _time(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def _add(noted: dict[str, Noted], name: str, value: Noted) -> None:
+    """Note a page or a visitor, and forget the oldest where they are too many."""
+    noted[name] = value
+    while len(noted) > _PAGES:
+        del noted[next(iter(noted))]

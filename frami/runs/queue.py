@@ -5,6 +5,7 @@ lost or started twice. Where runs have several owners these take turns; whose tu
 After a restart the waiting runs are started again; one that was interrupted is stopped, until it is resumed.
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -23,6 +24,10 @@ from frami.runs.store import Run, Runs
 KIND = "distill"
 #: Seconds that the current run may take to save its state when the queue is closed.
 PATIENCE = 20
+#: Seconds after which a run that was told to stop, and goes on, is killed; what it saved last is left.
+STUBBORN = 120
+#: A run is told to stop after so many times its budget and so many seconds: it hangs, and others wait.
+_TIMES, _MORE = 3, 600
 #: Command of a run's process, to which the run's id is added.
 COMMAND = (sys.executable, "-m", "frami.runs.child", KIND, "--run")
 _TICK = 0.25
@@ -126,8 +131,9 @@ class Queue:
         try:
             yield lambda: run.id in self._stopping or self._closing.is_set()
         finally:
-            self._elsewhere.discard(run.id)
-            self._stopping.discard(run.id)
+            if run.id in self._elsewhere:  # else a block in this one had it, and it may be in the queue now
+                self._elsewhere.discard(run.id)
+                self._stopping.discard(run.id)
 
     def resume(self, id: str) -> None:
         """Put a stopped or failed run at the end of the queue; ``FramiError`` for another one."""
@@ -209,15 +215,23 @@ class Queue:
                 [*self._command, run.id], stdin=subprocess.PIPE, stdout=log, stderr=log, env=child_environment(),
                 start_new_session=True,
             )  # fmt: skip
-            terminated = False
+            latest, told, late = time.monotonic() + _longest(run), math.inf, False
             while process.poll() is None:
-                if run.id in self._stopping and not terminated:
+                now = time.monotonic()
+                if now > latest and run.id not in self._stopping:
+                    late = True
+                    self._stopping.add(run.id)
+                if run.id in self._stopping and told == math.inf:
                     process.terminate()
-                    terminated = True
+                    told = now
+                if now - told > STUBBORN:
+                    process.kill()
                 if self._closing.wait(_TICK):
                     self._end(process)
             process.stdin.close()
         self._record_end(self.runs.get(run.id), process.returncode)
+        if late and self.runs.get(run.id).status == "stopped":
+            self.runs.fail(run.id, "it took far longer than its budget; what it saved is there: Resume continues it")
 
     @staticmethod
     def _end(process: subprocess.Popen) -> None:
@@ -237,3 +251,10 @@ class Queue:
             self.runs.fail(run.id, lines[-1].strip() if lines else f"its process ended with status {code}")
         else:
             self.runs.stop(run.id)
+
+
+def _longest(run: Run) -> float:
+    """Seconds after which a run hangs; infinite for one without a budget."""
+    budget = run.settings.get("budget")
+    known = isinstance(budget, int | float) and not isinstance(budget, bool)
+    return _TIMES * budget + _MORE if known else math.inf

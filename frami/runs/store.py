@@ -5,6 +5,7 @@ any moment leaves whole rows behind. A run whose process has ended without a wor
 """
 
 import json
+import logging
 import math
 import os
 import secrets
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +26,7 @@ from frami import files, schema
 from frami.errors import FramiError
 from frami.paths import BUNDLED, home
 
+_log = logging.getLogger(__name__)
 FORMAT = 1
 STATUSES = ("waiting", "running", "stopped", "finished", "failed")
 ENDED = "its process ended before it was finished"
@@ -135,10 +138,19 @@ class Runs:
         return found[0]
 
     def list(self, kind: str | None = None) -> list[Run]:
-        """All runs (of a kind), newest first."""
+        """All runs (of a kind), newest first. Damaged ones are left out with a warning where others are whole."""
         where, values = ("WHERE kind = ?", (kind,)) if kind else ("", ())
         rows = self._read(f"SELECT {_COLUMNS} FROM runs {where} ORDER BY created DESC, rowid DESC", values)
-        return [self._run(row) for row in rows]
+        found, damage = [], None
+        for row in rows:
+            try:
+                found.append(self._run(row))
+            except RunError as error:
+                damage = error
+                _warn_of(f"{self.path}: run {str(row[0])[:40]!r} is damaged and left out")
+        if damage is not None and not found:
+            raise damage
+        return found
 
     def metrics(self, id: str) -> Curves:
         """Curves: of each name its (step, seconds, value), by step."""
@@ -317,6 +329,8 @@ class Runs:
         values = dict(zip(_Row.model_fields, row, strict=True))
         try:
             values |= {name: _json_of(values[name]) for name in ("settings", "result")}
+            if isinstance(values["error"], str):  # earlier versions noted them whole
+                values["error"] = values["error"][: schema.LONG]
             schema.held(_Row, values)
         except ValueError as damage:
             raise self._damaged(damage) from damage
@@ -352,6 +366,12 @@ def bundled(name: str) -> tuple[Run, Curves] | None:
     values = files.as_value(files.read_text(path))
     curves = {FORMER_CURVES.get(of, of): [*map(tuple, points)] for of, points in values.pop("metrics").items()}
     return Run(**values, pid=None, folder=BUNDLED, error=None), curves
+
+
+@lru_cache(maxsize=256)
+def _warn_of(words: str) -> None:
+    """Once for each damaged run: a page lists them every second."""
+    _log.warning(words)
 
 
 def _unknown(id: str) -> RunError:

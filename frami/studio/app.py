@@ -16,8 +16,8 @@ from frami.studio.services.shared import Services
 from frami.studio.tabs import EVENT, TABS, Page
 from frami.studio.theme import launch_options
 
-#: Seconds between two signs of an open page.
-_BEAT = 20
+#: Seconds between two signs of an open page, at least those where the silence is short.
+_BEAT, _LEAST_BEAT = 20, 1
 
 
 def build() -> Studio:
@@ -83,7 +83,7 @@ def _notice_visitors(services: Services, demo: gr.Blocks) -> None:
         presence.seen(visitors.here().owner)
         return {}
 
-    pause = min(_BEAT, services.limits.of("silence") / 4)
+    pause = max(_LEAST_BEAT, min(_BEAT, services.limits.of("silence") / 4))
     components.drawn("visitor", {}, "visitor", [beat], pause=pause)
     demo.unload(lambda: presence.closed(visitors.page()))
     services.housekeeping.uploads = Path(get_upload_folder())

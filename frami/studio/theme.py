@@ -1,5 +1,6 @@
 """Looks of the studio: theme, style sheet, script, icon. All local: the page asks no other host for anything."""
 
+import math
 import re
 
 import gradio as gr
@@ -82,7 +83,7 @@ def launch_options() -> dict:
         "footer_links": ["gradio", "settings"],
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": f"{allowed.least('upload', 20):.0f}mb",
+        "max_file_size": f"{max(1, math.ceil(allowed.least('upload', 20)))}mb",
         "show_error": True,
         "enable_monitoring": False,
     }

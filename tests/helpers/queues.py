@@ -21,7 +21,7 @@ store.start(run.id)
 def stop(*_):
     store.stop(run.id)
     sys.exit(130)
-signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGTERM, signal.SIG_IGN if run.settings.get("deaf") else stop)
 for step in range(run.settings.get("ticks", 2)):
     store.log(run.id, step, step, {"share": step / 100, "agreement": step / 10, "left": 9.0})
     time.sleep(0.1)

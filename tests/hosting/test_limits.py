@@ -41,8 +41,9 @@ def test_an_owner_lifts_them_or_changes_some(own_machine):
         own_machine.setenv("FRAMI_LIMITS", wrong)
         with pytest.raises(FramiError, match=r"FRAMI_LIMITS.*NAME=NUMBER"):
             limits.current()
-    own_machine.setenv("FRAMI_HOSTED", "0")
-    assert not hosted(), "FRAMI_HOSTED has the last word"
+    for no in ("0", "false", "No", " OFF "):
+        own_machine.setenv("FRAMI_HOSTED", no)
+        assert not hosted(), "FRAMI_HOSTED has the last word"
 
 
 def test_a_refusal_says_which_how_much_and_how_to_lift_it(own_machine):

@@ -1,7 +1,10 @@
 """Whose a run is, who may look at it, and what the disk knows of a visitor."""
 
+import json
+
 import pytest
 
+from frami.errors import FramiError
 from frami.hosting import owners
 from frami.hosting.owners import EVERYONE, visitor
 
@@ -57,3 +60,19 @@ def test_a_link_shows_one_run_until_it_is_taken_back(hosted, tmp_path):
 def test_a_damaged_note_is_nobodys(hosted, tmp_path, text):
     (tmp_path / owners.FILE).write_text(text)
     assert owners.entry(tmp_path) == owners.Entry() and not owners.owns(visitor(TOKENS[0]), tmp_path)
+
+
+@pytest.mark.parametrize("owner", ["\u0101", "\ud800", "A" * 32])
+def test_a_forged_owner_is_another(hosted, tmp_path, owner):
+    (tmp_path / owners.FILE).write_text(json.dumps({"owner": owner, "share": owner}))
+    for who in (visitor(TOKENS[0]), visitor(TOKENS[0], "run.key")):
+        assert not owners.sees(who, "run", tmp_path)
+
+
+def test_who_begins_something_says_who_it_is(hosted, monkeypatch):
+    owners.check(visitor(TOKENS[0]))
+    for nobody in (visitor(None), visitor("short"), EVERYONE):
+        with pytest.raises(FramiError, match="reload the page"):
+            owners.check(nobody)
+    monkeypatch.setenv("FRAMI_HOSTED", "0")
+    owners.check(EVERYONE)

@@ -1,5 +1,6 @@
 """A queue of runs: one after the other, through stops, crashes and restarts."""
 
+import math
 import os
 import signal
 
@@ -7,6 +8,7 @@ import pytest
 
 from frami.errors import FramiError
 from frami.runs import Runs
+from frami.runs import queue as module
 from frami.runs.queue import Queue
 from tests.helpers.queues import SETTINGS, queue_in, status, until
 
@@ -91,3 +93,39 @@ def test_a_queue_of_an_earlier_version_goes_on(queue):
     assert queue.waiting() == [run.id]
     queue.begin()
     until(lambda: status(queue, run) == "finished")
+
+
+def test_a_run_that_does_not_stop_is_killed(queue, monkeypatch):
+    """And what waits behind it begins."""
+    monkeypatch.setattr(module, "STUBBORN", 0.3)
+    deaf, other = queue.add("deaf", SETTINGS | {"ticks": 900, "deaf": True}), queue.add("other", SETTINGS)
+    queue.begin()
+    until(lambda: queue.get(deaf.id).status == "running" and queue.runs.metrics(deaf.id))
+    queue.stop(deaf.id)
+    until(lambda: status(queue, other) == "finished")
+    assert status(queue, deaf) == "stopped" and queue.get(deaf.id).error is None
+
+
+def test_a_run_far_beyond_its_budget_is_ended_and_can_go_on(queue, monkeypatch):
+    monkeypatch.setattr(module, "_MORE", 1.0)
+    late, other = queue.add("late", SETTINGS | {"ticks": 900, "budget": 0.1}), queue.add("other", SETTINGS)
+    queue.begin()
+    until(lambda: status(queue, other) == "finished")
+    assert status(queue, late) == "failed" and "longer than its budget" in queue.get(late.id).error
+    queue.close()
+    queue.resume(late.id)
+    assert queue.waiting() == [late.id]
+    assert module._longest(other) == math.inf
+
+
+def test_a_run_that_is_made_elsewhere_and_then_queued_can_be_stopped(queue):
+    run = queue.add("one", SETTINGS | {"ticks": 300}, queued=False)
+    with queue.elsewhere(run):
+        with queue.elsewhere(run):
+            assert status(queue, run) == "starting"
+        assert status(queue, run) == "stopped"
+        queue.begin().resume(run.id)
+        until(lambda: status(queue, run) == "running")
+        queue._stopping.add(run.id)
+    assert run.id in queue._stopping or status(queue, run) == "stopped"
+    until(lambda: status(queue, run) == "stopped")

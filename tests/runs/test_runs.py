@@ -373,6 +373,25 @@ def test_an_empty_file_and_a_damaged_row(store):
         store.list()
 
 
+def test_one_damaged_row_does_not_hide_the_others(store, caplog):
+    module._warn_of.cache_clear()
+    bad, good = store.create("a", "bad", {}), store.create("a", "good", {})
+    written(store, "UPDATE runs SET settings = '{' WHERE id = ?", bad.id)
+    for _ in range(3):
+        assert [run.id for run in store.list()] == [good.id]
+    assert [bad.id in one.getMessage() for one in caplog.records] == [True], "it is said once"
+    with pytest.raises(RunError, match="damaged"):
+        store.get(bad.id)
+    store.delete(bad.id)
+    assert store.list() == [store.get(good.id)]
+
+
+def test_a_long_error_of_an_earlier_version_is_read(store):
+    run = store.create("a", "it", {})
+    written(store, "UPDATE runs SET status = 'failed', error = ? WHERE id = ?", "x" * 100_000, run.id)
+    assert store.list()[0].error == "x" * 2000
+
+
 def test_a_newer_store(store):
     store.create("a", "it", {})
     written(store, "PRAGMA user_version = 99")

@@ -15,7 +15,7 @@ from frami.hosting.presence import Presence
 from frami.inversion import InversionSettings
 from frami.studio.services.housekeeping import Housekeeping
 from frami.studio.services.owned_runs import OwnedRuns
-from frami.studio.services.storage import clear_uploads, taken
+from frami.studio.services.storage import _measured, clear_uploads, taken
 from frami.studio.services.syntheses import Syntheses
 from tests.helpers.queues import SETTINGS, queue_in, status, until
 from tests.helpers.visitors import named
@@ -173,3 +173,25 @@ def test_a_run_of_a_visitor_is_stored_by_its_teacher(make, teacher):
     with zipfile.ZipFile(archive(run.folder)) as file:
         assert not any(owners.FILE in name for name in file.namelist())
     assert runs.saved(run.id, checkpoints.load).saved == 2
+
+
+def test_whatever_fails_the_next_look_comes_and_old_runs_go(make, monkeypatch, caplog):
+    keeping, runs, queue, _ = make("grace=0.1,age=1")
+    old, looks = stored(runs.folder, "a" * 12, 0.1, age=3700), []
+
+    def broken():
+        looks.append(1)
+        raise TypeError("it is broken")
+
+    monkeypatch.setattr(keeping._runs, "going", broken)
+    keeping.storage.runs = OwnedRuns(queue)
+    keeping.begin()
+    until(lambda: len(looks) > 3 and not old.exists())
+    assert keeping.alive
+    assert len([one for one in caplog.records if "it is broken" in one.getMessage()]) == 1, "said once"
+    keeping.close()
+    assert not keeping.alive
+
+
+def test_a_folder_that_is_removed_meanwhile_has_no_size(tmp_path):
+    assert _measured(tmp_path / "gone") == (0, 0.0)

@@ -130,6 +130,29 @@ def test_only_so_many_wait_of_a_visitor_and_of_all(known, hosted):
         known.owned.resume(stopped.id, named("ben"))
 
 
+def test_who_does_not_say_who_it_is_begins_nothing(known, tmp_path, teacher):
+    """Nobody could count such a request: 36 runs once waited of one visitor."""
+    runs = Syntheses(tmp_path / "studio", limits.current())
+    for nobody in (owners.visitor(None), owners.visitor("short")):
+        with pytest.raises(FramiError, match="does not say whose it is; reload the page"):
+            known.owned.begin(wanted(), nobody)
+        with pytest.raises(FramiError, match="does not say whose it is; reload the page"):
+            runs.start(teacher, synthesis(teacher), who=nobody, queued=False)
+    assert known.queue.all() == [] and not runs.going() and not (tmp_path / "studio").exists()
+
+
+def test_without_limits_runs_of_visitors_stay(tmp_path, teacher, monkeypatch):
+    monkeypatch.setattr("frami.studio.services.syntheses._RUNS", 1)
+    runs = Syntheses(tmp_path / "studio", limits.NONE)
+    names = {"a" * 12: "ada", "b" * 12: "ben", "c" * 12: None, "d" * 12: None}
+    for id, name in names.items():
+        (runs.folder / id).mkdir(parents=True)
+        owners.claim(runs.folder / id, name and named(name).owner)
+    runs._forget()
+    left = {path.name for path in runs.folder.iterdir()}
+    assert {"a" * 12, "b" * 12} < left and len(left) == 3
+
+
 def test_many_clicks_at_once_get_no_more_than_one_after_the_other(known, hosted):
     hosted.setenv("FRAMI_LIMITS", "waiting_runs=5")
     known.owned.limits = limits.current()

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from frami.errors import FramiError
@@ -15,6 +16,8 @@ from frami.studio.services.syntheses import Syntheses
 
 #: Seconds between two looks at who has gone, and at what is old.
 _LOOK, _CLEAN = 2.0, 60.0
+#: Seconds between two looks at least, however short the grace is.
+_LEAST = 0.02
 _log = logging.getLogger(__name__)
 
 
@@ -27,12 +30,18 @@ class Housekeeping:
         self.uploads: Path | None = None
         self._syntheses, self._runs, self._presence, self._limits = syntheses, runs, presence, limits
         self._closing = threading.Event()
+        self._failed: dict[str, str] = {}
         self._thread = threading.Thread(target=self._work, name="frami-housekeeping", daemon=True)
 
     def begin(self) -> "Housekeeping":
         if self._limits:
             self._thread.start()
         return self
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread is at work."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         """End; the disk is left as it is."""
@@ -43,14 +52,18 @@ class Housekeeping:
     def end_abandoned(self) -> None:
         """Stop what works for visitors who have gone; what was made so far is saved. Distillations that were to be kept
         have longer."""
+        working = set()
         for run in self._syntheses.going():
+            working.add(run.owner)
             if run.owner and self._presence.gone(run.owner):
                 run.stop()
         for run in self._runs.going():
             found = owners.entry(run.folder)
+            working.add(found.owner)
             gone = self._presence.gone(found.owner) if found.owner else 0
             if gone > (self._limits.of("kept") if found.keep else 0):
                 self._runs.queue.stop(run.id)
+        self._presence.need(filter(None, working))
 
     def clean(self) -> None:
         """Delete old runs and uploads, and forget who left long ago."""
@@ -61,11 +74,19 @@ class Housekeeping:
 
     def _work(self) -> None:
         cleaned = -_CLEAN
-        while not self._closing.wait(min(_LOOK, self._limits.of("grace") / 4)):
-            try:
-                self.end_abandoned()
-                if time.monotonic() - cleaned > _CLEAN:
-                    cleaned = time.monotonic()
-                    self.clean()
-            except (FramiError, OSError) as error:
-                _log.warning("housekeeping: %s", error)
+        while not self._closing.wait(max(_LEAST, min(_LOOK, self._limits.of("grace") / 4))):
+            self._do(self.end_abandoned)
+            if time.monotonic() - cleaned > _CLEAN:
+                cleaned = time.monotonic()
+                self._do(self.clean)
+
+    def _do(self, work: Callable[[], None]) -> None:
+        """Whatever goes wrong is logged once, until it is something else: the next look comes all the same."""
+        name = work.__name__
+        try:
+            work()
+            self._failed.pop(name, None)
+        except Exception as error:
+            if self._failed.get(name) != str(error):
+                self._failed[name] = str(error)
+                _log.warning("housekeeping, %s: %s", name, error, exc_info=not isinstance(error, FramiError | OSError))

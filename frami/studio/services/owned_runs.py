@@ -35,13 +35,14 @@ class OwnedRuns:
 
     def begin(self, runs: Sequence[RunSettings], who: Visitor = EVERYONE, keep: bool = False) -> Run:
         """Queue runs for a visitor; returns the last. ``keep`` : they go on when the visitor has left. ``LimitError``
-        where it would be more than the limits: then none is queued."""
+        where it would be more than the limits, FramiError for a visitor who is not known: then none is queued."""
         return self.add(runs, who, keep)[-1]
 
     def add(
         self, runs: Sequence[RunSettings], who: Visitor = EVERYONE, keep: bool = False, queued: bool = True
     ) -> list[Run]:
         """``begin``, and all the runs; not ``queued``, they are the caller's to be made."""
+        owners.check(who)
         self.limits.check("runs_at_once", len(runs))
         for one in runs:
             self.limits.check("budget", one.settings.budget if one.settings.budget is not None else float("inf"))

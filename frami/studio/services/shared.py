@@ -56,12 +56,13 @@ class Services:
 
     def workers(self) -> dict[str, bool]:
         """Whether each worker behind the page lives."""
-        return {
+        found = {
             "distillations": self.distillations.queue.alive,
             "syntheses": self.syntheses.alive,
             "maps": self.maps.alive,
             "processes": pool.shared().alive,
         }
+        return found | ({"housekeeping": self.housekeeping.alive} if self.limits else {})
 
     def queues(self) -> dict[str, tuple[int, int]]:
         """Of each kind of work how many pieces wait, and how many are at work."""

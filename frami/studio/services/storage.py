@@ -126,4 +126,6 @@ def _measured(folder: Path) -> tuple[int, float]:
         with suppress(OSError):
             found = path.lstat()
             size, latest = size + found.st_size, max(latest, found.st_mtime)
-    return size, latest or folder.stat().st_mtime
+    with suppress(OSError):  # of one that was removed meanwhile
+        return size, latest or folder.stat().st_mtime
+    return 0, 0.0

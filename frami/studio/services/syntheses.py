@@ -156,7 +156,9 @@ class Syntheses:
         queued: bool = True,
     ) -> Synthesis:
         """Queue an inversion for a visitor; ``FramiError`` at once where nothing would be learnt, the folder cannot be
-        made, or it would be more than the limits. Not ``queued``, it is the caller's to be made (``gpu_events``)."""
+        made, the visitor is not known, or it would be more than the limits. Not ``queued``, it is the caller's to be
+        made (``gpu_events``)."""
+        owners.check(who)
         self._limits.check("clips", settings.samples)
         self._limits.check("seconds", settings.seconds[1])
         self._limits.check("steps", settings.recipe.steps)
@@ -318,14 +320,17 @@ class Syntheses:
                 shutil.rmtree(self.folder / id, ignore_errors=True)
 
     def _forget(self) -> None:
-        """Drop the oldest runs, in memory and on disk; those with an owner leave the disk by their age and size."""
+        """Drop the oldest runs, in memory and on disk; those with an owner leave the disk by their age and size where
+        there are limits, else not at all."""
         with self._lock:
             ended = [run.id for run in self._runs.values() if run.done]
             for id in ended[:-_RUNS]:
                 del self._runs[id]
             if self._limits:
                 return
-            on_disk = [path for path in self.folder.iterdir() if clip_ids.is_run(path.name)]
+            on_disk = [
+                path for path in self.folder.iterdir() if clip_ids.is_run(path.name) and not owners.entry(path).owner
+            ]
             on_disk.sort(key=lambda path: path.stat().st_mtime)
             for path in on_disk[:-_RUNS]:
                 if path.name not in self._runs:

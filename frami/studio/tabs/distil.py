@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from html import escape
 from itertools import product
 
@@ -9,6 +10,7 @@ import gradio as gr
 
 from frami.distill import OBJECTIVES, STUDENTS, RunSettings, Settings
 from frami.errors import FramiError
+from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.inversion import RECIPES
 from frami.inversion.settings import MOST_SEED
@@ -99,6 +101,7 @@ class Distil(Tab):
             server_functions(self.services.distillations, self.who),
             files=[list(pair) for pair in distillations.FILES],
             named=list(distillations.SETTINGS.values()),
+            shareable=hosted(),
             note=_SHARED_QUEUE if self.services.limits else _QUEUE,
         )
         self.outputs = [self.sizes, self.classes, self.shown]
@@ -139,13 +142,16 @@ class Distil(Tab):
         *_, budget, _, _, _ = choices
         lent = isinstance(budget, int | float) and budget <= gpu_events.SHORT
         runs = self._add(teacher, *choices, queued=not lent)
-        shown = {"teacher": teacher, "begun": runs[-1].id}
-        yield shown
-        for run in runs if lent else ():
-            for reason in gpu_events.distil(self.services.distillations.queue, run, self.services.gpu):
-                if reason:
-                    gr.Warning(reason)
-                yield shown
+        shown, queue = {"teacher": teacher, "begun": runs[-1].id}, self.services.distillations.queue
+        with ExitStack() as going:
+            for run in runs if lent else ():  # those that have not begun are not stopped
+                going.enter_context(queue.elsewhere(run))
+            yield shown
+            for run in runs if lent else ():
+                for reason in gpu_events.distil(queue, run, self.services.gpu):
+                    if reason:
+                        gr.Warning(reason)
+                    yield shown
 
     def _add(self, teacher, *choices, queued: bool = True) -> list[Run]:
         """The runs that were chosen, new in the store."""

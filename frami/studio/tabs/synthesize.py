@@ -1,11 +1,13 @@
 """The Synthesize tab: make clips live, stop at any time, hear and download them."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import gradio as gr
 
 from frami.errors import FramiError
+from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
@@ -100,7 +102,7 @@ class Synthesize(Tab):
         started = self.generate.click(self._start, [*settings, self.seed, self.vocoder, *self.weights], **follow)
         started.success(lambda seed: seed + 1 if isinstance(seed, int) else 0, self.seed, self.seed, **EVENT)
         self.stop.click(self._stop, page.last_run, None, queue=False, **EVENT)
-        page.demo.load(self._again, page.last_run, **follow)
+        page.demo.load(self._again, page.last_run, **follow | {"concurrency_limit": None})
         fitted = [self.about, self.steps, *self.weights, *self.outputs]
         self.recipe.input(self._on_recipe, [page.teacher, self.recipe], fitted, trigger_mode="always_last", **EVENT)
         self.vocoder.input(None, self.vocoder, None, js="name => { frami.chooseVocoder(name); }", **EVENT)
@@ -157,11 +159,17 @@ class Synthesize(Tab):
             run = syntheses.start(loaded, settings, vocoder, who, queued=gpu is None)
         except FramiError as error:
             raise refusal(error) from error
-        yield from self._follow(run, who, gpu_events.synthesize(syntheses, run, gpu) if gpu else None)
+        work = gpu_events.synthesize(syntheses, run, gpu) if gpu else None
+        for values in self._follow(run, who, work):
+            if values is None:
+                time.sleep(_TICK)
+            else:
+                yield values
 
-    def _follow(self, run: Synthesis, who: Visitor, work: Iterator[None] | None = None) -> Iterator[tuple]:
-        """Values of the tab's parts while a run goes on, until it is done. One that a link shows has no buttons, and is
-        not remembered. ``work`` : what makes it, where this event does."""
+    def _follow(self, run: Synthesis, who: Visitor, work: Iterator[None] | None = None) -> Iterator[tuple | None]:
+        """Values of the tab's parts while a run goes on, until it is done; None where there is nothing new, and the
+        caller is to wait. A run that a link shows has no buttons, and is not remembered. ``work`` : what makes it,
+        where this event does."""
         off, on = gr.update(interactive=False), gr.update(interactive=True)
         own = self.services.syntheses.owned(run.id, who)
         remembered, page = run.id if own else gr.skip(), visitors.page()
@@ -175,11 +183,11 @@ class Synthesize(Tab):
             patience = _SILENCE if shown == (state, ahead) else _TICK if work else 0
             if not done and time.monotonic() - at < patience:
                 if work is None:
-                    time.sleep(_TICK)
+                    yield None
                 continue
             more = {"finished": run.saved_clips()} if saved != sent else {}
             place = {"ahead": ahead, "begins": round(self.services.syntheses.seconds_before(run))}
-            link = {"own": own, "link": self.services.syntheses.has_link(run.id)}
+            link = {"own": own, "shareable": own and hosted(), "link": self.services.syntheses.has_link(run.id)}
             drawn = gr.update(value=run.value() | link | (place if state is None else {}), **more)
             if done:
                 files = gr.update(value=_zip(run), interactive=True) if saved and own else off
@@ -192,8 +200,17 @@ class Synthesize(Tab):
         if self.services.syntheses.owned(id, self.who()) and (run := self.services.syntheses.get(id)):
             run.stop()
 
-    def _again(self, id: str) -> Iterator[tuple]:
-        """The run that a link shows, else the browser's last one, while it goes on or as it was saved."""
+    async def _again(self, id: str) -> AsyncIterator[tuple]:
+        """The run that a link shows, else the browser's last one, while it goes on or as it was saved. However many
+        pages look, none holds a thread of the server between two looks."""
+        looks = self._shown_again(id)
+        while (values := await asyncio.to_thread(next, looks, self)) is not self:
+            if values is None:
+                await asyncio.sleep(_TICK)
+            else:
+                yield values
+
+    def _shown_again(self, id: str) -> Iterator[tuple | None]:
         syntheses, who = self.services.syntheses, self.who()
         shared = who.shared.partition(".")[0]
         id = shared if syntheses.shown(shared, who) else id if syntheses.owned(id, who) else None
