@@ -13,8 +13,6 @@ from frami.bench import (
     folds,
     in_turn,
     inversion,
-    kills,
-    load,
     pages,
     parts,
     step,
@@ -25,7 +23,7 @@ from frami.bench import (
     vocoder,
 )
 from frami.bench.results import TEACHERS, filling
-from frami.cli import importing
+from frami.cli import endurance, importing
 from frami.cli.arguments import (
     Parser,
     command,
@@ -142,8 +140,7 @@ def add(commands) -> None:
     device_option(sub, data=True)
 
     _allocation_options(bench)
-    _load_options(bench)
-    _kills_options(bench)
+    endurance.add(bench)
 
     about = "Cross-validation: each fold in turn is the test of a teacher that all others train; goes on where it was."
     sub = command(bench, "folds", _folds, about)
@@ -170,29 +167,6 @@ def _allocation_options(bench) -> None:
     sub.add_argument("--seed", type=seed, default=0)
     sub.add_argument("--out", default="docs/results/allocation.md", help=_OUT)
     device_option(sub, data=True)
-
-
-def _load_options(bench) -> None:
-    sub = command(
-        bench, "load", _load, "A studio of its own under many visitors at once: answers, memory, what is left."
-    )
-    usual = load.Plan()
-    for name in ("listening", "synthesising", "distilling", "trying"):
-        count = getattr(usual, name)
-        sub.add_argument(f"--{name}", type=whole(0), default=count, help=f"visitors (default: {count})")
-    sub.add_argument("--time", type=seconds, default=usual.seconds, help=f"default: {usual.seconds:g}s")
-    sub.add_argument("--pause", type=number(0.05, 60), default=usual.pause, help="mean seconds between two clicks")
-    sub.add_argument("--hosted", action="store_true", help="with the limits of a studio that strangers share")
-    sub.add_argument("--out", help=_OUT)
-
-
-def _kills_options(bench) -> None:
-    about = "Commands that are killed at random moments and given again: what was finished stays, and the work ends."
-    sub = command(bench, "kills", _kills, about)
-    sub.add_argument("--times", type=whole(1), default=100, help="default: 100")
-    sub.add_argument("--only", help="one command (default: in turn)")
-    sub.add_argument("--seed", type=seed, default=0)
-    sub.add_argument("--out", help=_OUT)
 
 
 def _wholes(text: str) -> list[int]:
@@ -397,37 +371,6 @@ def _imported(arguments: Sequence[str]) -> dict:
     importing.add(parser.add_subparsers(dest="command"))
     options = parser.parse_args(["import", *arguments])
     return options.run(options)[0]
-
-
-def _load(options) -> tuple[dict, list[str]]:
-    who = ("listening", "synthesising", "distilling", "trying")
-    counts = {name: getattr(options, name) for name in who}
-    plan = load.Plan(**counts, seconds=options.time, pause=options.pause, hosted=options.hosted)
-    run = [f"frami bench load --time {plan.seconds:g}s --pause {plan.pause:g}", *["--hosted"] * plan.hosted]
-    run += [f"--{name} {count}" for name, count in counts.items()]
-    if options.out:
-        pages.check(Path(options.out), "load")
-    with progress("s", "load") as report:
-        value = load.run(plan, report)
-    lines = load.page(value, " ".join(run))
-    if options.out:
-        pages.write(Path(options.out), lines)
-        files.write_json(Path(options.out).with_suffix(".json"), value)
-    return value, lines
-
-
-def _kills(options) -> tuple[dict, list[str]]:
-    words = f"frami bench kills --times {options.times} --seed {options.seed}"
-    words += f" --only {options.only}" if options.only else ""
-    if options.out:
-        pages.check(Path(options.out), "kills")
-    with progress("kills", "kills") as report:
-        value = kills.run(options.times, report, options.seed, options.only)
-    lines = kills.page(value, words)
-    if options.out:
-        pages.write(Path(options.out), lines)
-        files.write_json(Path(options.out).with_suffix(".json"), value)
-    return value, lines
 
 
 def _folds(options) -> tuple[dict, list[str]]:
