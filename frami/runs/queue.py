@@ -249,6 +249,8 @@ class Queue:
         if code > 0 and run.id not in self._stopping and code not in (130, 143):
             lines = [line for line in (run.folder / "log").read_text("utf-8", "replace").splitlines() if line.strip()]
             self.runs.fail(run.id, lines[-1].strip() if lines else f"its process ended with status {code}")
+        elif code < 0 and run.id not in self._stopping and not self._closing.is_set():
+            self.runs.fail(run.id, "its process was ended, perhaps because memory ran out; Resume continues it")
         else:
             self.runs.stop(run.id)
 

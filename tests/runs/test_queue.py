@@ -50,7 +50,8 @@ def test_stop_saves_and_resume_goes_on(queue):
     queue.resume(run.id)
     until(lambda: status(queue, run) == "running")
     os.kill(queue.get(run.id).pid, signal.SIGKILL)
-    until(lambda: status(queue, run) == "stopped")
+    until(lambda: status(queue, run) == "failed")
+    assert "memory" in queue.get(run.id).error and "Resume" in queue.get(run.id).error
     queue.delete(run.id)
     assert queue.all() == [] and not run.folder.exists()
 

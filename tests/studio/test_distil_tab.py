@@ -306,6 +306,17 @@ def test_quick_ticks_all_count(open_page):
         page.wait_for_selector(f"#distil-start:has-text('{wanted}')", timeout=10_000)
 
 
+def test_a_refusal_is_shown(open_page):
+    page = opened(open_page(1400, 900))
+    page.locator("#distil-seconds input").first.fill("1")
+    page.locator("#distil-seconds input").first.press("Tab")
+    page.wait_for_selector("#distil-start:has-text(' s')", timeout=10_000)
+    page.locator("#distil-start").click()
+    page.wait_for_selector(".toast-body:visible", timeout=30_000)
+    assert "2 to" in page.locator(".toast-body").first.inner_text()
+    assert page.locator("#distil-seconds input").first.input_value() == "1"
+
+
 @pytest.mark.slow
 def test_a_killed_studio_finds_its_run_again_and_resume_finishes_it(browser, tmp_path, budget):
     def visit(address):

@@ -66,7 +66,7 @@ def test_what_is_refused_is_read_to_its_end_and_answered(counter):
         headers = [(b"content-length", length), (b"x-frami-visitor", TOKENS["ada"].encode())]
         scope = {"type": "http", "method": method, "path": path, "headers": headers, "client": ("127.0.0.1", 1)}
         with ThreadPoolExecutor(1) as elsewhere:  # a browser of another test may have a loop in this thread
-            elsewhere.submit(asyncio.run, counter(scope, read, send)).result()
+            elsewhere.submit(lambda: asyncio.run(counter(scope, read, send))).result()
 
     ask("/gradio_api/upload", b"9000000")
     ask("/gradio_api/upload", b"99000000")

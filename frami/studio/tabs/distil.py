@@ -117,7 +117,8 @@ class Distil(Tab):
         self.budget.input(_preset, self.budget, self.preset, **latest)
         inputs = [page.teacher, *groups, self.budget, self.seed, self.classes, self.keep]
         if self.services.gpu is None:
-            self.start.click(self._begin, inputs, self.shown, **event, trigger_mode="once")
+            # Queued: only then does Gradio show what is refused.
+            self.start.click(self._begin, inputs, self.shown, **EVENT, concurrency_limit=None, trigger_mode="once")
         else:
             self.start.click(self._begin_on_gpu, inputs, self.shown, **EVENT, concurrency_limit=16)
 

@@ -97,12 +97,16 @@ class Synthesize(Tab):
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
         parts = [self.shown, self.generate, self.stop, self.download, page.last_run]
-        follow = {"outputs": parts, "concurrency_limit": 16, **EVENT}
+        follow = {"outputs": parts, "concurrency_limit": None, **EVENT}
         settings = [page.teacher, self.recipe, self.classes, self.clips, self.shortest, self.longest, self.steps]
-        started = self.generate.click(self._start, [*settings, self.seed, self.vocoder, *self.weights], **follow)
+        settings += [self.seed, self.vocoder, *self.weights]
+        if self.services.gpu is None:
+            started = self.generate.click(self._start, settings, **follow)
+        else:  # each holds a thread, in which the GPU is lent
+            started = self.generate.click(self._start_on_gpu, settings, **follow | {"concurrency_limit": 16})
         started.success(lambda seed: seed + 1 if isinstance(seed, int) else 0, self.seed, self.seed, **EVENT)
         self.stop.click(self._stop, page.last_run, None, queue=False, **EVENT)
-        page.demo.load(self._again, page.last_run, **follow | {"concurrency_limit": None})
+        page.demo.load(self._again, page.last_run, **follow)
         fitted = [self.about, self.steps, *self.weights, *self.outputs]
         self.recipe.input(self._on_recipe, [page.teacher, self.recipe], fitted, trigger_mode="always_last", **EVENT)
         self.vocoder.input(None, self.vocoder, None, js="name => { frami.chooseVocoder(name); }", **EVENT)
@@ -134,8 +138,25 @@ class Synthesize(Tab):
 
     # ------------------------------------------------------------------------------------- runs
 
-    def _start(self, teacher, recipe, classes, clips, low, high, steps, seed, vocoder, *weights) -> Iterator[tuple]:
-        """Begin a run and follow it. The components have checked what they offer."""
+    async def _start(self, *choices) -> AsyncIterator[tuple]:
+        """Begin a run and follow it."""
+        run, who = await asyncio.to_thread(self._begin, *choices)
+        async for values in self._watched(self._follow(run, who)):
+            yield values
+
+    def _start_on_gpu(self, *choices) -> Iterator[tuple]:
+        """Begin a run, make it in this very event, on the GPU that is lent to it, and follow it."""
+        run, who = self._begin(*choices)
+        for values in self._follow(run, who, gpu_events.synthesize(self.services.syntheses, run, self.services.gpu)):
+            if values is None:
+                time.sleep(_TICK)
+            else:
+                yield values
+
+    def _begin(
+        self, teacher, recipe, classes, clips, low, high, steps, seed, vocoder, *weights
+    ) -> tuple[Synthesis, Visitor]:
+        """A new run, and whose it is. The components have checked what they offer."""
         who = self.who()
         try:
             if seed is None:
@@ -154,17 +175,11 @@ class Synthesize(Tab):
                 seed=seed,
                 weights=dict(zip(TERMS, weights, strict=True)),
             )
-            gpu, syntheses = self.services.gpu, self.services.syntheses
             self.services.housekeeping.storage.check(who.owner)
-            run = syntheses.start(loaded, settings, vocoder, who, queued=gpu is None)
+            queued = self.services.gpu is None
+            return self.services.syntheses.start(loaded, settings, vocoder, who, queued=queued), who
         except FramiError as error:
             raise refusal(error) from error
-        work = gpu_events.synthesize(syntheses, run, gpu) if gpu else None
-        for values in self._follow(run, who, work):
-            if values is None:
-                time.sleep(_TICK)
-            else:
-                yield values
 
     def _follow(self, run: Synthesis, who: Visitor, work: Iterator[None] | None = None) -> Iterator[tuple | None]:
         """Values of the tab's parts while a run goes on, until it is done; None where there is nothing new, and the
@@ -201,9 +216,12 @@ class Synthesize(Tab):
             run.stop()
 
     async def _again(self, id: str) -> AsyncIterator[tuple]:
-        """The run that a link shows, else the browser's last one, while it goes on or as it was saved. However many
-        pages look, none holds a thread of the server between two looks."""
-        looks = self._shown_again(id)
+        """The run that a link shows, else the browser's last one, while it goes on or as it was saved."""
+        async for values in self._watched(self._shown_again(id)):
+            yield values
+
+    async def _watched(self, looks: Iterator[tuple | None]) -> AsyncIterator[tuple]:
+        """Values of ``_follow``. However many pages look, none holds a thread of the server between two looks."""
         while (values := await asyncio.to_thread(next, looks, self)) is not self:
             if values is None:
                 await asyncio.sleep(_TICK)
