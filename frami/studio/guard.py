@@ -38,7 +38,8 @@ class Studio(gr.Blocks):
 
     def launch(self, *args, **given):
         """As of ``gr.Blocks``, with ``defaults``, health and metrics."""
-        options = self.defaults | given
+        # Gradio asks its own page for an answer within 3 s, and gives up on a busy machine.
+        options = {"_frontend": False} | self.defaults | given
         options["app_kwargs"] = web.app_options(options.get("app_kwargs") or {})
         return super().launch(*args, **options)
 

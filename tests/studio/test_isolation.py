@@ -110,7 +110,7 @@ def test_a_killed_export_is_made_again_and_few_wait(fresh_home, teacher):
 def test_a_sound_that_takes_all_memory_costs_a_worker_only(tmp_path, monkeypatch):
     monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
     pool = pools.shared()
-    monkeypatch.setitem(pool._limits, "sound", WorkLimits(seconds=60, gigabytes=0.1))
+    monkeypatch.setitem(pool._limits, "sound", WorkLimits(seconds=60, gigabytes=-1))
     lookup = ClipLookup(Syntheses(tmp_path), ASSETS / "gallery", checkpoints.load)
     recognition = Recognition(Distillations(Queue(Runs()), checkpoints.load, ["fsdd"]), lookup)
     path, label, origin = recognition.sample("sample/fsdd/7")
