@@ -12,6 +12,8 @@ from frami.inversion import Clips
 
 #: Dataclasses of plain values and tensors that may be part of a message.
 _KNOWN = (Clips, Layer)
+# Once and for all threads: the context manager of PyTorch takes them away from another thread that is reading.
+torch.serialization.add_safe_globals(list(_KNOWN))
 
 
 def pack(value) -> memoryview:
@@ -23,5 +25,4 @@ def pack(value) -> memoryview:
 
 def unpack(content: bytes):
     """Inverse of ``pack``. Raises an exception for anything else."""
-    with torch.serialization.safe_globals(list(_KNOWN)):
-        return torch.load(io.BytesIO(content), weights_only=True)
+    return torch.load(io.BytesIO(content), weights_only=True)
