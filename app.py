@@ -12,13 +12,13 @@ from frami import paths
 
 paths.settle()  # before libraries look for a folder for their caches
 
-from frami.studio import build, launch_options  # noqa: E402
+from frami.studio import build  # noqa: E402
 
 demo = build()
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a container sends: end as by Ctrl-C
     try:
-        demo.launch(**launch_options())
+        demo.launch()
     finally:
         demo.end_runs()
