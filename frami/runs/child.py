@@ -11,14 +11,12 @@ import sys
 import threading
 from contextlib import suppress
 
-#: Lower priority, so that interactive programs stay responsive.
-NICENESS = 5
+from frami import priority
 
 
 def main() -> None:
     """Run the command line while the parent lives."""
-    with suppress(OSError, AttributeError):
-        os.nice(NICENESS)
+    priority.lower(priority.BACKGROUND)
     threading.Thread(target=_watch, name="frami-child", daemon=True).start()
     runpy.run_module("frami", run_name="__main__", alter_sys=True)
 

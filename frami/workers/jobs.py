@@ -1,5 +1,9 @@
 """What workers do for the page. Arguments and results are such as ``messages`` takes; checkpoints and banks are given
-by their paths."""
+by their paths.
+
+Short jobs, for which a visitor waits, are computed on one thread: where all cores are busy, two threads that wait for
+one another are many times slower than one.
+"""
 
 import tempfile
 import threading
@@ -14,6 +18,7 @@ from torch import Tensor
 from frami import audio_input, checkpoints, cost, export, vocoder
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
+from frami.device import threads
 from frami.errors import FramiError
 from frami.features import judges, maps
 from frami.inversion import Clips
@@ -83,7 +88,8 @@ def measure_cost(teller: Teller, *, teacher: str) -> dict:
 def vocode(teller: Teller, *, mels: Tensor, lengths: Tensor, spec: dict, name: str | None) -> Tensor:
     """Samples, Tensor[N], of one clip, Tensor[1, 1, F, T], by a vocoder."""
     mel_spec = MelSpec.from_dict(spec)
-    return _vocoder(name, mel_spec)(mels, lengths)[0]
+    with threads(1):
+        return _vocoder(name, mel_spec)(mels, lengths)[0]
 
 
 @lru_cache(maxsize=4)
@@ -95,13 +101,19 @@ def _vocoder(name: str | None, spec: MelSpec) -> vocoder.Vocoder:
 def classify(teller: Teller, *, teacher: str, device: str, mels: Tensor) -> Tensor:
     """A teacher's logits, Tensor[N, K], for log-Mels Tensor[N, 1, F, T]."""
     found = network(teacher, device)
-    return found.model(mels.to(found.device)).logits.float().cpu()
+    with threads(1):
+        return found.model(mels.to(found.device)).logits.float().cpu()
 
 
 def recognise(teller: Teller, *, path: str, teacher: str, students: Sequence[str], device: str) -> dict:
     """A sound file as a teacher and students hear it: ``notes``, ``mel`` Tensor[F, T], and ``found``, for the teacher
     and each student the probabilities Tensor[K] and milliseconds, None for a student that is not there any more.
     ``{"refused": why}`` for a sound that cannot be classified."""
+    with threads(1):
+        return _recognised(path, teacher, students, device)
+
+
+def _recognised(path: str, teacher: str, students: Sequence[str], device: str) -> dict:
     first = network(teacher, device)
     try:
         sound = audio_input.read(path, first.spec)

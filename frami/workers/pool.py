@@ -59,13 +59,15 @@ class BusyError(FramiError):
 @dataclass
 class Worker:
     """A process, the page's end of its socket, and since when it has had no work. ``base`` : gigabytes that it held
-    when it was ready, None before; ``gpu`` : whether one of its jobs was on a GPU."""
+    when it was ready, None before; ``gpu`` : whether one of its jobs was on a GPU; ``long`` : whether one was long, so
+    that others come before it (a process cannot take that back)."""
 
     process: subprocess.Popen
     connection: Connection
     idle_since: float = field(default_factory=time.monotonic)
     base: float | None = None
     gpu: bool = False
+    long: bool = False
 
     @property
     def alive(self) -> bool:
@@ -126,7 +128,7 @@ class Pool:
         with self._share(kind, limits), self._place(kind, limits, stopped):
             while True:
                 try:
-                    return self._once(limits, [job, arguments, _places()], told, stopped)
+                    return self._once(limits, [job, arguments, _places(), limits.long], told, stopped)
                 except OverLimitError:
                     raise
                 except WorkLostError:
@@ -137,7 +139,7 @@ class Pool:
     def warm(self) -> None:
         """Start a worker unless one without work is there, so that the next job need not wait for it."""
         with self._turn:
-            there = self._closed or any(worker.alive for worker in self._idle)
+            there = self._closed or any(worker.alive and not worker.long for worker in self._idle)
         if not there:
             self._keep(_start(self._command))
 
@@ -180,7 +182,7 @@ class Pool:
 
     def _once(self, limits: WorkLimits, job: list, told, stopped):
         """Do a job in a worker, which is kept for the next one only if it said that it has come to the end of this."""
-        worker, ended = self._take(), False
+        worker, ended = self._take(limits.long), False
         worker.gpu = worker.gpu or job[1].get("device", "cpu") != "cpu"
         try:
             if limits.long:
@@ -278,13 +280,16 @@ class Pool:
 
     # ------------------------------------------------------------------------------------- the workers
 
-    def _take(self) -> Worker:
-        """A worker that is there without work, or a new one. WorkLostError when the pool is closed."""
+    def _take(self, long: bool) -> Worker:
+        """A worker that is there without work, or a new one: for a long job rather one that had such before, for
+        another job none of those. WorkLostError when the pool is closed."""
         with self._turn:
-            while self._idle and not self._closed:
-                worker = self._idle.pop()
+            while not self._closed and (fit := [one for one in self._idle if long or not one.long]):
+                worker = max(fit, key=lambda one: one.long)
+                self._idle.remove(worker)
                 if worker.alive:
                     self._busy.append(worker)
+                    worker.long = long
                     return worker
                 worker.end()
             closed = self._closed
@@ -292,6 +297,7 @@ class Pool:
         with self._turn:
             if worker and not self._closed:
                 self._busy.append(worker)
+                worker.long = long
                 return worker
         if worker:
             worker.end()

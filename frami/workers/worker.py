@@ -1,8 +1,9 @@
 """A worker: a process that does the page's jobs one after the other, and does not outlive the page.
 
 ``python -m frami.workers.worker DESCRIPTOR`` is given its end of a socket. A message to it begins with one byte:
-``JOB``, its name, arguments and where the page reads and writes, or ``STOP`` for the job at work. Answers begin with
-``TOLD`` (on the way), ``DONE``, ``REFUSED`` (a ``FramiError``) or ``FAILED``; the first is ``READY``.
+``JOB``, its name, arguments, where the page reads and writes and whether it is long, or ``STOP`` for the job at work.
+Answers begin with ``TOLD`` (on the way), ``DONE``, ``REFUSED`` (a ``FramiError``) or ``FAILED``; the first is
+``READY``.
 """
 
 import os
@@ -14,19 +15,16 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from frami import priority
 from frami.errors import FramiError
 
 JOB, STOP = b"J", b"S"
 READY, TOLD, DONE, REFUSED, FAILED = b"R", b"T", b"D", b"E", b"F"
-#: Lower priority than the page, so that it stays responsive; higher than distillations.
-NICENESS = 2
 
 
 def main(descriptor: int) -> None:
     """Do jobs until the page closes the socket, or ends."""
     connection, jobs, stop = Connection(descriptor), queue.SimpleQueue(), threading.Event()
-    with suppress(OSError, AttributeError):
-        os.nice(NICENESS)
     with suppress(OSError):  # where memory runs out, Linux ends this process rather than the page's
         Path("/proc/self/oom_score_adj").write_text("500")
     threading.Thread(target=_listen, args=(connection, jobs, stop), name="frami-worker", daemon=True).start()
@@ -36,8 +34,10 @@ def main(descriptor: int) -> None:
     teller = Teller(lambda value: connection.send_bytes(TOLD + messages.pack(value)), stop)
     connection.send_bytes(READY)
     while True:
-        name, arguments, places = messages.unpack(jobs.get())
+        name, arguments, places, long = messages.unpack(jobs.get())
         os.environ.update(places)
+        if long:
+            priority.lower(priority.WATCHED)
         try:
             answer = DONE + messages.pack(JOBS[name](teller, **arguments))
         except FramiError as error:

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 from frami.errors import FramiError
 from frami.workers import jobs, worker
@@ -62,11 +63,17 @@ def spend(teller, *, seconds: float = 0.0, gigabytes: float = 0.0, deaf: bool = 
     return teller.stopped
 
 
+def niceness(teller) -> list[int]:
+    """This process, its niceness, and that of its group."""
+    return [os.getpid(), os.nice(0), int(Path("/proc/self/autogroup").read_text().split()[-1])]
+
+
 KINDS = {
     "test": WorkLimits(seconds=30, gigabytes=4, waiting=1, each=2),
     "quick": WorkLimits(seconds=0.3, gigabytes=4),
     "small": WorkLimits(seconds=30, gigabytes=1.2),
     "brief": WorkLimits(seconds=30, gigabytes=4, patience=0.3),
+    "long": WorkLimits(seconds=30, gigabytes=4, long=True),
 }
 
 
@@ -79,4 +86,5 @@ def pool(**choices) -> Pool:
 if __name__ == "__main__":
     jobs.JOBS |= {"test-echo": echo, "test-fail": fail, "test-spend": spend}
     jobs.JOBS |= {"quick-spend": spend, "small-spend": spend, "brief-spend": spend}
+    jobs.JOBS |= {"test-niceness": niceness, "long-niceness": niceness}
     worker.main(int(sys.argv[1]))

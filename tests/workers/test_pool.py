@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
+from frami import priority
 from frami.errors import FramiError
 from frami.inversion import Clips
 from frami.workers import messages
@@ -171,6 +173,19 @@ def test_the_memory_of_the_libraries_is_not_the_jobs(pool, monkeypatch):
     worker.gpu = False
     monkeypatch.setattr(pools, "KEPT", 0.2)
     assert pool.run("test-echo", {"value": 1}) == 1 and pool._idle == [worker], "it is kept"
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="Linux groups processes so")
+def test_short_jobs_come_before_long_ones():
+    with closing(workers.pool()) as own:
+        first, usual, group = own.run("test-niceness", {})
+        assert usual == os.nice(0) and group == 0
+        long, low, low_group = own.run("long-niceness", {})
+        assert low == low_group == priority.WATCHED
+        short, *levels = own.run("test-niceness", {})
+        assert long == first != short and levels == [usual, 0]
+        assert own.run("long-niceness", {})[0] == long
+        assert sorted(own.processes()) == sorted([long, short])
 
 
 def test_only_so_many_wait(pool):
