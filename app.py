@@ -8,8 +8,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from frami import paths
+from frami import paths, process
 
+process.share_memory_of_threads()
 paths.settle()  # before libraries look for a folder for their caches
 
 from frami.studio import build  # noqa: E402

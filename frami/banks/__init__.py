@@ -6,12 +6,12 @@ finished and holds what the next batch needs to know of the earlier ones.
 """
 
 from frami.banks.bank import Bank, load
-from frami.banks.folder import MANIFEST, BankError, put_in_place
+from frami.banks.folder import MANIFEST, SHARDS, BankError, put_in_place
 from frami.banks.making import create_for, fill, filling
 from frami.banks.sounds import renew_sounds
 from frami.banks.writer import Predict, Writer, create, predictor
 
 __all__ = [
-    "MANIFEST", "Bank", "BankError", "Predict", "Writer", "create", "create_for", "fill", "filling", "load",
+    "MANIFEST", "SHARDS", "Bank", "BankError", "Predict", "Writer", "create", "create_for", "fill", "filling", "load",
     "predictor", "put_in_place", "renew_sounds",
 ]  # fmt: skip

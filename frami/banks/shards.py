@@ -102,25 +102,24 @@ def pack(clips: Clips, frames: Tensor, first: int, spec: MelSpec, trajectory: Tr
 
 def read(path: Path) -> Shard:
     """A shard's clips, without its trajectory. Large ones stay memory-mapped. Raises Damaged."""
-    first, tensors = _read(path, CLIPS, "crc32")
+    # A process may hold some 65,000 maps: many small shards must not hold one each.
+    mapped = path.is_file() and path.stat().st_size > _SMALL
+    first, tensors = _read(path, CLIPS, "crc32", mapped)
     _check(first, tensors)
     if not all(finite(tensors[name]) for name in ("frames", "confidence", "logits", "pooled")):
         raise Damaged("values that are not finite")
-    if sum(tensor.nbytes for tensor in tensors.values()) < _SMALL:
-        # A process may hold some 65,000 maps: many small shards must not hold one each.
-        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     return Shard(first, **tensors)
 
 
 def read_trajectory(path: Path, row: int, spec: MelSpec) -> tuple[list[int], Tensor] | None:
     """Steps, and log-Mels Tensor[S, F, T] after each, of a shard's clip; None where none was stored. Raises Damaged."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "numpy") as file:
             if not set(_TRAJECTORY) <= set(file.keys()):
                 return None
     except (OSError, SafetensorError) as error:
         raise Damaged(str(error)) from error
-    _, tensors = _read(path, _TRAJECTORY, "trajectory_crc32")
+    _, tensors = _read(path, _TRAJECTORY, "trajectory_crc32", mapped=False)
     shown, steps = (tensors[name] for name in _TRAJECTORY)
     if (shown.dtype, shown.dim(), steps.shape) != (torch.uint8, 4, (shown.shape[1],)) or row >= len(shown):
         raise Damaged("its trajectory has other sizes than its clips")
@@ -154,15 +153,17 @@ def finite(tensor: Tensor) -> bool:
     return math.isfinite(least) and math.isfinite(most)
 
 
-def _read(path: Path, names: tuple[str, ...], checksum: str) -> tuple[int, dict[str, Tensor]]:
-    """Number of the first clip, and the tensors of these names, whose checksum has its own name."""
+def _read(path: Path, names: tuple[str, ...], checksum: str, mapped: bool) -> tuple[int, dict[str, Tensor]]:
+    """Number of the first clip, and the tensors of these names, whose checksum has its own name. mapped : whether they
+    stay in the file; each read of that kind leaves some bytes behind (safetensors 0.8), which a page that reads at each
+    click must not."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "pt" if mapped else "numpy") as file:
             metadata = file.metadata() or {}
             first = int(metadata["first"])
             former = _FORMER if metadata.get("format") == "2" else {}
             stored = {former.get(name, name): name for name in names}
-            tensors = {name: file.get_tensor(name) for name in stored}
+            tensors = {name: torch.as_tensor(file.get_tensor(name)) for name in stored}
     except KeyError as error:
         raise Damaged(f"its {error} is missing") from error
     except (OSError, SafetensorError, ValueError, RuntimeError, TypeError) as error:

@@ -11,12 +11,12 @@ import sys
 import threading
 from contextlib import suppress
 
-from frami import priority
+from frami import process
 
 
 def main() -> None:
     """Run the command line while the parent lives."""
-    priority.lower(priority.BACKGROUND)
+    process.lower(process.BACKGROUND)
     threading.Thread(target=_watch, name="frami-child", daemon=True).start()
     runpy.run_module("frami", run_name="__main__", alter_sys=True)
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from frami import priority
+from frami import process
 from frami.errors import FramiError
 
 JOB, STOP = b"J", b"S"
@@ -37,7 +37,7 @@ def main(descriptor: int) -> None:
         name, arguments, places, long = messages.unpack(jobs.get())
         os.environ.update(places)
         if long:
-            priority.lower(priority.WATCHED)
+            process.lower(process.WATCHED)
         try:
             answer = DONE + messages.pack(JOBS[name](teller, **arguments))
         except FramiError as error:

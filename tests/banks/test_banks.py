@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -238,6 +239,22 @@ def test_a_damaged_shard_is_named_and_left_out(tmp_path, harm, number):
         mels, (length,), _ = bank.batch([i])
         assert len(sound) == 256 * int(length) and sound.mean() == pytest.approx(-float(mels.mean()) / 12, abs=1e-3)
         assert bank.trajectory(i) is None
+
+
+def test_reading_again_and_again_leaves_nothing_in_memory(tmp_path):
+    folder, clips = tmp_path / "bank", made(2)
+    states = torch.rand(4, 2, SPEC.n_mels, clips.mels.shape[-1]) * 13 - 11
+    start(folder).append(clips, seconds=1, trajectory=Trajectory([1, 5, 20, 40], states.half()))
+
+    def kept(times):
+        before = sys.getallocatedblocks()
+        for _ in range(times):
+            shards.read(shard(folder, 0))
+            shards.read_trajectory(shard(folder, 0), 0, SPEC)
+        return sys.getallocatedblocks() - before
+
+    kept(20)
+    assert kept(100) < 100
 
 
 def test_every_byte_of_a_shard_is_watched(tmp_path):

@@ -92,6 +92,21 @@ def test_a_clip_without_its_sound_file_is_vocoded(tmp_path):
     assert abs(len(samples) / rate - bank.manifest["clips"][3]["seconds"]) < 0.01
 
 
+def test_a_bank_is_read_once_until_it_changes(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "assets" / "gallery" / "fsdd", tmp_path / "gallery" / "fsdd")
+    load, read = banks.load, []
+    monkeypatch.setattr(banks, "load", lambda folder: read.append(folder) or load(folder))
+    clips = lookup(tmp_path, tmp_path / "gallery")
+    for index in range(3):
+        clips.sound(f"gallery/fsdd/{index}")
+    assert len(read) == 1
+    shard = tmp_path / "gallery" / "fsdd" / "shards" / "shard-00001.safetensors"
+    shard.rename(shard.with_suffix(".gone"))
+    with pytest.raises(FramiError, match="no such clip"):
+        clips.sound(f"gallery/fsdd/{len(load(read[0]))}")
+    assert len(read) == 2
+
+
 def test_runs_are_found_again_after_a_restart_in_whatever_state(tmp_path):
     teacher = checkpoints.load("fsdd")
     runs = syntheses.Syntheses(tmp_path)

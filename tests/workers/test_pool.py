@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from frami import priority
+from frami import process
 from frami.errors import FramiError
 from frami.inversion import Clips
 from frami.workers import messages
@@ -181,7 +181,7 @@ def test_short_jobs_come_before_long_ones():
         first, usual, group = own.run("test-niceness", {})
         assert usual == os.nice(0) and group == 0
         long, low, low_group = own.run("long-niceness", {})
-        assert low == low_group == priority.WATCHED
+        assert low == low_group == process.WATCHED
         short, *levels = own.run("test-niceness", {})
         assert long == first != short and levels == [usual, 0]
         assert own.run("long-niceness", {})[0] == long

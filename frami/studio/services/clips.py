@@ -22,7 +22,8 @@ from frami.studio.services.clip_ids import ClipId
 from frami.studio.services.syntheses import Syntheses
 from frami.workers.pool import asked_by, on_file, shared
 
-_SOUNDS = 64
+#: Sounds of clips that form, and banks, that are kept to be given again.
+_SOUNDS, _BANKS = 64, 8
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,30 @@ class ClipLookup:
         if clip.kind not in folders:
             raise FramiError("no such clip")
         try:
-            bank = banks.load(folders[clip.kind](clip.owner))
+            bank = read(folders[clip.kind](clip.owner))
         except FramiError as error:
             raise FramiError("no such clip") from error
         if clip.index >= len(bank):
             raise FramiError("no such clip")
         return bank
+
+
+def read(folder: Path) -> Bank:
+    """The bank of a folder as it is now; it is read again when it has changed. Raises FramiError."""
+    return _read(folder, *map(_changed, (folder / banks.MANIFEST, folder / banks.SHARDS)))
+
+
+@lru_cache(maxsize=_BANKS)
+def _read(folder: Path, manifest: int, shards: int) -> Bank:
+    """The same of a bank whose manifest and shards were changed then."""
+    return banks.load(folder)
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 @lru_cache(maxsize=_SOUNDS)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from frami import banks, checkpoints, example_sounds
+from frami import checkpoints, example_sounds
 from frami.checkpoints import Card
 from frami.errors import FramiError
 from frami.hosting.owners import EVERYONE, Visitor
-from frami.studio.services import class_groups, clip_ids, distillations, page_values
+from frami.studio.services import class_groups, clip_ids, clips, distillations, page_values
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.workers.pool import asked_by, on_file, shared
@@ -76,11 +76,11 @@ class Recognition:
     def _gallery(self, name: str) -> dict[int, str]:
         """The first clip of each class in a teacher's gallery: its number and class."""
         try:
-            clips = banks.load(self.clips.gallery_of(name)).manifest["clips"]
+            listed = clips.read(self.clips.gallery_of(name)).manifest["clips"]
         except FramiError:
             return {}
         first: dict[str, int] = {}
-        for i, clip in enumerate(clips):
+        for i, clip in enumerate(listed):
             first.setdefault(clip["target_name"], i)
         return {i: label for label, i in first.items()}
 
@@ -92,7 +92,7 @@ class Recognition:
             found = listed[clip.index]
             return found.path, found.label, f"spoken by espeak-ng, {found.voice}"
         if known and clip.kind == "gallery" and clip.index in (labels := self._gallery(clip.owner)):
-            path = banks.load(self.clips.gallery_of(clip.owner)).sound(clip.index)
+            path = clips.read(self.clips.gallery_of(clip.owner)).sound(clip.index)
             title = self.clips.load_teacher(clip.owner).card.title
             if path:
                 return path, labels[clip.index], f"made from the weights of the teacher of {title}"
