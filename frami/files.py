@@ -34,18 +34,20 @@ _FULL, _LEFT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 1 << 16
 LARGEST, DEEPEST = 2**24, 64
 
 
-class FullError(FramiError, OSError):
-    """A file that the disk has no room for."""
+#: What a full disk is called, and what is to be done once there is room.
+NO_ROOM = "No space left on the disk"
+AGAIN = "give the same command again: what was finished is saved"
 
-    def __init__(self, path: str | Path):
-        OSError.__init__(self, errno.ENOSPC, "No space left on the disk")
-        self.path = path
+
+class FullError(FramiError, OSError):
+    """A file that the disk has no room for. ``advice`` : what to do once there is; who knows better says it."""
+
+    def __init__(self, path: str | Path, advice: str = AGAIN):
+        OSError.__init__(self, errno.ENOSPC, NO_ROOM)
+        self.path, self.advice = path, advice
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}: No space left on the disk; make room and give the same command again: what was finished is "
-            "saved"
-        )
+        return f"{self.path}: {NO_ROOM}; make room and {self.advice}"
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except FullError:
         raise
     except Exception as error:
-        if _is_full(path.parent, error):
+        if is_full(path.parent, error):
             raise FullError(path) from error
         raise
     finally:
@@ -75,9 +77,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _is_full(folder: Path, error: Exception) -> bool:
-    """Whether an error in writing comes of a full disk. Libraries hide it: safetensors in words, PyTorch and libsndfile
-    entirely."""
+def is_full(folder: Path, error: Exception) -> bool:
+    """Whether an error in writing to a folder comes of a full disk. Libraries hide it: safetensors in words, PyTorch,
+    SQLite and libsndfile entirely."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL
     if isinstance(error, FramiError) and error.__cause__ is None:

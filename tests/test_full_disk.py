@@ -1,8 +1,12 @@
 """A disk without room ends a command in one line, leaves no piece of a file, and the same command goes on later."""
 
 import resource
+import sqlite3
+import subprocess
+import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +15,8 @@ from safetensors import SafetensorError
 from frami import audio, checkpoints, files, models
 from frami.audio import AudioError
 from frami.files import FullError
+from frami.runs import RunError, Runs
+from frami.studio.services import troubles
 from tests.helpers.cli import run, synthesize
 from tests.helpers.own import make_folder
 
@@ -104,3 +110,83 @@ def test_an_error_without_a_reason_is_one_of_a_full_disk_where_it_is_full(tmp_pa
 def test_a_sound_is_not_cut_silently(ending, tmp_path):
     with room_for(1_000), pytest.raises(AudioError, match="cannot be written there"):
         audio.save(tmp_path / f"x.{ending}", torch.rand(22_050))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """``small_disk(kilobytes)``: a folder on a disk of that size."""
+    mounted = []
+
+    def made(kilobytes: int) -> Path:
+        folder = tmp_path / f"disk {len(mounted)}"
+        folder.mkdir()
+        option = f"size={kilobytes}k"
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", option, "tmpfs", folder], capture_output=True).returncode:
+            pytest.skip("only root may mount a small disk")
+        mounted.append(folder)
+        return folder
+
+    yield made
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("room", [0, 40], ids=["at the beginning", "later"])
+def test_a_run_store_on_a_full_disk_says_so_at_once(room, small_disk, monkeypatch):
+    disk = small_disk(room + 4)
+    monkeypatch.setenv("FRAMI_HOME", str(disk))
+    begin = time.monotonic()
+    with pytest.raises(FullError, match=r"runs\.sqlite: No space left on the disk; make room"):
+        for number in range(200):
+            Runs().create("distill", f"run {number}", {"text": "x" * 500})
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("hosted", ["1", ""])
+@pytest.mark.parametrize(
+    "code, told",
+    [
+        (sqlite3.SQLITE_FULL, troubles.FULL),
+        (sqlite3.SQLITE_READONLY, troubles.UNWRITABLE),
+        (sqlite3.SQLITE_CANTOPEN, troubles.UNWRITABLE),
+        (sqlite3.SQLITE_IOERR | 3 << 8, troubles.UNWRITABLE),
+    ],
+    ids=["full", "read-only", "no folder", "input or output"],
+)
+def test_errors_of_a_store_that_stay_are_told_at_once(code, told, hosted, monkeypatch, fresh_home):
+    def refused(*_):
+        error = sqlite3.OperationalError("as SQLite says it")
+        error.sqlite_errorcode = code
+        raise error
+
+    def waited(_):
+        raise AssertionError("waiting does not help")
+
+    monkeypatch.setenv("FRAMI_HOSTED", hosted)
+    monkeypatch.setattr("frami.runs.store.time.sleep", waited)
+    monkeypatch.setattr(Runs, "_open", lambda _: Runs._create_tables(SimpleNamespace(execute=refused)))
+    with pytest.raises((RunError, FullError)) as raised:
+        Runs().create("distill", "run", {})
+    words = troubles.in_words(raised.value)
+    assert words == told if hosted or told == troubles.FULL else "cannot be used now" in words
+
+
+def test_a_store_that_is_locked_is_tried_again(monkeypatch, fresh_home):
+    """While another process makes its tables."""
+    answers = [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, None]
+    real = sqlite3.connect
+
+    class Connection(sqlite3.Connection):
+        def execute(self, query, *values):
+            if "journal_mode" in query and (code := answers.pop(0)) is not None:
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = code
+                raise error
+            return super().execute(query, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, factory=Connection, **k))
+    assert Runs().create("distill", "run", {}).name == "run" and not answers
+
+
+def test_a_run_that_ended_on_a_full_disk_says_so_on_the_page():
+    assert troubles.of_run(str(FullError("/srv/home/runs/x/state.pt"))).startswith(troubles.FULL)

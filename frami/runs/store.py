@@ -4,6 +4,7 @@ Several processes may read and write at once; each call is a short transaction o
 any moment leaves whole rows behind. A run whose process has ended without a word is reported as stopped.
 """
 
+import errno
 import json
 import logging
 import math
@@ -33,6 +34,12 @@ ENDED = "its process ended before it was finished"
 _WAIT = 30.0  # seconds that a call waits for the others' transactions
 _CLOCK = 2.0  # seconds by which the system's figure of a process's start may be off
 
+#: SQLite's errors that pass when another process has ended its transaction; of a disk that fails, which do not.
+_PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_LASTING = {
+    sqlite3.SQLITE_READONLY: errno.EROFS, sqlite3.SQLITE_CANTOPEN: errno.EROFS, sqlite3.SQLITE_IOERR: errno.EIO
+}  # fmt: skip
+
 #: What curves were called by earlier versions, and what they are called now.
 FORMER_CURVES = {"answer": "kd"}
 
@@ -54,6 +61,16 @@ _COLUMNS = "id, kind, name, settings, status, created, updated, pid, folder, res
 
 class RunError(FramiError):
     """A run that is unknown or in use, or a run store that cannot be read or written."""
+
+
+class DiskError(RunError, OSError):
+    """A run store whose disk cannot be written, or fails. ``errno`` : EROFS or EIO."""
+
+    def __init__(self, words: str, number: int):
+        OSError.__init__(self, number, words)
+
+    def __str__(self) -> str:
+        return self.strerror
 
 
 class _Row(BaseModel):
@@ -109,7 +126,8 @@ class Run:
 class Runs:
     """The run store. ``path`` : its SQLite file (default ``runs/runs.sqlite`` in ``home()``), made when first written.
 
-    Every method raises ``RunError``: for an unknown run, a damaged or newer file, a folder that cannot be written.
+    Every method raises ``RunError``: for an unknown run, a damaged or newer file, a folder that cannot be written
+    (``DiskError``); and ``files.FullError`` where the disk is full.
     """
 
     def __init__(self, path: Path | None = None):
@@ -276,14 +294,22 @@ class Runs:
 
     @contextmanager
     def _readable_errors(self) -> Iterator[None]:
-        """Errors of SQLite and of the file become a ``RunError`` that says what to do."""
+        """Errors of SQLite and of the file become a ``RunError`` or a ``FullError``, which say what to do."""
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise RunError(f"{self.path}: the run store cannot be used now ({error}); {_advice(error)}") from error
+            code = _code(error)
+            if code == sqlite3.SQLITE_FULL or (code in _LASTING and files.is_full(self.path.parent, error)):
+                raise files.FullError(self.path) from error
+            words = f"{self.path}: the run store cannot be used now ({error}); {_advice(error)}"
+            raise (DiskError(words, _LASTING[code]) if code in _LASTING else RunError(words)) from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of names that SQLite complains of
             raise self._damaged(error) from error
         except OSError as error:
+            if isinstance(error, FramiError):
+                raise
+            if files.is_full(self.path.parent, error):
+                raise files.FullError(self.path) from error
             raise RunError(f"{self.path}: cannot be written ({error.strerror}); set FRAMI_HOME elsewhere") from error
 
     def _damaged(self, error: Exception) -> RunError:
@@ -314,8 +340,8 @@ class Runs:
             try:
                 base.execute("PRAGMA journal_mode = WAL")
                 break
-            except sqlite3.OperationalError:
-                if time.monotonic() > until:
+            except sqlite3.OperationalError as error:
+                if _code(error) not in _PASSING or time.monotonic() > until:
                     raise
                 time.sleep(0.02)
         with base:
@@ -378,10 +404,16 @@ def _unknown(id: str) -> RunError:
     return RunError(f"no run '{id}'; see those that are here with: frami runs list")
 
 
+def _code(error: sqlite3.Error) -> int | None:
+    """SQLite's primary code of an error; None of one that Python's module raised itself."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
 def _advice(error: sqlite3.OperationalError) -> str:
-    if "locked" in str(error):
+    if _code(error) in _PASSING:
         return f"another process has been writing for {_WAIT:.0f} s: look for one that hangs, or try again"
-    return "is its folder there, writable, and the disk not full? FRAMI_HOME chooses another"
+    return "is its folder there, and can it be written? FRAMI_HOME chooses another"
 
 
 def _columns_of(tables: Sequence[dict]) -> dict[str, list]:

@@ -13,12 +13,14 @@ import secrets
 import tempfile
 import traceback
 
+from frami import files
 from frami.errors import FramiError
 from frami.hosting.mode import hosted
 from frami.paths import PACKAGE
 
 LOG = logging.getLogger("frami.studio")
 FULL = "the studio's disk is full: try again later, or delete runs that you do not need"
+UNWRITABLE = "the studio's disk cannot be written now: try again later, and tell who runs this studio if it stays"
 #: A path of a file system, of Linux and macOS or of Windows; addresses of the web are none.
 _PATH = re.compile(r"(?<![\w:/.~-])(?:/(?:[\w.@+~-]+/)+[\w.@+~-]*|~/[\w.@+~-]|[A-Za-z]:\\)")
 #: The last line of a Python traceback, and what libraries say of memory and the like.
@@ -31,15 +33,18 @@ _MOST = 300
 
 def in_words(error: BaseException) -> str:
     """What to tell the visitor of an exception; it is logged."""
-    kind = type(error).__name__
+    kind, number = type(error).__name__, error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        LOG.error("the disk is full", extra={"failure": kind})
+        return FULL
     if isinstance(error, FramiError):
         words = str(error)
         if not (hosted() and _PATH.search(words)):
             LOG.info("refused", extra={"refusal": kind})
             return words
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        LOG.error("the disk is full", extra={"failure": kind})
-        return FULL
+    if number in (errno.EROFS, errno.EIO):
+        LOG.error("the disk cannot be written: %s", os.strerror(number), extra={"failure": kind})
+        return UNWRITABLE
     reference = secrets.token_hex(4)
     LOG.error(
         "unexpected %s, reference %s: %s",
@@ -53,6 +58,8 @@ def in_words(error: BaseException) -> str:
 
 def of_run(message: str | None) -> str | None:
     """What a run left as the reason of its end, as the page shows it: no raw Python, no folder of a hosted studio."""
+    if message and files.NO_ROOM in message:
+        return f"{FULL}; Resume continues this one"
     if message and (_RAW.match(message) or (hosted() and _PATH.search(message))):
         return "it ended unexpectedly" + ("" if hosted() else "; the file log in its folder says more")
     return message
