@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,6 +18,7 @@ from urllib3 import Retry
 UNEXPECTED = "Something went wrong"
 #: Header by which a browser says whose it is (``assets/page/visitor.js``).
 TOKEN = "x-frami-visitor"
+_ADDRESSES = ip_network("198.18.0.0/15")
 #: Seconds after which an answer is not waited for any more.
 PATIENCE = 120
 
@@ -73,6 +75,8 @@ class Visitor:
         self._api, self._record, self._until, self._pause = f"{address}gradio_api/", record, until, pause
         self._web, self._chance, self._session = requests.Session(), random.Random(seed), secrets.token_hex(6)
         self._web.headers[TOKEN] = secrets.token_urlsafe(24)
+        # Each from an address of its own, as a proxy on this machine says it: of the range for measurements (RFC 2544).
+        self._web.headers["x-forwarded-for"] = str(_ADDRESSES[seed % _ADDRESSES.num_addresses])
         # As browsers do: a connection that the server has just closed, since it was idle, is opened again.
         self._web.mount("http://", HTTPAdapter(max_retries=Retry(1, status=0, allowed_methods=None)))
         config = self._web.get(f"{address}config", timeout=PATIENCE).json()

@@ -47,12 +47,14 @@ LIMITS = (
     Limit("uploads", 60, "MB", "your uploads within an hour"),
     Limit("uploads_all", 500, "MB", "uploads and downloads of all visitors within an hour"),
     Limit("exports", 1, "at once", "your ONNX files in the making"),
+    Limit("exports_all", 3, "at once", "ONNX files of all visitors in the making"),
     Limit("disk", 200, "MB", "what your runs take on the disk"),
     Limit("disk_all", 4000, "MB", "what the runs of all visitors take on the disk"),
     Limit("age", 24, "h", "time after which a run is deleted"),
     Limit("grace", 75, "s", "time after which work ends whose page was closed"),
     Limit("silence", 180, "s", "time without a sign of a page after which it counts as closed"),
     Limit("sessions", 500, "pages", "open pages that the studio remembers"),
+    Limit("address", 4, "times", "what is yours, for all visitors of one network address; at most half of all"),
 )
 BY_NAME = {row.name: row for row in LIMITS}
 
@@ -77,10 +79,22 @@ class Limits:
     def check(self, name: str, amount: float) -> None:
         """``LimitError`` where ``amount`` is more than the limit."""
         if not amount <= self.of(name):
-            raise LimitError(
-                f"{BY_NAME[name].words}: at most {self.words(name)} on this shared page, and this would be "
-                f"{_in_words(amount, BY_NAME[name].unit)}. {LIFTING}"
-            )
+            raise LimitError(_refusal(name, BY_NAME[name].words, self.of(name), amount))
+
+    def of_address(self, name: str) -> float:
+        """What all visitors of one network address may have together of what this limit bounds: a multiple of a
+        visitor's, and at most half of what all have. Of a limit that has no row ``…_all`` beside it: half of it."""
+        own, total = self.of(name), self.of(f"{name}_all")
+        if f"{name}_all" not in BY_NAME:
+            own, total = math.inf, own
+        half = total if math.isinf(total) else max(1, total // 2)
+        return half if math.isinf(own) else min(self.of("address") * own, half)
+
+    def check_address(self, name: str, amount: float) -> None:
+        """``LimitError`` where ``amount`` is more than the visitors of one network address may have together."""
+        if not amount <= self.of_address(name):
+            words = f"{BY_NAME[name].words}, with those of all others at your network address"
+            raise LimitError(_refusal(name, words, self.of_address(name), amount))
 
     def words(self, name: str) -> str:
         """A limit's value with its unit."""
@@ -110,6 +124,14 @@ def _setting(text: str) -> tuple[str, float]:
     if name not in BY_NAME or not 0 <= number < math.inf:
         raise FramiError(f"{SETTING}: '{text}' is no limit; give none, or NAME=NUMBER of: {', '.join(BY_NAME)}")
     return name, number
+
+
+def _refusal(name: str, words: str, most: float, amount: float) -> str:
+    unit = BY_NAME[name].unit
+    return (
+        f"{words}: at most {_in_words(most, unit)} on this shared page, and this would be {_in_words(amount, unit)}. "
+        f"{LIFTING}"
+    )
 
 
 def _in_words(value: float, unit: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from frami import files
 from frami.errors import FramiError
+from frami.hosting import addresses
 from frami.hosting.mode import hosted
 
 FILE = ".owner"
@@ -23,10 +24,11 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,64}")
 @dataclass(frozen=True)
 class Visitor:
     """Who asks. ``owner`` : hash of the browser's token, empty for one without, None on one's own machine, where all
-    are one; ``shared`` : the run that a link names, as ``ID.KEY``."""
+    are one; ``shared`` : the run that a link names, as ``ID.KEY``; ``address`` : as of ``addresses.hashed``."""
 
     owner: str | None = None
     shared: str = ""
+    address: str | None = None
 
 
 #: All who use a studio on their own machine. Owns nothing where it is hosted.
@@ -43,13 +45,15 @@ class Entry:
     keep: bool = False
 
 
-def visitor(token: str | None, shared: str | None = None) -> Visitor:
-    """The visitor whose browser sent this token, and the run of the link that it opened. Anything may be sent."""
+def visitor(token: str | None, shared: str | None = None, host: str | None = None) -> Visitor:
+    """The visitor whose browser sent this token from this host, and the run of the link that it opened. Anything may be
+    sent."""
     shared = shared if isinstance(shared, str) and len(shared) <= 100 else ""
     if not hosted():
         return Visitor(None, shared)
     known = isinstance(token, str) and _TOKEN.fullmatch(token)
-    return Visitor(hashlib.sha256(token.encode()).hexdigest()[:32] if known else "", shared)
+    owner = hashlib.sha256(token.encode()).hexdigest()[:32] if known else ""
+    return Visitor(owner, shared, addresses.hashed(host))
 
 
 def check(who: Visitor) -> None:

@@ -10,6 +10,7 @@ from frami.checkpoints import Card
 from frami.hosting.owners import Visitor
 from frami.studio import components, visitors
 from frami.studio.guard import Studio
+from frami.studio.pages import Pages
 from frami.studio.services import log, shared, troubles
 from frami.studio.services.observation import Observation
 from frami.studio.services.shared import Services
@@ -66,6 +67,7 @@ def build() -> Studio:
             _notice_visitors(services, demo)
 
     demo.defaults, demo.observation = launch_options(), Observation(services).begin()
+    demo.opened_pages = Pages(services.limits)
 
     def end_runs() -> None:
         services.close()

@@ -10,6 +10,7 @@ from gradio.exceptions import Error
 
 from frami.errors import FramiError
 from frami.studio import web
+from frami.studio.pages import Pages
 from frami.studio.services import sent, troubles
 from frami.studio.services.observation import Observation
 from frami.studio.services.sent import SentError
@@ -31,10 +32,12 @@ def refusal(reason: object) -> Refusal:
 
 
 class Studio(gr.Blocks):
-    """``defaults`` : arguments of ``launch`` unless others are given; ``observation`` : set before it is launched."""
+    """``defaults`` : arguments of ``launch`` unless others are given; ``observation``, ``opened_pages`` : set before it
+    is launched."""
 
     defaults: dict
     observation: Observation
+    opened_pages: Pages
 
     def launch(self, *args, **given):
         """As of ``gr.Blocks``, with ``defaults``, health and metrics."""

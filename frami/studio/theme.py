@@ -5,8 +5,9 @@ import re
 
 import gradio as gr
 from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from frami.hosting import limits
+from frami.hosting import addresses, limits
 from frami.paths import ASSETS
 from frami.studio.uploads import UploadLimits
 
@@ -73,7 +74,9 @@ def script() -> str:
 def launch_options() -> dict:
     """Arguments of ``demo.launch`` that belong to the looks and to the safety of the page."""
     allowed = limits.current()
-    guarded = {"app_kwargs": {"middleware": [Middleware(UploadLimits, limits=allowed)]}} if allowed else {}
+    trusted = [str(network) for network in addresses.proxies()]
+    guards = [Middleware(ProxyHeadersMiddleware, trusted_hosts=trusted), Middleware(UploadLimits, limits=allowed)]
+    guarded = {"app_kwargs": {"middleware": guards}} if allowed else {}
     return guarded | {
         "state_session_capacity": int(allowed.least("sessions", 10_000)),
         "theme": theme(),

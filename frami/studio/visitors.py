@@ -14,8 +14,8 @@ def here() -> Visitor:
     request = LocalContext.request.get(None)
     if request is None:
         return EVERYONE
-    headers = request.headers
-    return owners.visitor(headers.get(TOKEN), headers.get(SHARED))
+    headers, client = request.headers, request.client
+    return owners.visitor(headers.get(TOKEN), headers.get(SHARED), client.host if client else None)
 
 
 def page() -> str | None:

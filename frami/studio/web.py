@@ -18,6 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from frami.hosting import addresses
+from frami.hosting.limits import LimitError
+from frami.studio.pages import Pages
 from frami.studio.services import sent, troubles
 from frami.studio.services.observation import Observation
 from frami.studio.services.sent import SentError
@@ -26,15 +29,18 @@ from frami.studio.services.sent import SentError
 _FORMS = ("/upload", "/login", "/login/")
 #: Of the request that is being answered: not empty where an event was refused in words.
 REFUSED: ContextVar[list[bool]] = ContextVar("refused")
+#: Status of a refusal, by what is raised; 500 for anything else.
+_STATUS = {SentError: 400, LimitError: 429}
 _API = re.compile(r"/(?:run|api|call|call/v2)/([^/]+)/?$")
 
 
 class Page(Protocol):
-    """What is asked of the page: its components and events by number, and what is seen of it."""
+    """What is asked of the page: its components and events by number, what is seen of it, and who opened it."""
 
     blocks: dict[int, Any]
     fns: dict[int, Any]
     observation: Observation
+    opened_pages: Pages
 
     def events(self) -> dict[str, int]:
         """How many events wait, and how many are at work: ``{"waiting", "running"}``."""
@@ -98,7 +104,10 @@ class Gate:
             page: Page = scope["app"].get_blocks()
             if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not scope["path"].endswith(_FORMS):
                 content = await _content(scope, receive)
-                clicked = _checked(scope["path"], sent.body(content), page)
+                request = sent.body(content)
+                clicked = _checked(scope["path"], request, page)
+                client = scope.get("client")
+                page.opened_pages.check(request.get("session_hash"), addresses.hashed(client[0] if client else None))
                 receive = _again(content, receive)
             await self.app(scope, receive, sending)
         except Exception as error:
@@ -107,7 +116,8 @@ class Gate:
                     troubles.in_words(error)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
-            await _refused(error, 400 if isinstance(error, SentError) else 500)(scope, receive, send)
+            status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+            await _refused(error, status)(scope, receive, send)
 
 
 async def _content(scope, receive) -> bytes:

@@ -41,7 +41,7 @@ _TICK, _WEIGH = 0.05, 0.25
 #: Command of a worker's process, to which its descriptor is added.
 COMMAND = (sys.executable, "-m", "frami.workers.worker")
 
-_owner: ContextVar[str | None] = ContextVar("owner", default=None)
+_asker: ContextVar[tuple[str | None, str | None]] = ContextVar("asker", default=(None, None))
 
 
 class WorkLostError(FramiError):
@@ -239,20 +239,28 @@ class Pool:
 
     @contextmanager
     def _share(self, kind: str, limits: WorkLimits):
-        """One of the places that each visitor has in this kind of work (``asked_by``)."""
-        mine = kind, _owner.get()
+        """One of the places that each visitor, and each network address, has in this kind of work (``asked_by``)."""
+        owner, address = _asker.get()
+        mine, near = (kind, "visitor", owner), (kind, "address", address)
+        half = max(1, (limits.at_once + limits.waiting) // 2)
         with self._turn:
-            if mine[1] is not None and self._asked[mine] >= limits.each:
+            if owner is not None and self._asked[mine] >= limits.each:
                 self._refused += 1
                 raise BusyError(f"{limits.each} of these are being made for you already; please try again in a moment")
-            self._asked[mine] += 1
+            if address is not None and self._asked[near] >= half:
+                self._refused += 1
+                raise BusyError(
+                    f"{half} of these are being made for your network address already; please try again in a moment"
+                )
+            self._asked.update((mine, near))
         try:
             yield
         finally:
             with self._turn:
-                self._asked[mine] -= 1
-                if not self._asked[mine]:
-                    del self._asked[mine]
+                for place in (mine, near):
+                    self._asked[place] -= 1
+                    if not self._asked[place]:
+                        del self._asked[place]
 
     @contextmanager
     def _place(self, kind: str, limits: WorkLimits, stopped):
@@ -345,14 +353,15 @@ class Pool:
 
 
 @contextmanager
-def asked_by(owner: str | None):
+def asked_by(owner: str | None, address: str | None = None):
     """Jobs that this thread asks for meanwhile are a visitor's, who may wait for so many of a kind at a time
-    (``WorkLimits.each``). owner : as of ``Visitor``; None: nobody's, or the machine's owner's, who may for all."""
-    token = _owner.set(owner)
+    (``WorkLimits.each``), and all of one network address for half of all. owner, address : as of ``Visitor``; None:
+    nobody's, or the machine's owner's, who may for all."""
+    token = _asker.set((owner, address))
     try:
         yield
     finally:
-        _owner.reset(token)
+        _asker.reset(token)
 
 
 @contextmanager

@@ -9,17 +9,19 @@ from frami.hosting.owners import Visitor, visitor
 TOKENS = {name: name[0].upper() * 32 for name in ("ada", "ben", "cleo", "dora")}
 
 
-def named(name: str, shared: str = "") -> Visitor:
+def named(name: str, shared: str = "", host: str | None = None) -> Visitor:
     """One of them, as the services know them."""
-    return visitor(TOKENS[name], shared)
+    return visitor(TOKENS[name], shared, host)
 
 
 def post(
-    address: str, path: str, body: bytes, name: str | None = None, kind: str = "application/json", shared=""
+    address: str, path: str, body: bytes, name: str | None = None, kind: str = "application/json", shared="", **more
 ) -> tuple:
-    """Status and JSON or text that the studio answers a visitor; None is one without a token."""
+    """Status and JSON or text that the studio answers a visitor; None is one without a token. more : headers."""
     headers = {"content-type": kind} | ({"x-frami-visitor": TOKENS[name]} if name else {})
-    headers |= {"x-frami-shared": shared} if shared else {}
+    headers |= ({"x-frami-shared": shared} if shared else {}) | {
+        name.replace("_", "-"): one for name, one in more.items()
+    }
     asked = urllib.request.Request(f"{address}{path}", body, headers)
     try:
         with urllib.request.urlopen(asked, timeout=60) as reply:

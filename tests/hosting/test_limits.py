@@ -59,6 +59,19 @@ def test_a_refusal_says_which_how_much_and_how_to_lift_it(own_machine):
     assert found.least("budget", 1800) == 600 and limits.Limits({}).least("budget", 1800) == 1800
 
 
+def test_an_address_has_a_multiple_and_at_most_half():
+    values = {row.name: row.value for row in limits.LIMITS}
+    found = limits.Limits(values)
+    expected = {"waiting_runs": 20, "waiting_syntheses": 8, "uploads": 240, "exports": 1, "disk": 800, "sessions": 250}
+    assert {name: found.of_address(name) for name in expected} == expected
+    assert limits.Limits(values | {"address": 1}).of_address("uploads") == 60
+    assert limits.Limits(values | {"waiting_runs_all": 1}).of_address("waiting_runs") == 1
+    assert limits.NONE.of_address("waiting_runs") == math.inf == limits.NONE.of_address("sessions")
+    found.check_address("disk", 800)
+    with pytest.raises(limits.LimitError, match=r"disk, with those of .* address: at most 800 MB .* 801 MB\. To lift"):
+        found.check_address("disk", 801)
+
+
 def test_the_table_of_the_documentation_is_this_one():
     page = (Path(__file__).parents[2] / "docs" / "hosting.md").read_text(encoding="utf-8")
     values = limits.Limits({row.name: row.value for row in limits.LIMITS})

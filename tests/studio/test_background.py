@@ -44,6 +44,16 @@ def test_of_a_visitor_one_piece_waits_the_latest(busy):
     assert work.result("last") == "last" and work.start("last", noting("last"), "ada") == "" and work.pending() == 0
 
 
+def test_half_of_what_waits_is_of_one_address(busy):
+    work, _, noting, _ = busy(waiting=6)
+    for number in range(3):
+        work.start(number, noting(number), f"invented {number}", "here")
+    with pytest.raises(BusyError):
+        work.start(4, noting(4), "another", "here")
+    work.start(4, noting(4), "ada", "there")
+    work.start(5, noting(5), "ben")
+
+
 def test_so_many_wait_and_none_of_them_is_forgotten(busy):
     work, go, noting, done = busy(most=2, waiting=5)
     for number in range(5):

@@ -269,4 +269,4 @@ def test_no_limit_takes_the_gate_or_health_away(monkeypatch, hosted):
         options = page.launch(**given)
         assert {route.path for route in options["routes"]} == {"/health", "/metrics"}
         kinds = [one.cls.__name__ for one in options["middleware"]]
-        assert kinds == (["UploadLimits", "Gate"] if hosted else ["Gate"])
+        assert kinds == (["ProxyHeadersMiddleware", "UploadLimits", "Gate"] if hosted else ["Gate"])

@@ -11,7 +11,7 @@ import pytest
 from frami.hosting import owners
 from tests.helpers.queues import until
 from tests.helpers.studio import choose_teacher
-from tests.helpers.visitors import call, functions, named, post
+from tests.helpers.visitors import call, config, functions, named, post
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "test-artefacts"
@@ -203,8 +203,6 @@ def test_a_flood_of_runs_is_refused_in_words(studio):
     """Five requests once queued 120 runs of 24 hours."""
     import urllib.request
 
-    from tests.helpers.visitors import config
-
     page = config(studio.address)
     button = next(part["id"] for part in page["components"] if part["props"].get("elem_id") == "distil-start")
     (event,) = [one for one in page["dependencies"] if [button, "click"] in [list(t) for t in one["targets"]]]
@@ -217,3 +215,39 @@ def test_a_flood_of_runs_is_refused_in_words(studio):
         assert status != 200 and "error" in answer, answer
     with urllib.request.urlopen(studio.address, timeout=10) as reply:
         assert reply.status == 200
+
+
+@pytest.mark.slow
+def test_one_address_with_invented_names_shuts_nobody_out(studio):
+    """Fifty names upload, open pages and start runs from one address, as a proxy says it; then somebody else does."""
+    page = config(studio.address)
+    ids = {part["props"].get("elem_id"): part["id"] for part in page["components"]}
+    start = next(one["id"] for one in page["dependencies"] if [ids["distil-start"], "click"] in one["targets"])
+    line = "frontier"
+    sound = f'--{line}\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'.encode()
+    sound += bytes(4_500_000) + f"\r\n--{line}--\r\n".encode()
+
+    def ask(what, host, number):
+        """Whether it was done, and what was answered."""
+        who = {"x_frami_visitor": f"{host.replace('.', '-'):-<28}{number:04}", "x_forwarded_for": f"9.9.9.9, {host}"}
+        session = f"{host}-{number}"
+        if what == "upload":
+            kind = f"multipart/form-data; boundary={line}"
+            status, answer = post(studio.address, "gradio_api/upload", sound, kind=kind, **who)
+        elif what == "open":
+            body = {"component_id": ids["visitor"], "fn_name": "beat", "session_hash": session, "data": {}}
+            status, answer = post(studio.address, "gradio_api/component_server/", json.dumps(body).encode(), **who)
+        else:
+            data = ["fsdd", ["nano"], ["frami"], ["frami-flash"], 20, 0, [], False]
+            body = {"data": data, "fn_index": start, "session_hash": f"{host}-0"}
+            status, answer = post(studio.address, "gradio_api/run/predict", json.dumps(body).encode(), **who)
+        return status == 200, str(answer)
+
+    for what, most, tried in (("upload", 10, 12), ("start", 12, 14), ("open", 250, 252)):
+        answers = [ask(what, "203.0.113.9", number) for number in range(tried)]
+        assert [done for done, _ in answers] == [True] * most + [False] * (tried - most), (what, answers[-1])
+        assert "at your network address: at most" in answers[-1][1] and "FRAMI_LIMITS=none" in answers[-1][1]
+        done, answer = ask(what, "198.51.100.7", 0)
+        assert done, answer
+    stored = [path.read_bytes() for path in studio.home.rglob("*") if path.is_file() and "elsewhere" not in path.parts]
+    assert not any(b"203.0.113.9" in content for content in stored), "neither the disk nor the log has the address"

@@ -32,6 +32,16 @@ def test_a_visitor_and_all_upload_so_much_within_an_hour(counter, monkeypatch):
     counter.count("ada", ten)
 
 
+def test_invented_visitors_of_one_address_leave_room_for_uploads_of_another(counter):
+    for number in range(2):
+        counter.count(f"invented {number}", str(10_000_000), "here")
+    for number in range(50):
+        with pytest.raises(LimitError, match=r"your uploads .* at your network address: at most 20 MB"):
+            counter.count(f"another {number}", str(10_000_000), "here")
+    counter.count("ada", str(10_000_000), "elsewhere")
+    counter.count("ben", str(5_000_000))
+
+
 @pytest.mark.parametrize("length", [None, "", "-5", "1e3", "٣", "9" * 5000, "x"])
 def test_a_length_that_is_not_said_counts_as_the_longest(counter, length):
     counter.count("ada", length)

@@ -1,5 +1,6 @@
 """Visitors of a hosted studio without a page: what is whose, what each may do, and what waits when."""
 
+import secrets
 import threading
 import time
 
@@ -20,6 +21,7 @@ from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.recognition import Recognition
+from frami.studio.services.storage import Storage
 from frami.studio.services.syntheses import Syntheses
 from frami.workers import pool
 from tests.helpers.queues import SETTINGS, queue_in, status, until
@@ -227,6 +229,83 @@ def test_exports_that_wait_are_few(known, teacher, monkeypatch):
     assert answers.count(b"onnx") == 3
 
 
+# ------------------------------------------------------------------------------------ one address, invented names
+
+HERE, THERE = "203.0.113.9", "198.51.100.7"
+
+
+def invented(host=HERE):
+    """A visitor whom nobody has seen, from the same address as all others."""
+    return owners.visitor(secrets.token_urlsafe(24), host=host)
+
+
+def refused(words, do, most):
+    """How many of 50 invented visitors get through; the others are told why."""
+    done = 0
+    for _ in range(50):
+        try:
+            do(invented())
+            done += 1
+        except LimitError as error:
+            assert f"{words}, with those of all others at your network address: at most {most}" in str(error)
+            assert "FRAMI_LIMITS=none" in str(error)
+    return done
+
+
+def test_invented_visitors_of_one_address_leave_room_for_distillations_of_another(known):
+    assert refused("your distillations that wait or run", lambda who: known.owned.begin(wanted(), who), 20) == 20
+    run = known.owned.begin(wanted(), invented(THERE))
+    known.owned.begin(wanted(2), named("ada"))
+    assert len(known.queue.waiting()) == 23
+    mine = owners.Visitor(owners.entry(run.folder).owner, address=invented().address)
+    known.owned.stop(run.id, mine)
+    with pytest.raises(LimitError, match="network address"):
+        known.owned.resume(run.id, mine)
+
+
+def test_invented_visitors_of_one_address_leave_room_for_syntheses_of_another(tmp_path, teacher, hosted):
+    hosted.setattr("frami.studio.services.syntheses.invert", lambda *_: (_ for _ in ()))  # it is looked at, not made
+    runs = Syntheses(tmp_path / "studio", limits.current())
+    begin = lambda who: runs.start(teacher, synthesis(teacher), who=who, queued=False)  # noqa: E731
+    assert refused("your syntheses that wait or run", begin, 8) == 8
+    begin(invented(THERE))
+    begin(invented("2001:db8::1"))
+    assert len(runs.going()) == 10
+
+
+def test_invented_visitors_of_one_address_leave_room_for_exports_of_another(known):
+    with known._export_place(invented()):
+        with pytest.raises(LimitError, match="network address: at most 1 at once"), known._export_place(invented()):
+            pass
+        with known._export_place(invented(THERE)), known._export_place(named("ada")):
+            pass
+
+
+def test_invented_visitors_of_one_address_leave_room_on_the_disk(known, tmp_path, hosted):
+    hosted.setenv("FRAMI_LIMITS", "disk=5,disk_all=16")
+    known.owned.limits = allowed = limits.current()
+    runs = Syntheses(tmp_path / "studio", allowed)
+    storage = Storage(runs, known.owned, allowed)
+    for _ in range(3):
+        who = invented()
+        storage.check(who.owner, who.address)
+        run = known.queue.add("of this address", SETTINGS, who.owner)
+        known.owned.origins.note(run.id, who.address)
+        (run.folder / "state").write_bytes(bytes(3_000_000))
+        known.queue.stop(run.id)
+        storage._at = 0
+    with pytest.raises(LimitError, match="take on the disk, with those of all others at your network address: at most"):
+        storage.check(invented().owner, invented().address)
+    storage.check(invented(THERE).owner, invented(THERE).address)
+
+
+def test_an_address_that_is_not_known_has_no_limit_of_its_own(known):
+    """As of this machine: others are not counted as its visitors."""
+    for _ in range(25):
+        known.owned.begin(wanted(), invented("127.0.0.1"))
+    assert len(known.queue.waiting()) == 25
+
+
 # -------------------------------------------------------------------------------------------------- syntheses
 
 
@@ -279,7 +358,7 @@ def test_where_too_many_maps_wait_the_page_asks_again(tmp_path, hosted):
     value = maps.view("fsdd", ["frami"], who=named("ada"))
     assert "other visitors" in maps.more("fsdd", ["frami"], value["stamp"], named("ada"))["pending"]
     wishes = []
-    hosted.setattr(work, "start", lambda task, work, owner: wishes.append(owner) or "")
+    hosted.setattr(work, "start", lambda task, work, owner, address: wishes.append(owner) or "")
     for who in (named("ada"), named("ben"), owners.visitor(None)):
         maps.more("fsdd", ["frami"], value["stamp"], who)
     assert len(set(wishes)) == 3 and None not in wishes, "each has a place of their own"
@@ -291,11 +370,11 @@ def test_sounds_are_made_for_who_asks(tmp_path, teacher, hosted):
     asked = []
 
     def run(self, job, *_, **__):
-        asked.append((job, pool._owner.get()))
+        asked.append((job, *pool._asker.get()))
         raise FramiError("enough")
 
     hosted.setattr(pool.Pool, "run", run)
-    runs, ada = Syntheses(tmp_path), named("ada")
+    runs, ada = Syntheses(tmp_path), named("ada", host=HERE)
     clips = ClipLookup(runs, ASSETS / "gallery", checkpoints.load)
     maps = FeatureMaps(ASSETS / "explore", runs, checkpoints.load, ["fsdd"])
     recognition = Recognition(Distillations(Queue(Runs()), checkpoints.load, ["fsdd"]), clips)
@@ -310,7 +389,8 @@ def test_sounds_are_made_for_who_asks(tmp_path, teacher, hosted):
         with pytest.raises(FramiError, match="enough"):
             work()
     kinds = ["vocode", "classify", "vocode", "vocode", "recognise"]
-    assert asked == [(f"sound-{kind}", ada.owner) for kind in kinds] and pool._owner.get() is None
+    assert asked == [(f"sound-{kind}", ada.owner, ada.address) for kind in kinds]
+    assert ada.address and pool._asker.get() == (None, None)
     maps.close()
 
 

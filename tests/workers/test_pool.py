@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psutil
@@ -18,6 +18,7 @@ from frami.errors import FramiError
 from frami.inversion import Clips
 from frami.workers import messages
 from frami.workers import pool as pools
+from frami.workers.limits import WorkLimits
 from frami.workers.pool import BusyError, WorkLostError
 from tests.helpers import workers
 from tests.helpers.workers import in_thread
@@ -228,6 +229,21 @@ def test_a_visitor_has_so_many_places(pool):
     assert asking(None)() is False
     second.join()
     assert asking("ada")() is False and one == two == [False] and not pool._asked
+
+
+def test_an_address_has_half_of_the_places(pool):
+    """However many names are invented there."""
+    with ExitStack() as held:
+        for name in ("one", "two"):
+            held.enter_context(pools.asked_by(name, "here"))
+            held.enter_context(pool._share("test", WorkLimits(1, 1, at_once=1, waiting=3)))
+        held.enter_context(pools.asked_by("three", "here"))
+        with pytest.raises(BusyError, match="2 of these are being made for your network address"), \
+                pool._share("test", WorkLimits(1, 1, at_once=1, waiting=3)):  # fmt: skip
+            pass
+        with pools.asked_by("four", "there"), pool._share("test", WorkLimits(1, 1, at_once=1, waiting=3)):
+            pass
+    assert not pool._asked
 
 
 def test_workers_without_work_end():

@@ -13,10 +13,11 @@ from frami.workers.pool import BusyError
 @dataclass
 class _Task:
     """A piece of work. ``owners`` : who waits for it; once none of them does, it is not begun (None: it is in any
-    case)."""
+    case); ``address`` : from which it was asked for first."""
 
     work: Callable | None
     owners: set[str] | None = field(default_factory=set)
+    address: str | None = None
     progress: str = ""
     result: object = None
     trouble: str | None = None
@@ -34,11 +35,12 @@ class Background:
         self._draining = self._closed = False
         self._lock = threading.Lock()
 
-    def start(self, key: Hashable, work: Callable, owner: str | None = None) -> str:
+    def start(self, key: Hashable, work: Callable, owner: str | None = None, address: str | None = None) -> str:
         """Do ``work(progress)`` once; returns how far it is, as its ``progress(done, total)`` reported last.
 
         owner : whose wish it is, of whom one piece waits at a time: an earlier one that nobody else wants is not done
-        (None: it is done in any case). BusyError where as many wait as may.
+        (None: it is done in any case). address : as of ``Visitor``. BusyError where as many wait as may, half of them
+        of one address.
         """
         with self._lock:
             if owner is not None:
@@ -47,9 +49,10 @@ class Background:
             if task is None and self._closed:
                 return ""
             if task is None:
-                if len(self._pending) >= self._waiting:
+                near = sum(address is not None and one.address == address for one in self._pending.values())
+                if len(self._pending) >= self._waiting or near >= self._waiting // 2:
                     raise BusyError("as many maps as can wait are waiting; please try again in a minute")
-                task = self._pending[key] = _Task(work)
+                task = self._pending[key] = _Task(work, address=address)
                 if not self._draining:
                     self._worker.submit(self._drain)
                     self._draining = True

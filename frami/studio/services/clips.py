@@ -47,7 +47,7 @@ class ClipLookup:
     def sound(self, id: str, who: Visitor = EVERYONE) -> bytes:
         """Bytes of a sound file. A clip without one is synthesized by a vocoder; one that still forms, as it is now.
         BusyError where the visitor waits for too many."""
-        with asked_by(who.owner):
+        with asked_by(who.owner, who.address):
             return self._sound(self._parsed(id, who))
 
     def _sound(self, clip: ClipId) -> bytes:
@@ -82,7 +82,7 @@ class ClipLookup:
         if list(teacher.classes) != bank.manifest["classes"]:
             return []
         mels = mels.reshape(len(steps), 1, *mels.shape[-2:]).float()
-        with asked_by(who.owner):
+        with asked_by(who.owner, who.address):
             logits = _logits(*on_file(teacher).values(), teacher.card.sha256, mels.numpy().tobytes(), mels.shape)
         rows = []
         likeliest, own = logits.argmax(1), bank.target[clip.index].expand(len(steps))

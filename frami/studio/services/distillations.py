@@ -35,8 +35,8 @@ FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"
 POINTS = 240
 #: Seconds that a run takes beside its budget, and those of one without a budget, as far as can be told.
 EXTRA, UNKNOWN = 20, 300
-#: Exports that wait while one is at work.
-MOST_EXPORTS = 2
+#: Exports that wait or are at work, hosted or not.
+MOST_EXPORTS = 3
 
 _SOURCES = {"bank": "a finished bank", "real": "real clips", "noise": "noise"}
 #: Settings that the page names in words of its own; the others keep their names.
@@ -94,7 +94,7 @@ class Distillations:
     def __post_init__(self):
         self._curves = lru_cache(maxsize=64)(self._read_curves)
         self._exported = lru_cache(maxsize=8)(self._export)
-        self._exporters: list[str | None] = []
+        self._exporters: list[Visitor] = []
         self.owned = OwnedRuns(self.queue, self.limits)
 
     def close(self) -> None:
@@ -276,15 +276,18 @@ class Distillations:
         """One of the few places of those who wait for an export: each who waits holds a thread of the server."""
         with self._lock:
             if who.owner is not None:
-                self.limits.check("exports", 1 + self._exporters.count(who.owner))
-            if len(self._exporters) > MOST_EXPORTS:
+                self.limits.check("exports", 1 + sum(other.owner == who.owner for other in self._exporters))
+            if who.address is not None:
+                near = sum(other.address == who.address for other in self._exporters)
+                self.limits.check_address("exports", 1 + near)
+            if len(self._exporters) >= self.limits.least("exports_all", MOST_EXPORTS):
                 raise FramiError(f"{len(self._exporters)} ONNX files are being made already; try again in a minute")
-            self._exporters.append(who.owner)
+            self._exporters.append(who)
         try:
             yield
         finally:
             with self._lock:
-                self._exporters.remove(who.owner)
+                self._exporters.remove(who)
 
     def _export(self, id: str, kind: str, sha256: str) -> bytes:
         source, takes = str(self.student_path(id)), "mel" if kind == "onnx-mel" else "waveform"

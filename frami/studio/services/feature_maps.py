@@ -167,7 +167,7 @@ class FeatureMaps:
     def _begin(self, task: tuple, work: Callable, words: str, who: Visitor) -> str:
         """Start what is missing, for which the page asks again until it is there; what the page says of it."""
         try:
-            return f"{words}{self._work.start(task, work, who.owner or '')}…"
+            return f"{words}{self._work.start(task, work, who.owner or '', who.address)}…"
         except BusyError:
             return "Maps of other visitors are computed first…"
 
@@ -248,7 +248,7 @@ class FeatureMaps:
         clip = clip_ids.parse(id)
         if not self._allowed([clip.layer], who):
             raise FramiError("no such clip")
-        with asked_by(who.owner):
+        with asked_by(who.owner, who.address):
             return self._sound(clip)
 
     def _read_sound(self, clip: ClipId) -> bytes:

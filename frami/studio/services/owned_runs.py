@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from frami.distill import RunSettings
 from frami.errors import FramiError
 from frami.hosting import owners
+from frami.hosting.addresses import Origins
 from frami.hosting.limits import BY_NAME, NONE, Limits
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.runs import Run
@@ -23,6 +24,7 @@ class OwnedRuns:
 
     queue: Queue
     limits: Limits = NONE
+    origins: Origins = field(default_factory=Origins)
     _beginning: threading.Lock = field(default_factory=threading.Lock)
 
     def own(self, id: str, who: Visitor) -> Run:
@@ -48,7 +50,10 @@ class OwnedRuns:
             self.limits.check("budget", one.settings.budget if one.settings.budget is not None else float("inf"))
         with self._beginning:
             self._check_waiting(len(runs), who)
-            return [self.queue.add(one.name, one.to_dict(), who.owner, keep, queued) for one in runs]
+            added = [self.queue.add(one.name, one.to_dict(), who.owner, keep, queued) for one in runs]
+            for run in added:
+                self.origins.note(run.id, who.address)
+            return added
 
     def may_begin(self, count: int, budget: float) -> str | None:
         """Why a visitor may not begin so many runs of so many seconds at all; None where nothing speaks against it."""
@@ -63,6 +68,7 @@ class OwnedRuns:
         with self._beginning:
             self._check_waiting(1, who)
             self.queue.resume(run.id)
+            self.origins.note(run.id, who.address)
 
     def stop(self, id: str, who: Visitor = EVERYONE) -> None:
         self.queue.stop(self.own(id, who).id)
@@ -88,9 +94,12 @@ class OwnedRuns:
     def _check_waiting(self, more: int, who: Visitor) -> None:
         if not self.limits:
             return
-        waiting = [run.folder for run in self.going()]
-        own = sum(owners.owns(who, folder) for folder in waiting)
+        waiting = self.going()
+        own = sum(owners.owns(who, run.folder) for run in waiting)
         self.limits.check("waiting_runs", own + more)
+        if who.address is not None:
+            near = sum(self.origins.of(run.id) == who.address for run in waiting)
+            self.limits.check_address("waiting_runs", near + more)
         self.limits.check("waiting_runs_all", len(waiting) + more)
 
     def going(self) -> list[Run]:

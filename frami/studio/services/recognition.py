@@ -121,7 +121,7 @@ class Recognition:
         teacher, titles = self.clips.load_teacher(name), {key: title for title, key in self.students(name, who)}
         there = {key: str(self._path(key)) for key in keys if key in titles}
         arguments = on_file(teacher) | {"path": str(path), "students": list(there.values())}
-        with asked_by(who.owner):
+        with asked_by(who.owner, who.address):
             heard = shared().run("sound-recognise", arguments)
         if "refused" in heard:
             return {"state": "refused", "message": heard["refused"]}

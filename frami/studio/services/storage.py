@@ -22,10 +22,11 @@ _COUNTED = 60
 
 @dataclass(frozen=True)
 class Stored:
-    """A visitor's run that has ended: ``size`` in bytes, ``at`` : when it was last written, ``delete`` : removes it;
-    ``synthesis`` : of clips, else a student."""
+    """A visitor's run that has ended: ``address`` : from which it was begun, None where that is not known; ``size`` in
+    bytes, ``at`` : when it was last written, ``delete`` : removes it; ``synthesis`` : of clips, else a student."""
 
     owner: str
+    address: str | None
     size: int
     at: float
     delete: Callable[[], None]
@@ -43,15 +44,18 @@ class Storage:
     _at: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def check(self, owner: str | None) -> None:
+    def check(self, owner: str | None, address: str | None = None) -> None:
         """Make room for a visitor's next run by their oldest syntheses. ``LimitError`` where distillations take more
-        than a visitor may have, or all visitors' runs more than there is."""
+        than a visitor may have, or runs of their network address or of all visitors more than these may."""
         if not owner or not self.limits:
             return
         with self._lock:
             own = [one for one in self._stored() if one.owner == owner]
             self._shrink([one for one in own if one.synthesis], sum(one.size for one in own), "disk")
             self.limits.check("disk", sum(one.size for one in self._counted if one.owner == owner) / _MB)
+            if address is not None:
+                near = sum(one.size for one in self._counted if one.address == address)
+                self.limits.check_address("disk", near / _MB)
             self.limits.check("disk_all", sum(one.size for one in self._counted) / _MB)
 
     def clean(self) -> None:
@@ -86,15 +90,16 @@ class Storage:
         for folder in _folders(self.syntheses.folder):
             owner = owners.entry(folder).owner
             if owner and clip_ids.is_run(folder.name) and folder.name not in going:
-                yield Stored(owner, *_measured(folder), lambda id=folder.name: self.syntheses.drop(id), True)
+                origin = self.syntheses.origins.of(folder.name)
+                yield Stored(owner, origin, *_measured(folder), lambda id=folder.name: self.syntheses.drop(id), True)
 
     def _students(self) -> Iterator[Stored]:
         going = {run.id for run in self.runs.going()}
         for run in self.runs.queue.all():
             owner = owners.entry(run.folder).owner
             if owner and run.id not in going:
-                size, _ = _measured(run.folder)
-                yield Stored(owner, size, run.updated, lambda id=run.id: self.runs.queue.delete(id), False)
+                origin, (size, _) = self.runs.origins.of(run.id), _measured(run.folder)
+                yield Stored(owner, origin, size, run.updated, lambda id=run.id: self.runs.queue.delete(id), False)
 
 
 def clear_uploads(folder: Path, seconds: float, megabytes: float) -> None:

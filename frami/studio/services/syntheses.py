@@ -17,6 +17,7 @@ from frami import banks, files
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.hosting import owners
+from frami.hosting.addresses import Origins
 from frami.hosting.limits import NONE, Limits
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.inversion import TERMS, Clips, InversionSettings, Progress, invert
@@ -39,8 +40,8 @@ _COPIED = 600
 class Synthesis:
     """One run and where it stands; written by the worker, read by the page.
 
-    ``vocoder`` : its name, None for the usual one; ``owner`` : as of ``Visitor``; ``finished`` : clips of its finished
-    batches, of which ``saved`` are on disk; ``notes`` : on how it is made.
+    ``vocoder`` : its name, None for the usual one; ``owner``, ``address`` : as of ``Visitor``; ``finished`` : clips of
+    its finished batches, of which ``saved`` are on disk; ``notes`` : on how it is made.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Synthesis:
     folder: Path
     vocoder: str | None = None
     owner: str | None = None
+    address: str | None = None
     requested_at: float = field(default_factory=time.time)
     done: bool = False
     stopped: bool = False
@@ -140,6 +142,7 @@ class Syntheses:
         self._pool = pool or shared()
         self._runs: dict[str, Synthesis] = {}
         self._turns = Turns("frami-run")
+        self.origins = Origins()
         self._rate = _RATE
         self._lock = threading.Lock()
 
@@ -171,17 +174,22 @@ class Syntheses:
             ) from error
         self._forget()
         id = uuid4().hex[:12]
-        run = Synthesis(id, teacher, replace(settings, snapshots=SNAPSHOTS), self.folder / id, vocoder, who.owner)
+        made = replace(settings, snapshots=SNAPSHOTS)
+        run = Synthesis(id, teacher, made, self.folder / id, vocoder, who.owner, who.address)
         invert(teacher, run.settings).close()  # refuses what teaches nothing
         with self._lock:
             going = [other for other in self._runs.values() if not other.done]
             self._limits.check("waiting_syntheses", 1 + sum(other.owner == who.owner for other in going))
+            if who.address is not None:
+                near = sum(other.address == who.address for other in going)
+                self._limits.check_address("waiting_syntheses", 1 + near)
             self._limits.check("waiting_syntheses_all", 1 + len(going))
             try:
                 owners.claim(run.folder, who.owner)
             except OSError as error:
                 raise FramiError(f"the run cannot be stored ({error.strerror}); make room and try again") from error
             self._runs[id] = run
+            self.origins.note(id, who.address)
         if queued:
             self.enqueue(run)
         return run

@@ -162,7 +162,7 @@ class Distil(Tab):
             card = self.services.load_teacher(teacher).card
             names = [card.classes[k] for k in offers.chosen_classes(card, classes or [])]
             wanted = requests(teacher, *choices, names)
-            self.services.housekeeping.storage.check(who.owner)
+            self.services.housekeeping.storage.check(who.owner, who.address)
             return self.services.distillations.owned.add(wanted, who, keep is True, queued)
         except FramiError as error:
             raise refusal(error) from error

@@ -175,7 +175,7 @@ class Synthesize(Tab):
                 seed=seed,
                 weights=dict(zip(TERMS, weights, strict=True)),
             )
-            self.services.housekeeping.storage.check(who.owner)
+            self.services.housekeeping.storage.check(who.owner, who.address)
             queued = self.services.gpu is None
             return self.services.syntheses.start(loaded, settings, vocoder, who, queued=queued), who
         except FramiError as error:
