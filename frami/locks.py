@@ -4,10 +4,12 @@ A lock is a hidden file that the process holds open; the system lets go of it wh
 """
 
 import errno
+import fcntl
 import os
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -22,8 +24,11 @@ NAME = ".writing.lock"
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 #: Ending of what a page writes into a run's folder while the run's process has it.
 _OTHERS = (".owner",)
-#: Seconds that a thread waits for another one of this process that lets go of a lock.
-_MOMENT = 1.0
+#: Seconds that a thread waits for another one of this process that lets go of a lock, and for another process that only
+#: looks whether somebody has it.
+_MOMENT, _LOOK = 1.0, 0.1
+#: Seconds that ``alone`` waits for the others.
+_WAIT = 10.0
 
 
 class InUseError(FramiError):
@@ -59,9 +64,43 @@ def folder(path: Path) -> Held:
 def checkpoint(stem: Path) -> Held:
     """The lock of the files whose names begin so; otherwise as ``folder``."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    held = _held(stem.with_name(f".{stem.name}.lock"), stem)
+    held = _held(_beside(stem), stem)
     files.tidy(stem.parent, f"{stem.name}.")
     return held
+
+
+def folder_in_use(path: Path) -> int | None:
+    """Number of the process, this one or another, that has the lock of a folder; 0 where it does not say it, None where
+    nobody has it."""
+    return _owner(path / NAME) or 0 if _is_held(path / NAME) else None
+
+
+def folder_elsewhere(path: Path) -> bool:
+    """Whether another process than this one has the lock of a folder."""
+    return _is_held(path / NAME) and not _is_own(path / NAME)
+
+
+def checkpoint_elsewhere(stem: Path) -> bool:
+    """Whether another process than this one has the lock of the files whose names begin so."""
+    return _is_held(_beside(stem)) and not _is_own(_beside(stem))
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """For the block, which takes a moment, no other thread or process is in one with this file. InUseError where one is
+    for long; where no file may be written, or the filesystem knows no locks, there is none."""
+    lock = FileLock(path, timeout=_WAIT)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InUseError(f"{path.parent} is being changed by another process for {_WAIT:.0f} s; try again") from None
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Lock:
@@ -96,7 +135,7 @@ os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _held(path: Path, what: Path) -> Held:
-    key, until = os.path.realpath(path), time.monotonic() + _MOMENT
+    key, begin = os.path.realpath(path), time.monotonic()
     while True:
         with _MEETING:
             lock = _OPEN.get(key)
@@ -111,10 +150,35 @@ def _held(path: Path, what: Path) -> Held:
                 if error.errno not in _REFUSED:
                     raise
                 return Held(None)
-        if owner != os.getpid() or time.monotonic() > until:
+        if time.monotonic() - begin > (_MOMENT if owner == os.getpid() else _LOOK):
             by = f"process {owner}" if owner else "another process"
             raise InUseError(f"{what} is being written by {by}; wait until it ends, or choose another --out")
-        time.sleep(0.01)  # another thread is letting go of it
+        time.sleep(0.01)  # another thread is letting go of it, or another process looks
+
+
+def _beside(stem: Path) -> Path:
+    return stem.with_name(f".{stem.name}.lock")
+
+
+def _is_own(path: Path) -> bool:
+    return os.path.realpath(path) in _OPEN
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process has this lock; nothing is made or changed."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # the filesystem knows none
+        return False
+    finally:
+        os.close(file)
+    return False
 
 
 def _owner(path: Path) -> int | None:

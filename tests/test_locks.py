@@ -145,3 +145,33 @@ def test_threads_of_a_process_share_a_lock(tmp_path):
         one.join()
     assert not failed
     assert not os.listdir(tmp_path)
+
+
+def test_one_at_a_time_for_a_moment(tmp_path, monkeypatch):
+    """Threads and processes alike, and where no lock can be made all go on."""
+    inside, most = [], []
+
+    def work():
+        for _ in range(20):
+            with locks.alone(tmp_path / ".lock"):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(most) == 80 and max(most) == 1
+    monkeypatch.setattr(locks, "_WAIT", 0.1)
+    with locks.alone(tmp_path / ".lock"), pytest.raises(locks.InUseError, match="try again"), \
+            locks.alone(tmp_path / ".lock"):  # fmt: skip
+        pass
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(locks.FileLock, "acquire", refused)
+    with locks.alone(tmp_path / ".lock"):
+        pass

@@ -7,6 +7,7 @@ The folder holds ``settings.json``; ``state.pt``, what the run needs to go on; `
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from frami.errors import FramiError
 from frami.evaluation import confusion, shares
 from frami.features.embeddings import recordings
 from frami.features.recordings import trained_on_these
+from frami.files import FullError
 from frami.inversion import Clips
-from frami.runs import Runs
+from frami.runs import RunError, Runs
 
 #: Seconds of work between two checkpoints, and between two points of the curves.
 SAVE_EVERY, REPORT_EVERY = 10.0, 2.0
@@ -72,24 +74,41 @@ def work(
     on held-out real clips, None where they are not at hand. KeyboardInterrupt saves the run and records it as stopped.
     Raises FramiError.
     """
-    if store.get(id).status == "finished":
-        return store.get(id).result
-    store.start(id)
     run = store.get(id)
-    if run.result:  # another process finished it in between
-        store.finish(id, run.result)
+    if run.status == "finished":
         return run.result
     try:
-        with locks.folder(run.folder):
+        held = locks.folder(run.folder)
+    except locks.InUseError:  # before anything is noted of it: the run is the other process's
+        raise RunError(f"run {id} is at work in another process; stop it first, or wait until it ends") from None
+    except OSError as error:
+        _failed(id, store, error)
+        raise
+    with held:
+        store.start(id)
+        run = store.get(id)
+        if run.result:  # another process finished it in between
+            store.finish(id, run.result)
+            return run.result
+        try:
             request = RunSettings.from_dict(run.settings)
             teacher, data = of(request, device), data_folder or request.data
             return _Run(id, store, run.folder, request, teacher, data, report, save_every).finish()
-    except KeyboardInterrupt:
-        store.stop(id)
-        raise
-    except Exception as error:
+        except KeyboardInterrupt:
+            with suppress(FullError):  # what was saved tells enough
+                store.stop(id)
+            raise
+        except Exception as error:
+            _failed(id, store, error)
+            raise
+
+
+def _failed(id: str, store: Runs, error: Exception) -> None:
+    """Note why a run failed; where a disk is full, what to do is added to it."""
+    if isinstance(error, FullError):
+        error.advice = f"go on with: frami distill --resume {id}"
+    with suppress(FullError):
         store.fail(id, str(error) if isinstance(error, FramiError) else f"{type(error).__name__}: {error}")
-        raise
 
 
 def of(request: RunSettings, device: torch.device | str = "cpu") -> Checkpoint:

@@ -3,6 +3,9 @@
 Each waiting run is an empty file in a folder beside the run store; the process that removes it runs it, so that none is
 lost or started twice. Where runs have several owners these take turns; whose turn was when is the time of a file, too.
 After a restart the waiting runs are started again; one that was interrupted is stopped, until it is resumed.
+
+Several studios may share the folder. Who begins a run has the lock of its turn until it has ended, beside the lock that
+the run's own process has of its folder: so no other begins it meanwhile, or takes it for one that was stopped.
 """
 
 import math
@@ -15,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from frami import locks
 from frami.errors import FramiError
 from frami.hosting import owners
 from frami.hosting.fair import in_turn
@@ -22,6 +26,9 @@ from frami.paths import child_environment
 from frami.runs.store import Run, Runs
 
 KIND = "distill"
+#: In a run's folder, what the lock of its turn is named by; beside the run store, the lock of what is resumed.
+TURN, RESUMING = "turn", ".resuming.lock"
+ELSEWHERE = "this run is at work in another studio or command that shares this folder; end it there"
 #: Seconds that the current run may take to save its state when the queue is closed.
 PATIENCE = 20
 #: Seconds after which a run that was told to stop, and goes on, is killed; what it saved last is left.
@@ -106,7 +113,7 @@ class Queue:
             return "stopping"
         if run.status in ("running", "finished"):
             return run.status
-        if mine:
+        if mine or self._has_other(run):
             return "starting"
         return "stopped" if run.status == "waiting" else run.status
 
@@ -126,25 +133,34 @@ class Queue:
     @contextmanager
     def elsewhere(self, run: Run) -> Iterator[Callable[[], bool]]:
         """While the block lasts, a run that is not in the queue is at work by other means; gives whether it is to
-        stop."""
+        stop. FramiError where another process has it."""
+        try:
+            turn = self._turn(run)
+        except locks.InUseError:
+            raise FramiError(ELSEWHERE) from None
         self._elsewhere.add(run.id)
         try:
             yield lambda: run.id in self._stopping or self._closing.is_set()
         finally:
+            turn.release()
             if run.id in self._elsewhere:  # else a block in this one had it, and it may be in the queue now
                 self._elsewhere.discard(run.id)
                 self._stopping.discard(run.id)
 
     def resume(self, id: str) -> None:
         """Put a stopped or failed run at the end of the queue; ``FramiError`` for another one."""
-        run = self.get(id)
-        if self.status(run, self.waiting()) not in ("stopped", "failed"):
-            raise FramiError("only a run that was stopped can go on")
-        self._stopping.discard(id)
-        self._enqueue(run)
+        self.get(id)
+        with locks.alone(self.runs.path.parent / RESUMING):
+            waiting = self.waiting()
+            run = self.get(id)
+            if self.status(run, waiting) not in ("stopped", "failed"):
+                raise FramiError("only a run that was stopped can go on")
+            self._stopping.discard(id)
+            self._enqueue(run)
 
     def stop(self, id: str) -> None:
-        """Take a waiting run out of the queue; tell a running one to save its state and end."""
+        """Take a waiting run out of the queue; tell a running one to save its state and end. FramiError for one that
+        another process has and has not begun."""
         run = self.get(id)
         if self._dequeue(id):
             self.runs.stop(id)
@@ -153,15 +169,32 @@ class Queue:
             if id not in (self._current, *self._elsewhere):
                 with suppress(OSError):
                     os.kill(run.pid, signal.SIGTERM)
+        elif self._has_other(run):
+            raise FramiError(ELSEWHERE)
 
     def delete(self, id: str) -> None:
         """Delete a run that is not running, and all its files."""
         run = self.get(id)
         if run.id in (self._current, *self._elsewhere):
             raise FramiError("stop this run before you delete it")
-        self._dequeue(id)
-        self.runs.delete(id)
+        try:
+            with self._turn(run):
+                self._dequeue(id)
+                self.runs.delete(id)
+        except locks.InUseError:
+            raise FramiError(ELSEWHERE) from None
         self._stopping.discard(id)
+
+    @staticmethod
+    def _turn(run: Run) -> locks.Held:
+        """The lock of a run's turn, which all threads of this process share. InUseError where another process has
+        it."""
+        return locks.checkpoint(run.folder / TURN)
+
+    @staticmethod
+    def _has_other(run: Run) -> bool:
+        """Whether another process has begun this run, or is at work on it."""
+        return locks.checkpoint_elsewhere(run.folder / TURN) or locks.folder_elsewhere(run.folder)
 
     def _enqueue(self, run: Run) -> None:
         owner = owners.entry(run.folder).owner
@@ -184,19 +217,31 @@ class Queue:
 
     def _work(self) -> None:
         while not self._closing.wait(_TICK):
-            for id in self.waiting()[:1]:
+            for id in self.waiting():
+                if self._begun(id):
+                    break
+
+    def _begun(self, id: str) -> bool:
+        """Take a run out of the queue and do its work; False where another process has it."""
+        try:
+            run = self.runs.get(id)
+            if locks.folder_elsewhere(run.folder):
+                return False
+            with self._turn(run):
                 self._current = id
-                try:
-                    if self._dequeue(id):
-                        run = self.runs.get(id)
-                        self._take_turn(owners.entry(run.folder).owner)
-                        self._run(run)
-                except Exception as error:  # the queue goes on whatever one run is
-                    with suppress(FramiError):
-                        self.runs.fail(id, f"it could not be started ({error})")
-                finally:
-                    self._current = None
-                    self._stopping.discard(id)
+                if self._dequeue(id):
+                    self._take_turn(owners.entry(run.folder).owner)
+                    self._run(run)
+        except locks.InUseError:
+            return False
+        except Exception as error:  # the queue goes on whatever one run is
+            self._dequeue(id)
+            with suppress(FramiError):
+                self.runs.fail(id, f"it could not be started ({error})")
+        finally:
+            self._current = None
+            self._stopping.discard(id)
+        return True
 
     def _take_turn(self, owner: str) -> None:
         """Note that a run of this owner begins now, and forget turns of long ago."""
@@ -243,7 +288,9 @@ class Queue:
             process.wait()
 
     def _record_end(self, run: Run, code: int) -> None:
-        """Record how a run ended, unless its process has done so."""
+        """Record how a run ended, unless its process has done so, or another one goes on with it."""
+        if run.pid is not None or locks.folder_elsewhere(run.folder):
+            return
         if run.status in ("finished", "failed") or (run.status == "stopped" and code in (0, 130, 143)):
             return
         if code > 0 and run.id not in self._stopping and code not in (130, 143):

@@ -1,7 +1,8 @@
 """Runs on disk: settings, curves, results and a folder of artefacts for each, in one SQLite file.
 
 Several processes may read and write at once; each call is a short transaction of its own, so that a process killed at
-any moment leaves whole rows behind. A run whose process has ended without a word is reported as stopped.
+any moment leaves whole rows behind. A run whose process has ended without a word is reported as stopped. A process is
+at work on a run as long as it has the lock of the run's folder, whatever clocks say; one without as ``alive`` says.
 """
 
 import errno
@@ -23,7 +24,7 @@ from typing import Annotated, Literal
 import psutil
 from pydantic import AfterValidator, BaseModel, Field
 
-from frami import files, schema
+from frami import files, locks, schema
 from frami.errors import FramiError
 from frami.paths import BUNDLED, home
 
@@ -264,7 +265,9 @@ class Runs:
             if owner is not None:
                 raise RunError(f"run {id} runs in process {owner}; stop it before it is deleted")
             (text,) = base.execute("SELECT folder FROM runs WHERE id = ?", (id,)).fetchone()
-            folder = Path(text) if isinstance(text, str) and "\0" not in text else Path()  # forged: none of its own
+            folder = _folder(text) or Path()
+            if folder != Path() and locks.folder_elsewhere(folder):
+                raise RunError(f"run {id} is at work in another process; stop it before it is deleted")
             base.execute("DELETE FROM metrics WHERE run = ?", (id,))
             base.execute("DELETE FROM runs WHERE id = ?", (id,))
             (others,) = base.execute("SELECT count(*) FROM runs WHERE folder = ?", (text,)).fetchone()
@@ -361,20 +364,25 @@ class Runs:
         except ValueError as damage:
             raise self._damaged(damage) from damage
         id, kind, name, settings, status, created, updated, pid, folder, result, error = values.values()
-        if not alive(pid, updated):
+        held = locks.folder_in_use(Path(folder)) if pid is not None or status == "running" else None
+        if held != pid and not alive(pid, updated):
             pid = None
-            status, error = ("stopped", ENDED) if status == "running" else (status, error)
+            if status == "running" and held is None:
+                status, error = "stopped", ENDED
         return Run(id, kind, name, settings, status, created, updated, pid, Path(folder), result, error)
 
     @staticmethod
     def _owner(base: sqlite3.Connection, id: str) -> int | None:
         """Number of the process that has the run, None when it is not alive."""
-        row = base.execute("SELECT pid, updated FROM runs WHERE id = ?", (id,)).fetchone()
+        row = base.execute("SELECT pid, updated, folder FROM runs WHERE id = ?", (id,)).fetchone()
         if row is None:
             raise _unknown(id)
-        if not (isinstance(row[0], int | None) and isinstance(row[1], int | float)):  # forged: nobody runs it
+        pid, updated, folder = row
+        if not (isinstance(pid, int | None) and isinstance(updated, int | float)):  # forged: nobody runs it
             return None
-        return row[0] if alive(*row) else None
+        own = _folder(folder)
+        held = pid is not None and own is not None and locks.folder_in_use(own) == pid
+        return pid if held or alive(pid, updated) else None
 
     @staticmethod
     def _change(base: sqlite3.Connection, id: str, **values) -> None:
@@ -398,6 +406,11 @@ def bundled(name: str) -> tuple[Run, Curves] | None:
 def _warn_of(words: str) -> None:
     """Once for each damaged run: a page lists them every second."""
     _log.warning(words)
+
+
+def _folder(text: object) -> Path | None:
+    """A row's folder; None of a forged row."""
+    return Path(text) if isinstance(text, str) and "\0" not in text else None
 
 
 def _unknown(id: str) -> RunError:

@@ -7,6 +7,7 @@ from gradio.utils import get_upload_folder
 
 from frami import paths
 from frami.checkpoints import Card
+from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.studio import components, visitors
 from frami.studio.guard import Studio
@@ -27,6 +28,9 @@ def build() -> Studio:
     if notice := paths.settle():
         troubles.LOG.warning(notice)
     services = shared.start()
+    if services.place is None:
+        troubles.LOG.warning(shared.NEIGHBOUR)
+        notice = notice or (None if hosted() else shared.NEIGHBOUR)
     tabs = [tab(services) for tab in TABS]
     first, *_ = services.teachers
 

@@ -20,6 +20,7 @@ from frami.runs import Runs
 from frami.runs.store import bundled
 from tests.helpers.cli import run
 from tests.helpers.distillation import QUICK
+from tests.test_locks import held_elsewhere
 
 ROOT = Path(__file__).parents[2]
 
@@ -261,3 +262,14 @@ def test_a_student_learns_what_real_recordings_are_from_made_ones(real_data, fre
     value = runs.work(runs.begin(RunSettings("fsdd", settings), store), store, data_folder=real_data)
     assert value["accuracy"] > 0.5 and value["confusion_of"] == "real"
     assert sum(map(sum, value["confusion"])) == 500
+
+
+def test_a_run_that_another_process_has_is_left_as_it_is(capsys, fresh_home):
+    """It was noted as failed while the other went on."""
+    store = Runs()
+    id = runs.begin(RunSettings("fsdd", Settings(**QUICK)), store)
+    with held_elsewhere("folder", store.get(id).folder):
+        for command in (["--run", id], ["--resume", id]):
+            status, _, err = run(capsys, "distill", *command)
+            assert status == 2 and "is at work in another process; stop it first, or wait until it ends" in err
+        assert (store.get(id).status, store.get(id).error) == ("waiting", None)

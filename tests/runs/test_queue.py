@@ -3,14 +3,20 @@
 import math
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
+from frami import locks
 from frami.errors import FramiError
+from frami.paths import child_environment
 from frami.runs import Runs
 from frami.runs import queue as module
 from frami.runs.queue import Queue
-from tests.helpers.queues import SETTINGS, queue_in, status, until
+from tests.helpers.queues import FAKE, SETTINGS, queue_in, status, until
+from tests.test_locks import held_elsewhere
 
 
 @pytest.fixture
@@ -130,3 +136,113 @@ def test_a_run_that_is_made_elsewhere_and_then_queued_can_be_stopped(queue):
         queue._stopping.add(run.id)
     assert run.id in queue._stopping or status(queue, run) == "stopped"
     until(lambda: status(queue, run) == "stopped")
+
+
+# ------------------------------------------------------------------------------------------- two studios, one folder
+
+#: Another studio: it resumes whatever it may, as soon as the file ``go`` is there, until all have finished.
+OTHER = """
+import sys, time
+from pathlib import Path
+from frami.errors import FramiError
+from frami.runs import Runs
+from frami.runs.queue import Queue
+queue = Queue(Runs(), (sys.executable, sys.argv[1])).begin()
+print("ready", flush=True)
+while not Path(sys.argv[2]).exists():
+    time.sleep(0.001)
+until = time.monotonic() + 60
+while time.monotonic() < until and any(run.status != "finished" for run in queue.all()):
+    for run in queue.all():
+        try:
+            queue.resume(run.id)
+        except FramiError:
+            pass
+queue.close()
+"""
+
+
+@pytest.mark.slow
+def test_two_studios_never_make_a_run_twice(queue, tmp_path):
+    """Both resume the same runs at the same time, again and again."""
+    script = tmp_path / "counting.py"
+    noted = 'open(run.folder / "starts", "a").write("x")\nstore.start(run.id)'
+    script.write_text(FAKE.replace("store.start(run.id)", noted, 1))
+    runs = [queue.add(str(n), SETTINGS) for n in range(4)]
+    for run in runs:
+        queue.stop(run.id)
+    command = [sys.executable, "-c", OTHER, str(script), str(tmp_path / "go")]
+    others = [subprocess.Popen(command, stdout=subprocess.PIPE, env=child_environment()) for _ in range(2)]
+    for other in others:
+        assert other.stdout.readline() == b"ready\n"
+    (tmp_path / "go").touch()
+    for other in others:
+        assert other.wait(90) == 0
+        other.stdout.close()
+    assert [(run.folder / "starts").read_text() for run in runs] == ["x"] * 4
+    assert {status(queue, run) for run in runs} == {"finished"} and not queue.waiting()
+
+
+@pytest.mark.parametrize("lock", ["checkpoint", "folder"])
+def test_a_run_that_another_studio_has_just_taken_is_not_stopped(queue, lock):
+    """Before its process says so, it was shown as stopped, and Resume began it once more."""
+    taken, next_one = queue.add("taken", SETTINGS), queue.add("next", SETTINGS)
+    with held_elsewhere(lock, taken.folder / module.TURN if lock == "checkpoint" else taken.folder):
+        queue.begin()
+        until(lambda: status(queue, next_one) == "finished")
+        assert status(queue, taken) == "waiting", "what another one is taking is left to it"
+        assert queue._dequeue(taken.id)
+        assert status(queue, taken) == "starting"
+        with pytest.raises(FramiError, match="only a run that was stopped"):
+            queue.resume(taken.id)
+        for act in (queue.stop, queue.delete):
+            with pytest.raises(FramiError, match="at work in another"):
+                act(taken.id)
+        if lock == "checkpoint":
+            with pytest.raises(FramiError, match="at work in another studio"), queue.elsewhere(taken):
+                pass
+        else:
+            queue._record_end(queue.get(taken.id), 2)
+            assert queue.get(taken.id).status == "waiting", "the other one will say how it ended"
+    assert status(queue, taken) == "stopped"
+    queue.resume(taken.id)
+    until(lambda: status(queue, taken) == "finished")
+
+
+def test_a_clock_that_jumps_stops_nothing(queue, monkeypatch):
+    """A run's process counts as alive as long as it has the run's folder, whenever it seems to have begun."""
+    run = queue.add("long", SETTINGS, queued=False)
+    with held_elsewhere("folder", run.folder) as other:
+        with queue.runs._write() as base:  # written before the clock went on by an hour
+            values = (other.pid, time.time() - 3600, run.id)
+            base.execute("UPDATE runs SET status = 'running', pid = ?, updated = ? WHERE id = ?", values)
+        assert (queue.get(run.id).status, queue.get(run.id).pid, status(queue, run)) == (
+            "running",
+            other.pid,
+            "running",
+        )
+        for act, words in ((queue.resume, "only a run that was"), (queue.delete, ""), (queue.runs.delete, "")):
+            with pytest.raises(FramiError, match=words):
+                act(run.id)
+        with pytest.raises(FramiError, match=f"runs in process {other.pid}"):
+            queue.runs.start(run.id)
+    assert queue.get(run.id).status == "stopped" and queue.get(run.id).pid is None
+
+
+def test_who_only_looks_is_in_nobodys_way(tmp_path):
+    assert locks.folder_in_use(tmp_path) is None and not locks.folder_elsewhere(tmp_path)
+    with locks.folder(tmp_path):
+        assert locks.folder_in_use(tmp_path) == os.getpid() and not locks.folder_elsewhere(tmp_path)
+    (tmp_path / locks.NAME).write_text("1")  # left by a process that was killed
+    assert locks.folder_in_use(tmp_path) is None
+    look = f"while True: locks.folder_elsewhere(Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path\nfrom frami import locks\n{look}"
+    looking = subprocess.Popen([sys.executable, "-c", code], env=child_environment())
+    try:
+        time.sleep(1)
+        for _ in range(200):
+            locks.folder(tmp_path).release()
+            (tmp_path / locks.NAME).write_text("1")
+    finally:
+        looking.kill()
+        looking.wait()

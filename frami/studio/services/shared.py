@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import torch
 
-from frami import checkpoints, device
+from frami import checkpoints, device, locks
 from frami.checkpoints import Card, Checkpoint
 from frami.errors import FramiError
 from frami.hosting import limits
@@ -29,6 +29,13 @@ from frami.workers.zerogpu import ZeroGpu
 FIRST = ("digits", "fsdd")
 
 
+#: What is told where another studio writes to the same folder.
+NEIGHBOUR = (
+    "another studio shares this one's folder (FRAMI_HOME): each run is made by one of them, and runs of both are "
+    "listed here; to keep them apart, give each a FRAMI_HOME of its own"
+)
+
+
 def ordered(cards: Iterable[Card]) -> list[Card]:
     """Cards of teachers in the order of the page."""
     places = {name: place for place, name in enumerate(FIRST)}
@@ -38,7 +45,7 @@ def ordered(cards: Iterable[Card]) -> list[Card]:
 @dataclass(frozen=True)
 class Services:
     """``teachers`` : cards of the teachers by name, in the order of the page; ``gpu`` : one that is lent to visitors,
-    where this is such a Space."""
+    where this is such a Space; ``place`` : this studio's lock of its folder, None where another one has it."""
 
     device: torch.device
     gpu: ZeroGpu | None
@@ -53,6 +60,7 @@ class Services:
     limits: Limits
     presence: Presence
     housekeeping: Housekeeping
+    place: locks.Held | None
 
     def workers(self) -> dict[str, bool]:
         """Whether each worker behind the page lives."""
@@ -89,6 +97,8 @@ class Services:
         self.syntheses.close()
         self.distillations.close()
         pool.close_shared()
+        if self.place is not None:
+            self.place.release()
 
 
 def start() -> Services:
@@ -119,4 +129,15 @@ def start() -> Services:
         limits=allowed,
         presence=presence,
         housekeeping=Housekeeping(syntheses, distillations.owned, presence, allowed).begin(),
+        place=_place(),
     )
+
+
+def _place() -> locks.Held | None:
+    """This studio's lock of the folder that it writes to; None where another studio has it."""
+    try:
+        return locks.checkpoint(home() / "studio")
+    except locks.InUseError:
+        return None
+    except OSError:  # a full disk keeps no studio from starting
+        return locks.Held(None)
