@@ -164,6 +164,7 @@ def _writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
+        files.raise_full(path, error)
         raise ExportError(f"{path.parent} cannot be written ({error.strerror}); choose another --out") from error
 
 

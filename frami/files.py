@@ -77,6 +77,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def raise_full(path: str | Path, error: Exception) -> None:
+    """FullError in place of an error in writing there that comes of a full disk; else nothing."""
+    try:
+        if isinstance(error, FullError):
+            raise error
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise FullError(path) from error
+    finally:
+        del error  # it knows this frame, which would keep it, and with it the locks of the frames above
+
+
 def is_full(folder: Path, error: Exception) -> bool:
     """Whether an error in writing to a folder comes of a full disk. Libraries hide it: safetensors in words, PyTorch,
     SQLite and libsndfile entirely."""

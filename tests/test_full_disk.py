@@ -1,6 +1,8 @@
 """A disk without room ends a command in one line, leaves no piece of a file, and the same command goes on later."""
 
+import re
 import resource
+import shlex
 import sqlite3
 import subprocess
 import time
@@ -14,6 +16,9 @@ from safetensors import SafetensorError
 
 from frami import audio, checkpoints, files, models
 from frami.audio import AudioError
+from frami.bench import pages
+from frami.bench.results import Results
+from frami.errors import FramiError
 from frami.files import FullError
 from frami.runs import RunError, Runs
 from frami.studio.services import troubles
@@ -47,23 +52,83 @@ def commands(folder: Path) -> dict[str, tuple[list, int]]:
         "import": (["import", *weights, *out], 50_000),
         "export": (["export", "fsdd", "--format", "safetensors", *out], 500_000),
         "synthesize": (synthesize(folder / "out" / "it"), 10_000),
+        "gallery": (["gallery", "--teachers", "fsdd", "--each", 1, "--steps", 2, *out], 10_000),
         "distill": (["distill", *quick, "--out", folder / "out" / "it"], 60_000),
+        "distill in the run's own folder": (["distill", *quick], 60_000),
     }
 
 
-@pytest.mark.parametrize("command", ["import", "export", "synthesize", pytest.param("distill", marks=pytest.mark.slow)])
-def test_a_command_ends_in_a_line_and_goes_on(command, tmp_path, capsys, fresh_home):
+def advised(err: str, given: list) -> list:
+    """The command that the last line of a command's errors tells to give once there is room."""
+    line = err.splitlines()[-1]
+    assert "No space left on the disk; make room and " in line and "Traceback" not in err, err
+    if named := re.search(r"make room and go on with: frami (.*)$", line):
+        return shlex.split(named[1])
+    assert "make room and give the same command again" in line
+    return [word for word in given if word != "--overwrite"] if "without --overwrite" in line else given
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("distill", "distill in the run's own folder")]
+
+
+@pytest.mark.parametrize("command", ["import", "export", "synthesize", "gallery", *SLOW])
+def test_a_command_ends_in_a_line_and_goes_on_as_it_says(command, tmp_path, capsys, fresh_home):
     given, size = commands(tmp_path)[command]
     with room_for(size):
         status, out, err = run(capsys, *given)
-    assert status == 2 and not out and len(err.splitlines()) == 1, err
-    assert "No space left on the disk; make room and give the same command again" in err
+    assert status == 2 and not out and (len(err.splitlines()) == 1 or command == "gallery"), err
     assert not half_written(tmp_path / "out")
-    if command == "distill":
-        given = ["distill", "--resume", "--out", tmp_path / "out" / "it"]
-    status, _, err = run(capsys, *given)
+    status, _, err = run(capsys, *advised(err, given))
     assert status == 0, err
     assert not half_written(tmp_path / "out")
+
+
+def test_a_distillation_that_could_not_begin_begins_with_the_same_command(tmp_path, capsys, fresh_home, monkeypatch):
+    given, _ = commands(tmp_path)["distill"]
+    real = files.write_json
+
+    def full(path, value, *more):
+        raise FullError(path)
+
+    monkeypatch.setattr(files, "write_json", full)
+    status, _, err = run(capsys, *given)
+    assert status == 2 and advised(err, given) == given and not Runs().list()
+    monkeypatch.setattr(files, "write_json", real)
+    monkeypatch.setattr("frami.distill.run.work", lambda *_: (_ for _ in ()).throw(FramiError("it has begun")))
+    assert "it has begun" in run(capsys, *given)[2]
+
+
+@pytest.mark.parametrize("batches", [0, 1])
+def test_a_bank_that_replaces_another_goes_on_as_it_says(batches, tmp_path, capsys, monkeypatch):
+    """What replaced the other one is there: ``--overwrite`` once more would begin anew."""
+    out = tmp_path / "bank"
+    assert run(capsys, *synthesize(out, "--no-sounds", "--seed", 1))[0] == 0
+    given = synthesize(out, "--no-sounds", "--batch", 1, "--overwrite")
+    real, written = files.write, []
+
+    def write(path, content):
+        if path.suffix == ".safetensors":
+            written.append(path)
+            if len(written) > batches:
+                raise FullError(path)
+        real(path, content)
+
+    monkeypatch.setattr("frami.banks.writer.files.write", write)
+    status, _, err = run(capsys, *given)
+    assert status == 2
+    monkeypatch.undo()
+    again = advised(err, given)
+    assert ("--overwrite" in again) is (not batches)
+    status, _, err = run(capsys, *again)
+    assert status == 0 and ("goes on behind the 1 clips" in err) is bool(batches), err
+
+
+def test_pages_and_figures_of_benchmarks_say_what_to_do(tmp_path):
+    with room_for(2_000), pytest.raises(FullError, match=r"same command again: it measures again what it has not"):
+        pages.write(tmp_path / "page.md", ["x" * 3_000])
+    with room_for(2_000), pytest.raises(FullError, match=r"same command again: what was finished is saved"):
+        Results(tmp_path / "page.json").put("key", {"text": "x" * 3_000})
+    assert {path.name for path in tmp_path.iterdir()} <= {".page.json.lock"}
 
 
 def test_a_training_ends_in_a_line_and_goes_on(tmp_path, capsys, fresh_home):
@@ -75,9 +140,9 @@ def test_a_training_ends_in_a_line_and_goes_on(tmp_path, capsys, fresh_home):
         path.unlink()
     with room_for(50_000):
         status, _, err = run(capsys, *given)
-    assert status == 2 and "No space left on the disk" in err.splitlines()[-1] and "Traceback" not in err
+    assert status == 2
     assert not half_written(tmp_path / "out")
-    assert run(capsys, *given)[0] == 0 and checkpoints.load(tmp_path / "out" / "it").card.name == "it"
+    assert run(capsys, *advised(err, given))[0] == 0 and checkpoints.load(tmp_path / "out" / "it").card.name == "it"
 
 
 @pytest.mark.parametrize(

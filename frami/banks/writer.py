@@ -95,6 +95,7 @@ def create(
             raise BankError(f"{folder} is not empty and holds no bank; choose another --out, or add --overwrite")
     except OSError as error:
         writer.close()
+        files.raise_full(folder, error)
         raise BankError(f"{folder}: no bank can be written there ({error.strerror or error})") from error
     except BaseException:
         writer.close()
@@ -127,6 +128,11 @@ class Writer:
         self._lock.release()
 
     @property
+    def in_place(self) -> bool:
+        """Whether the bank lies in its folder: no other, which it is to replace, is there any more."""
+        return self._at == self.folder
+
+    @property
     def manifest(self) -> dict:
         """The manifest as it would be written now."""
         predicted = sum(entry["target"] == entry["predicted"] for entry in self._entries)
@@ -145,7 +151,8 @@ class Writer:
 
         seconds : time since this run began or went on; that of the runs before is added. trajectory : of these clips.
         state : nested dicts of tensors and numbers that the run gets back when it goes on. Raises BankError when the
-        bank is complete, the disk refuses, or a clip is not finite; what was saved before stays.
+        bank is complete, the disk refuses, or a clip is not finite, FullError when it is full; what was saved before
+        stays.
         """
         if self.complete:
             raise BankError(f"{self.folder} is finished and takes no more clips")
@@ -174,6 +181,7 @@ class Writer:
                 finish_replacement(self.folder)
                 self._at = self.folder
         except (OSError, AudioError) as error:
+            files.raise_full(self.folder, error)
             raise BankError(f"{self.folder}: the bank cannot be written ({error})") from error
 
     def finish(self) -> None:
@@ -185,6 +193,7 @@ class Writer:
             self._write_manifest()
             (self.folder / RESUME).unlink(missing_ok=True)
         except OSError as error:
+            files.raise_full(self.folder, error)
             raise BankError(f"{self.folder}: the bank cannot be written ({error})") from error
         self.close()
 

@@ -33,6 +33,9 @@ def write(out: Path, lines: Sequence[str]) -> None:
     """Write a page. Raises FramiError."""
     try:
         files.write(out, "\n".join(lines) + "\n")
+    except files.FullError as error:
+        error.advice = "give the same command again: it measures again what it has not stored"
+        raise
     except OSError as error:
         raise FramiError(f"{out}: the page cannot be written ({error.strerror})") from error
 

@@ -63,6 +63,7 @@ class Results:
                 self.cells = self._read() | {key: value}
                 files.write_json(self.path, dict(sorted(self.cells.items())))
         except OSError as error:
+            files.raise_full(self.path, error)
             raise FramiError(f"{self.path} cannot be written ({error.strerror})") from error
 
     def still_open(self, runs: Iterable, is_open: Callable[[Any], bool]) -> Iterator:

@@ -21,6 +21,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 from frami import __version__, paths
 from frami.cli.arguments import Parser
 from frami.errors import FramiError
+from frami.files import AGAIN
 
 STOPPED = 130
 _MEMORY = "can't allocate memory"  # what torch says
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
               "(--batch, --samples)", file=sys.stderr)  # fmt: skip
         return 2
     except OSError as error:
-        full = "; make room and give the same command again: what was finished is saved"
+        full = f"; make room and {AGAIN}"
         print(f"frami {options.command}: {error}{full * (error.errno in _FULL)}", file=sys.stderr)
         return 2
     return 0

@@ -9,6 +9,7 @@ from frami.cli.arguments import class_numbers, command, device_option, moved, na
 from frami.device import pick
 from frami.errors import FramiError
 from frami.features.gallery import EXPLORE_CLIPS, explore, make, measure_again
+from frami.files import FullError
 from frami.inversion import RECIPES, InversionSettings, arithmetic, invert
 from frami.paths import ASSETS, made
 
@@ -75,7 +76,12 @@ def _synthesize(options) -> tuple[dict, list[str]]:
     there, notes = writer.complete, {}
     if not there:
         states = invert(teacher, settings, first=writer.batches, memory=writer.state)
-        notes = _fill(writer, states, f"{settings.recipe.name} on {teacher.card.name}")
+        try:
+            notes = _fill(writer, states, f"{settings.recipe.name} on {teacher.card.name}")
+        except FullError as error:
+            if options.overwrite and writer.in_place:
+                error.advice = "give the same command again without --overwrite: what was finished is saved"
+            raise
     bank = banks.load(options.out)
     for name in bank.damaged:
         print(f"frami synthesize: left out: {name}", file=sys.stderr)

@@ -79,6 +79,7 @@ def write(
     try:
         array.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        files.raise_full(array, error)
         raise DataError(
             f"{array.parent} cannot be made ({error.strerror}); set FRAMI_HOME to another folder"
         ) from error

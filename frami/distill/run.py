@@ -46,6 +46,7 @@ def begin(request: RunSettings, store: Runs, folder: Path | None = None) -> str:
                 raise FramiError(f"{folder} is another run's; choose another --out")
             return _entered(request, store, folder)
     except OSError as error:
+        files.raise_full(folder, error)
         raise FramiError(f"{folder} cannot be written ({error.strerror}); choose another --out") from error
 
 
@@ -55,7 +56,9 @@ def _entered(request: RunSettings, store: Runs, folder: Path | None) -> str:
         run.folder.mkdir(parents=True, exist_ok=True)
         files.write_json(run.folder / SETTINGS, {"run": run.id} | request.to_dict())
     except OSError as error:
-        store.fail(run.id, f"{run.folder} cannot be written ({error.strerror})")
+        with suppress(FramiError):  # the same command begins it anew
+            store.delete(run.id)
+        files.raise_full(run.folder, error)
         raise FramiError(f"{run.folder} cannot be written ({error.strerror}); choose another --out") from error
     return run.id
 

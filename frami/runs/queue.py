@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from frami import locks
+from frami import files, locks
 from frami.errors import FramiError
 from frami.hosting import owners
 from frami.hosting.fair import in_turn
@@ -125,6 +125,7 @@ class Queue:
             owners.claim(run.folder, owner, keep)
         except OSError as error:
             self.runs.delete(run.id)
+            files.raise_full(run.folder, error)
             raise FramiError(f"the run cannot be stored ({error.strerror}); make room and try again") from error
         if queued:
             self._enqueue(run)
@@ -202,6 +203,7 @@ class Queue:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / f"{time.time_ns():020}-{owner}-{run.id}").touch()
         except OSError as error:
+            files.raise_full(self._folder, error)
             raise FramiError(
                 f"{self._folder} cannot be written ({error.strerror}); set FRAMI_HOME elsewhere"
             ) from error

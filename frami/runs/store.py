@@ -202,6 +202,7 @@ class Runs:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            files.raise_full(folder, error)
             raise RunError(
                 f"{folder}: the run's folder cannot be made ({error.strerror}); choose another, or set FRAMI_HOME"
             ) from error

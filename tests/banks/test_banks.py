@@ -440,7 +440,7 @@ def test_a_full_disk_is_reported_and_loses_one_batch(tmp_path, monkeypatch, what
 
     with monkeypatch.context() as patch:
         patch.setattr(Path if what == "replace" else frami.files.os, what, full)
-        with pytest.raises(banks.BankError, match="No space left"):
+        with pytest.raises(frami.files.FullError, match="No space left"):
             writer.append(made(2, seed=1), seconds=2, state={"batch": 1})
     hidden = [path.name for path in (tmp_path / "bank").rglob(".*")]
     assert hidden == [locks.NAME], "the half-written file does not fill the disk"

@@ -216,13 +216,10 @@ def test_a_clock_that_jumps_stops_nothing(queue, monkeypatch):
         with queue.runs._write() as base:  # written before the clock went on by an hour
             values = (other.pid, time.time() - 3600, run.id)
             base.execute("UPDATE runs SET status = 'running', pid = ?, updated = ? WHERE id = ?", values)
-        assert (queue.get(run.id).status, queue.get(run.id).pid, status(queue, run)) == (
-            "running",
-            other.pid,
-            "running",
-        )
-        for act, words in ((queue.resume, "only a run that was"), (queue.delete, ""), (queue.runs.delete, "")):
-            with pytest.raises(FramiError, match=words):
+        assert (queue.get(run.id).status, queue.get(run.id).pid) == ("running", other.pid)
+        assert status(queue, run) == "running"
+        for act in (queue.resume, queue.delete, queue.runs.delete):
+            with pytest.raises(FramiError, match=r"only a run that was stopped|stop it before"):
                 act(run.id)
         with pytest.raises(FramiError, match=f"runs in process {other.pid}"):
             queue.runs.start(run.id)
