@@ -11,6 +11,7 @@ import pytest
 from frami import paths
 from frami.errors import FramiError
 from tests.helpers.studio import running_studio
+from tests.test_locks import held_elsewhere
 
 ROOT = Path(__file__).parents[1]
 #: Before a program: what the system says of a user whom it does not know.
@@ -75,6 +76,16 @@ def test_the_command_line_says_where_it_writes(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
     assert done.stderr.count("\n") == 1 and str(tmp_path / "frami-") in done.stderr
+
+
+@pytest.mark.slow
+def test_a_second_studio_of_one_folder_says_so(tmp_path):
+    """On the page of one's own machine, and in the log."""
+    import requests
+
+    with held_elsewhere("checkpoint", tmp_path / "studio"), running_studio(tmp_path) as studio:
+        assert "another studio shares this one" in requests.get(studio.address, timeout=20).text
+        assert (tmp_path / "log").read_text().count("another studio shares") == 1
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from frami.errors import FramiError
+from frami.files import FullError
 from frami.runs import RunError
 from frami.studio.services import log, sent, troubles
 from frami.studio.services.background import Background
@@ -46,6 +47,7 @@ def test_what_is_not_expected_is_told_nowhere(place, error, caplog):
 
 
 def test_a_full_disk_is_said(place):
+    assert troubles.in_words(FramiError(str(FullError("/srv/home/x")))) == troubles.FULL, "as a worker tells it"
     assert troubles.in_words(OSError(errno.ENOSPC, "No space left on device", "/srv/x")) == troubles.FULL
 
 

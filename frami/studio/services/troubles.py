@@ -34,7 +34,7 @@ _MOST = 300
 def in_words(error: BaseException) -> str:
     """What to tell the visitor of an exception; it is logged."""
     kind, number = type(error).__name__, error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT):
+    if number in (errno.ENOSPC, errno.EDQUOT) or (isinstance(error, FramiError) and files.NO_ROOM in str(error)):
         LOG.error("the disk is full", extra={"failure": kind})
         return FULL
     if isinstance(error, FramiError):
