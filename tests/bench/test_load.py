@@ -1,13 +1,16 @@
 """A short run of the load benchmark on a real studio, its page, and what its figures mean."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import requests
 
 from frami.bench import load, visitors
 from frami.bench.load import Plan, slope
 from frami.bench.visitors import Record, Refused
 from frami.errors import FramiError
+from frami.hosting.addresses import hashed
 from frami.studio.visitors import TOKEN
 from tests.helpers.cli import run
 
@@ -55,3 +58,13 @@ def test_visitors_of_each_kind_are_answered(capsys, tmp_path):
     assert value["left"]["temporary"]["files"] == 0, "what is temporary is gone with the studio"
     lines = out.read_text().splitlines()
     assert lines == load.page(value, lines[4].strip()) and "MB an hour" in out.read_text()
+
+
+def test_visitors_come_from_addresses_of_their_own(monkeypatch):
+    """As a proxy on this machine says them: else all were one, and had an address's share of a hosted studio."""
+    monkeypatch.setenv("FRAMI_HOSTED", "1")
+    page = {"components": [], "dependencies": []}
+    monkeypatch.setattr(requests.Session, "get", lambda *_, **__: SimpleNamespace(json=lambda: page))
+    made = [visitors.Visitor("http://127.0.0.1:1/", Record(), seed, 0.0, 1.0) for seed in range(load.MOST_VISITORS)]
+    known = {hashed(visitor._web.headers["X-Forwarded-For"]) for visitor in made}
+    assert len(known) == load.MOST_VISITORS and None not in known

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from frami.errors import FramiError
@@ -62,7 +63,10 @@ class Housekeeping:
             working.add(found.owner)
             gone = self._presence.gone(found.owner) if found.owner else 0
             if gone > (self._limits.of("kept") if found.keep else 0):
-                self._runs.queue.stop(run.id)
+                with suppress(
+                    FramiError
+                ):  # another studio that shares the folder begins it now: the next look finds it
+                    self._runs.queue.stop(run.id)
         self._presence.need(filter(None, working))
 
     def clean(self) -> None:
