@@ -63,9 +63,7 @@ class Housekeeping:
             working.add(found.owner)
             gone = self._presence.gone(found.owner) if found.owner else 0
             if gone > (self._limits.of("kept") if found.keep else 0):
-                with suppress(
-                    FramiError
-                ):  # another studio that shares the folder begins it now: the next look finds it
+                with suppress(FramiError):  # another studio of the same folder begins it now: the next look finds it
                     self._runs.queue.stop(run.id)
         self._presence.need(filter(None, working))
 
