@@ -10,7 +10,7 @@ const NOTICES = [
   [/connection to the server was lost/i, "The studio does not answer. This page tries again by itself, and is reloaded when it does."],
   [/exceeds? the maximum allowed size of ([\d.]+ ?\w+)/, "This file is too large: $1 are the most. Choose a shorter sound: a few seconds are enough."],
   [/^HTTP 413\b.*(File size exceeded|Request Entity Too Large)/is, TOO_LARGE],
-  [/^HTTP 4\d\d: (?![\s{<]|\w+$)(.+)/s, "$1"],                      // the studio's own words
+  [/^HTTP 4\d\d: (?:\{"detail":")?([a-z][^"]+)/s, "$1"],   // the studio's own words
   [/^HTTP 413\b/, TOO_LARGE],
   [/HTTP 429\b|too many requests|currently busy|queue is full|long queue of requests/i, BUSY],
   [/^HTTP 40[134]\b/, "This page is too old for the studio. Reload it."],
@@ -31,7 +31,7 @@ export function plainly(text) {
   for (const [pattern, words] of NOTICES) {
     const found = pattern.exec(said);
     if (found) {
-      const plain = words.replace("$1", () => found[1] ?? "").trim();
+      const plain = words.replace("$1", () => (found[1] ?? "").replace(/^(\d+)\.0 /, "$1 ").replace(/Mb$/, "MB")).trim();
       return plain.charAt(0).toUpperCase() + plain.slice(1);
     }
   }

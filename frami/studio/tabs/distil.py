@@ -192,7 +192,10 @@ def requests(
         most_runs = int(limits.least("runs_at_once", MOST_RUNS))
         raise FramiError(f"these would be {count} runs; untick some: {most_runs} at once are the most")
     longest = int(limits.least("budget", MOST))  # said; what is between the two is refused with how to lift the limit
-    rows = ((budget, LEAST, MOST, longest, "the time for each, in seconds,"), (seed, 0, MOST_SEED, MOST_SEED, "the seed"))
+    rows = (
+        (budget, LEAST, MOST, longest, "the time for each, in seconds,"),
+        (seed, 0, MOST_SEED, MOST_SEED, "the seed"),
+    )
     for value, least, most, said, what in rows:
         if not isinstance(value, int | float) or not float(value).is_integer() or not least <= value <= most:
             raise FramiError(f"{what} is a whole number from {least} to {said}")

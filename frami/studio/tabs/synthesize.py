@@ -24,8 +24,8 @@ _TICK, _SILENCE = 0.15, 2
 _LIMITS = ("clips", "work", "waiting_syntheses", "waiting_syntheses_all", "age")
 #: What is shown of a run that the browser remembers and nobody else does.
 _GONE = (
-    "Your last run is not here any more: it was ended before its first clips were saved, or deleted because of its age. "
-    "Press Generate to start it again."
+    "Your last run is not here any more: it was ended before its first clips were saved, or deleted because of its "
+    "age. Press Generate to start it again."
 )
 _NO_STUDENT = " (this recipe has none)"
 
