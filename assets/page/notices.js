@@ -39,17 +39,20 @@ export function plainly(text) {
 }
 frami.plainly = plainly;
 
+/* A notice, or the mark that covers a component which it is about. */
+const BOX = ".toast-body, .wrap > span.error";
+
 function reword(box) {
   const texts = document.createTreeWalker(box, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
-    const plain = plainly(texts.currentNode.data);
-    if (plain !== texts.currentNode.data) texts.currentNode.data = plain;
+    const { data } = texts.currentNode, plain = box.matches(".toast-body") || data.trim() !== "Error" ? plainly(data) : "Not done: close this to try again";
+    if (plain !== data) texts.currentNode.data = plain;
   }
 }
 new MutationObserver(changes => {
   for (const { target, addedNodes } of changes) {
-    const box = (target instanceof Element ? target : target.parentElement)?.closest(".toast-body");
-    for (const added of addedNodes) if (!box && added instanceof Element) added.parentElement?.querySelectorAll(":scope > .toast-body, :scope > * .toast-body").forEach(reword);
+    const box = (target instanceof Element ? target : target.parentElement)?.closest(BOX);
     if (box) reword(box);
+    else for (const added of addedNodes) if (added instanceof Element) [added, ...added.querySelectorAll(BOX)].filter(one => one.matches(BOX)).forEach(reword);
   }
 }).observe(document, { childList: true, subtree: true, characterData: true });

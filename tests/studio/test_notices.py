@@ -109,6 +109,7 @@ def test_notices_that_are_not_the_studios_are_said_in_plain_words(visit):
     assert page.evaluate("said => frami.plainly(said)", own) == own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_refused_upload_is_told_on_a_phone(visit, tmp_path, theme):
     page = visit(theme=theme)
@@ -121,6 +122,8 @@ def test_a_refused_upload_is_told_on_a_phone(visit, tmp_path, theme):
     box = notice(page)
     assert box.inner_text().startswith("Not done") and "too large: 1 MB are the most" in box.inner_text()
     fits(page, box)
+    covered = page.locator("#try-sound")
+    assert "close this to try again" in covered.inner_text() and not re.search(RAW, covered.inner_text())
     shot(page, f"notice-large-{theme}")
     page.locator("[data-testid=toast-close]").click()
     (tmp_path / "noise.wav").write_bytes(os.urandom(3_000))
@@ -139,6 +142,7 @@ def test_a_refused_upload_is_told_on_a_phone(visit, tmp_path, theme):
     shot(page, f"notice-uploads-{theme}")
 
 
+@pytest.mark.slow
 def test_no_prediction_comes_beside_an_emptied_box(visit, studio, tmp_path):
     """The worker is held until the box is empty."""
     page = visit(1400, 900)
@@ -182,6 +186,7 @@ def test_bounds_that_are_said_are_those_that_hold(visit):
     assert "your distillations that wait or run: 6 runs" in said and "of all visitors that wait or run: 40" in said
 
 
+@pytest.mark.slow
 def test_what_is_ended_or_out_of_reach_is_told(visit, studio):
     page = visit()
     tab(page, "Synthesize")

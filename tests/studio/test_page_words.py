@@ -4,10 +4,17 @@ import re
 
 import pytest
 
+from frami.distill import OBJECTIVES, STUDENTS
+from frami.errors import FramiError
+from frami.hosting import limits
 from frami.hosting.limits import LIFTING
-from frami.studio.services import page_words, troubles
+from frami.inversion import RECIPES
+from frami.inversion.settings import MOST_SEED
+from frami.studio.services import page_words, sent, troubles
 from frami.studio.services.distillations import FILES
 from frami.studio.services.page_words import worded
+from frami.studio.services.sent import SentError
+from frami.studio.tabs import distil
 from tests.helpers.messages import PACKAGE, raised, trees
 from tests.studio.test_troubles import place
 
@@ -69,3 +76,20 @@ def test_names_in_quotes_stand_on_the_page():
     source = "".join(path.read_text() for path in (PACKAGE / "studio" / "tabs").glob("*.py")) + repr(FILES)
     for name in re.findall("“(.+?)”", "".join(page_words.WORDS.values())):
         assert f'"{name}"' in source or f"'{name}'" in source, name
+
+
+def test_bounds_are_said_as_they_are_typed():
+    with pytest.raises(SentError, match=f"seed is outside of 0 to {MOST_SEED}$"):
+        sent.number(-1, "seed", 0, MOST_SEED)
+    with pytest.raises(SentError, match=r"s is outside of 0\.2 to 5$"):
+        sent.number(9, "s", 0.2, 5.0)
+
+
+@pytest.mark.parametrize("value", [1, 2.5, 90_000, None, "x"])
+def test_the_time_for_each_is_what_is_allowed_here(place, value):
+    allowed = limits.Limits({"budget": 600, "runs_at_once": 6}) if place == "hosted" else limits.NONE
+    with pytest.raises(FramiError, match=f"from 2 to {600 if place == 'hosted' else 86400}$"):
+        distil.requests("fsdd", ["nano"], ["frami"], ["cmi"], value, 0, (), allowed)
+    many = ([*STUDENTS][:4], [*OBJECTIVES][:4], [*RECIPES][:2])
+    with pytest.raises(FramiError, match=f"these would be 32 runs; untick some: {6 if place == 'hosted' else 24} at"):
+        distil.requests("fsdd", *many, 30, 0, (), allowed)
