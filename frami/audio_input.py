@@ -10,7 +10,7 @@ from torch import Tensor
 from frami import answers, audio, sound_files
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
-from frami.errors import FramiError
+from frami.errors import FramiError, sentence
 
 #: Seconds of a sound that are read at most, and that are needed at least.
 LONGEST, SHORTEST = 30.0, 0.1
@@ -62,7 +62,7 @@ def read(path: str | Path, spec: MelSpec) -> AudioInput:
             "This file cannot be read as sound: it is damaged, or in another format. WAV, FLAC, OGG and MP3 are read."
         ) from error
     except audio.AudioError as error:
-        raise AudioInputError(f"{error}.") from error
+        raise AudioInputError(sentence(error)) from error
     here = len(sound.samples) / sound.rate
     whole = max(here, sound.claimed or 0.0)
     if sound.channels > 1:

@@ -71,7 +71,12 @@ class Sound:
 
 
 class _Stream(soundfile.SoundFile):
-    """Read from beginning to end: seeking fails in streams whose length is not known."""
+    """Read from beginning to end: seeking fails in streams whose length is not known.
+
+    ``counted`` : samples of a channel by the frames that are there, of a format whose header's length is a guess.
+    """
+
+    counted: int | None = None
 
     def seekable(self) -> bool:
         return False
@@ -165,8 +170,9 @@ def conversion(path: Path) -> str:
 def _decode(file: _Stream, seconds: float | None, name: str) -> np.ndarray:
     """Mean of the channels, an array (N,); a header's length is not believed, as memory goes with it."""
     most, known = bound(file.samplerate), file.frames
-    if seconds is None and known < _UNKNOWN and file.format not in _GUESSED:
-        check_length(known, file.samplerate, name)
+    said = file.counted if file.format in _GUESSED else known
+    if seconds is None and said is not None and said < _UNKNOWN:
+        check_length(said, file.samplerate, name)
     wanted = most + 1 if seconds is None else min(most, int(seconds * file.samplerate))
     # libsndfile fills the rest of a block with zeros: of a short sound one of its length is asked for, and a bit more.
     size, got = max(1, min(_BLOCK // file.channels, max(known + 1, 4_096))), 0
@@ -195,14 +201,18 @@ def _open(path: Path) -> _Stream:
         if copy is None:
             raise
         return _Stream(io.BytesIO(copy))
-    copy = None
+    copy = counted = None
     if file.frames == 0 and file.format in ("WAV", "WAVEX", "RF64") and mendable:
         copy = mended_wav(path.read_bytes())
     elif file.format in _GUESSED and mendable:
-        copy = mended_mp3(path.read_bytes(), file.frames)
+        data = path.read_bytes()
+        if found := mp3_frames(data):
+            counted = found.count * found.first.samples
+            copy = found.mended(data, file.frames)
     if copy is not None:
         file.close()
-        return _Stream(io.BytesIO(copy))
+        file = _Stream(io.BytesIO(copy))
+    file.counted = counted
     return file
 
 
@@ -317,9 +327,26 @@ def _frame_at(data: bytes, at: int) -> _Frame | None:
     return _frame(int.from_bytes(data[at : at + 4], "big"))
 
 
-def mended_mp3(data: bytes, length: int) -> bytes | None:
-    """An MP3 file that begins with the true number of its frames; None where ``length`` (samples that libsndfile
-    expects) is all that there is, but for an encoder's delay and padding."""
+@dataclass(frozen=True)
+class Frames:
+    """The frames of a stream. ``starts`` : of the first two; ``count`` : of those with sound; ``table`` : whether a
+    table of contents, which has none, comes before them."""
+
+    first: _Frame
+    starts: list[int]
+    count: int
+    table: bool
+
+    def mended(self, data: bytes, length: int) -> bytes | None:
+        """An MP3 file that begins with the true number of its frames; None where ``length`` (samples that libsndfile
+        expects) is all that there is, but for an encoder's delay and padding."""
+        if self.count * self.first.samples <= length + 4 * self.first.samples:
+            return None
+        return self.first.table(self.count) + data[self.starts[self.table] :]
+
+
+def mp3_frames(data: bytes) -> Frames | None:
+    """The frames of an MP3 file; None where there is none, or too much between them."""
     at = 0
     while data[at : at + 3] == b"ID3" and at + 10 < len(data):
         at += 10 + sum((byte & 127) << 7 * (3 - i) for i, byte in enumerate(data[at + 6 : at + 10]))
@@ -347,8 +374,5 @@ def mended_mp3(data: bytes, length: int) -> bytes | None:
     if first is None:
         return None
     head = data[starts[0] : starts[0] + first.size]
-    tables = any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
-    frames = count - tables
-    if frames < 1 or frames * first.samples <= length + 4 * first.samples:
-        return None
-    return first.table(frames) + data[starts[tables] :]
+    table = any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+    return Frames(first, starts, count - table, table) if count > table else None

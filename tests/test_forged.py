@@ -142,14 +142,18 @@ def test_a_manifest_is_not_trusted_with_sizes(capsys, bank, change, said):
     assert "manifest.json: damaged (" in err and said in err
 
 
-def test_shards_that_are_said_to_be_there_are_counted_not_looked_for(bank, monkeypatch):
+def test_shards_that_are_said_to_be_there_are_counted_not_looked_for(capsys, bank, monkeypatch):
     edit(bank / banks.MANIFEST, lambda v: v.update(shards=1_000_000))
     looks = []
     read = shards.read
     monkeypatch.setattr(shards, "read", lambda path: looks.append(path) or read(path))
+    assert "shards is at most 2, of 4 clips in batches of 2, not 1,000,000" in refused(capsys, "diversity", bank)
+    assert not looks
+    edit(bank / banks.MANIFEST, lambda v: v["settings"].update(samples=10**6))
+    edit(bank / banks.MANIFEST, lambda v: v.update(shards=500_000))
     found = banks.load(bank)
     assert len(found) == 4 and len(looks) <= 22
-    assert len(found.damaged) == 20 and found.damaged[-1].endswith("(missing) and 999,978 more")
+    assert len(found.damaged) == 20 and found.damaged[-1].endswith("(missing) and 499,978 more")
 
 
 @pytest.mark.parametrize("name", ["shard-999999999.safetensors", "shard-9999999.safetensors"])

@@ -187,7 +187,7 @@ def test_an_mp3_of_nothing_but_beginnings_of_frames_is_given_up():
     frames = encoded(np.tile(TONE, 2), format="MP3", bitrate_mode="CONSTANT")
     for junk in (b"\xff" * 5_000_000, b"\xff\xfb\x90\x04" * 2_000_000):
         begin = time.perf_counter()
-        assert sound_files.mended_mp3(frames + junk, 0) is None or junk[1:2] == b"\xff"
+        assert sound_files.mp3_frames(frames + junk) is None or junk[1:2] == b"\xff"
         assert time.perf_counter() - begin < 2
 
 
@@ -249,7 +249,7 @@ def test_a_table_that_counts_too_few_frames_is_not_believed(variable, tmp_path):
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 def test_a_sound_mp3_is_left_as_it_is(mode, tmp_path):
     content = encoded(format="MP3", bitrate_mode=mode)
-    assert sound_files.mended_mp3(content, RATE) is None
+    assert sound_files.mp3_frames(content).mended(content, RATE) is None
     sound = load(tmp_path, ID3 + content, "x.MP3")
     assert len(sound) == RATE and float((sound - TONE).abs().max()) < 0.05
 

@@ -125,6 +125,12 @@ def read_manifest(folder: Path) -> dict:
         schema.held(_Manifest, manifest)
         MelSpec.from_dict(manifest["mel_spec"])
         settings = upgraded(manifest["settings"], len(manifest["classes"]))
+        samples, batch = (settings.get(name) for name in ("samples", "batch"))
+        if samples and batch and manifest["shards"] > (most := -(-samples // batch)):
+            raise BankError(
+                f"{path}: damaged (shards is at most {most:,}, of {samples:,} clips in batches of {batch:,}, not "
+                f"{manifest['shards']:,}); make the bank again"
+            )
         return manifest | {"format": FORMAT, "settings": settings}
     except FileNotFoundError:
         raise BankError(f"{folder} holds no bank ({MANIFEST} is missing)") from None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from frami.errors import FramiError
+from frami.errors import FramiError, sentence
 
 #: Digits of a whole number at most, so that it fits where it is counted.
 _DIGITS = 19
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **({"formatter_class": _Help} | settings))
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}. Try: {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {sentence(message)} Try: {self.prog} --help\n")
 
 
 def command(commands, name: str, run: Callable, about: str = "") -> Parser:
@@ -203,7 +203,7 @@ def checkpoint_path(text: str) -> Path:
             try:
                 folder = Runs().find(text).folder
             except RunError as none:
-                raise FramiError(f"{error}. As a run: {none}") from None
+                raise FramiError(f"{sentence(error)} As a run: {none}") from None
     if not checkpoints.exists(folder / "student"):
         raise FramiError(f"run {text} has no student yet: {folder}/student.safetensors is not there")
     return folder / "student"

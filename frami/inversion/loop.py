@@ -96,9 +96,9 @@ def _check_batch(settings: InversionSettings, fixed: int | None) -> None:
     """FramiError where a teacher of a ``fixed`` number of clips at once would get others."""
     if fixed is None:
         return
-    free = f"this teacher was exported for {fixed} clips at once: export it with a free number of clips, or"
+    free = f"this teacher was exported for {fixed} clips at once; export it with a free number of clips, or"
     if settings.batch != fixed or settings.samples % fixed:
-        raise FramiError(f"{free} make as many at once, and none beside (--batch {fixed}; of a distillation --clips)")
+        raise FramiError(f"{free} make as many at once (--batch {fixed}; of a distillation --clips) and none beside")
     if settings.recipe.contrast == "view" and settings.recipe.weights.get("contrast"):
         raise FramiError(f"{free} choose a recipe that does not show it two views at once: frami, for example")
 

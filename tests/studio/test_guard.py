@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 import requests
+from gradio.state_holder import StateHolder
 from starlette.middleware import Middleware
 
 from frami.errors import FramiError
@@ -270,3 +271,17 @@ def test_no_limit_takes_the_gate_or_health_away(monkeypatch, hosted):
         assert {route.path for route in options["routes"]} == {"/health", "/metrics"}
         kinds = [one.cls.__name__ for one in options["middleware"]]
         assert kinds == (["ProxyHeadersMiddleware", "UploadLimits", "Gate"] if hosted else ["Gate"])
+
+
+def test_so_many_pages_are_remembered_however_many_names_are_sent(monkeypatch):
+    """1,500 names once cost 162 MB."""
+    monkeypatch.setenv("FRAMI_HOSTED", "1")
+    monkeypatch.setenv("FRAMI_LIMITS", "sessions=20")
+    with gr.Blocks() as page:
+        gr.State(0)
+    page.state_session_capacity = launch_options()["state_session_capacity"]
+    sessions = StateHolder()
+    sessions.set_blocks(page)
+    for number in range(1_500):
+        sessions[f"name-{number}"]
+    assert len(sessions.session_data) == len(sessions.time_last_used) == 20

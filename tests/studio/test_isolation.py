@@ -10,6 +10,7 @@ import pytest
 
 from frami import checkpoints
 from frami.errors import FramiError
+from frami.hosting.presence import Presence
 from frami.inversion import InversionSettings
 from frami.paths import ASSETS
 from frami.runs import Runs
@@ -20,6 +21,7 @@ from frami.studio.services.distillations import Distillations
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
+from frami.studio.tabs.synthesize import Synthesize
 from frami.workers import pool as pools
 from frami.workers.limits import WorkLimits
 from tests.helpers.workers import in_thread
@@ -55,6 +57,24 @@ def test_a_killed_synthesis_keeps_its_batches_and_the_next_run_works(tmp_path, t
     waited(lambda: following.done)
     assert not following.error and following.saved == 4
     runs.close()
+
+
+def test_a_synthesis_that_was_killed_before_anything_was_saved_can_be_started_again(tmp_path, teacher):
+    runs = Syntheses(tmp_path)
+    run = runs.start(teacher, InversionSettings.of(teacher, "frami", samples=2, steps=900, seconds=0.3, batch=2))
+    waited(lambda: run.latest)
+    kill_worker()
+    waited(lambda: run.done)
+    assert "was ended" in run.value()["message"] and run.error.endswith("press Generate to start it again.")
+    runs.close()
+    # after a restart only the browser remembers it
+    services = SimpleNamespace(
+        syntheses=Syntheses(tmp_path), presence=Presence(tmp_path, 0, 0), load_teacher=checkpoints.load
+    )
+    (values,) = Synthesize(services)._shown_again(run.id)
+    assert values[0]["state"] == "error" and "Press Generate to start it again" in values[0]["message"]
+    (values,) = Synthesize(services)._shown_again("")
+    assert "state" not in values[0], "a new visitor is told nothing"
 
 
 @pytest.mark.slow

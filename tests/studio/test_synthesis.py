@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 import shutil
 import time
 import zipfile
@@ -169,6 +170,15 @@ def test_zips_are_whole_when_two_pages_ask_at_once(tmp_path):
         paths = list(pool.map(lambda _: syntheses.archive(tmp_path), range(24)))
     with zipfile.ZipFile(paths[-1]) as file:
         assert file.testzip() is None and len(file.namelist()) == 2
+
+
+def test_a_zip_that_the_page_has_copied_is_removed(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    first = syntheses.archive(tmp_path / "a")
+    os.utime(first, (time.time() - 3600,) * 2)
+    assert syntheses.archive(tmp_path / "b").exists() and not first.exists()
 
 
 @pytest.fixture(scope="module")

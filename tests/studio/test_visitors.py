@@ -1,5 +1,6 @@
 """Visitors of a hosted studio without a page: what is whose, what each may do, and what waits when."""
 
+import json
 import secrets
 import threading
 import time
@@ -170,6 +171,19 @@ def test_many_clicks_at_once_get_no_more_than_one_after_the_other(known, hosted)
     for one in clicks:
         one.join()
     assert len(known.queue.waiting()) == 5
+
+
+def test_hundreds_of_runs_cost_a_poll_little(known):
+    """457 runs of another visitor once made each of them cost a second."""
+    for _ in range(300):
+        known.queue.add("of ada", SETTINGS, named("ada").owner, queued=False)
+    run = known.owned.begin(wanted(), named("ben"))
+    seen = {row["id"]: row["stamp"] for row in known.value("fsdd", who=named("ben"))["runs"]}
+    begin = time.process_time()
+    value = known.value("fsdd", seen, known=True, who=named("ben"))
+    spent = time.process_time() - begin
+    assert run.id in seen and len(json.dumps(value)) < 5_000
+    assert spent < 0.5, f"{spent:.2f} s of the processor"
 
 
 def test_the_page_tells_when_each_begins(known):

@@ -5,7 +5,7 @@ from contextlib import closing
 
 from frami.runs import Run
 from frami.runs.queue import Queue
-from frami.studio.services import offers
+from frami.studio.services import offers, troubles
 from frami.studio.services.syntheses import Syntheses, Synthesis
 from frami.workers.pool import on_file
 from frami.workers.zerogpu import Loan, NotLentError, ZeroGpu
@@ -36,7 +36,7 @@ def synthesize(syntheses: Syntheses, run: Synthesis, gpu: ZeroGpu) -> Iterator[N
             with closing(gpu.synthesize(job, loan, needed, batch)) as states:
                 for told in states:
                     if "refused" in told:
-                        run.error, run.done = told["refused"], True
+                        run.error, run.done = troubles.of_run(told["refused"]), True
                         break
                     run.take(told)
                     yield

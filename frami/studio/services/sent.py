@@ -70,8 +70,13 @@ def number(value: Any, what: str, least: float = -_MOST_WHOLE, most: float = _MO
     if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
         raise SentError(f"{what} is no number")
     if not least <= value <= most:
-        raise SentError(f"{what} is outside of {least:g} to {most:g}")
+        raise SentError(f"{what} is outside of {_figure(least)} to {_figure(most)}")
     return value
+
+
+def _figure(value: float) -> str:
+    """A bound as it is typed: all figures of a whole number."""
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
 def record(value: Any, what: str = "the request") -> dict:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from frami import banks, files
 from frami.checkpoints import Checkpoint
-from frami.errors import FramiError
+from frami.errors import FramiError, sentence
 from frami.hosting import owners
 from frami.hosting.addresses import Origins
 from frami.hosting.limits import NONE, Limits
@@ -32,6 +32,8 @@ _RUNS = 50
 SNAPSHOTS = 8
 #: Seconds that a second of one clip takes in each step, as long as no run has told better: a small network on a CPU.
 _RATE = 0.04
+#: What is said of a run that ended in an error before anything of it was saved.
+_NOTHING = "Nothing was saved yet: press Generate to start it again."
 #: Seconds for which a zip is left for the page to copy.
 _COPIED = 600
 
@@ -317,6 +319,8 @@ class Syntheses:
             run.error = troubles.in_words(error)
         finally:
             run.saved = len(self.bank(run.id) or ())
+            if run.error and not run.saved:
+                run.error = f"{sentence(run.error)} {_NOTHING}"
             run.done = True
 
     def drop(self, id: str) -> None:

@@ -1,8 +1,8 @@
 """What a visitor is told when something cannot be done, in one place; the log has the rest under a reference.
 
-A FramiError is told as it is: it says what to do. Where the studio is hosted, one that names a folder of the server is
-not, nor is any other exception anywhere: the visitor gets a reference, and the log its kind, message and place in the
-code, without what could tell who it was.
+A FramiError is told: it says what to do, in the page's words (``page_words``). Where the studio is hosted, one that
+names a folder of the server is not, nor is any other exception anywhere: the visitor gets a reference, and the log its
+kind, message and place in the code, without what could tell who it was.
 """
 
 import errno
@@ -17,6 +17,7 @@ from frami import files
 from frami.errors import FramiError
 from frami.hosting.mode import hosted
 from frami.paths import PACKAGE
+from frami.studio.services.page_words import worded
 
 LOG = logging.getLogger("frami.studio")
 FULL = "the studio's disk is full: try again later, or delete runs that you do not need"
@@ -38,7 +39,7 @@ def in_words(error: BaseException) -> str:
         LOG.error("the disk is full", extra={"failure": kind})
         return FULL
     if isinstance(error, FramiError):
-        words = str(error)
+        words = worded(str(error))
         if not (hosted() and _PATH.search(words)):
             LOG.info("refused", extra={"refusal": kind})
             return words
@@ -62,7 +63,7 @@ def of_run(message: str | None) -> str | None:
         return f"{FULL}; Resume continues this one"
     if message and (_RAW.match(message) or (hosted() and _PATH.search(message))):
         return "it ended unexpectedly" + ("" if hosted() else "; the file log in its folder says more")
-    return message
+    return message and worded(message)
 
 
 def scrubbed(message: str) -> str:

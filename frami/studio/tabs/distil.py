@@ -10,6 +10,7 @@ import gradio as gr
 
 from frami.distill import OBJECTIVES, STUDENTS, RunSettings, Settings
 from frami.errors import FramiError
+from frami.hosting.limits import NONE, Limits
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.inversion import RECIPES
@@ -31,7 +32,7 @@ LEAST, MOST = 2, 24 * 3600
 MOST_RUNS = 24
 
 #: Limits that are named beside the form.
-_LIMITS = ("runs_at_once", "waiting_runs", "budget", "disk", "age")
+_LIMITS = ("runs_at_once", "waiting_runs", "waiting_runs_all", "budget", "disk", "age")
 
 _INTRO = """
 **A small network learns from a large one, without any recording.** Clips are made from the teacher's weights, and a
@@ -161,7 +162,7 @@ class Distil(Tab):
         try:
             card = self.services.load_teacher(teacher).card
             names = [card.classes[k] for k in offers.chosen_classes(card, classes or [])]
-            wanted = requests(teacher, *choices, names)
+            wanted = requests(teacher, *choices, names, self.services.limits)
             self.services.housekeeping.storage.check(who.owner, who.address)
             return self.services.distillations.owned.add(wanted, who, keep is True, queued)
         except FramiError as error:
@@ -170,14 +171,16 @@ class Distil(Tab):
     def _plan(self, sizes, objectives, recipes, budget) -> tuple:
         count = len(sizes or []) * len(objectives or []) * len(recipes or [])
         each = budget if isinstance(budget, int | float) else 0
-        reason = self.services.distillations.owned.may_begin(count, each) if count <= MOST_RUNS else None
+        reason = self.services.distillations.owned.may_begin(count, each)
         button = gr.update(value=reason or _button(count, budget), interactive=not reason and 0 < count <= MOST_RUNS)
         return button, _about(objectives or [])
 
 
-def requests(teacher: str, sizes, objectives, recipes, budget, seed, classes: Sequence[str] = ()) -> list[RunSettings]:
+def requests(
+    teacher: str, sizes, objectives, recipes, budget, seed, classes: Sequence[str] = (), limits: Limits = NONE
+) -> list[RunSettings]:
     """Each run that was ticked; ``classes`` : names of those that the students learn, none: all. FramiError for what
-    cannot be."""
+    cannot be. ``limits`` : that its words name."""
     if len(classes) == 1:
         raise FramiError("choose at least two classes: of one alone there is nothing to tell apart")
     groups = {"student": (sizes, STUDENTS), "objective": (objectives, OBJECTIVES), "recipe": (recipes, RECIPES)}
@@ -186,12 +189,18 @@ def requests(teacher: str, sizes, objectives, recipes, budget, seed, classes: Se
             raise FramiError(f"tick at least one {name}")
     count = len(sizes) * len(objectives) * len(recipes)
     if count > MOST_RUNS:
-        raise FramiError(f"these would be {count} runs; untick some: {MOST_RUNS} at once are the most")
-    for value, least, most, what in ((budget, LEAST, MOST, "the time for each"), (seed, 0, MOST_SEED, "the seed")):
+        most_runs = int(limits.least("runs_at_once", MOST_RUNS))
+        raise FramiError(f"these would be {count} runs; untick some: {most_runs} at once are the most")
+    longest = int(limits.least("budget", MOST))  # said; what is between the two is refused with how to lift the limit
+    rows = (
+        (budget, LEAST, MOST, longest, "the time for each, in seconds,"),
+        (seed, 0, MOST_SEED, MOST_SEED, "the seed"),
+    )
+    for value, least, most, said, what in rows:
         if not isinstance(value, int | float) or not float(value).is_integer() or not least <= value <= most:
-            raise FramiError(f"{what} is a whole number from {least} to {most}")
-    rows = product(*([one for one in known if one in chosen] for chosen, known in groups.values()))
-    settings = (dict(zip(groups, row, strict=True)) for row in rows)
+            raise FramiError(f"{what} is a whole number from {least} to {said}")
+    combined = product(*([one for one in known if one in chosen] for chosen, known in groups.values()))
+    settings = (dict(zip(groups, row, strict=True)) for row in combined)
     common = {"budget": float(budget), "seed": int(seed), "classes": tuple(classes) or None}
     return [RunSettings(teacher, Settings(**one, **common)) for one in settings]
 

@@ -13,7 +13,7 @@ from frami.inversion import RECIPES, TERMS, InversionSettings, Recipe
 from frami.inversion import recipe as recipe_named
 from frami.inversion.settings import MOST_SEED
 from frami.studio import components, visitors
-from frami.studio.services import gpu_events, offers
+from frami.studio.services import clip_ids, gpu_events, offers
 from frami.studio.services.syntheses import Synthesis, archive
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
@@ -21,7 +21,12 @@ CLIPS, BATCH = 10, 10
 #: Seconds between two looks at a run, and after which the page is sent something in any case.
 _TICK, _SILENCE = 0.15, 2
 #: Limits that are named beside the form.
-_LIMITS = ("clips", "work", "waiting_syntheses", "age")
+_LIMITS = ("clips", "work", "waiting_syntheses", "waiting_syntheses_all", "age")
+#: What is shown of a run that the browser remembers and nobody else does.
+_GONE = (
+    "Your last run is not here any more: it was ended before its first clips were saved, or deleted because of its "
+    "age. Press Generate to start it again."
+)
 _NO_STUDENT = " (this recipe has none)"
 
 
@@ -231,11 +236,12 @@ class Synthesize(Tab):
     def _shown_again(self, id: str) -> Iterator[tuple | None]:
         syntheses, who = self.services.syntheses, self.who()
         shared = who.shared.partition(".")[0]
-        id = shared if syntheses.shown(shared, who) else id if syntheses.owned(id, who) else None
+        remembered, id = id, shared if syntheses.shown(shared, who) else id if syntheses.owned(id, who) else None
         if run := syntheses.get(id) or syntheses.saved(id, self.services.load_teacher):
             yield from self._follow(run, who)
         else:
-            yield tuple(gr.skip() for _ in range(5))
+            gone = {"state": "error", "message": _GONE}
+            yield gone if clip_ids.is_run(remembered) else gr.skip(), *(gr.skip() for _ in range(4))
 
     def _sharing(self) -> list:
         """``server.share({id})``, what a link names a run by, and ``server.unshare({id})``, which takes it back."""

@@ -13,6 +13,8 @@ its students classify the same spectrogram, side by side.
 #: Ticks that are still another teacher's are not sent: the students that they name are not offered any more.
 _OWN_STUDENTS = """(teacher, students) =>
     [teacher, document.querySelector(".frami-samples")?.dataset.teacher === teacher ? students : []]"""
+#: Limits that are named beside the sound box.
+_LIMITS = ("upload", "uploads")
 _IDLE = {"state": "idle"}
 
 
@@ -24,6 +26,7 @@ class TryIt(Tab):
         gr.Markdown(_INTRO, elem_id="try-intro")
         with gr.Row(elem_id="try-row"):
             with gr.Column(scale=2, min_width=300):
+                components.limits_note(self.services.limits, _LIMITS, "try-limits")
                 self.sound = gr.Audio(
                     sources=["microphone", "upload"],
                     type="filepath",
@@ -48,11 +51,15 @@ class TryIt(Tab):
         event = EVENT | {"concurrency_limit": None}
         latest = event | {"trigger_mode": "always_last"}
         chosen = [page.teacher, self.students]
-        for happened in (self.sound.upload, self.sound.stop_recording):
+        going = [
             happened(self._own, [*chosen, self.sound], [self.shown, self.given], **latest)
-        self.sound.clear(lambda: (_IDLE, None), None, [self.shown, self.given], **event)
-        self.samples.select(self._sample, chosen, [self.shown, self.given, self.sound], **latest)
-        self.students.input(self._predict, [*chosen, self.given], self.shown, **latest)
+            for happened in (self.sound.upload, self.sound.stop_recording)
+        ]
+        going.append(self.students.input(self._predict, [*chosen, self.given], self.shown, **latest))
+        going.append(self.samples.select(self._sample, chosen, [self.shown, self.given, self.sound], **latest))
+        # A prediction that is still on its way does not come to stand beside a sound box that was emptied.
+        self.sound.clear(lambda: (_IDLE, None), None, [self.shown, self.given], cancels=going, **event)
+        page.teacher.change(None, None, None, cancels=going, **event)
         renewed = lambda *ticks: gr.update(**self._students(*ticks))  # noqa: E731
         opened.select(renewed, chosen, self.students, js=_OWN_STUDENTS, **event)
 
