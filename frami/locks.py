@@ -5,6 +5,7 @@ A lock is a hidden file that the process holds open; the system lets go of it wh
 
 import errno
 import os
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -62,6 +63,25 @@ def checkpoint(stem: Path) -> Held:
     held = _held(stem.with_name(f".{stem.name}.lock"), stem)
     files.tidy(stem.parent, f"{stem.name}.")
     return held
+
+
+def abandoned(path: Path) -> Held | None:
+    """The lock of a folder that a process had which has ended without letting go, as one that is killed does. None
+    where there is none, where a process has it, also this one, and where that cannot be known."""
+    file = path / NAME
+    key = os.path.realpath(file)
+    with _MEETING, suppress(OSError, Timeout):
+        if key not in _OPEN and stat.S_ISREG(file.lstat().st_mode):
+            _OPEN[key] = lock = _Lock(file)
+            return Held(lock)
+    return None
+
+
+def clear(path: Path) -> None:
+    """Remove what a process that was killed left in a folder: its lock, and files that it had not written whole."""
+    if (lock := abandoned(path)) is not None:
+        with lock:
+            files.tidy(path, spared=_OTHERS)
 
 
 class _Lock:

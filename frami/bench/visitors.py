@@ -66,19 +66,24 @@ class Refused(Exception):
 class Visitor:
     """One who does the same again and again until ``until`` (``time.monotonic()``).
 
-    address : of the studio, with a slash; pause : mean seconds between two clicks
+    address : of the studio, with a slash; pause : mean seconds between two clicks; token : who it is (None: somebody
+    new)
     """
 
-    def __init__(self, address: str, record: Record, seed: int, until: float, pause: float):
+    def __init__(self, address: str, record: Record, seed: int, until: float, pause: float, token: str | None = None):
         self._api, self._record, self._until, self._pause = f"{address}gradio_api/", record, until, pause
         self._web, self._chance, self._session = requests.Session(), random.Random(seed), secrets.token_hex(6)
-        self._web.headers[TOKEN] = secrets.token_urlsafe(24)
+        self._web.headers[TOKEN] = token or secrets.token_urlsafe(24)
         # As browsers do: a connection that the server has just closed, since it was idle, is opened again.
         self._web.mount("http://", HTTPAdapter(max_retries=Retry(1, status=0, allowed_methods=None)))
         config = self._web.get(f"{address}config", timeout=PATIENCE).json()
         self._parts = {part["props"].get("elem_id"): part for part in config["components"]}
         self._values = {part["id"]: part["props"].get("value") for part in config["components"]}
         self._events = config["dependencies"]
+
+    def leave(self) -> None:
+        """End the visit behind what is being done."""
+        self._until = 0.0
 
     def listen(self) -> None:
         """Play clips of the gallery, and choose another teacher now and then."""

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from frami import locks
 from frami.errors import FramiError
 from frami.runs import Runs
 from frami.runs import queue as module
@@ -105,6 +106,23 @@ def test_a_run_that_does_not_stop_is_killed(queue, monkeypatch):
     queue.stop(deaf.id)
     until(lambda: status(queue, other) == "finished")
     assert status(queue, deaf) == "stopped" and queue.get(deaf.id).error is None
+
+
+def test_what_the_dead_left_is_cleared_before_runs_begin(queue):
+    """A lock, half files and half a removal, of a run that nobody resumes; and of one whose process is killed now."""
+    left, folders = queue.add("left", SETTINGS), queue.runs.path.parent
+    queue.stop(left.id)
+    for name in (locks.NAME, ".01234567.state.pt", ".01234567..owner"):
+        (left.folder / name).touch()
+    (folders / ".deleted-01234567-0" / "deep").mkdir(parents=True)
+    queue.begin()
+    assert os.listdir(left.folder) == [] and not list(folders.glob(".deleted-*"))
+    run = queue.add("killed", SETTINGS | {"ticks": 900})
+    until(lambda: queue.get(run.id).pid and queue.runs.metrics(run.id))
+    (run.folder / locks.NAME).touch()
+    os.kill(queue.get(run.id).pid, signal.SIGKILL)
+    until(lambda: status(queue, run) == "failed")
+    assert not (run.folder / locks.NAME).exists() and "Resume continues it" in queue.get(run.id).error
 
 
 def test_a_run_far_beyond_its_budget_is_ended_and_can_go_on(queue, monkeypatch):
