@@ -1,6 +1,7 @@
 """A studio at work of which one process is killed (``kill -9``) at a random moment, and what must hold then."""
 
 import hashlib
+import io
 import random
 import re
 import secrets
@@ -15,7 +16,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import requests
 
-from frami import locks
+from frami import files, locks
 from frami.bench.load import FOLDERS, studio
 from frami.bench.visitors import PATIENCE, UNEXPECTED, Record, Refused, Visitor
 from frami.errors import FramiError
@@ -54,10 +55,10 @@ class Witness(Visitor):
     ended, told = 0, ()
 
     def make(self) -> None:
-        """Two clips again and again."""
+        """Four clips again and again."""
         for _ in self._turns():
             with self._record.click("synthesize"):
-                values = self._happen(self._event("generate", "click"), samples=4, batch=2, steps=20)
+                values = self._happen(self._event("generate", "click"), samples=4, steps=10)
                 drawn = next((one for one in values if isinstance(one, dict) and "state" in one), {})
                 if drawn.get("state") == "error":
                     self.told = (*self.told, str(drawn.get("message")))
@@ -97,16 +98,10 @@ class Witness(Visitor):
         """A sound, slowly."""
         for _ in self._turns():
             with self._record.click("upload"):
-                head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
-                body = head + bytes(400_000) + b"\r\n--x--\r\n"
-                headers = {"content-type": "multipart/form-data; boundary=x", "content-length": str(len(body))}
-                answer = self._web.post(
-                    f"{self._api}upload",
-                    data=_slowly(body),
-                    headers=headers,
-                    params={"upload_id": "x"},
-                    timeout=PATIENCE,
-                )
+                body = _Slow(400_000)
+                headers = {"content-type": f"multipart/form-data; boundary={body.EDGE}"}
+                asked = {"headers": headers, "params": {"upload_id": "slow"}, "timeout": PATIENCE}
+                answer = self._web.post(f"{self._api}upload", data=body, **asked)
                 if not answer.ok:
                     raise Refused(answer.text)
 
@@ -123,10 +118,19 @@ class Witness(Visitor):
         self._call("live", "wav", clip)
 
 
-def _slowly(body: bytes) -> Iterator[bytes]:
-    for start in range(0, len(body), 50_000):
-        time.sleep(0.1)
-        yield body[start : start + 50_000]
+class _Slow(io.BytesIO):
+    """A form with a file of so many bytes that takes a while to be read."""
+
+    EDGE = "edge"
+
+    def __init__(self, size: int):
+        disposition = 'Content-Disposition: form-data; name="files"; filename="a.wav"'
+        head, end = f"--{self.EDGE}\r\n{disposition}\r\n\r\n", f"\r\n--{self.EDGE}--\r\n"
+        super().__init__(head.encode() + bytes(size) + end.encode())
+
+    def read(self, size: int = -1) -> bytes:
+        time.sleep(0.05)
+        return super().read(size)
 
 
 def run(hosted: bool, kills: int, chance: random.Random, told: Callable[[Killed], None]) -> None:
@@ -170,22 +174,23 @@ class _Life:
 
     def _visitor(self, kind: type[Visitor], token: str | None = None) -> Visitor:
         seed, until = self._chance.randrange(10**6), self._began + 3600
-        return kind(self._address, self._record, seed, until, 1.0, token or self._token)
+        return kind(self._address, self._record, seed, until, 2.0, token or self._token)
 
     @contextmanager
     def crowd(self) -> Iterator[None]:
         """Visitors at work, for the block."""
-        witness = self._witness
-        does = [witness.make, witness.teach, witness.export, witness.explore, witness.upload]
-        guests = [self._visitor(Visitor, secrets.token_urlsafe(24)) for _ in range(3)]
-        does += [guests[0].synthesize, guests[1].listen, guests[2].try_it]
+        own = [self._witness, *(self._visitor(Witness) for _ in range(4))]  # a page each
+        whats = ("make", "teach", "export", "explore", "upload")
+        does = [getattr(one, what) for one, what in zip(own, whats, strict=True)]
+        guests = [self._visitor(Visitor, secrets.token_urlsafe(24)) for _ in range(2)]
+        does += [guests[0].listen, guests[1].try_it]
         threads = [threading.Thread(target=do, daemon=True) for do in does]
         for thread in threads:
             thread.start()
         try:
             yield
         finally:
-            for one in (witness, *guests):
+            for one in (*own, *guests):
                 one.leave()
             for thread in threads:
                 thread.join(PATIENCE)
@@ -197,6 +202,10 @@ class _Life:
         killed = Killed(kind)
         time.sleep(self._chance.uniform(0, _MOMENT))
         victim = self._process.pid if kind == "the page" else self._one_of(kind)
+        if victim is None and kind == "another process":
+            self._told(Killed(kind, none=True))
+            kind = killed.kind = "a worker"
+            victim = self._one_of(kind)
         if victim is None:
             self._told(Killed(kind, none=True))
             return
@@ -356,8 +365,10 @@ class _Dead:
         self.runs = {run.id: run.status for run in store if victim.pid == page}
         self.files: dict[Path, str] = {}
         for folder in (home / "studio").glob("*"):
-            for path in sorted(folder.glob("shard-*.safetensors"))[:-1]:
-                self._add(path)
+            with suppress(OSError, ValueError):
+                whole = files.read_json(folder / "manifest.json")["complete"]
+                for path in sorted(folder.glob("shard-*.safetensors"))[: None if whole else -1]:
+                    self._add(path)
         for one in store:
             if one.status == "finished":
                 for path in (one.folder / "student.safetensors", one.folder / "student.json"):
