@@ -121,8 +121,8 @@ VICTIMS = (
     Victim("export", _export, _check_export, lambda folder: [folder / "fsdd.onnx"], "the file that is being made"),
 )  # fmt: skip
 #: The studio, by whether strangers share it.
-STUDIOS = {"studio": False, "hosted-studio": True}
-NAMES = (*(victim.name for victim in VICTIMS), *STUDIOS)
+STUDIOS = {"hosted-studio": True, "studio": False}
+NAMES = (*STUDIOS, *(victim.name for victim in VICTIMS))
 #: What the death of a process of a studio may cost.
 _MAY = {
     "a worker": "the batch, map or export at work, of which its visitor is told",
