@@ -88,7 +88,8 @@ class Witness(Visitor):
             with self._record.click("map"):
                 choices = [key for _, key in self._parts["explore-banks"]["props"]["choices"]]
                 keys = self._chance.sample(choices, min(2, len(choices)))
-                (value,) = self._happen(self._event("explore-banks", "input"), **{"explore-banks": keys})
+                shown = self._happen(self._event("explore-banks", "input"), **{"explore-banks": keys})
+                value = shown[0] if shown else {}
                 asked = {"teacher": teacher, "keys": keys}
                 while value.get("pending") and time.monotonic() < self._until:
                     time.sleep(0.5)

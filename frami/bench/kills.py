@@ -374,7 +374,7 @@ def page(value: dict, command: str) -> list[str]:
 
 def _cells(name: str, row: dict) -> list[str]:
     at, ended = row["moments"], "–" if row["whole"] is None else str(row["whole"])
-    span = f"{min(at):.1f} to {max(at):.1f} s" if at else "–"
+    span = f"{min(at):.1f} to {max(at):.1f} s" if at else "there was none" if row["ended"] else "–"
     span += f" of {row['takes']:g} s" if row["takes"] else ""
     equal = "–" if row["equal"] is None else f"{row['equal']} of {row['whole']}"
     return [

@@ -113,8 +113,8 @@ class Visitor:
             begun = None
             with self._record.click("distil"):
                 values = {"distil-students": ["nano"], "distil-recipes": ["frami-flash"], "distil-seconds": 20}
-                (shown,) = self._happen(self._event("distil-start", "click"), **values)
-                begun = shown["begun"]
+                shown = self._happen(self._event("distil-start", "click"), **values)
+                begun = shown[0]["begun"] if shown else None  # the visit has ended
             while begun and time.monotonic() < self._until:
                 with self._record.click("look at the runs"):
                     runs = self._call("distil", "runs", {"teacher": teacher, "seen": {}, "known": True})["runs"]
