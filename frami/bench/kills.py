@@ -261,7 +261,7 @@ def _tensors(victim: Victim, folder: Path) -> str:
             digest.update(path.read_bytes())
             continue
         for name, tensor in sorted(load_file(path).items()):
-            digest.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(name.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -5,9 +5,12 @@ import random
 from dataclasses import asdict
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from frami.bench import killed_studio, kills
 from frami.bench.killed_studio import Killed
+from frami.bench.kills import Victim
 from frami.errors import FramiError
 from tests.helpers.cli import run
 
@@ -62,6 +65,15 @@ def test_half_a_file_is_noticed(tmp_path):
     row = kills.Row(may="nothing")
     (tmp_path / "manifest.json").write_text('{"complete": tr')
     assert not kills._tolerated(row, "after a kill", lambda: kills._readable(tmp_path)) and row.wrong
+
+
+def test_works_are_equal_by_their_numbers(tmp_path):
+    def print_of(number, count):
+        save_file({"a": torch.tensor([number]), "count": torch.tensor(count)}, tmp_path / "student.safetensors")
+        victim = Victim("one", lambda _: [], lambda _: None, lambda at: [at / "student.safetensors"], "nothing")
+        return kills._tensors(victim, tmp_path)
+
+    assert print_of(0.5, 3) == print_of(0.5, 3) != print_of(0.25, 3) and print_of(0.5, 3) != print_of(0.5, 4)
 
 
 def test_it_is_bounded():
