@@ -70,7 +70,8 @@ def _remove(folder: Path) -> None:
 
 
 def _own(base: Path) -> Path | None:
-    """A new folder there, whose lock this process has; None where the disk takes none."""
+    """A new folder there, whose lock this process has, where the filesystem knows locks; None where the disk takes
+    none."""
     for _ in range(5):
         try:
             base.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def _own(base: Path) -> Path | None:
             continue
         except OSError:
             return None
-        if (folder / locks.NAME).exists():
+        if folder.is_dir():
             if not _held:
                 atexit.register(_end_here, os.getpid())
             _held.append((folder, lock))

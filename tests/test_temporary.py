@@ -1,5 +1,6 @@
 """Temporary folders of a process: removed when it ends, or by the next one where it was killed."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -100,3 +101,22 @@ def test_a_disk_that_takes_none_changes_nothing(monkeypatch, tmp_path):
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
     temporary.begin()
     assert os.environ["TMPDIR"] == "as it was"
+
+
+def test_a_filesystem_without_locks_has_one_folder_that_nobody_clears(monkeypatch, tmp_path):
+    def refused(*_, **__):
+        raise OSError(errno.ENOTSUP, "not here")
+
+    monkeypatch.setattr(locks.FileLock, "acquire", refused)
+    monkeypatch.setattr(temporary.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    temporary.begin()
+    (folder,) = tmp_path.iterdir()
+    assert os.environ["TMPDIR"] == str(folder)
+    (folder / "file").touch()
+    temporary.clear(tmp_path)
+    assert folder.exists()
+    temporary.end()
+    assert not folder.exists()
