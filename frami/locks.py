@@ -78,10 +78,12 @@ def abandoned(path: Path) -> Held | None:
 
 
 def clear(path: Path) -> None:
-    """Remove what a process that was killed left in a folder: its lock, and files that it had not written whole."""
-    if (lock := abandoned(path)) is not None:
-        with lock:
-            files.tidy(path, spared=_OTHERS)
+    """Remove what processes that were killed left in a folder and those in it: locks, and files that they had not
+    written whole."""
+    for folder in [file.parent for file in path.rglob(NAME)]:
+        if (lock := abandoned(folder)) is not None:
+            with lock:
+                files.tidy(folder, spared=_OTHERS)
 
 
 class _Lock:

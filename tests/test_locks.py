@@ -163,3 +163,8 @@ def test_what_a_killed_process_left_is_cleared_and_no_more(tmp_path):
         locks.clear(tmp_path)
         assert half.exists() and (tmp_path / locks.NAME).exists(), "this process has it"
     locks.clear(tmp_path / "missing")
+    with held_elsewhere("folder", tmp_path / "run" / "bank"):
+        locks.clear(tmp_path)
+        assert (tmp_path / "run" / "bank" / locks.NAME).exists()
+    locks.clear(tmp_path)
+    assert os.listdir(tmp_path / "run" / "bank") == [], "a run has a bank of its own"

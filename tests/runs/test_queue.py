@@ -119,10 +119,11 @@ def test_what_the_dead_left_is_cleared_before_runs_begin(queue):
     assert os.listdir(left.folder) == [] and not list(folders.glob(".deleted-*"))
     run = queue.add("killed", SETTINGS | {"ticks": 900})
     until(lambda: queue.get(run.id).pid and queue.runs.metrics(run.id))
-    (run.folder / locks.NAME).touch()
+    (run.folder / "bank").mkdir()
+    (run.folder / "bank" / locks.NAME).touch()
     os.kill(queue.get(run.id).pid, signal.SIGKILL)
     until(lambda: status(queue, run) == "failed")
-    assert not (run.folder / locks.NAME).exists() and "Resume continues it" in queue.get(run.id).error
+    assert not list(run.folder.rglob(locks.NAME)) and "Resume continues it" in queue.get(run.id).error
 
 
 def test_a_run_far_beyond_its_budget_is_ended_and_can_go_on(queue, monkeypatch):
