@@ -302,8 +302,13 @@ def _started(victim: Victim, folder: Path) -> subprocess.Popen:
 def _killed(victim: Victim, folder: Path, seconds: float, row: Row) -> bool:
     """Start it and kill it and all that it started after so many seconds; False where it has ended before."""
     process = _started(victim, folder)
-    with suppress(subprocess.TimeoutExpired):
+    try:
         process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    except KeyboardInterrupt:
+        _kill(process)
+        raise
     if process.poll() is not None:
         row.ended += 1
         if process.returncode != 0 and "there already" not in (said := _last(folder)):
@@ -314,6 +319,9 @@ def _killed(victim: Victim, folder: Path, seconds: float, row: Row) -> bool:
 
 
 def _kill(process: subprocess.Popen) -> None:
+    """Kill a process that has not ended, and all that it started."""
+    if process.poll() is not None:
+        return
     for one in _tree(process.pid):
         with suppress(OSError):
             os.kill(one, signal.SIGKILL)
@@ -332,8 +340,9 @@ def _given(victim: Victim, folder: Path) -> tuple[int | None, str]:
     try:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
-        _kill(process)
         return None, "it took too long"
+    finally:  # also where Ctrl-C ends the bench
+        _kill(process)
     return process.returncode, _last(folder)
 
 
@@ -374,7 +383,7 @@ def page(value: dict, command: str) -> list[str]:
 
 def _cells(name: str, row: dict) -> list[str]:
     at, ended = row["moments"], "–" if row["whole"] is None else str(row["whole"])
-    span = f"{min(at):.1f} to {max(at):.1f} s" if at else "there was none" if row["ended"] else "–"
+    span = f"{min(at):.1f} to {max(at):.1f} s" if at else "there was none" if row["ended"] and not row["takes"] else "–"
     span += f" of {row['takes']:g} s" if row["takes"] else ""
     equal = "–" if row["equal"] is None else f"{row['equal']} of {row['whole']}"
     return [
