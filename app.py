@@ -8,10 +8,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from frami import paths, process
+from frami import paths, process, temporary
 
 process.share_memory_of_threads()
 paths.settle()  # before libraries look for a folder for their caches
+temporary.begin()  # and before Gradio looks for one for uploads
 
 from frami.studio import build  # noqa: E402
 

@@ -30,6 +30,8 @@ FORMER_KEYS = {
 
 #: Errors of a disk, or of one's share of it, that takes no more; bytes below which one is full.
 _FULL, _LEFT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 1 << 16
+#: Beginning of the names of folders that are being removed.
+_REMOVED = ".deleted-"
 #: Bytes of a JSON file, and how deep its values are nested, at most.
 LARGEST, DEEPEST = 2**24, 64
 
@@ -110,6 +112,32 @@ def tidy(folder: Path, name: str = "", spared: tuple[str, ...] = ()) -> None:
         for path in folder.iterdir():
             if mark.fullmatch(path.name) and not path.name.endswith(spared):
                 path.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all in it: at once for those who look for it, whenever this process is killed (then
+    ``clear_removed`` removes the rest). OSError where it cannot be removed."""
+    shutil.rmtree(put_aside(folder), ignore_errors=True)
+
+
+def put_aside(folder: Path) -> Path:
+    """Give a folder that is to be removed a name by which nobody finds it; returns that. OSError where it cannot be
+    renamed."""
+    return folder.rename(folder.with_name(f"{_REMOVED}{secrets.token_hex(4)}-{folder.name}"))
+
+
+def folders(parent: Path) -> list[Path]:
+    """Folders in a folder, without links; none where it is not there."""
+    with suppress(OSError):
+        return [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
+    return []
+
+
+def clear_removed(parent: Path) -> None:
+    """Remove what is left of folders that were to be removed."""
+    for path in folders(parent):
+        if path.name.startswith(_REMOVED):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def write(path: str | Path, content: bytes | memoryview | str) -> None:

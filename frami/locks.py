@@ -6,6 +6,7 @@ A lock is a hidden file that the process holds open; the system lets go of it wh
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -101,6 +102,27 @@ def alone(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def abandoned(path: Path) -> Held | None:
+    """The lock of a folder that a process had which has ended without letting go, as one that is killed does. None
+    where there is none, where a process has it, also this one, and where that cannot be known."""
+    file = path / NAME
+    key = os.path.realpath(file)
+    with _MEETING, suppress(OSError, Timeout):
+        if key not in _OPEN and stat.S_ISREG(file.lstat().st_mode):
+            _OPEN[key] = lock = _Lock(file)
+            return Held(lock)
+    return None
+
+
+def clear(path: Path) -> None:
+    """Remove what processes that were killed left in a folder and those in it: locks, and files that they had not
+    written whole."""
+    for folder in [file.parent for file in path.rglob(NAME)]:
+        if (lock := abandoned(folder)) is not None:
+            with lock:
+                files.tidy(folder, spared=_OTHERS)
 
 
 class _Lock:

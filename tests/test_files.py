@@ -91,3 +91,18 @@ def test_former_keys_are_read_under_their_present_names(tmp_path):
     (tmp_path / "it.json").write_text(json.dumps({"clips": [{"asked": 1, "heard_name": "dog"}], "as_asked": 0.5}))
     expected = {"clips": [{"target": 1, "predicted_name": "dog"}], "target_accuracy": 0.5}
     assert files.read_json(tmp_path / "it.json") == expected
+
+
+def test_a_folder_that_is_removed_is_gone_at_once_and_its_rest_later(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    (folder / "deep").mkdir(parents=True)
+    monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)  # as if the process were killed here
+    files.remove_folder(folder)
+    assert not folder.exists() and len(files.folders(tmp_path)) == 1
+    monkeypatch.undo()
+    (tmp_path / "other").mkdir()
+    files.clear_removed(tmp_path)
+    assert os.listdir(tmp_path) == ["other"]
+    files.clear_removed(tmp_path / "missing")
+    files.remove_folder(tmp_path / "other")
+    assert os.listdir(tmp_path) == []

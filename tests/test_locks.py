@@ -175,3 +175,26 @@ def test_one_at_a_time_for_a_moment(tmp_path, monkeypatch):
     monkeypatch.setattr(locks.FileLock, "acquire", refused)
     with locks.alone(tmp_path / ".lock"):
         pass
+
+
+def test_what_a_killed_process_left_is_cleared_and_no_more(tmp_path):
+    half, others = tmp_path / ".01234567.manifest.json", tmp_path / ".01234567..owner"
+    with held_elsewhere("folder", tmp_path):
+        half.touch()
+        others.touch()
+        locks.clear(tmp_path)
+        assert half.exists() and locks.abandoned(tmp_path) is None, "a process has it"
+    assert (tmp_path / locks.NAME).exists(), "it could not let go"
+    locks.clear(tmp_path)
+    assert os.listdir(tmp_path) == [others.name]
+    half.touch()
+    with locks.folder(tmp_path):
+        half.touch()
+        locks.clear(tmp_path)
+        assert half.exists() and (tmp_path / locks.NAME).exists(), "this process has it"
+    locks.clear(tmp_path / "missing")
+    with held_elsewhere("folder", tmp_path / "run" / "bank"):
+        locks.clear(tmp_path)
+        assert (tmp_path / "run" / "bank" / locks.NAME).exists()
+    locks.clear(tmp_path)
+    assert os.listdir(tmp_path / "run" / "bank") == [], "a run has a bank of its own"

@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,8 +19,10 @@ import numpy as np
 import psutil
 import soundfile
 import torch
+from safetensors.torch import load_file
 
 from frami import banks, checkpoints
+from frami.bench import killed_studio
 from frami.bench.pages import heading, intro, table
 from frami.device import processor
 from frami.errors import FramiError
@@ -35,11 +38,14 @@ _AGAIN = 3
 @dataclass(frozen=True)
 class Victim:
     """A command that is killed. ``words(folder)`` : its arguments; ``check(folder)`` : raises AssertionError where what
-    it left is not what an undisturbed one leaves; ``finished(folder)`` : files that were finished, which must stay."""
+    it left is not what an undisturbed one leaves; ``result(folder)`` : the files with tensors that it makes;
+    ``finished(folder)`` : files that were finished, which must stay; ``may`` : what a kill may cost, in words."""
 
     name: str
     words: Callable[[Path], list[str]]
     check: Callable[[Path], None]
+    result: Callable[[Path], list[Path]]
+    may: str
     finished: Callable[[Path], list[Path]] = lambda folder: []
 
 
@@ -55,8 +61,12 @@ def _check_bank(folder: Path) -> None:
 
 
 def _shards(folder: Path) -> list[Path]:
-    """Shards of a bank; the last one may be anew."""
-    return sorted((folder / "bank").glob("shard-*.safetensors"))[:-1]
+    return sorted((folder / "bank").glob("shard-*.safetensors"))
+
+
+def _finished_shards(folder: Path) -> list[Path]:
+    """All but the last one, which may be anew."""
+    return _shards(folder)[:-1]
 
 
 def _distillation(folder: Path) -> list[str]:
@@ -92,82 +102,137 @@ def _check_teacher(folder: Path) -> None:
     assert card.training["epochs"] == 6 and not list(folder.glob("*.training")), "the training has not ended"
 
 
+def _export(folder: Path) -> list[str]:
+    return ["export", "fsdd", "--overwrite", "--out", str(folder / "fsdd.onnx")]
+
+
+def _check_export(folder: Path) -> None:
+    import onnx
+
+    onnx.checker.check_model(str(folder / "fsdd.onnx"))
+
+
 VICTIMS = (
-    Victim("synthesize", _synthesis, _check_bank, _shards),
-    Victim("distill", _distillation, _check_run),
-    Victim("train-teacher", _training, _check_teacher),
-)
+    Victim("synthesize", _synthesis, _check_bank, _shards, "the batch at work", _finished_shards),
+    Victim("distill", _distillation, _check_run, lambda folder: [folder / "run" / "student.safetensors"],
+           "what it learnt since it was saved last (`--keep`)"),
+    Victim("train-teacher", _training, _check_teacher, lambda folder: [folder / "teacher.safetensors"],
+           "the epoch at work"),
+    Victim("export", _export, _check_export, lambda folder: [folder / "fsdd.onnx"], "the file that is being made"),
+)  # fmt: skip
+#: The studio, by whether strangers share it.
+STUDIOS = {"hosted-studio": True, "studio": False}
+NAMES = (*STUDIOS, *(victim.name for victim in VICTIMS))
+#: What the death of a process of a studio may cost.
+_MAY = {
+    "a worker": "the batch, map or export at work, of which its visitor is told",
+    "a distillation": "what it learnt since it was saved last; its visitor is told, Resume continues it",
+    "another process": "the same as of its parent",
+    "the page": "the batch at work, and syntheses that wait; a distillation is stopped, Resume continues it",
+    "the end": "nothing",
+}
+#: Kills of a studio before the next victim's turn.
+_IN_TURN = 8
 
 
 def run(times: int, report: Callable[[int, int], None], seed: int = 0, only: str | None = None) -> dict:
-    """Kill so many times, commands in turn; ``only`` : the name of one of them. Returns plain values. Raises FramiError
-    where a command fails undisturbed."""
+    """Kill so many times, commands and studios in turn, or until Ctrl-C; ``only`` : one of ``NAMES``. Returns plain
+    values. Raises FramiError where a command fails undisturbed, or no studio starts."""
     if not 1 <= times <= MOST:
         raise FramiError(f"1 to {MOST} kills")
-    victims = [one for one in VICTIMS if only in (None, one.name)]
-    if not victims:
-        raise FramiError(f"no command '{only}' is killed here; choose one of: {', '.join(v.name for v in VICTIMS)}")
-    rng, rows, done = random.Random(seed), {one.name: _Row() for one in victims}, 0
-    usual = {one.name: _undisturbed(one) for one in victims}
-    while done < times:
-        for victim in victims:
-            if done >= times:
-                break
-            killed = _one(victim, usual[victim.name], min(_AGAIN, times - done), rng, rows[victim.name])
-            done += max(killed, 1)
-            report(min(done, times), times)
+    names = [name for name in NAMES if only in (None, name)]
+    if not names:
+        raise FramiError(f"no command '{only}' is killed here; choose one of: {', '.join(NAMES)}")
+    victims, chance, begin = {one.name: one for one in VICTIMS}, random.Random(seed), time.monotonic()
+    rows: dict[str, Row] = {}
+
+    def killed(outcome: killed_studio.Killed, name: str) -> None:
+        row = rows.setdefault(f"{name}: {outcome.kind}", Row(may=_MAY[outcome.kind]))
+        row.ended += outcome.none
+        row.moments += [] if outcome.none or outcome.kind == "the end" else [outcome.moment]
+        row.wrong += outcome.wrong
+        report(min(_count(rows), times), times)
+
+    with suppress(KeyboardInterrupt):
+        while (left := times - _count(rows)) > 0:
+            for place, name in enumerate(names):
+                if name in victims:
+                    row = rows.setdefault(f"frami {name}", Row(may=victims[name].may, whole=0, equal=0))
+                    _one(victims[name], min(_AGAIN, left), chance, row)
+                else:
+                    share = max(1, min(_IN_TURN, -(-left // (len(names) - place))))
+                    killed_studio.run(STUDIOS[name], share, chance, lambda outcome, name=name: killed(outcome, name))
+                report(min(_count(rows), times), times)
+                if (left := times - _count(rows)) <= 0:
+                    break
     return {
         "machine": f"{processor()}, {os.cpu_count()} cores",
+        "commit": commit(),
         "seed": seed,
-        "kills": sum(row.killed for row in rows.values()),
-        "commands": {name: vars(row) | {"usual_s": round(usual[name], 1)} for name, row in rows.items()},
+        "asked": times,
+        "kills": _count(rows),
+        "seconds": round(time.monotonic() - begin),
+        "rows": {name: asdict(row) for name, row in rows.items()},
     }
 
 
-class _Row:
-    """What came of the kills of one command: ``killed``, ``ended`` before it could be, ``whole`` works in the end, and
-    what was ``wrong``."""
+@dataclass
+class Row:
+    """What came of the kills of one kind: seconds from the start to each, works or processes that ``ended`` before, for
+    a command how many works ended ``whole`` and how many of these ``equal`` to an undisturbed one, its usual seconds
+    (``takes``), and what was ``wrong``."""
 
-    def __init__(self):
-        self.killed = self.ended = self.whole = 0
-        self.wrong: list[str] = []
+    may: str
+    takes: float | None = None
+    moments: list[float] = field(default_factory=list)
+    ended: int = 0
+    whole: int | None = None
+    equal: int | None = None
+    wrong: list[str] = field(default_factory=list)
 
 
-def _one(victim: Victim, usual: float, most: int, rng: random.Random, row: _Row) -> int:
-    """Work that is killed some times and then let be; how often it was killed."""
+def _count(rows: dict[str, Row]) -> int:
+    return sum(len(row.moments) for row in rows.values())
+
+
+def held(value: dict) -> bool:
+    """Whether nothing was lost and nothing stayed behind."""
+    return not any(row["wrong"] for row in value["rows"].values())
+
+
+def _one(victim: Victim, most: int, chance: random.Random, row: Row) -> None:
+    """Work that is killed some times and then let be."""
+    usual, undisturbed = _undisturbed(victim)
+    row.takes = round(usual, 1)
     with TemporaryDirectory(prefix="frami-kills-") as name:
-        folder, killed = Path(name), 0
+        folder = Path(name)
         for _ in range(most):
-            moment = rng.uniform(0.0, usual)
-            if not _killed(victim, folder, moment):
-                row.ended += 1
+            moment, before = chance.uniform(0.0, usual), _prints(victim, folder)
+            if not _killed(victim, folder, moment, row):
                 break
-            killed += 1
-            before = _prints(victim, folder)
-            _tolerated(row, victim, f"after a kill at {moment:.1f} s", lambda: _readable(folder))
-            code, said = _given(victim, folder, usual * rng.uniform(0.1, 0.5))
-            if code not in (None, 0) and "there already" not in said:
-                row.wrong.append(f"{victim.name}, given again after {moment:.1f} s: {said}")
+            row.moments.append(moment)
+            _tolerated(row, f"after a kill at {moment:.1f} s", lambda: _readable(folder))
             lost = [path for path, content in before.items() if _prints(victim, folder).get(path) != content]
             if lost:
-                row.wrong.append(f"{victim.name}: {', '.join(lost)} changed, which was finished")
-            killed += code is None
-        code, said = _given(victim, folder, PATIENCE)
+                row.wrong.append(f"{', '.join(lost)} changed, which was finished")
+        code, said = _given(victim, folder)
         with _home(folder):  # killed behind its last write, a command is told that what it makes is there
-            whole = _tolerated(row, victim, "at the end", lambda: victim.check(folder))
+            whole = _tolerated(row, "at the end", lambda: victim.check(folder))
         row.whole += whole
+        row.equal += whole and _tensors(victim, folder) == undisturbed
         if code != 0 and not whole:
-            row.wrong.append(f"{victim.name} did not come to its end: {said}")
-        row.killed += killed
-        return killed
+            row.wrong.append(f"it did not come to its end: {said}")
+        left = [str(path.relative_to(folder)) for path in folder.rglob(".*") if path.is_file()]
+        if left:
+            row.wrong.append(f"left behind at the end: {', '.join(left)}")
 
 
-def _tolerated(row: _Row, victim: Victim, when: str, check: Callable[[], None]) -> bool:
+def _tolerated(row: Row, when: str, check: Callable[[], None]) -> bool:
     try:
         check()
         return True
     except (AssertionError, FramiError, OSError, ValueError) as error:
-        row.wrong.append(f"{victim.name} {when}: {type(error).__name__}: {error}")
+        row.wrong.append(f"{when}: {type(error).__name__}: {error}")
         return False
 
 
@@ -186,6 +251,27 @@ def _readable(folder: Path) -> None:
 
 def _prints(victim: Victim, folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in victim.finished(folder)}
+
+
+def _tensors(victim: Victim, folder: Path) -> str:
+    """One print of the values that a command made, without what its files say of times and paths."""
+    digest = hashlib.sha256()
+    for path in victim.result(folder):
+        if path.suffix != ".safetensors":
+            digest.update(path.read_bytes())
+            continue
+        for name, tensor in sorted(load_file(path).items()):
+            digest.update(name.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def commit() -> str:
+    """The commit of this program, as far as git knows it."""
+    command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--dirty", "--abbrev=10"]
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    return "unknown"
 
 
 class _home:
@@ -213,18 +299,33 @@ def _started(victim: Victim, folder: Path) -> subprocess.Popen:
         )  # fmt: skip
 
 
-def _killed(victim: Victim, folder: Path, seconds: float) -> bool:
+def _killed(victim: Victim, folder: Path, seconds: float, row: Row) -> bool:
     """Start it and kill it and all that it started after so many seconds; False where it has ended before."""
     process = _started(victim, folder)
-    with suppress(subprocess.TimeoutExpired):
+    try:
         process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    except KeyboardInterrupt:
+        _kill(process)
+        raise
     if process.poll() is not None:
+        row.ended += 1
+        if process.returncode != 0 and "there already" not in (said := _last(folder)):
+            row.wrong.append(f"given again: {said}")
         return False
+    _kill(process)
+    return True
+
+
+def _kill(process: subprocess.Popen) -> None:
+    """Kill a process that has not ended, and all that it started."""
+    if process.poll() is not None:
+        return
     for one in _tree(process.pid):
         with suppress(OSError):
             os.kill(one, signal.SIGKILL)
     process.wait()
-    return True
 
 
 def _tree(pid: int) -> Iterator[int]:
@@ -233,43 +334,64 @@ def _tree(pid: int) -> Iterator[int]:
     yield pid
 
 
-def _given(victim: Victim, folder: Path, seconds: float) -> tuple[int | None, str]:
-    """Give the command again; its status and last line, None where it was killed after so many seconds."""
+def _given(victim: Victim, folder: Path) -> tuple[int | None, str]:
+    """Give the command again; its status and last line, None where it takes too long."""
     process = _started(victim, folder)
     try:
-        process.wait(seconds)
+        process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
-        for one in _tree(process.pid):
-            with suppress(OSError):
-                os.kill(one, signal.SIGKILL)
-        process.wait()
         return None, "it took too long"
+    finally:  # also where Ctrl-C ends the bench
+        _kill(process)
+    return process.returncode, _last(folder)
+
+
+def _last(folder: Path) -> str:
     lines = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return process.returncode, lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it said nothing"
 
 
-def _undisturbed(victim: Victim) -> float:
-    """Seconds that a command takes."""
+@cache
+def _undisturbed(victim: Victim) -> tuple[float, str]:
+    """Seconds that a command takes, and the print of what it makes."""
     with TemporaryDirectory(prefix="frami-kills-") as name:
         begin = time.monotonic()
-        code, said = _given(victim, Path(name), PATIENCE)
+        code, said = _given(victim, Path(name))
         seconds = time.monotonic() - begin
         if code != 0:
             raise FramiError(f"frami {victim.name} fails without being killed: {said}")
         with _home(Path(name)):
             victim.check(Path(name))
-        return seconds
+        return seconds, _tensors(victim, Path(name))
 
 
 def page(value: dict, command: str) -> list[str]:
     """Lines of the page of a measurement."""
     lines = intro("kills", command=command)
-    lines += heading(f"{value['machine']}: {value['kills']} kills, seed {value['seed']}")
-    rows = [
-        [f"`frami {name}`", f"{row['usual_s']:g} s", str(row["killed"]), str(row["whole"]), str(len(row["wrong"]))]
-        for name, row in value["commands"].items()
-    ]
-    lines += table(["command", "takes", "kills", "works that ended whole", "what was wrong"], rows)
-    for row in value["commands"].values():
-        lines += [line for said in row["wrong"] for line in ("", f"- {said}")]
+    about = (
+        f"{value['kills']} kills in {value['seconds'] / 60:.0f} min, seed {value['seed']}, commit {value['commit']}."
+    )
+    if value["kills"] < value["asked"]:
+        about += f" It was ended before the {value['asked']} that were asked for."
+    lines += heading(f"{value['machine']}: {'nothing' if held(value) else 'something'} lost or left behind", about)
+    heads = ["killed", "kills", "at", "what a kill may cost", "lost or left behind", "ended whole", "equal"]
+    lines += table(heads, [_cells(name, row) for name, row in value["rows"].items()])
+    for name, row in value["rows"].items():
+        lines += [line for said in row["wrong"] for line in ("", f"- {name}: {said}")]
     return lines
+
+
+def _cells(name: str, row: dict) -> list[str]:
+    at, ended = row["moments"], "–" if row["whole"] is None else str(row["whole"])
+    span = f"{min(at):.1f} to {max(at):.1f} s" if at else "there was none" if row["ended"] and not row["takes"] else "–"
+    span += f" of {row['takes']:g} s" if row["takes"] else ""
+    equal = "–" if row["equal"] is None else f"{row['equal']} of {row['whole']}"
+    return [
+        f"`{name}`" if name.startswith("frami") else name,
+        str(len(at)),
+        span,
+        row["may"],
+        str(len(row["wrong"])),
+        ended,
+        equal,
+    ]

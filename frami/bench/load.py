@@ -31,7 +31,7 @@ from frami.paths import PACKAGE, child_environment
 MOST_VISITORS, MOST_SECONDS = 200, 7200
 _START, _SAMPLE, _SETTLE = 180, 1.0, 5
 #: Folders that the studio may write to, below the temporary one.
-_FOLDERS = {"FRAMI_HOME": "home", "TMPDIR": "temporary", "GRADIO_TEMP_DIR": "gradio"}
+FOLDERS = {"FRAMI_HOME": "home", "TMPDIR": "temporary", "GRADIO_TEMP_DIR": "gradio"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Plan:
 def run(plan: Plan, report: Callable[[int, int], None]) -> dict:
     """The measurement as plain values. Raises FramiError where no studio starts."""
     record, samples, busy = Record(), [], os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    with TemporaryDirectory(prefix="frami-load-") as folder, _studio(Path(folder), plan.hosted) as (process, address):
+    with TemporaryDirectory(prefix="frami-load-") as folder, studio(Path(folder), plan.hosted) as (process, address):
         began = time.monotonic()
         until = began + plan.seconds
         doing = {"listen": plan.listening, "synthesize": plan.synthesising, "distil": plan.distilling}
@@ -82,7 +82,7 @@ def run(plan: Plan, report: Callable[[int, int], None]) -> dict:
         after = _memory(process.pid) if not died else (0.0, 0.0)
         _end(process)
         log = (Path(folder) / "log").read_text(encoding="utf-8", errors="replace")
-        left = {name: _size(Path(folder) / name) for name in _FOLDERS.values()}
+        left = {name: _size(Path(folder) / name) for name in FOLDERS.values()}
     return {
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "load_before": busy,
@@ -149,21 +149,22 @@ def _memory_words(memory: dict) -> list[str]:
 
 
 @contextmanager
-def _studio(folder: Path, hosted: bool) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A studio's process and address."""
+def studio(folder: Path, hosted: bool) -> Iterator[tuple[subprocess.Popen, str]]:
+    """Process and address of a studio that writes below a folder, also one where another was killed. Raises FramiError
+    where none starts."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    for name in _FOLDERS.values():
-        (folder / name).mkdir()
-    environment = child_environment() | {name: str(folder / place) for name, place in _FOLDERS.items()}
+    for name in FOLDERS.values():
+        (folder / name).mkdir(exist_ok=True)
+    environment = child_environment() | {name: str(folder / place) for name, place in FOLDERS.items()}
     environment |= {
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(port),
         "FRAMI_HOSTED": str(int(hosted)),
     }
     command, address = [sys.executable, str(PACKAGE.parent / "app.py")], f"http://127.0.0.1:{port}/"
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=log, preexec_fn=_interruptible
         )

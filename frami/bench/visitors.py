@@ -68,13 +68,14 @@ class Refused(Exception):
 class Visitor:
     """One who does the same again and again until ``until`` (``time.monotonic()``).
 
-    address : of the studio, with a slash; pause : mean seconds between two clicks
+    address : of the studio, with a slash; pause : mean seconds between two clicks; token : who it is (None: somebody
+    new)
     """
 
-    def __init__(self, address: str, record: Record, seed: int, until: float, pause: float):
+    def __init__(self, address: str, record: Record, seed: int, until: float, pause: float, token: str | None = None):
         self._api, self._record, self._until, self._pause = f"{address}gradio_api/", record, until, pause
         self._web, self._chance, self._session = requests.Session(), random.Random(seed), secrets.token_hex(6)
-        self._web.headers[TOKEN] = secrets.token_urlsafe(24)
+        self._web.headers[TOKEN] = token or secrets.token_urlsafe(24)
         # Each from an address of its own, as a proxy on this machine says it: of the range for measurements (RFC 2544).
         self._web.headers["x-forwarded-for"] = str(_ADDRESSES[seed % _ADDRESSES.num_addresses])
         # As browsers do: a connection that the server has just closed, since it was idle, is opened again.
@@ -83,6 +84,10 @@ class Visitor:
         self._parts = {part["props"].get("elem_id"): part for part in config["components"]}
         self._values = {part["id"]: part["props"].get("value") for part in config["components"]}
         self._events = config["dependencies"]
+
+    def leave(self) -> None:
+        """End the visit behind what is being done."""
+        self._until = 0.0
 
     def listen(self) -> None:
         """Play clips of the gallery, and choose another teacher now and then."""
@@ -112,8 +117,8 @@ class Visitor:
             begun = None
             with self._record.click("distil"):
                 values = {"distil-students": ["nano"], "distil-recipes": ["frami-flash"], "distil-seconds": 20}
-                (shown,) = self._happen(self._event("distil-start", "click"), **values)
-                begun = shown["begun"]
+                shown = self._happen(self._event("distil-start", "click"), **values)
+                begun = shown[0]["begun"] if shown else None  # the visit has ended
             while begun and time.monotonic() < self._until:
                 with self._record.click("look at the runs"):
                     runs = self._call("distil", "runs", {"teacher": teacher, "seen": {}, "known": True})["runs"]

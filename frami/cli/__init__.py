@@ -49,7 +49,8 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status (0, 2 for bad input, 130 when stopped by the keyboard)."""
+    """Run one command; returns the exit status (0, 1 where it found that something does not hold, 2 for bad input, 130
+    when stopped by the keyboard)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         _print_everything(stream)
@@ -57,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"frami: {notice}", file=sys.stderr)
     options = _parser(arguments).parse_args(arguments)
     try:
-        value, lines = options.run(options)
+        value, lines, *failed = options.run(options)
         print(json.dumps(value) if options.json else "\n".join(lines), flush=True)
+        return int(any(failed))
     except FramiError as error:
         print(f"frami {options.command}: {error}".replace("\n", " "), file=sys.stderr)
         return 2

@@ -22,10 +22,13 @@ def add(bench) -> None:
     sub.add_argument("--pause", type=number(0.05, 60), default=usual.pause, help="mean seconds between two clicks")
     sub.add_argument("--hosted", action="store_true", help="with the limits of a studio that strangers share")
     sub.add_argument("--out", help=_OUT)
-    about = "Commands that are killed at random moments and given again: what was finished stays, and the work ends."
+    about = (
+        "Commands and the studio, killed at random moments and given again: what was finished stays, and work goes on. "
+        "Ends with status 1 where something was lost or stayed behind."
+    )
     sub = command(bench, "kills", _kills, about)
-    sub.add_argument("--times", type=whole(1), default=100, help="default: 100")
-    sub.add_argument("--only", help="one command (default: in turn)")
+    sub.add_argument("--times", type=whole(1), default=100, help="default: 100; Ctrl-C ends it before")
+    sub.add_argument("--only", help=f"one of: {', '.join(kills.NAMES)} (default: in turn)")
     sub.add_argument("--seed", type=seed, default=0)
     sub.add_argument("--out", help=_OUT)
 
@@ -47,7 +50,7 @@ def _load(options) -> tuple[dict, list[str]]:
     return value, lines
 
 
-def _kills(options) -> tuple[dict, list[str]]:
+def _kills(options) -> tuple[dict, list[str], bool]:
     words = f"frami bench kills --times {options.times} --seed {options.seed}"
     words += f" --only {options.only}" if options.only else ""
     if options.out:
@@ -58,4 +61,4 @@ def _kills(options) -> tuple[dict, list[str]]:
     if options.out:
         pages.write(Path(options.out), lines)
         files.write_json(Path(options.out).with_suffix(".json"), value)
-    return value, lines
+    return value, lines, not kills.held(value)

@@ -1,7 +1,8 @@
 """The command line in a process that does not outlive the one that started it.
 
 ``python -m frami.runs.child COMMAND …`` is ``python -m frami COMMAND …`` with a pipe from its parent as standard input.
-When the parent ends, however it does, the pipe closes, and this process gets the signal to save its state and stop.
+When the parent ends, however it does, the pipe closes, and this process gets the signal to save its state and stop; one
+that hangs is killed.
 """
 
 import os
@@ -9,9 +10,13 @@ import runpy
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 
 from frami import process
+
+#: Seconds that it may take to save its state once its parent has gone.
+PATIENCE = 60
 
 
 def main() -> None:
@@ -26,6 +31,8 @@ def _watch() -> None:
         while os.read(sys.stdin.fileno(), 64):
             pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

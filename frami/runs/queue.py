@@ -57,6 +57,11 @@ class Queue:
         self._worker = threading.Thread(target=self._work, name="frami-queue", daemon=True)
 
     def begin(self) -> "Queue":
+        """Start its thread; what processes that were killed left in the runs' folders is removed."""
+        files.clear_removed(self.runs.path.parent)
+        for folder in files.folders(self.runs.path.parent):
+            locks.clear(folder)
+            files.tidy(folder, owners.FILE)
         self._worker.start()
         return self
 
@@ -276,6 +281,7 @@ class Queue:
                 if self._closing.wait(_TICK):
                     self._end(process)
             process.stdin.close()
+        locks.clear(run.folder)
         self._record_end(self.runs.get(run.id), process.returncode)
         if late and self.runs.get(run.id).status == "stopped":
             self.runs.fail(run.id, "it took far longer than its budget; what it saved is there: Resume continues it")

@@ -273,9 +273,8 @@ class Runs:
             base.execute("DELETE FROM runs WHERE id = ?", (id,))
             (others,) = base.execute("SELECT count(*) FROM runs WHERE folder = ?", (text,)).fetchone()
             if not others and (home() / "runs").resolve() in folder.parents and folder.is_dir():
-                doomed = folder.with_name(f".deleted-{id}")
                 try:
-                    folder.rename(doomed)  # at once; what is in it may take longer than others should wait
+                    doomed = files.put_aside(folder)  # what is in it may take longer than others should wait
                 except OSError as error:
                     raise RunError(f"{folder} cannot be removed ({error.strerror}); close what uses it") from error
         if doomed:

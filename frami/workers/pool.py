@@ -7,18 +7,21 @@ middle of a message spoils no other's; pools of libraries share one pipe or brea
 
 import atexit
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import psutil
 
@@ -58,12 +61,13 @@ class BusyError(FramiError):
 
 @dataclass
 class Worker:
-    """A process, the page's end of its socket, and since when it has had no work. ``base`` : gigabytes that it held
-    when it was ready, None before; ``gpu`` : whether one of its jobs was on a GPU; ``long`` : whether one was long, so
-    that others come before it (a process cannot take that back)."""
+    """A process, the page's end of its socket, and since when it has had no work. ``temporary`` : its folder for
+    temporary files; ``base`` : gigabytes that it held when it was ready, None before; ``gpu`` : whether one of its jobs
+    was on a GPU; ``long`` : whether one was long, so that others come before it (a process cannot take that back)."""
 
     process: subprocess.Popen
     connection: Connection
+    temporary: Path | None = None
     idle_since: float = field(default_factory=time.monotonic)
     base: float | None = None
     gpu: bool = False
@@ -86,10 +90,12 @@ class Worker:
         return self.gigabytes() - (self.base or 0.0) - GPU * self.gpu
 
     def end(self) -> None:
-        """Kill it."""
+        """Kill it, and remove what it had for a while."""
         self.connection.close()
         self.process.kill()
         self.process.wait()
+        if self.temporary:
+            shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 class Pool:
@@ -383,12 +389,16 @@ def _places() -> dict[str, str]:
 def _start(command: Sequence[str]) -> Worker:
     """A new process, which loads its libraries while its first job waits in its socket."""
     here, there = socket.socketpair()
+    temporary, environment = None, child_environment()
+    with suppress(OSError):  # of a full disk: a job that needs files says so itself
+        temporary = Path(tempfile.mkdtemp(prefix="frami-worker-"))
+        environment["TMPDIR"] = str(temporary)
     with there:
         process = subprocess.Popen(
             [*command, str(there.fileno())], stdin=subprocess.DEVNULL, pass_fds=(there.fileno(),),
-            env=child_environment(), start_new_session=True,
+            env=environment, start_new_session=True,
         )  # fmt: skip
-    return Worker(process, Connection(here.detach()))
+    return Worker(process, Connection(here.detach()), temporary)
 
 
 def on_file(teacher: Checkpoint) -> dict:

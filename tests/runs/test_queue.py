@@ -113,6 +113,24 @@ def test_a_run_that_does_not_stop_is_killed(queue, monkeypatch):
     assert status(queue, deaf) == "stopped" and queue.get(deaf.id).error is None
 
 
+def test_what_the_dead_left_is_cleared_before_runs_begin(queue):
+    """A lock, half files and half a removal, of a run that nobody resumes; and of one whose process is killed now."""
+    left, folders = queue.add("left", SETTINGS), queue.runs.path.parent
+    queue.stop(left.id)
+    for name in (locks.NAME, ".01234567.state.pt", ".01234567..owner"):
+        (left.folder / name).touch()
+    (folders / ".deleted-01234567-0" / "deep").mkdir(parents=True)
+    queue.begin()
+    assert os.listdir(left.folder) == [] and not list(folders.glob(".deleted-*"))
+    run = queue.add("killed", SETTINGS | {"ticks": 900})
+    until(lambda: queue.get(run.id).pid and queue.runs.metrics(run.id))
+    (run.folder / "bank").mkdir()
+    (run.folder / "bank" / locks.NAME).touch()
+    os.kill(queue.get(run.id).pid, signal.SIGKILL)
+    until(lambda: status(queue, run) == "failed")
+    assert not list(run.folder.rglob(locks.NAME)) and "Resume continues it" in queue.get(run.id).error
+
+
 def test_a_run_far_beyond_its_budget_is_ended_and_can_go_on(queue, monkeypatch):
     monkeypatch.setattr(module, "_MORE", 1.0)
     late, other = queue.add("late", SETTINGS | {"ticks": 900, "budget": 0.1}), queue.add("other", SETTINGS)

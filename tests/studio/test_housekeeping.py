@@ -157,6 +157,13 @@ def test_uploads_go_by_age_and_total(tmp_path):
     clear_uploads(tmp_path, 3600, 4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "4", "5"]
     clear_uploads(tmp_path / "missing", 3600, 4)
+    half = tmp_path / "tmp01234567"  # of an upload whose page was closed
+    half.write_bytes(bytes(100))
+    clear_uploads(tmp_path, 3600, 9)
+    assert half.exists()
+    os.utime(half, (time.time() - 4000,) * 2)
+    clear_uploads(tmp_path, 3600, 9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "4", "5"]
 
 
 def test_a_run_of_a_visitor_is_stored_by_its_teacher(make, teacher):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from frami import checkpoints
+from frami import checkpoints, locks
 from frami.errors import FramiError
 from frami.hosting.presence import Presence
 from frami.inversion import InversionSettings
@@ -52,6 +52,7 @@ def test_a_killed_synthesis_keeps_its_batches_and_the_next_run_works(tmp_path, t
     waited(lambda: run.done)
     assert "try again" in run.error and "\n" not in run.error and run.value()["state"] == "error"
     assert run.saved == 2 and len(run.saved_clips()) == 2 and len(runs.bank(run.id)) == 2
+    assert not list(run.folder.glob(".*")), "no lock, and no half file"
     assert ClipLookup(runs, tmp_path, checkpoints.load).sound(f"run/{run.id}/1")[:4] == b"RIFF"
     following = runs.start(teacher, settings)
     waited(lambda: following.done)
@@ -75,6 +76,16 @@ def test_a_synthesis_that_was_killed_before_anything_was_saved_can_be_started_ag
     assert values[0]["state"] == "error" and "Press Generate to start it again" in values[0]["message"]
     (values,) = Synthesize(services)._shown_again("")
     assert "state" not in values[0], "a new visitor is told nothing"
+
+
+def test_what_the_dead_left_beside_clips_is_cleared(tmp_path):
+    folder = tmp_path / "0123456789ab"
+    (tmp_path / ".deleted-01234567-ba9876543210" / "sounds").mkdir(parents=True)
+    folder.mkdir()
+    for name in (locks.NAME, ".01234567.manifest.json", ".01234567..owner", ".owner", "manifest.json"):
+        (folder / name).touch()
+    Syntheses(tmp_path).tidy()
+    assert os.listdir(tmp_path) == [folder.name] and sorted(os.listdir(folder)) == [".owner", "manifest.json"]
 
 
 @pytest.mark.slow

@@ -259,6 +259,19 @@ def test_workers_without_work_end():
     assert pool.health()["workers"] == 0, "closed"
 
 
+def test_temporary_files_end_with_their_worker(tmp_path, monkeypatch):
+    monkeypatch.setattr(pools.tempfile, "tempdir", str(tmp_path))
+    pool = workers.pool()
+    pool.run("test-echo", {"value": 1})
+    (folder,) = tmp_path.iterdir()
+    (folder / "half.onnx").touch()
+    os.kill(pool.processes()[0], signal.SIGKILL)
+    pool.run("test-echo", {"value": 1})
+    assert not folder.exists() and len(os.listdir(tmp_path)) == 1
+    pool.close()
+    assert os.listdir(tmp_path) == []
+
+
 def test_workers_do_not_outlive_the_page():
     """However it ends: here by kill -9, in the middle of a job."""
     code = (

@@ -112,6 +112,7 @@ def start() -> Services:
     allowed = limits.current()
     presence = Presence(home() / "visitors", allowed.of("silence"), allowed.of("grace"))
     syntheses = Syntheses(limits=allowed)
+    syntheses.tidy()
     by_name = {card.name: card for card in cards}
     clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher)
     distillations = Distillations(Queue().begin(), load_teacher, names, allowed)

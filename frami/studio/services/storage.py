@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from frami import files
 from frami.errors import FramiError
 from frami.hosting import owners
 from frami.hosting.limits import Limits
@@ -87,7 +88,7 @@ class Storage:
 
     def _banks(self) -> Iterator[Stored]:
         going = {run.id for run in self.syntheses.going()}
-        for folder in _folders(self.syntheses.folder):
+        for folder in files.folders(self.syntheses.folder):
             owner = owners.entry(folder).owner
             if owner and clip_ids.is_run(folder.name) and folder.name not in going:
                 origin = self.syntheses.origins.of(folder.name)
@@ -104,30 +105,28 @@ class Storage:
 
 def clear_uploads(folder: Path, seconds: float, megabytes: float) -> None:
     """Delete what a server stored for pages: what is older than this, then the oldest until the rest is small enough.
-    Each file has a folder of its own."""
-    found = sorted(((*_measured(one)[::-1], one) for one in _folders(folder)), key=lambda one: one[0])
+    Each file has a folder of its own, once it has come as a whole."""
+    there: list[Path] = []
+    with suppress(OSError):
+        there = [path for path in folder.iterdir() if not path.is_symlink()]
+    found = sorted(((*_measured(one)[::-1], one) for one in there), key=lambda one: one[0])
     size = sum(size for _, size, _ in found)
     for at, taken, one in found:
         if time.time() - at > seconds or size > _MB * megabytes:
-            shutil.rmtree(one, ignore_errors=True)
+            with suppress(OSError):
+                shutil.rmtree(one) if one.is_dir() else one.unlink()
             size -= taken
 
 
 def taken(folder: Path) -> int:
     """Bytes of all files in a folder."""
-    return sum(_measured(one)[0] for one in _folders(folder))
-
-
-def _folders(folder: Path) -> list[Path]:
-    with suppress(OSError):
-        return [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
-    return []
+    return sum(_measured(one)[0] for one in files.folders(folder))
 
 
 def _measured(folder: Path) -> tuple[int, float]:
-    """Bytes of a folder's files, and when one was last written."""
+    """Bytes of a folder's files, or of a file, and when one was last written."""
     size, latest = 0, 0.0
-    for path in folder.rglob("*"):
+    for path in folder.rglob("*") if folder.is_dir() else [folder]:
         with suppress(OSError):
             found = path.lstat()
             size, latest = size + found.st_size, max(latest, found.st_mtime)

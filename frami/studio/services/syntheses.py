@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
-from frami import banks, files
+from frami import banks, files, locks
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError, sentence
 from frami.hosting import owners
@@ -147,6 +147,13 @@ class Syntheses:
         self.origins = Origins()
         self._rate = _RATE
         self._lock = threading.Lock()
+
+    def tidy(self) -> None:
+        """Remove what processes that were killed left beside the clips, before any run begins."""
+        files.clear_removed(self.folder)
+        for folder in files.folders(self.folder):
+            locks.clear(folder)
+            files.tidy(folder, owners.FILE)
 
     @property
     def folder(self) -> Path:
@@ -318,6 +325,7 @@ class Syntheses:
         except Exception as error:
             run.error = troubles.in_words(error)
         finally:
+            locks.clear(run.folder)  # of a worker that was killed
             run.saved = len(self.bank(run.id) or ())
             if run.error and not run.saved:
                 run.error = f"{sentence(run.error)} {_NOTHING}"
@@ -329,7 +337,8 @@ class Syntheses:
             run = self._runs.get(id)
             if clip_ids.is_run(id) and (run is None or run.done):
                 self._runs.pop(id, None)
-                shutil.rmtree(self.folder / id, ignore_errors=True)
+                with suppress(OSError):
+                    files.remove_folder(self.folder / id)
 
     def _forget(self) -> None:
         """Drop the oldest runs, in memory and on disk; those with an owner leave the disk by their age and size where
@@ -346,7 +355,8 @@ class Syntheses:
             on_disk.sort(key=lambda path: path.stat().st_mtime)
             for path in on_disk[:-_RUNS]:
                 if path.name not in self._runs:
-                    shutil.rmtree(path, ignore_errors=True)
+                    with suppress(OSError):
+                        files.remove_folder(path)
 
 
 def work(settings: InversionSettings) -> float:
@@ -358,7 +368,7 @@ def work(settings: InversionSettings) -> float:
 @lru_cache(maxsize=1)
 def _zips() -> Path:
     """Folder of this process in the system's temporary folder, whence Gradio serves."""
-    folder = Path(tempfile.mkdtemp(prefix="frami-studio-"))
+    folder = Path(tempfile.mkdtemp(prefix="frami-clips-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
