@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import audit, environment
+from deploy import audit, environment, sandbox
 from frami.errors import FramiError
 from frami.hub import space
 from tests.helpers.servers import serving
@@ -215,12 +215,13 @@ class Answer(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(os.environ["GRADIO_SERVER_PORT"])), Answer).serve_forever()
 """
 SANDBOX = """
-import pathlib, sys, urllib.request
+import os, pathlib, sys, urllib.request
 from deploy import sandbox
 apart = sandbox.enter()
 space, work = map(pathlib.Path, sys.argv[1:])
 try:
-    with sandbox.running(pathlib.Path(sys.executable), space, work, apart, False) as studio:
+    here = pathlib.Path(os.path.relpath(sys.executable))  # as the Makefile names it
+    with sandbox.running(here, space, work, apart, False) as studio:
         print(urllib.request.urlopen(studio.address).read().decode())
 except sandbox.NotStarted as error:
     print(error)
@@ -252,6 +253,27 @@ def test_the_sandbox_has_no_user_home_network_or_file_to_write(tmp_path):
 def test_a_studio_that_does_not_start_is_told_with_its_last_words(tmp_path):
     files = toy_space(tmp_path / "space", "raise RuntimeError('no room in the inn')\n")
     assert in_the_sandbox(files, tmp_path).strip() == "the studio did not start: RuntimeError: no room in the inn"
+
+
+HOG = """
+import http.server, os, subprocess, sys, time
+held = bytearray(os.urandom(1)) * 60_000_000
+if len(sys.argv) == 1:
+    children = [subprocess.Popen([sys.executable, __file__, "child"]) for _ in range(2)]
+    Answer = http.server.SimpleHTTPRequestHandler
+    http.server.HTTPServer(("127.0.0.1", int(os.environ["GRADIO_SERVER_PORT"])), Answer).serve_forever()
+time.sleep(60)
+"""
+
+
+def test_a_studio_that_takes_more_memory_than_a_host_gives_is_ended(tmp_path):
+    """All its processes together: none of these is above the limit by itself."""
+    work = tmp_path / "work"
+    work.mkdir()
+    files = toy_space(tmp_path / "space", HOG)
+    with sandbox.running(Path(sys.executable), files, work, False, False) as studio:
+        studio.memory = 150_000_000
+        assert studio.process.wait(20) and studio.peak > studio.memory
 
 
 @pytest.mark.slow
