@@ -244,7 +244,8 @@ class Pool:
         with self._turn:
             if mine[1] is not None and self._asked[mine] >= limits.each:
                 self._refused += 1
-                raise BusyError(f"{limits.each} of these are being made for you already; please try again in a moment")
+                words = f"{limits.each:g} of these are being made for you already; please try again in a moment"
+                raise BusyError(f"{words}. {limits.lifting}" if limits.lifting else words)
             self._asked[mine] += 1
         try:
             yield
