@@ -105,7 +105,7 @@ def own_clips(page) -> None:
     before = int(page.locator(".frami-explore").get_attribute("data-points"))
     page.locator("#explore-banks label", has_text="Your run").click()
     page.wait_for_selector(f".frami-explore[data-points='{before + 2}']", timeout=1000 * _LONG)
-    page.wait_for_selector(".frami-explore[data-pending=no]", timeout=1000 * _WORK)
+    page.wait_for_selector(".frami-explore[data-pending=no]", timeout=2000 * _WORK)  # it is compiled first
     if page.locator(".frami-explore").get_attribute("data-projection") != "umap":
         raise AssertionError(page.locator(".frami-explore .status").inner_text())
 
