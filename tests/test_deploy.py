@@ -279,8 +279,8 @@ def test_a_studio_that_takes_more_memory_than_a_host_gives_is_ended(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_space_works_where_it_lacks_all_that_a_space_lacks(tmp_path):
-    """The paths of a first visitor, in a browser; only those packages of this environment that a Space installs. UMAP and
-    ONNX take long, and have tests of their own."""
+    """The paths of a first visitor, in a browser; only those packages of this environment that a Space installs. UMAP
+    and ONNX take long, and have tests of their own."""
     chromium()
     paths = ["--only", "clip", "tabs", "sound", "explore", "synthesis", "distillation"]
     for command in (
