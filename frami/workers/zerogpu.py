@@ -99,6 +99,7 @@ def find() -> ZeroGpu | None:
     if os.environ.get("SPACES_ZERO_GPU", "").lower() not in ("1", "t", "true"):
         return None
     try:
+        importlib.import_module("torch._dynamo")  # which optimisers load: here once, and not in each slice's process
         return ZeroGpu(importlib.import_module("spaces").GPU)
     except Exception as error:  # whatever it is, the page works without
         _log.warning("ZeroGPU is not used: the package spaces cannot be loaded (%s)", error or type(error).__name__)
