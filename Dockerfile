@@ -8,7 +8,8 @@ ARG CPU_INDEX=https://download.pytorch.org/whl/cpu
 
 WORKDIR /srv/frami
 COPY requirements.lock ./
-# All hashes are checked, but those of the two packages that come from the other index, in the lock file's versions.
+# All hashes are checked, but those of the two packages that come from the other index, in the lock file's versions. The
+# lock file is complete: what a package asks for beside it (another torch) is not looked for.
 RUN set -eu; \
     case "$DEVICE" in \
     cuda) cp requirements.lock /tmp/these.lock ;; \
@@ -19,7 +20,7 @@ RUN set -eu; \
             requirements.lock > /tmp/these.lock ;; \
     *) echo "DEVICE is cpu or cuda, not $DEVICE" >&2; exit 2 ;; \
     esac; \
-    pip install --no-cache-dir --require-hashes -r /tmp/these.lock; \
+    pip install --no-cache-dir --no-deps --require-hashes -r /tmp/these.lock; \
     rm -f /tmp/torch.txt /tmp/these.lock
 
 COPY LICENSE app.py ./

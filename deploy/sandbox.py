@@ -53,19 +53,24 @@ class Studio:
     """A studio at work.
 
     address : of its page, ending in a slash
-    peak : bytes of memory that it and its processes took together at most, so far
+    memory : bytes that it and its processes may take together
+    peak : bytes of memory that they took at most, so far
     """
 
     process: subprocess.Popen
     address: str
     log: Path
+    memory: int = MEMORY
     peak: int = 0
     ended: Event = field(default_factory=Event)
 
     def watch(self) -> None:
-        """Measure memory until the studio ends."""
+        """Measure memory until the studio ends; end it, as a host does, where all together take more than they may."""
         while not self.ended.wait(1):
             self.peak = max(self.peak, _memory(self.process.pid))
+            if self.peak > self.memory:
+                _end(self.process)
+                return
 
 
 @contextmanager
@@ -88,12 +93,11 @@ def running(python: Path, space: Path, folder: Path, apart: bool, as_there: bool
     }  # fmt: skip
     if as_there:
         environment["SYSTEM"] = "spaces"
-    log = folder / "log"
+    log, command = folder / "log", [*(_other_user() if apart else []), python.absolute(), space / "app.py"]
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*(_other_user() if apart else []), python, space / "app.py"], cwd=elsewhere, env=environment, stdout=file,
-            stderr=file, start_new_session=True, preexec_fn=_limit,
-        )  # fmt: skip
+            command, cwd=elsewhere, env=environment, stdout=file, stderr=file, start_new_session=True, preexec_fn=_limit
+        )
     studio = Studio(process, f"http://127.0.0.1:{port}/", log)
     watch = Thread(target=studio.watch, daemon=True)
     try:

@@ -71,7 +71,7 @@ def _rehearse(options: argparse.Namespace) -> int:
     if options.log:
         options.log.write_text(log)
     failed += ["a traceback in the log"] if _TRACEBACK.search(log) else []
-    failed += ["more memory than 16 GB"] if studio.peak > sandbox.MEMORY else []
+    failed += ["more memory than 16 GB, so it was ended"] if studio.peak > studio.memory else []
     if failed:
         print(f"--- the end of the log ---\n{log[-3000:]}\n--------------------------")
     print(f"memory: {studio.peak / 2**30:.1f} GB at most, all processes together")

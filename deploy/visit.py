@@ -1,4 +1,5 @@
-"""What a visitor does first, in a browser: every tab, a clip, a sound of Try it, a short synthesis and distillation."""
+"""What a visitor does first, in a browser: every tab, a clip, a sound of Try it, a short synthesis, its clips on the
+map, a short distillation, its student as a file."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -97,6 +98,18 @@ def synthesis(page) -> None:
     _plays(page, tile.get_attribute("data-id"))
 
 
+def own_clips(page) -> None:
+    """They come to the map, where UMAP is computed."""
+    page.get_by_role("tab", name="Explore").click()
+    page.wait_for_selector(".frami-explore[data-pending=no]")
+    before = int(page.locator(".frami-explore").get_attribute("data-points"))
+    page.locator("#explore-banks label", has_text="Your run").click()
+    page.wait_for_selector(f".frami-explore[data-points='{before + 2}']", timeout=1000 * _LONG)
+    page.wait_for_selector(".frami-explore[data-pending=no]", timeout=2000 * _WORK)  # it is compiled first
+    if page.locator(".frami-explore").get_attribute("data-projection") != "umap":
+        raise AssertionError(page.locator(".frami-explore .status").inner_text())
+
+
 def distillation(page) -> None:
     """A student learns for some seconds."""
     page.get_by_role("tab", name="Distil").click()
@@ -117,6 +130,17 @@ def distillation(page) -> None:
     raise AssertionError(words)
 
 
+def export(page) -> None:
+    """The student is downloaded as ONNX."""
+    page.get_by_role("tab", name="Distil").click()
+    with page.expect_download(timeout=1000 * _WORK) as waiting:
+        page.locator(".frami-distil .run[data-status=finished] .buttons:not([hidden]) select").first.select_option(
+            "onnx"
+        )
+    if waiting.value.path().stat().st_size < 10_000:
+        raise AssertionError(f"{waiting.value.suggested_filename} holds nothing")
+
+
 def _plays(page, id: str) -> None:
     page.wait_for_function(
         "id => frami.player.dataset.clip === id && frami.player.readyState > 0 && !frami.player.error", arg=id
@@ -124,4 +148,4 @@ def _plays(page, id: str) -> None:
 
 
 #: In this order: what needs no computing first.
-PATHS: tuple[Callable, ...] = (clip, tabs, sound, explore, synthesis, distillation)
+PATHS: tuple[Callable, ...] = (clip, tabs, sound, explore, synthesis, own_clips, distillation, export)

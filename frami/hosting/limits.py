@@ -47,7 +47,6 @@ LIMITS = (
     Limit("uploads", 60, "MB", "your uploads within an hour"),
     Limit("uploads_all", 500, "MB", "uploads and downloads of all visitors within an hour"),
     Limit("exports", 1, "at once", "your ONNX files in the making"),
-    Limit("exports_all", 3, "at once", "ONNX files of all visitors in the making"),
     Limit("disk", 200, "MB", "what your runs take on the disk"),
     Limit("disk_all", 4000, "MB", "what the runs of all visitors take on the disk"),
     Limit("age", 24, "h", "time after which a run is deleted"),

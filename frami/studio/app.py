@@ -34,6 +34,7 @@ def build() -> Studio:
     tabs = [tab(services) for tab in TABS]
     first, *_ = services.teachers
 
+    # Gradio's own age of files is for an own machine, where no housekeeping is, and for what is there at the end.
     with Studio(title="FRAMI Studio", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         # Outside the tabs: what lies in a tab is mounted, and so read from the browser, only when that is opened.
         last_run = gr.BrowserState("", storage_key="frami-run", secret="frami-studio")

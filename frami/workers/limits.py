@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 
+from frami.hosting.limits import LIFTING, current
 from frami.hosting.mode import hosted
 
 #: Part of the memory of one's own machine that a synthesis or a map may take there.
@@ -15,6 +16,7 @@ OWN_SHARE = 0.8
 class WorkLimits:
     """Of one kind of work: ``seconds`` and ``gigabytes`` (resident, beside those of the libraries) for a job, how many
     are done ``at_once`` and how many more may be ``waiting``, and of ``each`` visitor how many may be one or the other;
+    ``lifting`` : how a visitor lifts that, where it is a row of ``frami.hosting.limits``;
     ``kept`` : whether the process does another job afterwards; ``long`` : whether another is made ready meanwhile, so
     that a click need not wait for its start; ``patience`` : seconds without a word after which a job that was told to
     stop is ended."""
@@ -24,6 +26,7 @@ class WorkLimits:
     at_once: int = 1
     waiting: int = 8
     each: float = math.inf
+    lifting: str = ""
     kept: bool = True
     long: bool = False
     patience: float = 20.0
@@ -41,9 +44,9 @@ LIMITS = {
 
 def here() -> dict[str, WorkLimits]:
     """The kinds of work and the limits that hold here: on one's own machine a synthesis and a map may take any
-    time, and most of the memory."""
+    time, and most of the memory. FramiError where ``FRAMI_LIMITS`` cannot be read."""
     if hosted():
-        return LIMITS
+        return LIMITS | {"export": replace(LIMITS["export"], each=current().of("exports"), lifting=LIFTING)}
     share = OWN_SHARE * psutil.virtual_memory().total / 1e9
     own = {kind: replace(LIMITS[kind], seconds=math.inf, gigabytes=share) for kind in ("clips", "map")}
     return LIMITS | own

@@ -252,12 +252,11 @@ class Pool:
         with self._turn:
             if owner is not None and self._asked[mine] >= limits.each:
                 self._refused += 1
-                raise BusyError(f"{limits.each} of these are being made for you already; please try again in a moment")
+                words = _already(limits.each, "you")
+                raise BusyError(f"{words}. {limits.lifting}" if limits.lifting else words)
             if address is not None and self._asked[near] >= half:
                 self._refused += 1
-                raise BusyError(
-                    f"{half} of these are being made for your network address already; please try again in a moment"
-                )
+                raise BusyError(_already(half, "your network address"))
             self._asked.update((mine, near))
         try:
             yield
@@ -379,6 +378,11 @@ def _lost():
         raise WorkLostError(
             "the process that computed this was ended, perhaps because memory ran out; please try again"
         ) from error
+
+
+def _already(count: float, whose: str) -> str:
+    these = "one of these is" if count == 1 else f"{count:g} of these are"
+    return f"{these} being made for {whose} already; please try again in a moment"
 
 
 def _places() -> dict[str, str]:

@@ -7,6 +7,7 @@ no GPU, and must not ask for one.
 """
 
 import importlib
+import logging
 import math
 import os
 import re
@@ -20,7 +21,11 @@ from frami.workers import messages, slices
 LEAST, USUAL, MOST = 10, 20, 60
 #: Seconds of the GPU that a run takes at most: what a visitor without an account has a day.
 ALLOWANCE = 120
-_LEFT = re.compile(r"vs\. (\d+)s left")
+#: What a refusal says of a visitor's seconds. Where GPUs are of a faster kind, both are more than was asked for, by the
+#: same factor.
+_LEFT = re.compile(r"\((\d+)s requested vs\. (\d+)s left\)")
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_log = logging.getLogger(__name__)
 
 
 class NotLentError(Exception):
@@ -75,18 +80,27 @@ class ZeroGpu:
                 loan.left -= min(asked, math.ceil(time.monotonic() - begin))
                 return
             except Exception as error:  # of the platform: those of the work come as values
-                there = _LEFT.search(str(error))
-                if begun or there is None or not LEAST <= int(there[1]) < asked:
-                    raise NotLentError(str(error).strip() or type(error).__name__) from error
-                loan.left = int(there[1])
+                words = _words(error)
+                said = _LEFT.search(words)
+                there = asked * int(said[2]) // max(int(said[1]), 1) if said else 0
+                if begun or not LEAST <= there < asked:
+                    raise NotLentError(words) from error
+                loan.left = there
+
+
+def _words(error: Exception) -> str:
+    """What the platform says: as text Gradio's errors have their message in quotes, and it may hold links."""
+    return _LINK.sub(r"\1", str(getattr(error, "message", error))).strip() or type(error).__name__
 
 
 def find() -> ZeroGpu | None:
-    """ZeroGPU where this process runs on such a Space, else None."""
+    """ZeroGPU where this process runs on such a Space, else None; so, with a line in the log, where its package cannot
+    be loaded, which asks for more than to be there: CUDA must not be in use yet, and the Space must name its host."""
     if os.environ.get("SPACES_ZERO_GPU", "").lower() not in ("1", "t", "true"):
         return None
     try:
-        spaces = importlib.import_module("spaces")
-    except ImportError:
+        importlib.import_module("torch._dynamo")  # which optimisers load: here once, and not in each slice's process
+        return ZeroGpu(importlib.import_module("spaces").GPU)
+    except Exception as error:  # whatever it is, the page works without
+        _log.warning("ZeroGPU is not used: the package spaces cannot be loaded (%s)", error or type(error).__name__)
         return None
-    return ZeroGpu(spaces.GPU)

@@ -3,6 +3,7 @@
 A function runs in a forked process; its arguments and results are pickled; of its errors only the name of their class
 comes back; a generator may be closed; a call is charged to the visitor in whose event it is made, refused where he has
 less left than is asked for, and where more is asked for than any call may take; one that takes longer is killed.
+What only the package itself can show is in ``tests/studio/test_spaces_package.py``.
 """
 
 import contextvars
@@ -23,20 +24,30 @@ GRACE = 10.0
 
 
 class GpuError(Exception):
-    """As ``gr.Error``: ``title`` and message."""
+    """As ``gr.Error``: ``title`` and ``message``, which is in quotes where the error is written as text."""
 
     def __init__(self, title: str, message: str):
         super().__init__(message)
-        self.title = title
+        self.title, self.message = title, message
+
+    def __str__(self) -> str:
+        return repr(self.message)
 
 
 class Spaces:
     """The module. quota : seconds that each visitor has left; longest : that a call may ask for; crash : end the
-    process after so many results; least : seconds that a call is charged at least. ``calls`` : (seconds asked for,
-    process) of each call that was lent a GPU."""
+    process after so many results; least : seconds that a call is charged at least; factor : what a second of this kind
+    of GPU counts. ``calls`` : (seconds asked for, process) of each call that was lent a GPU."""
 
-    def __init__(self, quota: float = 120.0, longest: float = 120.0, crash: int | None = None, least: float = 0.0):
-        self.quota, self.longest, self.crash, self.least = quota, longest, crash, least
+    def __init__(
+        self,
+        quota: float = 120.0,
+        longest: float = 120.0,
+        crash: int | None = None,
+        least: float = 0.0,
+        factor: float = 1.0,
+    ):
+        self.quota, self.longest, self.crash, self.least, self.factor = quota, longest, crash, least, factor
         self.left: dict[str, float] = {}
         self.calls: list[tuple[int, int]] = []
         self.asked: list[int] = []
@@ -64,11 +75,11 @@ class Spaces:
         name = visitor.get()
         if name is None:
             raise GpuError("ZeroGPU quota exceeded", "Space app has reached its GPU limit.")
-        left = self.left.setdefault(name, self.quota)
-        if left < seconds:
+        left, requested = self.left.setdefault(name, self.quota), round(self.factor * seconds)
+        if left < requested:
             raise GpuError(
                 "ZeroGPU quota exceeded",
-                f"You have exceeded your ZeroGPU quota ({seconds}s requested vs. {int(left)}s left). Try again later.",
+                f"You have exceeded your ZeroGPU quota ({requested}s requested vs. {int(left)}s left). Try again.",
             )
 
     def _run(self, task: Callable, args: tuple, seconds: int) -> Iterator:
@@ -94,7 +105,7 @@ class Spaces:
             stop.set()
             process.join(20)
             process.kill()
-            self.left[name] -= max(self.least, min(seconds, time.monotonic() - begin))
+            self.left[name] -= self.factor * max(self.least, min(seconds, time.monotonic() - begin))
 
 
 def _work(task: Callable, given: bytes, results, stop, crash: int | None) -> None:

@@ -203,42 +203,47 @@ def test_a_visitor_with_one_run_does_not_wait_for_anothers_ten(known):
     assert status(known.queue, many[4]) == "waiting"
 
 
-def test_exports_that_wait_are_few(known, teacher, monkeypatch):
+def test_exports_that_wait_are_few(known, teacher, hosted):
     """45 requests once held all threads of the server: another visitor's click took 49 seconds."""
-    run, go = finished_run(known.queue.runs, teacher), threading.Event()
-    owners.claim(run.folder, named("ada").owner)
-    other = finished_run(known.queue.runs, teacher)
-    owners.claim(other.folder, named("ben").owner)
-    known._exported = lambda *_: go.wait(20) and b"onnx"
-    answers = []
+    go, answers = threading.Event(), []
+    runs = {name: finished_run(known.queue.runs, teacher) for name in ("ada", "ben", "cleo", "dora")}
+    for name, run in runs.items():
+        owners.claim(run.folder, named(name).owner)
+    hosted.setattr(pool.Pool, "_once", lambda *_: go.wait(20) and b"onnx")
 
-    def ask(name, id):
+    def ask(name):
         try:
-            answers.append(known.file(id, "onnx-mel", named(name))[1])
+            answers.append(known.file(runs[name].id, "onnx-mel", named(name))[1])
         except FramiError as error:
             answers.append(str(error))
 
-    asked = [threading.Thread(target=ask, args=("ada", run.id)) for _ in range(45)]
-    for one in asked:
-        one.start()
-    until(lambda: len(answers) == 44, 5)
-    assert all("in the making: at most 1" in answer for answer in answers)
-    for one in (threads := [threading.Thread(target=ask, args=("ben", other.id)) for _ in range(1)]):
-        one.start()
+    def asked(pools, name, count, refused):
+        hosted.setattr(distillations, "shared", lambda: pools)
+        threads = [threading.Thread(target=ask, args=(name,)) for _ in range(count)]
+        for one in threads:
+            one.start()
+        until(lambda: len(answers) == refused, 5)
+        return threads
+
+    here = pool.Pool()
+    threads = asked(here, "ada", 45, 44)
+    assert all("one of these is being made for you already" in answer for answer in answers)
+    assert all("FRAMI_LIMITS=none" in answer for answer in answers)
+    for name, refused in (("ben", 44), ("cleo", 44), ("dora", 45)):  # one at work and two that wait
+        threads += asked(here, name, 1, refused)
+    assert "as much of this as can be done at once" in answers[-1]
     go.set()
-    for one in (*asked, *threads):
+    for one in threads:
         one.join(20)
-    assert answers.count(b"onnx") == 2
-    known.limits = limits.NONE
+    assert answers.count(b"onnx") == 3 and here.health()["refused"] == 45
+    hosted.setenv("FRAMI_LIMITS", "none")
+    known._exported.cache_clear()
     go.clear()
-    asked = [threading.Thread(target=ask, args=("ada", run.id)) for _ in range(10)]
     answers.clear()
-    for one in asked:
-        one.start()
-    until(lambda: len(answers) == 7, 5)
-    assert all("already" in answer for answer in answers), "one at work and two that wait, without limits, too"
+    threads = asked(pool.Pool(), "ada", 10, 7)
+    assert all("as much of this" in answer for answer in answers), "without limits, too"
     go.set()
-    for one in asked:
+    for one in threads:
         one.join(20)
     assert answers.count(b"onnx") == 3
 
@@ -285,14 +290,6 @@ def test_invented_visitors_of_one_address_leave_room_for_syntheses_of_another(tm
     begin(invented(THERE))
     begin(invented("2001:db8::1"))
     assert len(runs.going()) == 10
-
-
-def test_invented_visitors_of_one_address_leave_room_for_exports_of_another(known):
-    with known._export_place(invented()):
-        with pytest.raises(LimitError, match="network address: at most 1 at once"), known._export_place(invented()):
-            pass
-        with known._export_place(invented(THERE)), known._export_place(named("ada")):
-            pass
 
 
 def test_invented_visitors_of_one_address_leave_room_on_the_disk(known, tmp_path, hosted):

@@ -99,7 +99,7 @@ def test_what_is_not_lent_is_made_on_the_cpu_and_said(tmp_path, teacher, visitor
     waited(run)
     assert not run.error and run.saved == 6 and len(spaces.asked) == 1
     (note,) = run.value()["notes"]
-    assert told in note and "on the CPU" in note
+    assert told in note and "on the CPU" in note and not set("'\"") & set(note)
     runs.close()
 
 
@@ -123,6 +123,15 @@ def test_a_visitor_with_little_left_is_asked_for_no_more(tmp_path, teacher, visi
     assert spaces.asked[:2] == [USUAL, 12] and spaces.calls[0][0] == 12
     assert not run.error and run.saved == 6 and "on the CPU" in run.notes[0]
     assert runs.bank(run.id).manifest["complete"] and banks.load(run.folder).target.tolist() == [0, 1, 2, 3, 4, 5]
+    runs.close()
+
+
+def test_seconds_of_a_faster_kind_of_gpu_count_more(tmp_path, teacher, visitor):
+    """What is left is told in the host's seconds: 24 of them are 16 of ours."""
+    spaces, gpu = lent(quota=24, factor=1.5)
+    runs, run = begun(tmp_path, teacher, samples=2)
+    list(gpu_events.synthesize(runs, run, gpu))
+    assert run.done and not run.notes and spaces.asked == [USUAL, 16] and spaces.calls[0][0] == 16
     runs.close()
 
 
@@ -222,12 +231,14 @@ def test_how_long_a_slice_asks_for():
         Loan(left=LEAST - 1).ask()
 
 
-def test_elsewhere_spaces_is_neither_needed_nor_loaded(monkeypatch):
+def test_elsewhere_spaces_is_neither_needed_nor_loaded(monkeypatch, caplog):
     monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
     assert zerogpu.find() is None and "spaces" not in sys.modules
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setitem(sys.modules, "spaces", None)
     assert zerogpu.find() is None, "such a Space without the package"
+    monkeypatch.setitem(sys.modules, "spaces", object())
+    assert zerogpu.find() is None and "spaces cannot be loaded" in caplog.text, "with a package of another kind"
     monkeypatch.setitem(sys.modules, "spaces", rules.Spaces())
     assert zerogpu.find().device == "cuda"
 

@@ -5,6 +5,7 @@ import math
 import psutil
 import pytest
 
+from frami.hosting.limits import BY_NAME
 from frami.workers import limits
 
 
@@ -16,7 +17,16 @@ def studio(monkeypatch):
 
 
 def test_strangers_share_within_limits(studio):
-    assert limits.here() == limits.LIMITS and limits.here()["clips"].seconds == 7200
+    found = limits.here()
+    assert found | {"export": None} == limits.LIMITS | {"export": None} and found["clips"].seconds == 7200
+
+
+def test_exports_of_each_visitor_are_a_row_of_the_table(studio):
+    assert (
+        limits.here()["export"].each == BY_NAME["exports"].value and "FRAMI_LIMITS" in limits.here()["export"].lifting
+    )
+    studio.setenv("FRAMI_LIMITS", "exports=3")
+    assert limits.here()["export"].each == 3
 
 
 def test_on_ones_own_machine_what_the_sliders_allow_may_end(studio):

@@ -4,8 +4,8 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from frami.studio.services import offers, page_values, troubles
 from frami.studio.services.background import Background
 from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.owned_runs import OVER, OwnedRuns
-from frami.workers.pool import shared
+from frami.workers.pool import asked_by, shared
 
 #: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
 MOST = 40
@@ -35,8 +35,6 @@ FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"
 POINTS = 240
 #: Seconds that a run takes beside its budget, and those of one without a budget, as far as can be told.
 EXTRA, UNKNOWN = 20, 300
-#: Exports that wait or are at work, hosted or not.
-MOST_EXPORTS = 3
 
 _SOURCES = {"bank": "a finished bank", "real": "real clips", "noise": "noise"}
 #: Settings that the page names in words of its own; the others keep their names.
@@ -94,7 +92,6 @@ class Distillations:
     def __post_init__(self):
         self._curves = lru_cache(maxsize=64)(self._read_curves)
         self._exported = lru_cache(maxsize=8)(self._export)
-        self._exporters: list[Visitor] = []
         self.owned = OwnedRuns(self.queue, self.limits)
 
     def close(self) -> None:
@@ -267,27 +264,9 @@ class Distillations:
         stem = f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
         if kind == "safetensors":
             return f"{stem}.zip", _zip(run.folder, stem)
-        with self._export_place(who):
+        with asked_by(who.owner, who.address):
             content = self._exported(run.id, kind, checkpoints.read_card(self.student_path(id)).sha256)
         return f"{stem}{'-mel' if kind == 'onnx-mel' else ''}.onnx", content
-
-    @contextmanager
-    def _export_place(self, who: Visitor) -> Iterator[None]:
-        """One of the few places of those who wait for an export: each who waits holds a thread of the server."""
-        with self._lock:
-            if who.owner is not None:
-                self.limits.check("exports", 1 + sum(other.owner == who.owner for other in self._exporters))
-            if who.address is not None:
-                near = sum(other.address == who.address for other in self._exporters)
-                self.limits.check_address("exports", 1 + near)
-            if len(self._exporters) >= self.limits.least("exports_all", MOST_EXPORTS):
-                raise FramiError(f"{len(self._exporters)} ONNX files are being made already; try again in a minute")
-            self._exporters.append(who)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._exporters.remove(who)
 
     def _export(self, id: str, kind: str, sha256: str) -> bytes:
         source, takes = str(self.student_path(id)), "mel" if kind == "onnx-mel" else "waveform"
