@@ -1,5 +1,6 @@
 """Runs: their store on disk, a queue of them, the process that executes one."""
 
-from frami.runs.store import Run, RunError, Runs, bundled
+from frami.runs.rows import Run, RunError
+from frami.runs.store import Runs, bundled
 
 __all__ = ["Run", "RunError", "Runs", "bundled"]

@@ -6,7 +6,6 @@ at work on a run as long as it has the lock of the run's folder, whatever clocks
 """
 
 import errno
-import json
 import logging
 import math
 import os
@@ -16,21 +15,18 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
 
 import psutil
-from pydantic import AfterValidator, BaseModel, Field
 
 from frami import files, locks, schema
 from frami.errors import FramiError
 from frami.paths import BUNDLED, home
+from frami.runs.rows import STATUSES, Curves, DiskError, Point, Row, Run, RunError, json_of, json_text
 
 _log = logging.getLogger(__name__)
 FORMAT = 1
-STATUSES = ("waiting", "running", "stopped", "finished", "failed")
 ENDED = "its process ended before it was finished"
 _WAIT = 30.0  # seconds that a call waits for the others' transactions
 _CLOCK = 2.0  # seconds by which the system's figure of a process's start may be off
@@ -44,9 +40,6 @@ _LASTING = {
 #: What curves were called by earlier versions, and what they are called now.
 FORMER_CURVES = {"answer": "kd"}
 
-#: Points (step, seconds, value) of each curve, by its name.
-Curves = dict[str, list[tuple[int, float, float]]]
-
 #: ``born`` is not used: earlier versions noted there when the process began.
 _TABLES = (
     f"""CREATE TABLE runs (
@@ -58,70 +51,6 @@ _TABLES = (
         PRIMARY KEY (run, name, step)) WITHOUT ROWID""",
 )
 _COLUMNS = "id, kind, name, settings, status, created, updated, pid, folder, result, error"
-
-
-class RunError(FramiError):
-    """A run that is unknown or in use, or a run store that cannot be read or written."""
-
-
-class DiskError(RunError, OSError):
-    """A run store whose disk cannot be written, or fails. ``errno`` : EROFS or EIO."""
-
-    def __init__(self, words: str, number: int):
-        OSError.__init__(self, number, words)
-
-    def __str__(self) -> str:
-        return self.strerror
-
-
-class _Row(BaseModel):
-    """Types of a row: SQLite keeps whatever it is given."""
-
-    id: schema.Line
-    kind: schema.Line
-    name: schema.Path
-    settings: dict
-    status: Literal[STATUSES]
-    created: Annotated[float, schema.number(0, schema.COUNT)]
-    updated: Annotated[float, schema.number(0, schema.COUNT)]
-    pid: Annotated[int, schema.whole(0, 2**31 - 1)] | None
-    folder: Annotated[schema.Path, AfterValidator(schema.fitting(lambda path: "\0" not in path))]
-    result: dict
-    error: schema.Path | None
-
-
-#: A point of a curve: name, step, seconds, value.
-_Point = tuple[
-    schema.Line,
-    Annotated[int, schema.whole(-1)],
-    Annotated[float, schema.number(0, schema.WORK)],
-    Annotated[float, Field(strict=True)],
-]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as the store knows it.
-
-    ``status`` : one of ``STATUSES``; ``created``, ``updated`` : seconds since the epoch, ``updated`` by each call that
-    writes; ``pid`` : of the process that runs it, None when there is none alive; ``error`` : why it failed or ended.
-    """
-
-    id: str
-    kind: str
-    name: str
-    settings: dict
-    status: str
-    created: float
-    updated: float
-    pid: int | None
-    folder: Path
-    result: dict
-    error: str | None
-
-    def to_dict(self) -> dict:
-        """All fields as values that JSON knows."""
-        return asdict(self) | {"folder": str(self.folder)}
 
 
 class Runs:
@@ -177,7 +106,7 @@ class Runs:
         rows = self._read("SELECT name, step, seconds, value FROM metrics WHERE run = ? ORDER BY name, step", (id,))
         curves: dict[str, list] = {}
         try:
-            schema.held(list[_Point], rows)
+            schema.held(list[Point], rows)
         except schema.SchemaError as error:
             raise self._damaged(error) from error
         for name, *point in rows:
@@ -207,7 +136,7 @@ class Runs:
                 f"{folder}: the run's folder cannot be made ({error.strerror}); choose another, or set FRAMI_HOME"
             ) from error
         now = time.time()
-        values = (id, kind, name, _json(settings), "waiting", now, now, None, str(folder), "{}", None)
+        values = (id, kind, name, json_text(settings), "waiting", now, now, None, str(folder), "{}", None)
         with self._write() as base:
             base.execute(f"INSERT INTO runs ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)
         return self.get(id)
@@ -238,7 +167,7 @@ class Runs:
     def finish(self, id: str, result: dict) -> None:
         """Record that the run is finished, with this result."""
         with self._write() as base:
-            self._change(base, id, status="finished", pid=None, result=_json(result), error=None)
+            self._change(base, id, status="finished", pid=None, result=json_text(result), error=None)
 
     def stop(self, id: str) -> None:
         """Record that the run was stopped and may continue later; one that has finished or failed stays so.
@@ -355,12 +284,12 @@ class Runs:
                 base.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _run(self, row: tuple) -> Run:
-        values = dict(zip(_Row.model_fields, row, strict=True))
+        values = dict(zip(Row.model_fields, row, strict=True))
         try:
-            values |= {name: _json_of(values[name]) for name in ("settings", "result")}
+            values |= {name: json_of(values[name]) for name in ("settings", "result")}
             if isinstance(values["error"], str):  # earlier versions noted them whole
                 values["error"] = values["error"][: schema.LONG]
-            schema.held(_Row, values)
+            schema.held(Row, values)
         except ValueError as damage:
             raise self._damaged(damage) from damage
         id, kind, name, settings, status, created, updated, pid, folder, result, error = values.values()
@@ -433,30 +362,6 @@ def _columns_of(tables: Sequence[dict]) -> dict[str, list]:
     """For each name in any of the tables its value in each of them, None where it is missing."""
     names = dict.fromkeys(name for table in tables for name in table)
     return {name: [table.get(name) for table in tables] for name in names}
-
-
-def _json_of(text: object):
-    """Value of a text of JSON; ValueError where it is none."""
-    if not isinstance(text, str):
-        raise ValueError(f"a {type(text).__name__}, not a text of JSON")
-    return files.as_value(text)
-
-
-def _json(values: Mapping) -> str:
-    return json.dumps(_jsonable(values), ensure_ascii=False)
-
-
-def _jsonable(value):
-    """The value in JSON's types: paths as text, numbers that are not finite as None, arrays as lists."""
-    if isinstance(value, Mapping):
-        return {str(name): _jsonable(one) for name, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(one) for one in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return _jsonable(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
 def alive(pid: int | None, seen: float) -> bool:

@@ -27,7 +27,7 @@ import psutil
 
 from frami import checkpoints
 from frami.checkpoints import Checkpoint
-from frami.errors import FramiError
+from frami.errors import FramiError, sentence
 from frami.paths import child_environment
 from frami.workers import messages
 from frami.workers.limits import WorkLimits, here
@@ -252,8 +252,8 @@ class Pool:
         with self._turn:
             if owner is not None and self._asked[mine] >= limits.each:
                 self._refused += 1
-                words = _already(limits.each, "you")
-                raise BusyError(f"{words}. {limits.lifting}" if limits.lifting else words)
+                words = sentence(_already(limits.each, "you"))
+                raise BusyError(f"{words} {limits.lifting}" if limits.lifting else words)
             if address is not None and self._asked[near] >= half:
                 self._refused += 1
                 raise BusyError(_already(half, "your network address"))
