@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from frami import files, locks
 from frami.errors import FramiError
 from frami.hosting import owners
+from frami.hosting.addresses import Origins
 from frami.hosting.fair import in_turn
 from frami.paths import child_environment
 from frami.runs.store import Run, Runs
@@ -46,13 +47,14 @@ class Queue:
     """Distillations in the run store, run by a thread from ``begin()`` to ``close()``. ``command`` : as ``COMMAND``."""
 
     def __init__(self, runs: Runs | None = None, command: Sequence[str] = COMMAND):
-        self.runs = runs or Runs()
+        self.runs, self.origins = runs or Runs(), Origins()
         self._command = tuple(command)
         self._folder = self.runs.path.parent / "queue"
         self._turns = self.runs.path.parent / "turns"
         self._current: str | None = None
         self._stopping: set[str] = set()
         self._elsewhere: set[str] = set()
+        self._addresses: dict[str, float] = {}
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._work, name="frami-queue", daemon=True)
 
@@ -93,11 +95,12 @@ class Queue:
         return self._worker.is_alive()
 
     def waiting(self) -> list[str]:
-        """Ids of the waiting runs, the next one first: owners take turns, each one's runs keep their order."""
+        """Ids of the waiting runs, the next one first: owners take turns, each one's runs keep their order; those of
+        one network address (``origins``) have its turns together."""
         with suppress(OSError):
             names = [name.split("-") for name in sorted(os.listdir(self._folder))]
-            waiting = [(parts[-1], parts[1] if len(parts) == 3 else "") for parts in names]
-            return list(in_turn(waiting, self._served()))
+            waiting = [(parts[-1], parts[1] if len(parts) == 3 else "", self.origins.of(parts[-1])) for parts in names]
+            return list(in_turn(waiting, self._served() | self._addresses))
         return []
 
     def _served(self) -> dict[str, float]:
@@ -237,7 +240,7 @@ class Queue:
             with self._turn(run):
                 self._current = id
                 if self._dequeue(id):
-                    self._take_turn(owners.entry(run.folder).owner)
+                    self._take_turn(owners.entry(run.folder).owner, self.origins.of(id))
                     self._run(run)
         except locks.InUseError:
             return False
@@ -250,8 +253,12 @@ class Queue:
             self._stopping.discard(id)
         return True
 
-    def _take_turn(self, owner: str) -> None:
-        """Note that a run of this owner begins now, and forget turns of long ago."""
+    def _take_turn(self, owner: str, address: str | None) -> None:
+        """Note that a run of this owner begins now, and forget turns of long ago; addresses are not written."""
+        now = time.time()
+        self._addresses = {of: at for of, at in self._addresses.items() if now - at < _TURN}
+        if address is not None:
+            self._addresses[address] = now
         with suppress(OSError):  # a full disk costs fairness, no run
             self._turns.mkdir(exist_ok=True)
             (self._turns / f"of-{owner}").touch()

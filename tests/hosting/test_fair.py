@@ -1,6 +1,11 @@
 """Whose turn it is."""
 
-from frami.hosting.fair import in_turn
+from frami.hosting import fair
+
+
+def in_turn(waiting, served):
+    """Of visitors whose addresses are not known."""
+    return fair.in_turn([(run, owner, None) for run, owner in waiting], served)
 
 
 def test_owners_take_turns_and_keep_their_own_order():
@@ -33,3 +38,15 @@ def test_nobody_starves_while_another_goes_on_adding():
         served[owner[run]] = 1e9 + turn
         begun.append(run)
     assert begun.index("b0") == 3
+
+
+def test_addresses_take_turns_and_at_each_its_visitors():
+    """Who invents a name for each run does not make others wait for all of them."""
+    waiting = [(f"x{n}", f"invented{n}", "x") for n in range(5)] + [
+        ("a1", "a", "y"),
+        ("a2", "a", "y"),
+        ("b1", "b", "y"),
+    ]
+    assert list(fair.in_turn(waiting, {})) == ["x0", "a1", "x1", "b1", "x2", "a2", "x3", "x4"]
+    served = {"x": 5.0, "invented0": 5.0, "y": 9.0, "b": 9.0}
+    assert list(fair.in_turn([*waiting, ("c1", "c", None)], served))[:4] == ["c1", "x1", "a1", "x2"]

@@ -93,6 +93,20 @@ def test_owners_take_turns_through_a_restart(queue):
     assert set(later.waiting()) <= {late.id, few.id, own.id, *(run.id for run in many)}
 
 
+def test_many_names_at_one_address_have_the_turns_of_one(queue):
+    invented = [queue.add(f"invented {n}", SETTINGS, f"{n:032x}") for n in range(3)]
+    other = [queue.add(f"other {n}", SETTINGS, "b" * 32) for n in range(2)]
+    for run in invented:
+        queue.origins.note(run.id, "x")
+    order = [invented[0].id, other[0].id, invented[1].id, other[1].id, invented[2].id]
+    assert queue.waiting() == order
+    queue.begin()
+    until(lambda: status(queue, invented[0]) == "finished")
+    later = queue.waiting()
+    assert later == [id for id in order[1:] if id in later], "the address has had its turn"
+    assert "x" in queue._addresses and "x" not in str(os.listdir(queue._turns))
+
+
 def test_a_queue_of_an_earlier_version_goes_on(queue):
     run = queue.add("one", SETTINGS)
     (entry,) = queue._folder.iterdir()

@@ -24,8 +24,12 @@ class OwnedRuns:
 
     queue: Queue
     limits: Limits = NONE
-    origins: Origins = field(default_factory=Origins)
     _beginning: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def origins(self) -> Origins:
+        """From which addresses runs were begun."""
+        return self.queue.origins
 
     def own(self, id: str, who: Visitor) -> Run:
         """A run of the visitor's own. FramiError for any other."""

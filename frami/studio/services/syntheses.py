@@ -205,7 +205,7 @@ class Syntheses:
 
     def enqueue(self, run: Synthesis) -> None:
         """Let a run, or what is missing of it, be made in its turn."""
-        run._turn = self._turns.submit(run.owner, self._take, run)
+        run._turn = self._turns.submit(run.owner, run.address, self._take, run)
 
     def close(self) -> None:
         """Stop all runs, save what they made, and wait for the one at work."""

@@ -1,4 +1,4 @@
-"""A thread for work that must not share the cores: one piece at a time, and owners take turns."""
+"""A thread for work that must not share the cores: one piece at a time, and visitors take turns."""
 
 import threading
 import time
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from frami.hosting.fair import in_turn
 
-#: Owners of whom is remembered when they had their last turn.
-_OWNERS = 1000
+#: Owners and addresses of whom is remembered when they had their last turn.
+_KNOWN = 2000
 
 
 @dataclass(frozen=True)
 class _Piece:
     turn: Future
     owner: str
+    address: str | None
     work: Callable
     arguments: tuple
 
@@ -29,9 +30,10 @@ class Turns:
         self._served: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def submit(self, owner: str | None, work: Callable, *arguments) -> Future:
-        """Do ``work(*arguments)`` when it is this owner's turn; the future can be cancelled until then."""
-        piece = _Piece(Future(), owner or "", work, arguments)
+    def submit(self, owner: str | None, address: str | None, work: Callable, *arguments) -> Future:
+        """Do ``work(*arguments)`` when it is the turn of this owner at this address (as of ``Visitor``); the future can
+        be cancelled until then."""
+        piece = _Piece(Future(), owner or "", address, work, arguments)
         with self._lock:
             self._waiting.append(piece)
         self._thread.submit(self._next)
@@ -56,7 +58,7 @@ class Turns:
 
     def _in_turn(self) -> Iterator[_Piece]:
         self._waiting = [piece for piece in self._waiting if not piece.turn.cancelled()]
-        return in_turn([(piece, piece.owner) for piece in self._waiting], self._served)
+        return in_turn([(piece, piece.owner, piece.address) for piece in self._waiting], self._served)
 
     def _next(self) -> None:
         with self._lock:
@@ -64,9 +66,10 @@ class Turns:
             if piece is None:
                 return
             self._waiting.remove(piece)
-            self._served.pop(piece.owner, None)
-            self._served[piece.owner] = time.time()
-            while len(self._served) > _OWNERS:
+            for who in filter(None, (piece.owner, piece.address)):
+                self._served.pop(who, None)
+                self._served[who] = time.time()
+            while len(self._served) > _KNOWN:
                 del self._served[next(iter(self._served))]
         try:
             piece.turn.set_result(piece.work(*piece.arguments))
