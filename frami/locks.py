@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+import psutil
 from filelock import FileLock, Timeout
 
 from frami import files
@@ -79,6 +80,15 @@ def folder_in_use(path: Path) -> int | None:
 def folder_elsewhere(path: Path) -> bool:
     """Whether another process than this one has the lock of a folder."""
     return _is_held(path / NAME) and not _is_own(path / NAME)
+
+
+def folder_opened_by(path: Path, process: int) -> bool:
+    """Whether this process of ours has a folder's lock. A number alone does not tell: in another container the same one
+    is another process's."""
+    lock = os.path.realpath(path / NAME)
+    with suppress(psutil.Error, ValueError, OverflowError):
+        return any(os.path.realpath(file.path) == lock for file in psutil.Process(process).open_files())
+    return False
 
 
 def checkpoint_elsewhere(stem: Path) -> bool:

@@ -17,7 +17,7 @@ def lower(niceness: int) -> None:
     leads a session of its own lowers its group too.
     """
     with suppress(OSError, AttributeError):
-        os.nice(niceness - os.nice(0))
+        os.nice(max(0, niceness - os.nice(0)))
         if os.getsid(0) == os.getpid():
             Path("/proc/self/autogroup").write_text(str(niceness))
 

@@ -26,7 +26,9 @@ _held: list[tuple[Path, locks.Held]] = []
 def begin() -> None:
     """Let this process, and those that it starts, have temporary folders of their own, and remove those of processes
     that were killed. Before Gradio is loaded. Where the disk takes no folder, all stays as it is."""
-    bases = {"TMPDIR": Path(tempfile.gettempdir())}
+    bases = {}
+    with suppress(FileNotFoundError):  # nothing can be written anywhere
+        bases["TMPDIR"] = Path(tempfile.gettempdir())
     if uploads := os.environ.get(_UPLOADS):
         bases[_UPLOADS] = Path(uploads).absolute()
     for base in set(bases.values()):
@@ -40,10 +42,27 @@ def begin() -> None:
 def clear(base: Path) -> None:
     """Remove the folders there whose processes have ended. Those of other users, those in use and those of which that
     cannot be known stay."""
+    there: list[os.DirEntry] = []
     with suppress(OSError):
-        for entry in os.scandir(base):
+        there = list(os.scandir(base))
+    for entry in there:
+        with suppress(OSError):  # another process removes it, too
             if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False) and _mine(entry):
                 _remove(Path(entry.path))
+
+
+def keep() -> None:
+    """Touch the folders of this process, so that a system which removes old temporary files leaves them."""
+    for folder, _ in _held:
+        with suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            for one in (folder, folder / locks.NAME):
+                os.utime(one)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a folder lies in one of this process's own."""
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder, _ in _held)
 
 
 def end() -> None:

@@ -156,6 +156,17 @@ def test_shards_that_are_said_to_be_there_are_counted_not_looked_for(capsys, ban
     assert len(found.damaged) == 20 and found.damaged[-1].endswith("(missing) and 499,978 more")
 
 
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.bfloat16])
+def test_types_that_no_shard_has(bank, kind):
+    path = bank / "shards" / "shard-00000.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    safetensors.torch.save_file(tensors | {"frames": tensors["frames"].to(kind)}, path, metadata)
+    found = banks.load(bank)
+    assert len(found) == 2 and found.damaged[0].startswith("shards/shard-00000.safetensors (")
+
+
 @pytest.mark.parametrize("name", ["shard-999999999.safetensors", "shard-9999999.safetensors"])
 def test_a_shard_of_a_large_number(bank, name):
     shutil.copy(bank / "shards" / "shard-00000.safetensors", bank / "shards" / name)

@@ -103,6 +103,32 @@ def test_a_disk_that_takes_none_changes_nothing(monkeypatch, tmp_path):
     assert os.environ["TMPDIR"] == "as it was"
 
 
+def test_where_nothing_can_be_written_it_starts_all_the_same(monkeypatch, tmp_path):
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(temporary.tempfile, "gettempdir", nowhere)
+    monkeypatch.setenv("TMPDIR", "as it was")
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    temporary.begin()
+    assert os.environ["TMPDIR"] == "as it was"
+
+
+def test_a_folder_in_use_stays_young(monkeypatch, tmp_path):
+    monkeypatch.setattr(temporary.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    temporary.begin()
+    (folder,) = tmp_path.iterdir()
+    assert temporary.is_own(folder / "uploads") and not temporary.is_own(tmp_path)
+    os.utime(folder, (1, 1))
+    temporary.keep()
+    assert time.time() - folder.stat().st_mtime < 60
+    temporary.end()
+    assert not temporary.is_own(folder)
+
+
 def test_a_filesystem_without_locks_has_one_folder_that_nobody_clears(monkeypatch, tmp_path):
     def refused(*_, **__):
         raise OSError(errno.ENOTSUP, "not here")

@@ -102,7 +102,7 @@ def pack(clips: Clips, frames: Tensor, first: int, spec: MelSpec, trajectory: Tr
 
 def read(path: Path) -> Shard:
     """A shard's clips, without its trajectory. Large ones stay memory-mapped. Raises Damaged."""
-    # A process may hold some 65,000 maps: many small shards must not hold one each.
+    # A process may hold some 65,000 maps: many small files must not hold one each.
     mapped = path.is_file() and path.stat().st_size > _SMALL
     first, tensors = _read(path, CLIPS, "crc32", mapped)
     _check(first, tensors)
@@ -166,8 +166,8 @@ def _read(path: Path, names: tuple[str, ...], checksum: str, mapped: bool) -> tu
             tensors = {name: torch.as_tensor(file.get_tensor(name)) for name in stored}
     except KeyError as error:
         raise Damaged(f"its {error} is missing") from error
-    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError) as error:
-        raise Damaged(str(error)) from error
+    except (OSError, SafetensorError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise Damaged(str(error)) from error  # the last of types that NumPy does not have
     if metadata.get("format") not in ("2", str(FORMAT)) or metadata.get(checksum) != _crc(tensors, first):
         raise Damaged("its checksum is another one")
     return first, {stored[name]: tensor for name, tensor in tensors.items()}

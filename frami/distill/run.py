@@ -85,8 +85,12 @@ def work(
     except locks.InUseError:  # before anything is noted of it: the run is the other process's
         raise RunError(f"run {id} is at work in another process; stop it first, or wait until it ends") from None
     except OSError as error:
+        try:
+            files.raise_full(run.folder, error)
+        except files.FullError as full:
+            error = full
         _failed(id, store, error)
-        raise
+        raise error
     with held:
         store.start(id)
         run = store.get(id)

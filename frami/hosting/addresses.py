@@ -3,14 +3,20 @@ still has one address. Nothing here is written anywhere: an address is known by 
 """
 
 import hashlib
+import logging
 import os
 import secrets
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from frami.errors import FramiError
+from frami.hosting import limits
 
+_log = logging.getLogger(__name__)
 SETTING = "FRAMI_TRUSTED_PROXIES"
+_FORWARDED = b"x-forwarded-for"
 #: This machine; and the networks of which a Space's proxy is one, behind which no visitor is.
 _OWN = ("127.0.0.0/8", "::1/128")
 _OF_A_SPACE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
@@ -40,8 +46,9 @@ def _networks(said: str, space: bool) -> tuple[IPv4Network | IPv6Network, ...]:
 
 def hashed(host: str | None) -> str | None:
     """What a visitor's address is known by: the same for one IPv4 address, and for the 2⁶⁴ IPv6 addresses of one line.
-    None where it is not known: of a proxy that does not say who asks, and of this machine itself."""
-    if host is None:
+    None where it is not known: of a proxy that does not say who asks, and of this machine itself; and where nothing is
+    limited."""
+    if host is None or not limits.current():
         return None
     try:
         address = ip_address(host.partition("%")[0])
@@ -52,6 +59,26 @@ def hashed(host: str | None) -> str | None:
     if any(address in network for network in proxies()):
         return None
     return _digest(address.packed[: _LINE // 8])
+
+
+def look_for_proxy(client: tuple[str, int] | None, headers: Mapping[bytes, bytes]) -> None:
+    """Warn where a request comes from a proxy of a private address that is not trusted. client, headers : as in ASGI,
+    where uvicorn gives port 0 to an address that a trusted proxy has said."""
+    if client is None or not client[1] or _FORWARDED not in headers or hashed(client[0]) is None:
+        return
+    with suppress(ValueError):
+        address = ip_address(client[0].partition("%")[0])
+        if any(address in ip_network(network) for network in _OF_A_SPACE):
+            _warn()
+
+
+@lru_cache(maxsize=1)
+def _warn() -> None:
+    """Once; the address is not logged."""
+    _log.warning(
+        "visitors come through a proxy of a private address that is not trusted: all of them count as one address. "
+        "Name it in %s (docs/hosting.md, Addresses)", SETTING
+    )  # fmt: skip
 
 
 def _digest(content: bytes) -> str:

@@ -86,7 +86,7 @@ class Limits:
         own, total = self.of(name), self.of(f"{name}_all")
         if f"{name}_all" not in BY_NAME:
             own, total = math.inf, own
-        half = total if math.isinf(total) else max(1, total // 2)
+        half = half_of(total)
         return half if math.isinf(own) else min(self.of("address") * own, half)
 
     def check_address(self, name: str, amount: float) -> None:
@@ -98,6 +98,11 @@ class Limits:
     def words(self, name: str) -> str:
         """A limit's value with its unit."""
         return _in_words(self.of(name), BY_NAME[name].unit)
+
+
+def half_of(total: float) -> float:
+    """What visitors of one network address may have together of what all may have."""
+    return total if math.isinf(total) else max(1, total // 2)
 
 
 #: None at all, as on one's own machine.

@@ -58,12 +58,14 @@ class Queue:
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._work, name="frami-queue", daemon=True)
 
-    def begin(self) -> "Queue":
-        """Start its thread; what processes that were killed left in the runs' folders is removed."""
-        files.clear_removed(self.runs.path.parent)
-        for folder in files.folders(self.runs.path.parent):
-            locks.clear(folder)
-            files.tidy(folder, owners.FILE)
+    def begin(self, tidy: bool = True) -> "Queue":
+        """Start its thread; what processes that were killed left in the runs' folders is removed, unless another one
+        may write there (not ``tidy``)."""
+        if tidy:
+            files.clear_removed(self.runs.path.parent)
+            for folder in files.folders(self.runs.path.parent):
+                locks.clear(folder)
+                files.tidy(folder, owners.FILE)
         self._worker.start()
         return self
 
@@ -173,11 +175,12 @@ class Queue:
         run = self.get(id)
         if self._dequeue(id):
             self.runs.stop(id)
-        elif id in (self._current, *self._elsewhere) or run.pid:
+        elif id in (self._current, *self._elsewhere):
             self._stopping.add(id)
-            if id not in (self._current, *self._elsewhere):
-                with suppress(OSError):
-                    os.kill(run.pid, signal.SIGTERM)
+        elif run.pid and (locks.folder_opened_by(run.folder, run.pid) or not locks.folder_elsewhere(run.folder)):
+            self._stopping.add(id)
+            with suppress(OSError):
+                os.kill(run.pid, signal.SIGTERM)
         elif self._has_other(run):
             raise FramiError(ELSEWHERE)
 
@@ -196,9 +199,9 @@ class Queue:
 
     @staticmethod
     def _turn(run: Run) -> locks.Held:
-        """The lock of a run's turn, which all threads of this process share. InUseError where another process has
-        it."""
-        return locks.checkpoint(run.folder / TURN)
+        """The lock of a run's turn, which all threads of this process share; none where the run's folder is gone.
+        InUseError where another process has it."""
+        return locks.checkpoint(run.folder / TURN) if run.folder.is_dir() else locks.Held(None)
 
     @staticmethod
     def _has_other(run: Run) -> bool:

@@ -294,7 +294,7 @@ class Runs:
             raise self._damaged(damage) from damage
         id, kind, name, settings, status, created, updated, pid, folder, result, error = values.values()
         held = locks.folder_in_use(Path(folder)) if pid is not None or status == "running" else None
-        if held != pid and not alive(pid, updated):
+        if (pid is None or held != pid) and not alive(pid, updated):
             pid = None
             if status == "running" and held is None:
                 status, error = "stopped", ENDED

@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from frami import paths
+from frami import paths, temporary
 from frami.checkpoints import Card
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
@@ -88,12 +88,14 @@ def _notice_visitors(services: Services, demo: gr.Blocks) -> None:
 
     def beat(_) -> dict:
         presence.seen(visitors.here().owner)
+        temporary.keep()
         return {}
 
     pause = max(_LEAST_BEAT, min(_BEAT, services.limits.of("silence") / 4))
     components.drawn("visitor", {}, "visitor", [beat], pause=pause)
     demo.unload(lambda: presence.closed(visitors.page()))
-    services.housekeeping.uploads = Path(get_upload_folder())
+    if temporary.is_own(uploads := Path(get_upload_folder())):  # else others' files may lie there
+        services.housekeeping.uploads = uploads
 
 
 def _arrive(services: Services, who: Visitor) -> tuple:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 
 from frami.hosting.limits import Limits
 
@@ -17,12 +17,14 @@ class Pages:
         self._limits = limits
         self._known: OrderedDict[str, None] = OrderedDict()
         self._opened: deque[tuple[float, str]] = deque()
+        self._count: Counter[str] = Counter()
         self._own = threading.Lock()
 
-    def check(self, page: str | None, address: str | None) -> None:
+    def check(self, page: str | None, address: str | None, event: bool = False) -> None:
         """A page, by Gradio's name of it, asks for something from this address (``addresses.hashed``). ``LimitError``
-        where it is new and one too many; then it is not noted."""
-        if not self._limits or page is None or address is None:
+        where it is new and one too many; then it is not noted. event : an event, for which Gradio makes a name where
+        none is given."""
+        if not self._limits or address is None or (page is None and not event):
             return
         with self._own:
             if page in self._known:
@@ -30,9 +32,14 @@ class Pages:
                 return
             now = time.monotonic()
             while self._opened and now - self._opened[0][0] > _NEW:
-                self._opened.popleft()
-            self._limits.check_address("sessions", 1 + sum(other == address for _, other in self._opened))
+                _, other = self._opened.popleft()
+                self._count[other] -= 1
+                if not self._count[other]:
+                    del self._count[other]
+            self._limits.check_address("sessions", 1 + self._count[address])
             self._opened.append((now, address))
-            self._known[page] = None
+            self._count[address] += 1
+            if page is not None:
+                self._known[page] = None
             while len(self._known) > self._limits.least("sessions", 10_000):
                 self._known.popitem(last=False)

@@ -107,7 +107,9 @@ class Gate:
                 request = sent.body(content)
                 clicked = _checked(scope["path"], request, page)
                 client = scope.get("client")
-                page.opened_pages.check(request.get("session_hash"), addresses.hashed(client[0] if client else None))
+                address = addresses.hashed(client[0] if client else None)
+                addresses.look_for_proxy(client, dict(scope["headers"]))
+                page.opened_pages.check(request.get("session_hash"), address, bool(_API.search(scope["path"])))
                 receive = _again(content, receive)
             await self.app(scope, receive, sending)
         except Exception as error:

@@ -28,6 +28,7 @@ import psutil
 from frami import checkpoints
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError, sentence
+from frami.hosting.limits import half_of
 from frami.paths import child_environment
 from frami.workers import messages
 from frami.workers.limits import WorkLimits, here
@@ -248,7 +249,7 @@ class Pool:
         """One of the places that each visitor, and each network address, has in this kind of work (``asked_by``)."""
         owner, address = _asker.get()
         mine, near = (kind, "visitor", owner), (kind, "address", address)
-        half = max(1, (limits.at_once + limits.waiting) // 2)
+        half = half_of(limits.at_once + limits.waiting)
         with self._turn:
             if owner is not None and self._asked[mine] >= limits.each:
                 self._refused += 1
@@ -397,11 +398,17 @@ def _start(command: Sequence[str]) -> Worker:
     with suppress(OSError):  # of a full disk: a job that needs files says so itself
         temporary = Path(tempfile.mkdtemp(prefix="frami-worker-"))
         environment["TMPDIR"] = str(temporary)
-    with there:
-        process = subprocess.Popen(
-            [*command, str(there.fileno())], stdin=subprocess.DEVNULL, pass_fds=(there.fileno(),),
-            env=environment, start_new_session=True,
-        )  # fmt: skip
+    try:
+        with there:
+            process = subprocess.Popen(
+                [*command, str(there.fileno())], stdin=subprocess.DEVNULL, pass_fds=(there.fileno(),),
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+    except BaseException:
+        here.close()
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
     return Worker(process, Connection(here.detach()), temporary)
 
 

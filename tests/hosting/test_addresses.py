@@ -48,6 +48,24 @@ def test_one_line_is_one_address():
     assert hashed(None) is None is hashed("127.0.0.1") and hashed("::1") is None, "this machine is nobody"
 
 
+def test_where_nothing_is_limited_nobody_is_known(hosted):
+    hosted.setenv("FRAMI_LIMITS", "none")
+    assert hashed(PUBLIC) is None
+
+
+def test_a_proxy_that_is_not_trusted_is_warned_of_once(hosted, caplog):
+    addresses._warn.cache_clear()
+    said = {b"x-forwarded-for": PUBLIC.encode()}
+    quiet = [("172.17.0.1", 9), {}], [(PUBLIC, 9), said], [("127.0.0.1", 9), said], [("192.168.1.5", 0), said]
+    for request in (*quiet, [None, said], [("unix", 9), said]):
+        addresses.look_for_proxy(*request)
+    assert not caplog.records
+    for _ in range(2):
+        addresses.look_for_proxy(("172.17.0.1", 9), said)
+    (record,) = caplog.records
+    assert addresses.SETTING in record.getMessage() and "172" not in record.getMessage()
+
+
 def test_the_address_is_not_told():
     """Nor can it be found by trying all: the key is another one in each process."""
     known = owners.visitor("A" * 32, host=PUBLIC)

@@ -258,6 +258,37 @@ def test_a_clock_that_jumps_stops_nothing(queue, monkeypatch):
     assert queue.get(run.id).status == "stopped" and queue.get(run.id).pid is None
 
 
+def test_a_process_that_only_has_the_same_number_is_not_stopped(queue):
+    """As in another container that shares the folder."""
+    run = queue.add("long", SETTINGS, queued=False)
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with held_elsewhere("folder", run.folder) as other:
+        with queue.runs._write() as base:
+            values = (bystander.pid, time.time(), run.id)
+            base.execute("UPDATE runs SET status = 'running', pid = ?, updated = ? WHERE id = ?", values)
+        (run.folder / locks.NAME).write_text(str(bystander.pid))
+        with pytest.raises(FramiError, match="at work in another studio"):
+            queue.stop(run.id)
+        assert bystander.poll() is None
+        with queue.runs._write() as base:
+            base.execute("UPDATE runs SET pid = ? WHERE id = ?", (other.pid, run.id))
+        (run.folder / locks.NAME).write_text(str(other.pid))
+        queue.stop(run.id)
+        assert other.wait(20) == -signal.SIGTERM
+    bystander.kill()
+    bystander.communicate()
+
+
+def test_a_run_whose_folder_is_gone_can_be_deleted(queue, tmp_path):
+    for place in (tmp_path / "gone" / "x", tmp_path / "a file" / "x"):
+        (tmp_path / "a file").touch()
+        run = queue.runs.create(module.KIND, "x", SETTINGS, folder=tmp_path / "there")
+        with queue.runs._write() as base:
+            base.execute("UPDATE runs SET folder = ? WHERE id = ?", (str(place), run.id))
+        queue.delete(run.id)
+        assert run.id not in [one.id for one in queue.all()] and not place.exists()
+
+
 def test_who_only_looks_is_in_nobodys_way(tmp_path):
     assert locks.folder_in_use(tmp_path) is None and not locks.folder_elsewhere(tmp_path)
     with locks.folder(tmp_path):

@@ -25,5 +25,17 @@ def test_an_address_opens_half_of_what_is_remembered(monkeypatch):
 
 
 def test_on_ones_own_machine_all_are_opened():
+    known = Pages(limits.NONE)
     for number in range(1000):
-        Pages(limits.NONE).check(f"page {number}", "here")
+        known.check(f"page {number}", "here")
+
+
+def test_an_event_without_a_page_counts_as_one(monkeypatch):
+    """Gradio gives it a name, and remembers it as any other."""
+    known = Pages(limits.Limits({"sessions": 10, "address": 4}))
+    for _ in range(5):
+        known.check(None, "here", event=True)
+    for page in (None, "page"):
+        with pytest.raises(LimitError, match="at most 5 pages"):
+            known.check(page, "here", event=True)
+    known.check(None, "elsewhere", event=True)

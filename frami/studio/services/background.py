@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from frami.hosting.limits import half_of
 from frami.studio.services import troubles
 from frami.workers.pool import BusyError
 
@@ -50,7 +51,7 @@ class Background:
                 return ""
             if task is None:
                 near = sum(address is not None and one.address == address for one in self._pending.values())
-                if len(self._pending) >= self._waiting or near >= self._waiting // 2:
+                if len(self._pending) >= self._waiting or near >= half_of(self._waiting):
                     raise BusyError("as many maps as can wait are waiting; please try again in a minute")
                 task = self._pending[key] = _Task(work, address=address)
                 if not self._draining:

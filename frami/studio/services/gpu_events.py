@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 
+from frami.errors import FramiError
 from frami.runs import Run
 from frami.runs.queue import Queue
 from frami.studio.services import offers, troubles
@@ -36,7 +37,7 @@ def synthesize(syntheses: Syntheses, run: Synthesis, gpu: ZeroGpu) -> Iterator[N
             with closing(gpu.synthesize(job, loan, needed, batch)) as states:
                 for told in states:
                     if "refused" in told:
-                        run.error, run.done = troubles.of_run(told["refused"]), True
+                        run.error, run.done = troubles.in_words(FramiError(told["refused"])), True
                         break
                     run.take(told)
                     yield

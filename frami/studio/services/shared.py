@@ -109,13 +109,14 @@ def start() -> Services:
     gpu = zerogpu.find()  # before anything asks for a device
     here, names = torch.device("cpu") if gpu else device.pick(), [card.name for card in cards]
     load_teacher = lru_cache(maxsize=8)(lambda name: checkpoints.load(name, here))
-    allowed = limits.current()
+    allowed, place = limits.current(), _place()
     presence = Presence(home() / "visitors", allowed.of("silence"), allowed.of("grace"))
     syntheses = Syntheses(limits=allowed)
-    syntheses.tidy()
+    if place is not None:
+        syntheses.tidy()
     by_name = {card.name: card for card in cards}
     clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher)
-    distillations = Distillations(Queue().begin(), load_teacher, names, allowed)
+    distillations = Distillations(Queue().begin(tidy=place is not None), load_teacher, names, allowed)
     return Services(
         device=here,
         gpu=gpu,
@@ -130,7 +131,7 @@ def start() -> Services:
         limits=allowed,
         presence=presence,
         housekeeping=Housekeeping(syntheses, distillations.owned, presence, allowed).begin(),
-        place=_place(),
+        place=place,
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from frami import files
+from frami import files, locks
 from frami.errors import FramiError
 from frami.hosting import owners
 from frami.hosting.limits import Limits
@@ -90,7 +90,8 @@ class Storage:
         going = {run.id for run in self.syntheses.going()}
         for folder in files.folders(self.syntheses.folder):
             owner = owners.entry(folder).owner
-            if owner and clip_ids.is_run(folder.name) and folder.name not in going:
+            at_work = folder.name in going or locks.folder_in_use(folder) is not None
+            if owner and clip_ids.is_run(folder.name) and not at_work:
                 origin = self.syntheses.origins.of(folder.name)
                 yield Stored(owner, origin, *_measured(folder), lambda id=folder.name: self.syntheses.drop(id), True)
 

@@ -325,7 +325,8 @@ class Syntheses:
         except Exception as error:
             run.error = troubles.in_words(error)
         finally:
-            locks.clear(run.folder)  # of a worker that was killed
+            with suppress(OSError):
+                locks.clear(run.folder)  # of a worker that was killed
             run.saved = len(self.bank(run.id) or ())
             if run.error and not run.saved:
                 run.error = f"{sentence(run.error)} {_NOTHING}"
@@ -354,7 +355,7 @@ class Syntheses:
             ]
             on_disk.sort(key=lambda path: path.stat().st_mtime)
             for path in on_disk[:-_RUNS]:
-                if path.name not in self._runs:
+                if path.name not in self._runs and locks.folder_in_use(path) is None:
                     with suppress(OSError):
                         files.remove_folder(path)
 
