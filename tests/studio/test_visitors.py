@@ -16,6 +16,7 @@ from frami.inversion import InversionSettings
 from frami.paths import ASSETS
 from frami.runs import Runs
 from frami.runs.queue import Queue
+from frami.studio.services import clips as clips_service
 from frami.studio.services import distillations
 from frami.studio.services.background import Background
 from frami.studio.services.clips import ClipLookup
@@ -385,6 +386,7 @@ def test_sounds_are_made_for_who_asks(tmp_path, teacher, hosted):
         raise FramiError("enough")
 
     hosted.setattr(pool.Pool, "run", run)
+    clips_service._logits.cache_clear()  # of another test in this process
     runs, ada = Syntheses(tmp_path), named("ada", host=HERE)
     clips = ClipLookup(runs, ASSETS / "gallery", checkpoints.load)
     maps = FeatureMaps(ASSETS / "explore", runs, checkpoints.load, ["fsdd"])
