@@ -231,7 +231,7 @@ class _Life:
         until = time.monotonic() + (0 if kind == "another process" else 30)
         while True:
             found = []
-            for one in _below(self._process.pid):
+            for one in below(self._process.pid):
                 with suppress(psutil.Error):
                     words = " ".join(one.cmdline())
                     known = next((name for name, mark in KINDS.items() if mark and mark in words), "another process")
@@ -285,7 +285,7 @@ class _Life:
                 elif now in ("failed", "stopped"):
                     self._witness.resume(id)
             for path, content in before.files.items():
-                assert _print(path) == content, f"{path.relative_to(self.home)} was finished, and is not as it was"
+                assert print_of(path) == content, f"{path.relative_to(self.home)} was finished, and is not as it was"
             for path in list(before.files):
                 if path.parent.parent.name == "studio" and path.name.startswith("shard"):
                     self._heard(path.parent)
@@ -326,7 +326,7 @@ class _Life:
 
     def _stale(self) -> list[str]:
         """Locks that no living process of the studio has."""
-        at_work = {self._process.pid, *(one.pid for one in _below(self._process.pid))}
+        at_work = {self._process.pid, *(one.pid for one in below(self._process.pid))}
         found = []
         for path in self.home.rglob(locks.NAME):
             with suppress(OSError, ValueError):
@@ -360,7 +360,7 @@ class _Dead:
 
     def __init__(self, home: Path, page: int, victim: psutil.Process):
         self.at, self.victim_words = time.time(), victim.cmdline()
-        self._processes = [victim, *_below(victim.pid)]
+        self._processes = [victim, *below(victim.pid)]
         self._words = {one.pid: _words(one) for one in self._processes}
         store: list[Run] = Runs(home / "runs" / "runs.sqlite").list() if home.is_dir() else []
         self.runs = {run.id: run.status for run in store if victim.pid == page}
@@ -377,7 +377,7 @@ class _Dead:
 
     def _add(self, path: Path) -> None:
         with suppress(OSError):
-            self.files[path] = _print(path)
+            self.files[path] = print_of(path)
 
     def left(self) -> list[str]:
         """Those of its processes that live."""
@@ -415,7 +415,8 @@ def _well(address: str) -> bool:
     return False
 
 
-def _below(pid: int) -> list[psutil.Process]:
+def below(pid: int) -> list[psutil.Process]:
+    """Processes that one started, and those that these did."""
     with suppress(psutil.Error):
         return psutil.Process(pid).children(recursive=True)
     return []
@@ -427,5 +428,6 @@ def _words(process: psutil.Process) -> str:
     return "?"
 
 
-def _print(path: Path) -> str:
+def print_of(path: Path) -> str:
+    """What tells a file's content from another."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import psutil
 import soundfile
 import torch
 from safetensors.torch import load_file
@@ -250,7 +249,7 @@ def _readable(folder: Path) -> None:
 
 
 def _prints(victim: Victim, folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in victim.finished(folder)}
+    return {path.name: killed_studio.print_of(path) for path in victim.finished(folder)}
 
 
 def _tensors(victim: Victim, folder: Path) -> str:
@@ -322,16 +321,10 @@ def _kill(process: subprocess.Popen) -> None:
     """Kill a process that has not ended, and all that it started."""
     if process.poll() is not None:
         return
-    for one in _tree(process.pid):
+    for one in (*(child.pid for child in killed_studio.below(process.pid)), process.pid):
         with suppress(OSError):
             os.kill(one, signal.SIGKILL)
     process.wait()
-
-
-def _tree(pid: int) -> Iterator[int]:
-    with suppress(psutil.Error):
-        yield from [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    yield pid
 
 
 def _given(victim: Victim, folder: Path) -> tuple[int | None, str]:
