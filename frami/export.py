@@ -126,7 +126,7 @@ def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
         raise ExportError(f"no input '{input}'; choose one of: {', '.join(INPUTS)}")
     path = Path(path)
     _writable(path)
-    with _ONE, files.replacing(path) as temporary:
+    with _ONE, files.replacing(path, long=True) as temporary:
         module = _Exported(teacher, input)
         _write(module, teacher, input, temporary)
         difference = _compare(module, teacher.spec, input, temporary)
@@ -148,7 +148,7 @@ def safetensors(source: str | Path, path: str | Path) -> dict:
     weights, _ = copies = paths(path)
     _writable(weights)
     origins = paths(checkpoints.resolve(source))
-    with files.replacing(copies[1]) as note, files.replacing(weights) as temporary:
+    with files.replacing(copies[1], long=True) as note, files.replacing(weights, long=True) as temporary:
         shutil.copyfile(origins[0], temporary)
         if (shown := public(card)) == card:
             shutil.copyfile(origins[1], note)

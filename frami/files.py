@@ -1,6 +1,7 @@
 """Files: written whole or not at all, and JSON whose keys had other names in earlier versions."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -53,17 +54,22 @@ class FullError(FramiError, OSError):
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, long: bool = False) -> Iterator[Path]:
     """A path beside ``path``, of the same ending and its own at each call, to write to.
 
     It takes the place of ``path`` when the block ends, once its content is on the disk, and is removed when the block
-    fails. The folder is made where it is missing. OSError when the disk refuses, FullError (one too) when it is full,
-    whatever the library that wrote made of it.
+    fails. The folder is made where it is missing. long : it takes so long to write that a process may be killed
+    meanwhile, and no lock of ``locks`` is held: what such processes left is removed first. OSError when the disk
+    refuses, FullError (one too) when it is full, whatever the library that wrote made of it.
     """
-    path = Path(path)
+    path, held = Path(path), None
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if long:
+            _clear_dead(path)
+            held = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o666)
+            _locked(held)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -77,6 +83,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if held is not None:
+            os.close(held)
+
+
+def _clear_dead(path: Path) -> None:
+    """Remove what ``replacing`` left of a path whose process holds it no longer."""
+    mark = re.compile(rf"\.[0-9a-f]{{8}}\.{re.escape(path.name)}", re.DOTALL)
+    for one in [one for one in path.parent.iterdir() if mark.fullmatch(one.name)]:
+        with suppress(OSError):
+            file = os.open(one, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if _locked(file):
+                    one.unlink()
+            finally:
+                os.close(file)
+
+
+def _locked(file: int) -> bool:
+    """Take a lock of an open file until it is closed; False where another one has it, or the filesystem knows none."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def raise_full(path: str | Path, error: Exception) -> None:

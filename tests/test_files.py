@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from frami import files, weights
+from frami.paths import child_environment
 
 
 def test_a_file_is_replaced_and_its_folder_made(tmp_path):
@@ -106,3 +109,35 @@ def test_a_folder_that_is_removed_is_gone_at_once_and_its_rest_later(tmp_path, m
     files.clear_removed(tmp_path / "missing")
     files.remove_folder(tmp_path / "other")
     assert os.listdir(tmp_path) == []
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from frami import files
+with files.replacing(Path(sys.argv[1]), long=True) as temporary:
+    temporary.write_bytes(b"half")
+    print("writing", flush=True)
+    input()
+"""
+
+
+def test_what_a_killed_process_left_of_a_long_write_goes_with_the_next(tmp_path):
+    def writing():
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        process = subprocess.Popen([sys.executable, "-c", WRITING, path], env=child_environment(), **pipes)
+        assert process.stdout.readline() == "writing\n"
+        return process
+
+    path, other = tmp_path / "it.bin", tmp_path / ".01234567.it.bin.more"
+    other.touch()
+    dead, living = writing(), writing()
+    dead.kill()
+    dead.communicate()
+    assert len(os.listdir(tmp_path)) == 3
+    with files.replacing(path, long=True) as temporary:
+        temporary.write_bytes(b"whole")
+        assert len(os.listdir(tmp_path)) == 3, "that of the dead is gone, that of the living is not"
+    assert path.read_bytes() == b"whole"
+    assert living.communicate("\n")[0] == "" and living.returncode == 0
+    assert path.read_bytes() == b"half" and sorted(os.listdir(tmp_path)) == [other.name, path.name]

@@ -24,6 +24,7 @@ from frami import banks, checkpoints
 from frami.bench import killed_studio
 from frami.bench.pages import heading, intro, table
 from frami.device import processor
+from frami.distill.run import unfinished
 from frami.errors import FramiError
 from frami.paths import PACKAGE, child_environment
 from frami.runs import Runs
@@ -70,7 +71,7 @@ def _finished_shards(folder: Path) -> list[Path]:
 
 def _distillation(folder: Path) -> list[str]:
     out = str(folder / "run")
-    if (folder / "run" / "state.pt").exists():
+    if unfinished(folder / "run", Runs(folder / "home" / "runs" / "runs.sqlite")):  # as the command advises
         return ["distill", "--resume", out, "--keep", "0.5"]
     options = {"--teacher": "fsdd", "--student": "nano", "--rounds": 4, "--clips": 8, "--steps": 10, "--batch": 8}
     return ["distill", *(str(word) for pair in options.items() for word in pair), "--keep", "0.5", "--out", out]

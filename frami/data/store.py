@@ -85,7 +85,7 @@ def write(
         ) from error
     offsets, bad, refused = [0], {}, []
     with (
-        files.replacing(array) as temporary,
+        files.replacing(array, long=True) as temporary,
         temporary.open("wb") as file,
         ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
     ):

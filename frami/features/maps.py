@@ -160,7 +160,7 @@ def recorded(
     except (OSError, SafetensorError):
         found = embed(teacher, clips, rows, progress=progress)
         # A disk that refuses costs the next start the time, no more.
-        with suppress(OSError, SafetensorError), files.replacing(store) as temporary:
+        with suppress(OSError, SafetensorError), files.replacing(store, long=True) as temporary:
             tensors = {name: value for name, value in vars(found).items() if isinstance(value, Tensor)}
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
     layer = Layer("real", "Recordings", found.pooled, found.labels, found.predicted, found.confidence, real=True)
