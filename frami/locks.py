@@ -117,7 +117,10 @@ def alone(path: Path) -> Iterator[None]:
 def abandoned(path: Path) -> Held | None:
     """The lock of a folder that a process had which has ended without letting go, as one that is killed does. None
     where there is none, where a process has it, also this one, and where that cannot be known."""
-    file = path / NAME
+    return _abandoned(path / NAME)
+
+
+def _abandoned(file: Path) -> Held | None:
     key = os.path.realpath(file)
     with _MEETING, suppress(OSError, Timeout):
         if key not in _OPEN and stat.S_ISREG(file.lstat().st_mode):
@@ -129,10 +132,11 @@ def abandoned(path: Path) -> Held | None:
 def clear(path: Path) -> None:
     """Remove what processes that were killed left in a folder and those in it: locks, and files that they had not
     written whole."""
-    for folder in [file.parent for file in path.rglob(NAME)]:
-        if (lock := abandoned(folder)) is not None:
+    for file in list(path.rglob(".*.lock")):
+        if (lock := _abandoned(file)) is not None:
             with lock:
-                files.tidy(folder, spared=_OTHERS)
+                if file.name == NAME:
+                    files.tidy(file.parent, spared=_OTHERS)
 
 
 class _Lock:

@@ -21,7 +21,7 @@ _FORWARDED = b"x-forwarded-for"
 _OWN = ("127.0.0.0/8", "::1/128")
 _OF_A_SPACE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 #: Bits of an IPv6 address that one line has: the rest is its user's to choose.
-_LINE = 64
+_LINE = 56
 _KEY = secrets.token_bytes(32)
 #: Runs whose origin is remembered.
 _RUNS = 10_000
@@ -45,7 +45,7 @@ def _networks(said: str, space: bool) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 def hashed(host: str | None) -> str | None:
-    """What a visitor's address is known by: the same for one IPv4 address, and for the 2⁶⁴ IPv6 addresses of one line.
+    """What a visitor's address is known by: the same for one IPv4 address, and for all IPv6 addresses of one line.
     None where it is not known: of a proxy that does not say who asks, and of this machine itself; and where nothing is
     limited."""
     if host is None or not limits.current():
@@ -54,8 +54,9 @@ def hashed(host: str | None) -> str | None:
         address = ip_address(host.partition("%")[0])
     except ValueError:  # all of these together
         return _digest(b"")
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
+    if isinstance(address, IPv6Address):
+        tunnel = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
+        address = tunnel or address
     if any(address in network for network in proxies()):
         return None
     return _digest(address.packed[: _LINE // 8])

@@ -23,36 +23,38 @@ class LimitError(FramiError):
 
 @dataclass(frozen=True)
 class Limit:
-    """A row of the table. ``value`` : in ``unit``; ``words`` : what it bounds, as the page says it."""
+    """A row of the table. ``value`` : in ``unit``; ``words`` : what it bounds, as the page says it; ``advice`` : what
+    helps whoever meets it."""
 
     name: str
     value: float
     unit: str
     words: str
+    advice: str = ""
 
 
 LIMITS = (
-    Limit("runs_at_once", 6, "runs", "students × objectives × recipes started at once"),
-    Limit("waiting_runs", 6, "runs", "your distillations that wait or run"),
-    Limit("waiting_runs_all", 40, "runs", "distillations of all visitors that wait or run"),
-    Limit("budget", 600, "s", "time for each distillation"),
+    Limit("runs_at_once", 6, "runs", "students × objectives × recipes started at once", "Tick fewer"),
+    Limit("waiting_runs", 6, "runs", "your distillations that wait or run", "Wait for one to end, or stop one"),
+    Limit("waiting_runs_all", 40, "runs", "distillations of all visitors that wait or run", "Try again later"),
+    Limit("budget", 600, "s", "time for each distillation", "Choose a shorter time"),
     Limit("kept", 3600, "s", "time that a distillation goes on after you have left, where you asked for it"),
-    Limit("waiting_syntheses", 2, "runs", "your syntheses that wait or run"),
-    Limit("waiting_syntheses_all", 24, "runs", "syntheses of all visitors that wait or run"),
-    Limit("clips", 32, "clips", "clips of a synthesis"),
-    Limit("seconds", 5, "s", "length of a clip"),
-    Limit("steps", 1000, "steps", "steps of a synthesis"),
-    Limit("work", 10_000, "", "clips × seconds × steps of a synthesis"),
-    Limit("upload", 10, "MB", "size of an uploaded sound"),
-    Limit("uploads", 60, "MB", "your uploads within an hour"),
-    Limit("uploads_all", 500, "MB", "uploads and downloads of all visitors within an hour"),
+    Limit("waiting_syntheses", 2, "runs", "your syntheses that wait or run", "Wait for one to end, or stop one"),
+    Limit("waiting_syntheses_all", 24, "runs", "syntheses of all visitors that wait or run", "Try again in a minute"),
+    Limit("clips", 32, "clips", "clips of a synthesis", "Choose fewer"),
+    Limit("seconds", 5, "s", "length of a clip", "Choose shorter ones"),
+    Limit("steps", 1000, "steps", "steps of a synthesis", "Choose fewer"),
+    Limit("work", 10_000, "", "clips × seconds × steps of a synthesis", "Choose less of one of these"),
+    Limit("upload", 10, "MB", "size of an uploaded sound", "Choose a shorter sound"),
+    Limit("uploads", 60, "MB", "your uploads within an hour", "Wait some minutes"),
+    Limit("uploads_all", 500, "MB", "uploads and downloads of all visitors within an hour", "Wait some minutes"),
     Limit("exports", 1, "at once", "your ONNX files in the making"),
-    Limit("disk", 200, "MB", "what your runs take on the disk"),
-    Limit("disk_all", 4000, "MB", "what the runs of all visitors take on the disk"),
+    Limit("disk", 200, "MB", "what your runs take on the disk", "Delete runs that you do not need"),
+    Limit("disk_all", 4000, "MB", "what the runs of all visitors take on the disk", "Try again later"),
     Limit("age", 24, "h", "time after which a run is deleted"),
     Limit("grace", 75, "s", "time after which work ends whose page was closed"),
     Limit("silence", 180, "s", "time without a sign of a page after which it counts as closed"),
-    Limit("sessions", 500, "pages", "open pages that the studio remembers"),
+    Limit("sessions", 500, "pages", "open pages that the studio remembers", "Close pages, or wait ten minutes"),
     Limit("address", 4, "times", "what is yours, for all visitors of one network address; at most half of all"),
 )
 BY_NAME = {row.name: row for row in LIMITS}
@@ -131,10 +133,10 @@ def _setting(text: str) -> tuple[str, float]:
 
 
 def _refusal(name: str, words: str, most: float, amount: float) -> str:
-    unit = BY_NAME[name].unit
+    unit, advice = BY_NAME[name].unit, BY_NAME[name].advice
     return (
         f"{words}: at most {_in_words(most, unit)} on this shared page, and this would be {_in_words(amount, unit)}. "
-        f"{LIFTING}"
+        f"{advice + '. ' if advice else ''}{LIFTING}"
     )
 
 

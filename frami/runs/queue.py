@@ -55,6 +55,7 @@ class Queue:
         self._stopping: set[str] = set()
         self._elsewhere: set[str] = set()
         self._addresses: dict[str, float] = {}
+        self._at_work: tuple[str, ...] = ()
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._work, name="frami-queue", daemon=True)
 
@@ -101,12 +102,16 @@ class Queue:
         one network address (``origins``) have its turns together."""
         with suppress(OSError):
             names = [name.split("-") for name in sorted(os.listdir(self._folder))]
-            waiting = [(parts[-1], parts[1] if len(parts) == 3 else "", self.origins.of(parts[-1])) for parts in names]
-            return list(in_turn(waiting, self._served() | self._addresses))
+            waiting = [
+                (id, owner, self.origins.of(id), int(since) / 1e9)
+                for since, owner, id in ((parts[0], parts[1] if len(parts) == 3 else "", parts[-1]) for parts in names)
+            ]
+            at_work = dict.fromkeys(self._at_work, time.time())
+            return list(in_turn(waiting, self._served() | self._addresses | at_work))
         return []
 
     def _served(self) -> dict[str, float]:
-        """When a run of each owner began last."""
+        """Until when a run of each owner was at work last."""
         with suppress(OSError):
             return {entry.name.removeprefix("of-"): entry.stat().st_mtime for entry in os.scandir(self._turns)}
         return {}
@@ -243,8 +248,11 @@ class Queue:
             with self._turn(run):
                 self._current = id
                 if self._dequeue(id):
-                    self._take_turn(owners.entry(run.folder).owner, self.origins.of(id))
+                    who = owners.entry(run.folder).owner, self.origins.of(id)
+                    self._at_work = tuple(filter(None, who))
+                    self._note_turn(*who)
                     self._run(run)
+                    self._note_turn(*who)
         except locks.InUseError:
             return False
         except Exception as error:  # the queue goes on whatever one run is
@@ -252,12 +260,12 @@ class Queue:
             with suppress(FramiError):
                 self.runs.fail(id, f"it could not be started ({error})")
         finally:
-            self._current = None
+            self._current, self._at_work = None, ()
             self._stopping.discard(id)
         return True
 
-    def _take_turn(self, owner: str, address: str | None) -> None:
-        """Note that a run of this owner begins now, and forget turns of long ago; addresses are not written."""
+    def _note_turn(self, owner: str, address: str | None) -> None:
+        """Note that a run of this owner is at work now, and forget turns of long ago; addresses are not written."""
         now = time.time()
         self._addresses = {of: at for of, at in self._addresses.items() if now - at < _TURN}
         if address is not None:

@@ -32,8 +32,9 @@ class UploadLimits:
             headers = Headers(scope=scope)
             client = scope.get("client")
             who = owners.visitor(headers.get(TOKEN), host=client[0] if client else None)
+            length = None if "transfer-encoding" in headers else headers.get("content-length")
             try:
-                self.count(who.owner or who.address or "", headers.get("content-length"), who.address)
+                self.count(who.owner or who.address or "", length, who.address)
             except LimitError as error:
                 await _drain(receive)
                 await PlainTextResponse(str(error), 413)(scope, receive, send)

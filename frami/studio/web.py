@@ -31,6 +31,8 @@ _FORMS = ("/upload", "/login", "/login/")
 REFUSED: ContextVar[list[bool]] = ContextVar("refused")
 #: Status of a refusal, by what is raised; 500 for anything else.
 _STATUS = {SentError: 400, LimitError: 429}
+#: Bytes of the question how far an upload is, at most.
+_QUERY = 100
 _API = re.compile(r"/(?:run|api|call|call/v2)/([^/]+)/?$")
 
 
@@ -102,6 +104,8 @@ class Gate:
         REFUSED.set(refused)
         try:
             page: Page = scope["app"].get_blocks()
+            if scope["path"].endswith("/upload_progress") and len(scope["query_string"]) > _QUERY:
+                raise SentError("the page does not send such a request")  # Gradio remembers each for ever
             if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not scope["path"].endswith(_FORMS):
                 content = await _content(scope, receive)
                 request = sent.body(content)

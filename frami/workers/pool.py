@@ -28,6 +28,7 @@ import psutil
 from frami import checkpoints
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError, sentence
+from frami.hosting.fair import in_turn
 from frami.hosting.limits import half_of
 from frami.paths import child_environment
 from frami.workers import messages
@@ -40,6 +41,8 @@ IDLE, START = 300.0, 120.0
 KEPT = 1.5
 #: Gigabytes of memory that the libraries of a GPU may take in a process which uses it.
 GPU = 4.0
+#: Visitors and addresses of whom is remembered when they had their last turn.
+_KNOWN = 2000
 #: Seconds between two looks at whether a job is to stop, and at its memory.
 _TICK, _WEIGH = 0.05, 0.25
 #: Command of a worker's process, to which its descriptor is added.
@@ -110,7 +113,9 @@ class Pool:
         self._limits, self._idle_after, self._command = kinds or here(), idle, tuple(command)
         self._idle: list[Worker] = []
         self._busy: list[Worker] = []
-        self._working, self._waiting, self._asked = Counter(), Counter(), Counter()
+        self._working, self._asked = Counter(), Counter()
+        self._lines: dict[str, list[tuple[object, str, str | None, float]]] = {kind: [] for kind in self._limits}
+        self._served: dict[str, float] = {}
         self._lost = self._done = self._refused = 0
         self._turn = threading.Condition()
         self._timer: threading.Timer | None = None
@@ -158,7 +163,7 @@ class Pool:
             return {
                 "workers": sum(worker.alive for worker in (*self._idle, *self._busy)),
                 "busy": len(self._busy),
-                "waiting": sum(self._waiting.values()),
+                "waiting": sum(map(len, self._lines.values())),
                 "done": self._done,
                 "refused": self._refused,
                 "lost": self._lost,
@@ -270,26 +275,36 @@ class Pool:
 
     @contextmanager
     def _place(self, kind: str, limits: WorkLimits, stopped):
-        """One of the places of this kind of work, for which at most ``limits.waiting`` may wait."""
+        """One of the places of this kind of work, for which at most ``limits.waiting`` may wait: addresses and visitors
+        take turns (``hosting.fair``)."""
+        (owner, address), line, mine = _asker.get(), self._lines[kind], object()
         with self._turn:
-            if self._working[kind] >= limits.at_once:
-                if self._waiting[kind] >= limits.waiting:
+            if line or self._working[kind] >= limits.at_once:
+                if len(line) + self._working[kind] >= limits.waiting + limits.at_once:
                     self._refused += 1
                     raise BusyError("as much of this as can be done at once is at work; please try again in a minute")
-                self._waiting[kind] += 1
+                line.append((mine, owner or "", address, time.monotonic()))
                 try:
-                    while self._working[kind] >= limits.at_once and not self._closed:
+                    while not self._closed and not (
+                        self._working[kind] < limits.at_once and next(in_turn(line, self._served)) is mine
+                    ):
                         if stopped and stopped():
                             raise OverLimitError("it was stopped while it waited its turn")
                         self._turn.wait(_TICK if stopped else None)
                 finally:
-                    self._waiting[kind] -= 1
+                    line[:] = [one for one in line if one[0] is not mine]
+                    self._turn.notify_all()
             self._working[kind] += 1
         try:
             yield
         finally:
             with self._turn:
                 self._working[kind] -= 1
+                for who in filter(None, (owner, address)):
+                    self._served.pop(who, None)
+                    self._served[who] = time.monotonic()
+                while len(self._served) > _KNOWN:
+                    del self._served[next(iter(self._served))]
                 self._turn.notify_all()
 
     # ------------------------------------------------------------------------------------- the workers

@@ -86,5 +86,5 @@ def pool(**choices) -> Pool:
 if __name__ == "__main__":
     jobs.JOBS |= {"test-echo": echo, "test-fail": fail, "test-spend": spend}
     jobs.JOBS |= {"quick-spend": spend, "small-spend": spend, "brief-spend": spend}
-    jobs.JOBS |= {"test-niceness": niceness, "long-niceness": niceness}
+    jobs.JOBS |= {"test-niceness": niceness, "long-niceness": niceness, "long-spend": spend}
     worker.main(int(sys.argv[1]))

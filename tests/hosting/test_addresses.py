@@ -43,7 +43,8 @@ def arrives(connection: str | None, *forwarded: str) -> str | None:
 
 def test_one_line_is_one_address():
     assert hashed(PUBLIC) == hashed(f"::ffff:{PUBLIC}") != hashed(OTHER)
-    assert hashed("2001:db8:1:2::5") == hashed("2001:db8:1:2:ffff::1%eth0") != hashed("2001:db8:1:3::5")
+    assert hashed("2001:db8:1:200::5") == hashed("2001:db8:1:2ff:ffff::1%eth0") != hashed("2001:db8:1:300::5")
+    assert hashed("2002:cb00:7109:1::1") == hashed("2002:cb00:7109:2::1") == hashed(PUBLIC), "a tunnel's end"
     assert hashed("what is this") == hashed("") is not None, "what is no address is one for all"
     assert hashed(None) is None is hashed("127.0.0.1") and hashed("::1") is None, "this machine is nobody"
 

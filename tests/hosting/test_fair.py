@@ -5,7 +5,7 @@ from frami.hosting import fair
 
 def in_turn(waiting, served):
     """Of visitors whose addresses are not known."""
-    return fair.in_turn([(run, owner, None) for run, owner in waiting], served)
+    return fair.in_turn([(run, owner, None, float(place)) for place, (run, owner) in enumerate(waiting)], served)
 
 
 def test_owners_take_turns_and_keep_their_own_order():
@@ -40,13 +40,25 @@ def test_nobody_starves_while_another_goes_on_adding():
     assert begun.index("b0") == 3
 
 
+def test_whoever_comes_later_under_a_new_name_comes_behind():
+    """One who had a turn was never served again while names came that nobody had seen."""
+    for new in ("owner", "address"):
+        waiting, served, begun = [("v", "v", "V", 10.0)], {"v": 5.0, "V": 5.0}, []
+        waiting += [(f"x{n}", f"x{n}", f"X{n}" if new == "address" else "V", 8.0 + n) for n in range(4)]
+        for turn in range(12):
+            waiting.append((f"y{turn}", f"y{turn}", f"Y{turn}" if new == "address" else "V", 20.0 + turn))
+            run = next(fair.in_turn(waiting, served))
+            owner, address = next((owner, address) for one, owner, address, _ in waiting if one == run)
+            waiting = [one for one in waiting if one[0] != run]
+            served |= {owner: 20.0 + turn, address: 20.0 + turn}
+            begun.append(run)
+        assert begun.index("v") <= 3, begun
+
+
 def test_addresses_take_turns_and_at_each_its_visitors():
     """Who invents a name for each run does not make others wait for all of them."""
-    waiting = [(f"x{n}", f"invented{n}", "x") for n in range(5)] + [
-        ("a1", "a", "y"),
-        ("a2", "a", "y"),
-        ("b1", "b", "y"),
-    ]
+    waiting = [(f"x{n}", f"invented{n}", "x", 0.1 * n) for n in range(5)]
+    waiting += [("a1", "a", "y", 1.0), ("a2", "a", "y", 1.1), ("b1", "b", "y", 1.2)]
     assert list(fair.in_turn(waiting, {})) == ["x0", "a1", "x1", "b1", "x2", "a2", "x3", "x4"]
     served = {"x": 5.0, "invented0": 5.0, "y": 9.0, "b": 9.0}
-    assert list(fair.in_turn([*waiting, ("c1", "c", None)], served))[:4] == ["c1", "x1", "a1", "x2"]
+    assert list(fair.in_turn([*waiting, ("c1", "c", None, 3.0)], served))[:4] == ["c1", "x1", "a1", "x2"]

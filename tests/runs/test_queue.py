@@ -84,13 +84,15 @@ def test_owners_take_turns_through_a_restart(queue):
     order = [many[0].id, few.id, own.id, *(run.id for run in many[1:])]
     assert queue.waiting() == order
     queue.begin()
+    until(lambda: status(queue, many[0]) == "running")
+    late = queue.add("late", SETTINGS, "c" * 32)
+    assert queue.waiting() == [few.id, own.id, late.id, *(run.id for run in many[1:])]
     until(lambda: status(queue, many[0]) == "finished")
     queue.close()
     later = Queue(Runs(), queue._command)
-    assert later.waiting()[-3:] == [run.id for run in many[1:]], "whose turn was when is on the disk"
-    late = later.add("late", SETTINGS, "c" * 32)
-    assert later.waiting().index(late.id) < later.waiting().index(many[1].id)
-    assert set(later.waiting()) <= {late.id, few.id, own.id, *(run.id for run in many)}
+    assert later.waiting()[-4:] == [late.id, *(run.id for run in many[1:])], "whose turn was when is on the disk"
+    last = later.add("last", SETTINGS, "d" * 32)
+    assert later.waiting()[-4:] == [many[1].id, last.id, many[2].id, many[3].id]
 
 
 def test_many_names_at_one_address_have_the_turns_of_one(queue):

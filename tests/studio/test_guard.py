@@ -141,6 +141,13 @@ def test_what_is_no_request_is_refused_in_words(page, path, content):
     assert 400 <= answer.status_code < 500 and len(answer.text) < 400 and not RAW.search(answer.text), answer.text
 
 
+def test_how_far_an_upload_is_is_asked_in_few_words(page):
+    """Gradio remembers each upload that it was asked about."""
+    address = f"{page.address}/gradio_api/upload_progress"
+    answer = requests.get(address, params={"upload_id": "x" * 50_000}, timeout=60)
+    assert answer.status_code == 400 and "the page does not send" in answer.text
+
+
 def test_numbers_and_lists_are_those_of_the_page(page):
     """The requests by which this was found."""
     names = {getattr(block, "elem_id", None): number for number, block in page.blocks.items()}

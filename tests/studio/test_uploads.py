@@ -86,3 +86,20 @@ def test_what_is_refused_is_read_to_its_end_and_answered(counter):
     ask("/gradio_api/queue/join", b"99000000")
     ask("/gradio_api/upload", b"99000000", "GET")
     assert len(passed) == 3
+
+
+def test_a_length_beside_chunks_is_not_believed(monkeypatch):
+    """The body is as long as the chunks are, whatever the other header says."""
+    counted = []
+    monkeypatch.setattr(UploadLimits, "count", lambda self, owner, length, address: counted.append(length))
+
+    async def app(scope, receive, send):
+        pass
+
+    for headers in ([(b"content-length", b"10")], [(b"content-length", b"10"), (b"transfer-encoding", b"chunked")]):
+        scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": headers, "client": None}
+        with ThreadPoolExecutor(1) as elsewhere:  # a browser of another test may have a loop in this thread
+            elsewhere.submit(
+                lambda scope=scope: asyncio.run(UploadLimits(app, limits.NONE)(scope, None, None))
+            ).result()
+    assert counted == ["10", None]

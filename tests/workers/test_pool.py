@@ -205,6 +205,27 @@ def test_only_so_many_wait(pool):
     assert (one, two) == ([False], [2]) and pool.health()["waiting"] == 0
 
 
+def test_addresses_and_visitors_take_turns(pool):
+    """Many names at one address do not come before another's one."""
+    begin, done = [], []
+
+    def asks(owner, address, seconds=0.0, told=None):
+        with pools.asked_by(owner, address):
+            pool.run("long-spend", {"seconds": seconds}, told)
+            done.append(owner)
+
+    threads = [in_thread(lambda: asks("x0", "x", 1.5, begin.append))[0]]
+    while not begin:
+        time.sleep(0.01)
+    for waiting, (owner, address) in enumerate([("x1", "x"), ("x2", "x"), ("x0", "x"), ("a", "y")], 1):
+        threads.append(in_thread(lambda owner=owner, address=address: asks(owner, address))[0])
+        while pool.health()["waiting"] < waiting:
+            time.sleep(0.01)
+    for thread in threads:
+        thread.join(30)
+    assert done == ["x0", "a", "x1", "x2", "x0"]
+
+
 def test_a_visitor_has_so_many_places(pool):
     """Two of this kind; others and the machine's owner find theirs."""
     begin = []

@@ -17,6 +17,7 @@ class _Piece:
     turn: Future
     owner: str
     address: str | None
+    since: float
     work: Callable
     arguments: tuple
 
@@ -28,12 +29,13 @@ class Turns:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._waiting: list[_Piece] = []
         self._served: dict[str, float] = {}
+        self._at_work: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
     def submit(self, owner: str | None, address: str | None, work: Callable, *arguments) -> Future:
         """Do ``work(*arguments)`` when it is the turn of this owner at this address (as of ``Visitor``); the future can
         be cancelled until then."""
-        piece = _Piece(Future(), owner or "", address, work, arguments)
+        piece = _Piece(Future(), owner or "", address, time.time(), work, arguments)
         with self._lock:
             self._waiting.append(piece)
         self._thread.submit(self._next)
@@ -58,7 +60,8 @@ class Turns:
 
     def _in_turn(self) -> Iterator[_Piece]:
         self._waiting = [piece for piece in self._waiting if not piece.turn.cancelled()]
-        return in_turn([(piece, piece.owner, piece.address) for piece in self._waiting], self._served)
+        waiting = [(piece, piece.owner, piece.address, piece.since) for piece in self._waiting]
+        return in_turn(waiting, self._served | dict.fromkeys(self._at_work, time.time()))
 
     def _next(self) -> None:
         with self._lock:
@@ -66,12 +69,16 @@ class Turns:
             if piece is None:
                 return
             self._waiting.remove(piece)
-            for who in filter(None, (piece.owner, piece.address)):
-                self._served.pop(who, None)
-                self._served[who] = time.time()
-            while len(self._served) > _KNOWN:
-                del self._served[next(iter(self._served))]
+            self._at_work = piece.owner, piece.address or piece.owner
         try:
             piece.turn.set_result(piece.work(*piece.arguments))
         except BaseException as error:
             piece.turn.set_exception(error)
+        finally:
+            with self._lock:
+                for who in self._at_work:
+                    self._served.pop(who, None)
+                    self._served[who] = time.time()
+                while len(self._served) > _KNOWN:
+                    del self._served[next(iter(self._served))]
+                self._at_work = ()
