@@ -68,7 +68,7 @@ def test_an_address_has_a_multiple_and_at_most_half():
     assert limits.Limits(values | {"waiting_runs_all": 1}).of_address("waiting_runs") == 1
     assert limits.NONE.of_address("waiting_runs") == math.inf == limits.NONE.of_address("sessions")
     found.check_address("disk", 800)
-    with pytest.raises(limits.LimitError, match=r"disk, with those of .* address: at most 800 MB .* 801 MB\. .*To lift"):
+    with pytest.raises(limits.LimitError, match=r"disk, with .* address: at most 800 MB .* 801 MB\. .*To lift"):
         found.check_address("disk", 801)
 
 
