@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from frami import checkpoints, locks
+from frami import checkpoints, files, locks
 from frami.cli.arguments import (
     class_numbers,
     command,
@@ -194,6 +194,9 @@ def _new(options, store) -> str:
         given["classes"] = tuple(names[k] for k in class_numbers(options.classes, names))
     request = RunSettings(teacher, Settings(source=source, **given), bank, data, dataset, options.skip_bad)
     out = Path(options.out) if options.out else None
+    if out is not None and (left := locks.abandoned(out)) is not None:  # of a command that was killed
+        with left:
+            files.tidy(out)
     there = out is not None and out.exists() and (out.iterdir() if out.is_dir() else [out])
     if there and any(path.name != locks.NAME for path in there):
         known = runs.unfinished(out, store)
