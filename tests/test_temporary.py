@@ -94,6 +94,16 @@ def test_an_empty_one_goes_when_it_is_old(tmp_path):
     assert young.exists() and not old.exists()
 
 
+@pytest.fixture
+def here(monkeypatch, tmp_path):
+    """This process would begin in ``tmp_path``, and ends what it began by itself."""
+    monkeypatch.setattr(temporary.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+    return tmp_path
+
+
 def test_a_disk_that_takes_none_changes_nothing(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path / "file"))
@@ -114,14 +124,10 @@ def test_where_nothing_can_be_written_it_starts_all_the_same(monkeypatch, tmp_pa
     assert os.environ["TMPDIR"] == "as it was"
 
 
-def test_a_folder_in_use_stays_young(monkeypatch, tmp_path):
-    monkeypatch.setattr(temporary.atexit, "register", lambda *_: None)
-    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
+def test_a_folder_in_use_stays_young(here):
     temporary.begin()
-    (folder,) = tmp_path.iterdir()
-    assert temporary.is_own(folder / "uploads") and not temporary.is_own(tmp_path)
+    (folder,) = here.iterdir()
+    assert temporary.is_own(folder / "uploads") and not temporary.is_own(here)
     os.utime(folder, (1, 1))
     temporary.keep()
     assert time.time() - folder.stat().st_mtime < 60
@@ -129,20 +135,16 @@ def test_a_folder_in_use_stays_young(monkeypatch, tmp_path):
     assert not temporary.is_own(folder)
 
 
-def test_a_filesystem_without_locks_has_one_folder_that_nobody_clears(monkeypatch, tmp_path):
+def test_a_filesystem_without_locks_has_one_folder_that_nobody_clears(monkeypatch, here):
     def refused(*_, **__):
         raise OSError(errno.ENOTSUP, "not here")
 
     monkeypatch.setattr(locks.FileLock, "acquire", refused)
-    monkeypatch.setattr(temporary.atexit, "register", lambda *_: None)
-    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
     temporary.begin()
-    (folder,) = tmp_path.iterdir()
+    (folder,) = here.iterdir()
     assert os.environ["TMPDIR"] == str(folder)
     (folder / "file").touch()
-    temporary.clear(tmp_path)
+    temporary.clear(here)
     assert folder.exists()
     temporary.end()
     assert not folder.exists()

@@ -33,7 +33,7 @@ KINDS = {
 }
 #: Seconds until a process is killed at most, and that the studio may take to be whole again.
 _MOMENT, _WHOLE = 12.0, 240.0
-_HALF = re.compile(r"\.[0-9a-f]{8}\..+")
+HALF = re.compile(r"\.[0-9a-f]{8}\..+")
 _OVER = ("finished", "failed", "stopped")
 
 
@@ -339,7 +339,7 @@ class _Life:
         found = []
         for path in self.home.rglob(".*"):
             with suppress(OSError):
-                if (_HALF.fullmatch(path.name) or path.name.startswith(".deleted-")) and path.stat().st_mtime < before:
+                if (HALF.fullmatch(path.name) or path.name.startswith(".deleted-")) and path.stat().st_mtime < before:
                     found.append(str(path.relative_to(self.home)))
         return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from frami import banks, checkpoints, models
+from frami import banks, checkpoints, locks, models
 from frami.cost import parameters
 from frami.distill import RunSettings, Settings, loop
 from frami.distill import run as runs
@@ -133,6 +133,20 @@ def test_a_run_remembers_its_folder_of_recordings(capsys, tmp_path, fresh_home, 
     status, out, err = run(capsys, "distill", "--resume", tmp_path / "run", "--json")
     assert status == 0 and json.loads(out)["accuracy"] is not None, err
     assert str(tmp_path) not in (tmp_path / "run" / "student.json").read_text()
+
+
+def test_a_command_that_was_killed_before_its_first_file_is_given_again(capsys, tmp_path, fresh_home, monkeypatch):
+    """Its lock and half of its settings lay there, and the folder was refused."""
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / locks.NAME).write_text("1")
+    (out / ".01234567.settings.json").write_text("{")
+    monkeypatch.setattr(runs, "work", lambda *_, **__: (_ for _ in ()).throw(FramiError("cut off")))
+    again = ["distill", "--teacher", "fsdd", "--out", out]
+    assert "cut off" in run(capsys, *again)[2] and [path.name for path in out.iterdir()] == [runs.SETTINGS]
+    (out / runs.SETTINGS).rename(out / "mine.json")
+    status, _, err = run(capsys, *again)
+    assert status == 2 and "not empty" in err and (out / "mine.json").exists(), "what is no leaving stays"
 
 
 def test_the_folder_of_a_forgotten_run_is_not_resumed(capsys, tmp_path, fresh_home):
