@@ -201,6 +201,8 @@ def _new(options, store) -> str:
     if there and any(path.name != locks.NAME for path in there):
         known = runs.unfinished(out, store)
         hint = "add --resume to go on with the run there" if known else "choose another --out, or move it away"
+        if out.is_dir() and (out / runs.RESULT).exists():
+            hint = f"a finished run is there already; {hint}"
         raise FramiError(f"{out} is not empty; {hint}")
     loaded = runs.of(request)
     skip = skipping(options)

@@ -147,6 +147,8 @@ def test_a_command_that_was_killed_before_its_first_file_is_given_again(capsys, 
     (out / runs.SETTINGS).rename(out / "mine.json")
     status, _, err = run(capsys, *again)
     assert status == 2 and "not empty" in err and (out / "mine.json").exists(), "what is no leaving stays"
+    (out / runs.RESULT).write_text("{}")
+    assert "a finished run is there already; choose another --out" in run(capsys, *again)[2]
 
 
 def test_the_folder_of_a_forgotten_run_is_not_resumed(capsys, tmp_path, fresh_home):
