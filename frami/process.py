@@ -14,12 +14,18 @@ def lower(niceness: int) -> None:
     """Let others come before this process from now on; where the system does not allow that, nothing changes.
 
     Linux may group processes by their session and then weigh the groups only (autogroup of sched(7)); a process that
-    leads a session of its own lowers its group too.
+    leads a session with a group of its own lowers that too. (Where the system makes no new groups, a new session stays
+    in its parent's, which holds others' work.)
     """
     with suppress(OSError, AttributeError):
         os.nice(max(0, niceness - os.nice(0)))
-        if os.getsid(0) == os.getpid():
+        if os.getsid(0) == os.getpid() and _group("self") != _group(os.getppid()):
             Path("/proc/self/autogroup").write_text(str(niceness))
+
+
+def _group(process: int | str) -> str:
+    """Name of a process' group, ``/autogroup-12``."""
+    return Path(f"/proc/{process}/autogroup").read_text().split()[0]
 
 
 def share_memory_of_threads() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from frami import process
+
 ARENAS = """
 import ctypes, os, sys, threading
 from frami import process
@@ -41,10 +43,32 @@ def test_threads_share_memory():
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="Linux groups processes so")
 @pytest.mark.skipif(os.nice(0) != 0, reason="this process goes behind others already")
 def test_a_process_goes_behind_others_of_its_session_and_of_other_sessions():
+    """The group of a session of its own goes behind others too; a group that is others' as well stays as it was."""
     code = "from frami import process; process.lower(7); import os; print(os.nice(0)); "
     code += "print(open('/proc/self/autogroup').read())"
     command = [sys.executable, "-c", code]
-    own = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=True).stdout
-    assert (own.split()[0], own.split()[-1]) == ("7", "7")
-    shared = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert (shared.split()[0], shared.split()[-1]) == ("7", "0")
+
+    def lowered(own_session: bool) -> tuple[str, str, str]:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=own_session)
+        niceness, group, _, group_niceness = done.stdout.split()
+        return niceness, group, group_niceness
+
+    group, _, before = Path("/proc/self/autogroup").read_text().split()
+    assert lowered(False) == ("7", group, before)
+    niceness, own, after = lowered(True)
+    assert (niceness, after) == ("7", before if own == group else "7")
+
+
+def test_a_group_that_is_the_parents_too_is_left_alone(monkeypatch):
+    """So it is where the system makes no new groups: to lower it would put others' work behind."""
+    written = []
+    monkeypatch.setattr(process.os, "nice", lambda _: 0)
+    monkeypatch.setattr(process.os, "getsid", lambda _: os.getpid())
+    monkeypatch.setattr(process.Path, "write_text", lambda path, text: written.append((str(path), text)))
+    groups = {"self": "/autogroup-3", os.getppid(): "/autogroup-3"}
+    monkeypatch.setattr(process, "_group", groups.get)
+    process.lower(7)
+    assert written == []
+    groups["self"] = "/autogroup-4"
+    process.lower(7)
+    assert written == [("/proc/self/autogroup", "7")]
