@@ -61,8 +61,9 @@ def choose(
     spelling at most (``data.matching``), and that it was not trained on. spec : default the card's. ``progress(done,
     total)`` counts clips. skip : as of ``data.load``; a network that was trained with it needs none on the same
     recordings. else_shipped : where the network's own data set is not here and no folder is named, its held-out
-    recordings that ship take its place. Raises NothingToHear where fewer than two classes match or no clip is left, DataError for a data set
-    that is not here, and for one's own recordings whose split is not that of the training any more.
+    recordings that ship take its place. Raises NothingToHear where fewer than two classes match or no clip is left,
+    DataError for a data set that is not here, and for one's own recordings whose split is not that of the training any
+    more.
     """
     dataset = dataset or card.dataset
     known = data.info(dataset)

@@ -60,7 +60,7 @@ def make(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[StoredRecordings, LogMels]:
     """Recordings for a teacher's map, with their log-Mels: those that ship, else a hundred held-out ones of its data
-    set, classes in turn. ``progress(done, total)`` counts clips. Raises FramiError (DataError where neither is here)."""
+    set. ``progress(done, total)`` counts clips. Raises FramiError, DataError where neither is here."""
     found = ship(teacher.card, teacher.spec)
     clips, origin = found or choose(teacher.card, None, "test", data_folder, teacher.spec, progress)
     if origin.trained:

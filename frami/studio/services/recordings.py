@@ -162,4 +162,4 @@ def origin(row: Recording, teacher: Checkpoint) -> str:
     """Where a recording comes from, in words."""
     dataset = teacher.card.dataset
     part = next((name for name in DATASETS[dataset].parts if name in row.datasets), dataset)
-    return f"{DATASETS[part].title}, {fold_kind(part)} {row.fold}, which the teacher did not learn from"
+    return f"{DATASETS[part].title}, {fold_kind(part)} {row.fold} (held out)"
