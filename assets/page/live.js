@@ -74,7 +74,7 @@ function foldedForm() {
   box.hidden = true;
   return { box, follow(value, root) {
     const active = value.state === "running" || value.state === "waiting";
-    if (value.recipe) said.textContent = `${value.teacher} · ${value.recipe}${value.steps ? ` · ${plural(value.steps, "step")}` : ""}`;
+    if (value.recipe) said.textContent = `${value.recipe}${value.steps ? ` · ${plural(value.steps, "step")}` : ""}`;
     if (active && value.run && begun !== value.run) {
       begun = value.run;
       fold(true);

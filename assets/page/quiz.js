@@ -4,7 +4,7 @@ import { isSounding, play, showTrouble, stopSound } from "./sound.js";
 import { paint } from "./spectrogram.js";
 
 const ROUNDS = 5, LETTERS = ["A", "B"];
-const NETWORK = "The network takes for the recording whichever of the two it is surer of. Made clips are made to be sure of, so they fool it.";
+const NETWORK = "The network takes for the recording whichever of the two it is surer of. Made clips are made to be sure of, so they often fool it.";
 const anyOf = list => list[Math.floor(Math.random() * list.length)];
 const shuffled = list => list.map(one => [Math.random(), one]).toSorted((a, b) => a[0] - b[0]).map(([, one]) => one);
 

@@ -53,7 +53,9 @@ frami.story = (element, props, server, watch) => {
   }
   async function addRecording(pair, { teacher, axis }) {
     const now = mine, found = await server.recorded({ teacher }).catch(() => null);
-    if (now !== mine || !found || found.error) return;
+    if (now !== mine) return;
+    if (!found || found.error || !found.real) pair.classList.add("alone");
+    if (!found || found.error) return;
     if (found.real) {
       const words = `“${found.real.target}”, recorded`;
       const box = side("real", found.real, axis, words, "a person, or the thing itself", () => {
@@ -64,7 +66,6 @@ frami.story = (element, props, server, watch) => {
       box.querySelector("small").textContent = `the network is ${percent(found.real.confidence)} sure of it`;
       box.title = found.real.credit || "";
       pair.prepend(box);
-      pair.classList.remove("alone");
     }
     if (found.pairs.length) root.querySelector(".tell").append(button("dare", "Real or made? Guess in five rounds", () => {
       stopSound();
@@ -83,7 +84,7 @@ frami.story = (element, props, server, watch) => {
     root.hidden = !clip;
     root.replaceChildren();
     if (!clip) return;
-    const pair = el("div", "pair alone"), tell = el("p", "tell");
+    const pair = el("div", value.ships ? "pair" : "pair alone"), tell = el("p", "tell");
     pair.append(made(clip, value.axis));
     tell.append(el("span", "", /^(zero|one|two|three|four|five|six|seven|eight|nine)$/.test(clip.target) ? ONE_SENTENCE : OTHER_SENTENCE));
     root.append(pair, tell);

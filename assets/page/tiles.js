@@ -43,6 +43,7 @@ function update(made, clip, axis, state, longest) {
   Object.assign(made.dataset, { id: clip.id, state });
   made.classList.toggle("missed", !right);
   made.firstChild.style.width = `${100 * made.span}%`;
+  made.querySelector(".sign").style.right = `calc(${100 * (1 - made.span)}% + .35rem)`;
   made.querySelector(".name").textContent = clip.target;
   made.querySelector(".share").textContent = right ? percent(clip.confidence) : words;
   made.title = right ? clip.target : `${clip.target}, ${words}`;

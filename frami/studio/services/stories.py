@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from frami.data import shipped
+from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
+from frami.features.recordings import held_out
 from frami.studio.services import clip_ids
 from frami.studio.services.galleries import Galleries
 from frami.studio.services.recordings import Recordings
@@ -22,10 +25,12 @@ class Stories:
     recordings: Recordings
 
     def value(self, name: str) -> dict:
-        """``{"teacher", "axis", "made"}``: a clip of the gallery, the one that the teacher is surest of among those of
-        a class that is shown first; None where there is no gallery."""
+        """``{"teacher", "axis", "made", "ships"}``: the clip of the gallery that the teacher is surest of among those
+        of a class that is shown first, None where there is no gallery; whether recordings ship."""
         rows, axis = self.galleries.clips_of(name)
-        return {"teacher": name, "axis": axis, "made": _surest(rows)}
+        card = self.galleries.cards[name]
+        ships = bool(card.dataset in DATASETS and shipped.listed(card.dataset, held_out(card)))
+        return {"teacher": name, "axis": axis, "made": _surest(rows), "ships": ships}
 
     def recorded(self, name: str) -> dict:
         """``{"real", "pairs"}``: a recording of the class of ``value``'s clip, whole, and ``[{"real", "made"}]`` class
