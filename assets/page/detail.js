@@ -1,7 +1,8 @@
 /* The panel of the selected clip: built once a clip, renewed in place while the clip forms or another step is shown. */
 import { bars, button, download, el, percent } from "./core.js";
+import { expander, soundControls } from "./player.js";
 import { change, deselect, onSelection, selection } from "./selection.js";
-import { chooseVocoder, isVocoder, originalUrl, play, player, showTrouble, withVocoder } from "./sound.js";
+import { chooseVocoder, isVocoder, isSounding, originalUrl, play, showTrouble, stopSound, withVocoder } from "./sound.js";
 import { paint, spectrogram } from "./spectrogram.js";
 
 /* What a tab adds to the panel: functions of its root. */
@@ -19,7 +20,7 @@ frami.detail = (element, props) => {
     }
     if (root.dataset.id !== clip.id) build(root, clip, axis, server, (axis?.usual && props.vocoders) || {});
     const shown = state || clip, picture = root.querySelector(".picture");
-    picture.dataset.id = shown.id;
+    picture.dataset.id = root.querySelector(".again").dataset.plays = shown.id;
     paint(picture.firstChild, shown, axis);
     root.querySelector(".title b").textContent = clip.target;
     root.querySelector(".title span").textContent = verdict(clip, state);
@@ -37,7 +38,12 @@ function build(root, clip, axis, server, vocoders) {
   const head = el("div", "head"), title = el("div", "title"), trouble = el("p", "note");
   trouble.setAttribute("role", "alert");
   title.append(el("b"), el("span"));
-  head.append(button("again", "▶", () => play(selection.state || selection.clip, server), "Play again"), title, button("close", "×", deselect, "Close"));
+  const again = button("again", "▶", () => {
+    const shown = selection.state || selection.clip;
+    if (isSounding(shown.id)) stopSound(); else play(shown, server);
+  }, "Play again");
+  again.dataset.plays = clip.id;
+  head.append(again, title, soundControls(), expander(root, title), button("close", "×", deselect, "Close"));
   root.replaceChildren(head, clip.soundless ? el("p", "soundless", clip.soundless) : spectrogram(clip, axis), vocoderButtons(clip, vocoders), el("div", "way"), el("div", "bars"), el("p", "meta"), trouble);
 }
 function verdict(clip, state) {
@@ -64,7 +70,7 @@ function vocoderButtons(clip, vocoders) {
 
 // ---- how a finished clip was made: its saved states, fetched once, when it is first looked at
 const saved = new Map();
-function statesOf(clip, server) {
+export function statesOf(clip, server) {
   if (!saved.has(clip.id)) {
     const asked = server.states(clip.id).catch(() => []);
     saved.set(clip.id, asked);
@@ -89,7 +95,7 @@ async function showSteps(box) {
   };
   slider.addEventListener("input", () => {
     const k = Number(slider.value);
-    player.pause();
+    stopSound();
     say(k);
     change({ state: k === last ? null : states[k] });
   });

@@ -1,5 +1,5 @@
 /* A run of synthesis: its progress, the curves of its loss terms, the clips that form and those that are done. */
-import { context, css, duration, el, percent, plural } from "./core.js";
+import { button, context, css, duration, el, percent, plural } from "./core.js";
 import { change, selection } from "./selection.js";
 import { sharing } from "./sharing.js";
 import { fill, setTabStop } from "./tiles.js";
@@ -17,7 +17,8 @@ frami.live = (element, props, server, watch) => {
   bar.setAttribute("aria-label", "Progress of the run");
   bar.append(el("div"));
   const links = el("div", "links");
-  root.append(status, spoken, bar, notes, links, curves, formingTitle, forming, doneTitle, done);
+  const form = foldedForm();
+  root.append(form.box, status, spoken, bar, notes, links, formingTitle, forming, doneTitle, done, curves);
   const draw = () => {
     const value = props.value || {}, now = value.clips || [], running = value.state === "running";
     const finished = (props.finished || []).filter(clip => value.run && clip.id.startsWith(`run/${value.run}/`));
@@ -40,6 +41,7 @@ frami.live = (element, props, server, watch) => {
       fill(done, finished, value.axis, server, "done", longest);
     }
     setTabStop(root);
+    form.follow(value, root);
     // Generate was disabled under the visitor's fingers: go on at Stop
     if (running && document.activeElement === document.body && !root.dataset.moved) {
       root.dataset.moved = "1";
@@ -62,6 +64,24 @@ frami.live = (element, props, server, watch) => {
   watch(["value", "finished"], draw);
   draw();
 };
+
+/* The form gives way to what forms, and leaves a line that brings it back. */
+function foldedForm() {
+  const box = el("div", "folded"), said = el("span"), open = button("unfold", "Change settings", () => { fold(false); document.querySelector("#recipe input")?.focus({ preventScroll: true }); });
+  let begun = null;    // the run for which the form was folded
+  const fold = on => { document.querySelector("#synthesize-tab")?.classList.toggle("folded", on); box.hidden = !on; };
+  box.append(said, open);
+  box.hidden = true;
+  return { box, follow(value, root) {
+    const active = value.state === "running" || value.state === "waiting";
+    if (value.recipe) said.textContent = `${value.recipe}${value.steps ? ` · ${plural(value.steps, "step")}` : ""}`;
+    if (active && value.run && begun !== value.run) {
+      begun = value.run;
+      fold(true);
+      requestAnimationFrame(() => { if (root.getBoundingClientRect().top > innerHeight / 2 || scrollY > 0) document.querySelector("#actions")?.scrollIntoView({ block: "start", behavior: "smooth" }); });
+    }
+  } };
+}
 
 function words(value, finished) {
   const count = plural(finished.length, "clip"), classes = new Set(finished.map(clip => clip.predicted)).size;

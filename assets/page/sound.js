@@ -36,10 +36,13 @@ export function setSound(values) {
   Object.assign(asChosen, values);
   heed();
   try { localStorage.setItem(REMEMBERED, JSON.stringify(asChosen)); } catch { /* as above */ }
-  soundActs.forEach(act => act());
+  soundActs.forEach(one => one.act());
 }
-/* Call act whenever the settings change, and once now. */
-export function onSound(act) { soundActs.push(act); act(); }
+/* Call act whenever the settings change, as long as the box is on the page, and once now. */
+export function onSound(act, box) {
+  soundActs.splice(0, soundActs.length, ...soundActs.filter(one => one.box.isConnected), { act, box });
+  act();
+}
 /* On an iPhone the keys at its side alone set the volume. */
 export const canSetVolume = () => {
   const probe = new Audio();
@@ -51,7 +54,7 @@ export const canSetVolume = () => {
 export async function soundUrl(clip, server) {
   const id = withVocoder(clip.id);
   let entry = sounds.get(id);
-  if (!entry || entry.mel !== clip.mel) {         // a forming clip keeps its id while its sound changes
+  if (!entry || (clip.mel && entry.mel && entry.mel !== clip.mel)) {         // a forming clip keeps its id while its sound changes
     entry?.url.then(URL.revokeObjectURL, () => {});
     entry = { mel: clip.mel, url: fetchSound(id, server) };
     sounds.set(id, entry);
@@ -67,9 +70,10 @@ async function fetchSound(request, server) {
 export const originalUrl = (clip, server) => fetchSound({ original: withVocoder(clip.id) }, server);
 
 // ---- playing: one thing at a time; whatever is played next ends what sounded or waited
-let turn = 0, forced = null, repeated = 0, later = 0, giveUp = () => {};    // forced: times to repeat, whatever is chosen
+let turn = 0, forced = null, repeated = 0, later = 0, longest = Infinity, giveUp = () => {};    // forced: times to repeat, whatever is chosen
 function take() {
   clearTimeout(later);
+  later = 0;
   giveUp(false);
   delete player.dataset.sequence;
   return ++turn;
@@ -90,16 +94,19 @@ function tellTrouble(error) {
   showTrouble(error.name === "NotAllowedError" ? "This browser plays no sound before a click: press ▶." : error.message || String(error));
 }
 /* Play a clip. loop: whether it is repeated until something else is played; without it as the visitor has chosen, else
-   a short one a few times. */
-export async function play(clip, server, { loop } = {}) {
+   a short one a few times; most: seconds of it that are played. */
+export async function play(clip, server, { loop, most } = {}) {
   if (clip.soundless) { stopSound(); return; }
   const mine = take();
+  longest = most ?? Infinity;
   try { await begin(clip, server, timesOf(loop), mine); } catch (error) { tellTrouble(error); }
 }
+player.addEventListener("timeupdate", () => { if (player.currentTime > longest) stopSound(); });
 /* Play clips one after the other, each(clip, i) as one begins, until anything else is played or it is stopped; loop is
    the last one's, as of play. Resolves to whether all were heard. */
 export async function playSequence(clips, server, { pause = 220, each = () => {}, loop = false } = {}) {
   const mine = take();
+  longest = Infinity;
   player.dataset.sequence = clips.length;
   try {
     for (const [i, clip] of clips.entries()) {
@@ -110,7 +117,7 @@ export async function playSequence(clips, server, { pause = 220, each = () => {}
       if (mine !== turn) return false;
       each(clip, i);
       if (!await heard || mine !== turn) return false;    // oxlint-disable-line no-await-in-loop
-      if (!last) await new Promise(done => { later = setTimeout(done, pause); });    // oxlint-disable-line no-await-in-loop
+      if (!last) await new Promise(done => { later = setTimeout(() => { later = 0; done(); }, pause); });    // oxlint-disable-line no-await-in-loop
     }
     return true;
   } catch (error) { tellTrouble(error); return false; } finally { if (mine === turn) delete player.dataset.sequence; }
@@ -118,12 +125,19 @@ export async function playSequence(clips, server, { pause = 220, each = () => {}
 export function stopSound() {
   take();
   player.pause();
+  movePlayhead();
 }
+/* Whether this clip sounds, or is about to be repeated. */
+export const isSounding = id => player.dataset.clip === id && (later !== 0 || (!player.paused && !player.ended));
 player.addEventListener("ended", () => {
   const chosen = asChosen.loop ?? (player.duration < SHORT ? REPEATS : 0), mine = turn;
   giveUp(true);
   if (repeated++ >= (forced ?? Number(chosen === true ? Infinity : chosen))) return;
-  later = setTimeout(() => { if (mine === turn) player.play().catch(() => {}); }, PAUSE);
+  later = setTimeout(() => {
+    later = 0;
+    if (mine === turn) player.play().catch(() => {});
+  }, PAUSE);
+  movePlayhead();
 });
 
 export function showTrouble(text) {
@@ -141,13 +155,17 @@ export function startAudio() {
 
 // the line that moves over a clip's pictures while it sounds; span: the part of its box that a picture takes
 function movePlayhead() {
-  const on = !player.paused && !player.ended && player.duration > 0;
+  const moving = !player.paused && !player.ended && player.duration > 0;
+  document.querySelectorAll("[data-plays]").forEach(made => {
+    const on = isSounding(made.dataset.plays);
+    if (made.classList.toggle("sounding", on) !== (made.textContent === "■")) made.textContent = on ? "■" : "▶";
+  });
   document.querySelectorAll(".frami-tile, .picture[data-id]").forEach(box => {
-    const mine = on && box.dataset.id === player.dataset.clip;
+    const mine = moving && box.dataset.id === player.dataset.clip;
     box.classList.toggle("playing", mine);
     if (mine) box.querySelector(".playhead").style.left = `${100 * (box.span ?? 1) * player.currentTime / player.duration}%`;
   });
-  if (on) requestAnimationFrame(movePlayhead);
+  if (moving) requestAnimationFrame(movePlayhead);
 }
 ["play", "pause", "ended"].forEach(name => player.addEventListener(name, movePlayhead));
 Object.assign(frami, { player, chooseVocoder, play, playSequence, stopSound, setSound, soundSettings });

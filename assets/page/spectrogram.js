@@ -23,14 +23,16 @@ function shade(axis) {
   return axis.shade;
 }
 
+/* Of the Mel bands those that the teacher's data has; the others are empty. */
+const shownBands = axis => axis.shown || axis.bands;
 export function paint(canvas, clip, axis) {
-  const bytes = decoded(clip.mel), { table } = shade(axis);
-  canvas.width = clip.frames; canvas.height = axis.bands;
-  const c = canvas.getContext("2d"), image = c.createImageData(clip.frames, axis.bands);
+  const bytes = decoded(clip.mel), { table } = shade(axis), bands = shownBands(axis);
+  canvas.width = clip.frames; canvas.height = bands;
+  const c = canvas.getContext("2d"), image = c.createImageData(clip.frames, bands);
   const pixels = new Uint32Array(image.data.buffer);
-  for (let band = 0; band < axis.bands; band++)
+  for (let band = 0; band < bands; band++)
     for (let t = 0; t < clip.frames; t++)
-      pixels[(axis.bands - 1 - band) * clip.frames + t] = table[bytes[band * clip.frames + t]];
+      pixels[(bands - 1 - band) * clip.frames + t] = table[bytes[band * clip.frames + t]];
   c.putImageData(image, 0, 0);
 }
 
@@ -41,7 +43,7 @@ export function spectrogram(clip, axis) {
   picture.append(el("canvas"), el("span", "playhead"));
   for (const [label, band] of axis.ticks) {
     const tick = el("span", "", label);
-    tick.style.bottom = `${100 * (band + .5) / axis.bands}%`;
+    tick.style.bottom = `${Math.min(96, 100 * (band + .5) / shownBands(axis))}%`;
     ylab.append(tick);
   }
   const seconds = clip.frames * axis.frame, step = [.1, .2, .5, 1, 2].find(s => seconds / s <= 5) || 5;

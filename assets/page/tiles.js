@@ -1,22 +1,32 @@
 /* A wall of clips, each a button with its picture: click to select and hear, arrow keys walk from one to the next. */
 import { el, percent } from "./core.js";
 import { onSelection, select, selection } from "./selection.js";
-import { showTrouble } from "./sound.js";
+import { play, player, showTrouble } from "./sound.js";
 import { paint } from "./spectrogram.js";
 
 const inSight = made => !made.closest("[hidden]");
+const RESTING = 220;   // milliseconds
 let clicked = null;    // the tile that was clicked last: a picture that comes later than the next click selects nothing
 
 function tile(server) {
   const made = el("button", "frami-tile");
   made.type = "button";
-  made.append(el("canvas"), el("span", "playhead"), el("span", "name"), el("span", "share"));
+  const sign = el("span", "sign", "▶");
+  sign.setAttribute("aria-hidden", "true");
+  made.append(el("canvas"), el("span", "playhead"), sign, el("span", "name"), el("span", "share"));
   const chosen = clip => select(clip, made.axis, server, made.dataset.state === "forming");
   made.addEventListener("click", () => {
     clicked = made;
     if (made.clip.mel) chosen(made.clip);
     else made.whole(made.clip).then(clip => { if (clicked === made) chosen(clip); }, error => showTrouble(error.message));
   });
+  // Once the visitor has clicked something, a mouse that rests on a tile plays it.
+  let resting = 0;
+  made.addEventListener("pointerenter", event => {
+    if (event.pointerType !== "mouse" || !clicked || player.dataset.sequence || made.dataset.state === "forming") return;
+    resting = setTimeout(() => { if (made.clip.mel && player.dataset.clip !== made.clip.id) play(made.clip, server); }, RESTING);
+  });
+  ["pointerleave", "pointerdown"].forEach(name => made.addEventListener(name, () => clearTimeout(resting)));
   made.addEventListener("keydown", event => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     const all = [...made.closest(".frami-wall, .frami-live").querySelectorAll(".frami-tile")].filter(inSight);
@@ -33,6 +43,7 @@ function update(made, clip, axis, state, longest) {
   Object.assign(made.dataset, { id: clip.id, state });
   made.classList.toggle("missed", !right);
   made.firstChild.style.width = `${100 * made.span}%`;
+  made.querySelector(".sign").style.right = `calc(${100 * (1 - made.span)}% + .35rem)`;
   made.querySelector(".name").textContent = clip.target;
   made.querySelector(".share").textContent = right ? percent(clip.confidence) : words;
   made.title = right ? clip.target : `${clip.target}, ${words}`;

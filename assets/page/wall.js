@@ -1,7 +1,8 @@
 /* The gallery: groups of tiles, a group a class; of a large one the pictures are fetched as they come into sight. */
 import { classFilter, inOrder, MANY } from "./classes.js";
-import { el } from "./core.js";
+import { button, el } from "./core.js";
 import { deselect, selection } from "./selection.js";
+import { playSequence, stopSound } from "./sound.js";
 import { fill, renew, setTabStop } from "./tiles.js";
 
 const A_REQUEST = 48;    // pictures that are asked for at a time
@@ -47,8 +48,27 @@ frami.wall = (element, props, server, watch) => {
   function section(group, axis, longest) {
     const box = el("section", "frami-group"), tiles = el("div", "frami-tiles");
     fill(tiles, group.clips, axis, server, "done", longest);
-    box.append(el("h3", "", group.title), tiles);
+    const head = el("h3");
+    head.append(el("span", "", group.title));
+    if (group.clips.length > 1) head.append(playAll(group, tiles));
+    box.append(head, tiles);
     return box;
+  }
+  /* Plays the clips of a class one after the other. */
+  function playAll(group, tiles) {
+    const all = button("all", "▶ Play all", async () => {
+      if (all.classList.contains("on")) { stopSound(); return; }
+      all.classList.add("on");
+      all.textContent = "■ Stop";
+      try {
+        const whole = await Promise.all([...tiles.children].map(made => made.whole(made.clip)));
+        await playSequence(whole, server);
+      } catch { /* pictures come later: the next click tries again */ }
+      all.classList.remove("on");
+      all.textContent = "▶ Play all";
+    });
+    all.setAttribute("aria-label", `Play all: ${group.title}`);
+    return all;
   }
   function watchSight(whole) {
     seen?.disconnect();

@@ -1,5 +1,6 @@
 """The page: what all tabs share, and the tabs."""
 
+from collections import Counter
 from pathlib import Path
 
 import gradio as gr
@@ -40,16 +41,18 @@ def build() -> Studio:
         last_run = gr.BrowserState("", storage_key="frami-run", secret="frami-studio")
         runs = gr.BrowserState([], storage_key="frami-runs", secret="frami-studio")
         components.header(services.device, notice)
-        with gr.Row(elem_id="teacher-bar", equal_height=True):
+        with gr.Row(elem_id="teacher-bar"):
             teacher = gr.Radio(
                 _titles(services.teachers),
                 value=first,
-                label="Teacher",
+                label="Teacher: the network that these sounds come from",
                 elem_id="teacher",
-                scale=2,
-                min_width=530,
+                scale=1,
+                min_width=120,
             )
-            facts = gr.HTML(components.teacher_facts(services.teachers[first]), elem_id="teacher-facts")
+            facts = gr.HTML(
+                components.teacher_facts(services.teachers[first]), elem_id="teacher-facts", apply_default_css=False
+            )
         page, opened = Page(demo, teacher, last_run, runs), []
         with gr.Row(elem_id="main"):
             with gr.Column(scale=3, min_width=320), gr.Tabs(elem_id="tabs") as bar:
@@ -114,9 +117,7 @@ def _arrive(services: Services, who: Visitor) -> tuple:
 
 
 def _titles(cards: dict[str, Card]) -> list[tuple[str, str]]:
-    """(title, name) of each teacher; the name stands behind a title that several have."""
-    titles = [card.title for card in cards.values()]
-    return [
-        (card.title if titles.count(card.title) == 1 else f"{card.title} ({name})", name)
-        for name, card in cards.items()
-    ]
+    """(title, name) of each teacher, a short one where it has one; the name stands behind what several would have."""
+    titles = {name: components.SHORT_TITLES.get(name, card.title) for name, card in cards.items()}
+    times = Counter(titles.values())
+    return [(title if times[title] == 1 else f"{title} ({name})", name) for name, title in titles.items()]

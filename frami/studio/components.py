@@ -21,6 +21,15 @@ from frami.studio.services import offers, sent, troubles
 from frami.studio.services.clips import ClipLookup, to_hear, to_save
 from frami.studio.services.galleries import Galleries
 
+#: What the bundled teachers are called on the page: two know the digits, and differ by the voices they learnt from.
+SHORT_TITLES = {
+    "digits": "Digits, many voices",
+    "fsdd": "Digits, four voices",
+    "esc10": "10 everyday sounds",
+    "esc50": "50 everyday sounds",
+    "urbansound8k": "City sounds",
+}
+
 
 def header(device, notice: str | None = None) -> gr.HTML:
     """Name, one sentence, the device that computes, and a ``notice`` to whoever runs the studio. Visitors of a hosted
@@ -44,7 +53,7 @@ def limits_note(limits: Limits, names: Sequence[str], elem_id: str) -> gr.HTML:
 
 
 def teacher_facts(card: Card) -> str:
-    """The teacher bar's facts as HTML (all values come from a checked card; escaped nevertheless)."""
+    """The teacher's facts as HTML, behind a button (all values come from a checked card; escaped nevertheless)."""
     held = card.split.get("test")
     where = f" on {in_words(card.dataset, held)}, held out from training" if held else ""
     facts = {
@@ -54,7 +63,11 @@ def teacher_facts(card: Card) -> str:
         "data licence": card.data_licence,
     }
     pairs = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
-    return f'<dl class="frami-facts">{pairs}</dl>'
+    return (
+        '<button type="button" class="frami-info" popovertarget="teacher-about" aria-label="About this network">'
+        "<span>i</span></button>"
+        f'<div id="teacher-about" popover><b>{escape(card.title)}</b><dl class="frami-facts">{pairs}</dl></div>'
+    )
 
 
 def drawn(kind: str, value: dict, elem_id: str, functions: list[Callable] | None = None, **props) -> gr.HTML:

@@ -104,3 +104,12 @@ def choose_teacher(page, name: str) -> None:
     if not radio.is_checked():
         radio.check()
     page.wait_for_selector(f"#gallery .frami-wall[data-teacher='{name}']", timeout=20_000)
+
+
+def open_settings(page) -> None:
+    """Show all settings of the Synthesize tab, also where a run has folded the form away."""
+    if page.locator("#live .unfold").is_visible():
+        page.locator("#live .unfold").click()
+    if not page.locator("#steps input[type=number]").is_visible():
+        page.locator("#advanced button").first.click()
+        page.wait_for_selector("#steps input[type=number]")

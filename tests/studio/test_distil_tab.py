@@ -268,7 +268,7 @@ def test_with_recordings_the_students_accuracy_is_shown(start_studio, open_page,
 @pytest.mark.parametrize("width, theme", [(390, "dark"), (1400, "light")])
 def test_an_empty_tab_invites_and_fits(open_page, width, theme):
     page = opened(open_page(width, 844, theme))
-    page.locator("#teacher label", has_text="ESC-10").click()
+    page.locator("#teacher input[value='esc10']").check()
     page.wait_for_selector("#gallery .frami-group h3:has-text('dog')", state="attached")
     assert "without any recording" in page.locator("#distil-intro").inner_text()
     assert page.locator("#distil-start").inner_text() == "Distil a student: about 2 min"

@@ -211,7 +211,7 @@ def test_the_table_says_how_rich_the_banks_are(open_page):
 def test_another_teacher_renews_the_map(open_page):
     page = opened(open_page())
     click(page, lonely(page, "explore/fsdd/frami/"))
-    page.locator("#teacher label", has_text="ESC-10").click()
+    page.locator("#teacher input[value='esc10']").check()
     page.wait_for_selector(".frami-explore[data-teacher=esc10]", timeout=20_000)
     assert page.evaluate(f"{MAP}.dataset.selected") is None
     assert page.locator(".frami-detail .title").count() == 0, "the clip of the other teacher is gone"

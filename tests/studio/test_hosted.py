@@ -10,7 +10,7 @@ import pytest
 
 from frami.hosting import owners
 from tests.helpers.queues import until
-from tests.helpers.studio import choose_teacher
+from tests.helpers.studio import choose_teacher, open_settings
 from tests.helpers.visitors import call, config, functions, named, post
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +52,7 @@ def tab(page, name):
 def generate(page, steps=None):
     tab(page, "Synthesize")
     if steps:
+        open_settings(page)
         page.locator("#steps input[type=number]").fill(str(steps))
         page.locator("#steps input[type=number]").press("Tab")
     page.locator("button#generate").click()

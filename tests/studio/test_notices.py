@@ -8,6 +8,7 @@ import wave
 import psutil
 import pytest
 
+from tests.helpers.studio import open_settings
 from tests.studio.test_hosted import tab
 from tests.studio.test_try_it import predicted, shot, upload
 
@@ -162,7 +163,7 @@ def test_no_prediction_comes_beside_an_emptied_box(visit, studio, tmp_path):
             if act == "clear":
                 page.locator("#try-sound [aria-label=Clear]").click()
             else:
-                page.locator("#teacher label", has_text="ESC-10").click()
+                page.locator("#teacher input[value='esc10']").check()
             predicted(page, "idle")
         finally:
             for one in workers:
@@ -192,6 +193,7 @@ def test_what_is_ended_or_out_of_reach_is_told(visit, studio):
     tab(page, "Synthesize")
     said = page.locator("#synthesize-limits").inner_text()
     assert "syntheses of all visitors that wait or run: 24 runs" in said
+    open_settings(page)
     page.locator("#steps input[type=number]").fill("900")
     page.locator("#steps input[type=number]").press("Tab")
     page.locator("button#generate").click()

@@ -10,7 +10,7 @@ import pytest
 
 from frami import banks, checkpoints
 from frami.inversion import RECIPES, TERMS
-from tests.helpers.studio import choose_teacher
+from tests.helpers.studio import choose_teacher, open_settings
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "test-artefacts"
@@ -77,9 +77,9 @@ def test_listen_plays_and_shows_the_right_clip(open_page):
 
 def test_another_teacher_renews_facts_gallery_and_classes(open_page):
     page = open_page(theme="dark")
-    page.locator("#teacher label", has_text="ESC-10").click()
+    page.locator("#teacher input[value='esc10']").check()
     page.wait_for_selector("#gallery .frami-group h3:has-text('dog')", timeout=20_000)
-    facts = page.locator("#teacher-facts").inner_text()
+    facts = page.locator("#teacher-facts").text_content()
     assert "fold 1" in facts and "CC BY 3.0" in facts
     assert "everyday sounds" in page.locator("#listen-intro").inner_text()
     first = page.locator("#gallery .frami-tile").first
@@ -96,6 +96,8 @@ def generate(page, **sliders):
         choose_teacher(page, "fsdd")  # the smallest: other tests wait for the one worker too
     page.get_by_role("tab", name="Synthesize").click()
     page.wait_for_selector("#generate")
+    if sliders:
+        open_settings(page)
     for name, value in sliders.items():
         page.locator(f"#{name} input[type=number]").fill(str(value))
         page.locator(f"#{name} input[type=number]").press("Tab")
@@ -178,6 +180,9 @@ def choose(page, recipe):
 @pytest.mark.slow
 def test_first_clips_come_soon_and_show_how_they_came_to_be(open_page):
     page = open_page()
+    page.get_by_role("tab", name="Synthesize").click()
+    page.wait_for_selector("#generate")
+    open_settings(page)
     generate(page)
     assert value(page, "steps") <= 30 and value(page, "samples") <= 10, "a short run is what the tab offers at first"
     page.wait_for_selector(".frami-live:not([data-finished='0'])", timeout=60_000)
@@ -243,14 +248,14 @@ def test_choosing_a_recipe_sets_what_belongs_to_it(open_page):
     assert {"class", "balance", "activation"} <= set(
         page.locator("#live .curve").evaluate_all("all => all.map(c => c.dataset.name)")
     )
-    page.locator("#teacher label", has_text="ESC-10").click()
+    page.locator("#teacher input[value='esc10']").check()
     page.wait_for_function("+document.querySelector('#longest input[type=number]').value === 1")
 
 
 def test_the_vocoder_can_be_chosen(open_page):
     page = open_page()
     page.get_by_role("tab", name="Synthesize").click()
-    page.locator("#advanced button").first.click()
+    open_settings(page)
     page.locator("#vocoder input").click()
     page.locator("[role=option]", has_text="Griffin-Lim").click()
     generate(page, samples=1, steps=3)
@@ -310,7 +315,15 @@ def test_fits_a_phone(open_page, theme):
     tile = page.locator("#gallery .frami-tile").nth(4)
     tile.click()
     playing(page, tile)
-    assert page.locator("#detail").bounding_box()["y"] > 400, "the player is a sheet at the bottom"
+    box = page.locator("#detail").bounding_box()
+    assert box["y"] > 700, "the player is a bar at the bottom"
+    page.wait_for_function(
+        "y => document.querySelector('#gallery .frami-tile[aria-pressed=true]').getBoundingClientRect().bottom <= y",
+        arg=box["y"],
+    )
+    page.locator(".frami-detail .more").click()
+    assert page.locator(".frami-detail .way, .frami-detail .bars").first.is_visible(), "it opens to the detail"
+    page.locator(".frami-detail .more").click()
     shot(page, f"phone-{theme}")
     page.locator(".frami-detail .close").click()
     assert not page.locator("#detail").is_visible() and tile.get_attribute("aria-pressed") == "false"

@@ -54,8 +54,9 @@ def test_a_tab_more_is_one_class_and_one_entry(tmp_path, monkeypatch):
 def test_the_name_of_a_folder_is_no_markdown():
     title = "my *best* [sounds](x) <b>1_2_3</b> `a`\\"
     card = SimpleNamespace(dataset="/a/folder", title=title)
-    services = SimpleNamespace(teachers={"mine": card}, galleries=SimpleNamespace(value=lambda name: {}))
-    words, _ = Listen(services).on_teacher("mine")
+    galleries = SimpleNamespace(value=lambda name: {}, clips_of=lambda name: ([], {}))
+    services = SimpleNamespace(teachers={"mine": card}, galleries=galleries, recordings=None)
+    words, *_ = Listen(services).on_teacher("mine")
     shown = words.partition("trained to recognise ")[2].partition(" made them up")[0]
     assert re.sub(r"\\(.)", r"\1", shown) == title
     assert not re.search(r"[*_\[\]<>`]", re.sub(r"\\.", "", shown))

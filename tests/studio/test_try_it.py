@@ -140,7 +140,7 @@ def test_a_sample_is_played_and_classified_side_by_side(open_page):
     shot(page, "try-sample")
     page.locator("#try-students label").first.click()
     page.wait_for_function("n => document.querySelectorAll('.frami-try .network').length === n", arg=students)
-    page.locator("#teacher label", has_text="ESC-10").click()
+    page.locator("#teacher input[value='esc10']").check()
     page.wait_for_selector("#try-samples button:has-text('dog')")
     predicted(page, "idle")
     page.locator("#try-samples button", has_text="dog").click()

@@ -143,7 +143,7 @@ class FeatureMaps:
             "stamp": self._stamp(chosen),
             "classes": [page_values.name(label) for label in chosen.teacher.classes],
             "categories": of_teacher(chosen.teacher.card),
-            "axis": page_values.axis(chosen.teacher.spec),
+            "axis": page_values.axis_of(chosen.teacher),
             "pending": pending,
             "trouble": self._trouble(chosen),
             "layers": [_columns(one) for one in chosen.shown],

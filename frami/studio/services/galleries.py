@@ -57,6 +57,11 @@ class Galleries:
             found.append(rows[clip.index])
         return found
 
+    def clips_of(self, name: str) -> tuple[list[dict], dict]:
+        """All clips of a gallery whole, and the axes of their pictures; no clip where there is none."""
+        rows, _, axis = self._rows(name)
+        return rows, axis
+
     def _rows(self, name: str) -> tuple[list[dict], list[int], dict]:
         """All clips of a gallery, their target classes, and the axes of their pictures; no clip where there is none."""
         try:
@@ -75,4 +80,4 @@ class Galleries:
             return [], [], {}
         origin, prefix = offers.origin(bank.manifest["settings"]), clip_ids.prefix("gallery", name)
         rows = page_values.clips(bank.clips(), prefix, bank.manifest["classes"], bank.spec, origin)
-        return rows, bank.target.tolist(), page_values.axis(bank.spec)
+        return rows, bank.target.tolist(), page_values.axis_of(self.clips.load_teacher(name))

@@ -153,7 +153,7 @@ class Recognition:
             "label": page_values.name(label) if label in teacher.classes else "",
             "what": origin,
             "notes": [*heard["notes"], *gone],
-            "axis": page_values.axis(teacher.spec),
+            "axis": page_values.axis_of(teacher),
             "clip": {"id": "try", "mel": page_values.picture(mel, teacher.spec), "frames": mel.shape[-1]},
             "networks": networks,
         }

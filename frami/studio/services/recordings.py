@@ -64,7 +64,7 @@ class Recordings:
         """
         known = self._known(name)
         rows = [self._row(name, known, i, pictures) for i in range(len(known.rows))] if known else []
-        return {"teacher": name, "clips": rows, "axis": page_values.axis(self.load_teacher(name).spec)}
+        return {"teacher": name, "clips": rows, "axis": page_values.axis_of(self.load_teacher(name))}
 
     def pictures(self, ids: Sequence[str]) -> list[dict]:
         """These recordings whole. FramiError for other ids, or too many."""

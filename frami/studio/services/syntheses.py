@@ -99,7 +99,7 @@ class Synthesis:
             "run": self.id,
             "state": "running" if not self.done else "error" if self.error else "stopped" if self.stopped else "done",
             "message": self.error,
-            "axis": page_values.axis(self.teacher.spec),
+            "axis": page_values.axis_of(self.teacher),
             "hints": {name: term.about for name, term in TERMS.items()},
             "clips": [],
             "curves": {name: page_values.curve(list(values)) for name, values in list(self.curves.items())},

@@ -51,14 +51,12 @@ class Synthesize(Tab):
             self.classes = gr.Dropdown(
                 **classes, multiselect=True, label="Classes", elem_id="classes", scale=3, min_width=260
             )
-        self.about = gr.HTML(offers.about(recipe), elem_id="recipe-about", apply_default_css=False)
-        with gr.Row(elem_id="controls", equal_height=True):
             self.clips = _slider("samples", "Clips", limits.least("clips", CLIPS), 1, limits.least("clips", 64))
+        self.about = gr.HTML(offers.about(recipe), elem_id="recipe-about", apply_default_css=False)
+        with gr.Accordion("More settings", open=False, elem_id="advanced"), gr.Row():
             self.shortest = _slider("shortest", "Shortest (s)", shortest, offers.SHORTEST, most, 0.1)
             self.longest = _slider("longest", "Longest (s)", longest, offers.SHORTEST, most, 0.1)
             self.steps = _slider("steps", "Steps", self._steps(recipe), 1, limits.least("steps", offers.MOST_STEPS))
-        components.limits_note(limits, _LIMITS, "synthesize-limits")
-        with gr.Accordion("Advanced: loss weights, seed, vocoder", open=False, elem_id="advanced"), gr.Row():
             self.weights = [
                 gr.Slider(
                     0,
@@ -95,6 +93,7 @@ class Synthesize(Tab):
             self.download = gr.DownloadButton(
                 "Download (zip)", interactive=False, elem_id="download", scale=1, min_width=190
             )
+        components.limits_note(limits, _LIMITS, "synthesize-limits")
         functions = [*components.clip_functions(self.services.clips, who=self.who), *self._sharing()]
         self.shown = components.drawn("live", {"state": "idle"}, "live", functions, finished=[])
         self.inputs = [self.recipe]
