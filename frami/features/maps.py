@@ -1,6 +1,7 @@
 """Maps of a teacher's feature space: made and real clips as points, the nearest of each, and how rich each bank is.
 
-Features are the teacher's embeddings. The precomputed part of a map (``map.json``) holds made clips only.
+Features are the teacher's embeddings. The precomputed part of a map is ``map.json``; recordings on it have their
+features beside it (``stored_recordings``).
 """
 
 import hashlib
@@ -25,10 +26,13 @@ from frami.data import LogMels
 from frami.errors import FramiError
 from frami.features import diversity, projection
 from frami.features.embeddings import Embedded, embed, recordings
+from frami.features.recordings import ship
 from frami.paths import home
 
 FORMAT = 1
 FILE = "map.json"
+#: Key of the layer of recordings.
+REAL = "real"
 #: Bytes of a map's file, and clips of a bank on it, at most.
 _LARGEST, _CLIPS = 2**26, 10**6
 
@@ -152,6 +156,18 @@ def recorded(
     where the recordings are not here).
     """
     clips = recordings(teacher, None, split, data_folder, progress)
+    return _recorded(teacher, clips, most, progress)
+
+
+def shipped(teacher: Checkpoint, progress: Callable[[int, int], None] | None = None) -> Recorded | None:
+    """The same of the recordings that ship of what the teacher did not learn from; None where none do."""
+    found = ship(teacher.card, teacher.spec)
+    return found and _recorded(teacher, found[0], None, progress)
+
+
+def _recorded(
+    teacher: Checkpoint, clips: LogMels, most: int | None, progress: Callable[[int, int], None] | None
+) -> Recorded:
     rows = sorted(diversity.in_turns(clips.labels, min(most or len(clips), len(clips))).tolist())
     name = json.dumps([FORMAT, teacher.card.sha256, teacher.spec.to_dict(), [clips.clips[i].key for i in rows]])
     store = home() / "cache" / "features" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
@@ -163,8 +179,14 @@ def recorded(
         with suppress(OSError, SafetensorError), files.replacing(store, long=True) as temporary:
             tensors = {name: value for name, value in vars(found).items() if isinstance(value, Tensor)}
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-    layer = Layer("real", "Recordings", found.pooled, found.labels, found.predicted, found.confidence, real=True)
-    return Recorded(layer, found.logits, clips, rows)
+    return Recorded(
+        real_layer(found.pooled, found.labels, found.predicted, found.confidence), found.logits, clips, rows
+    )
+
+
+def real_layer(pooled: Tensor, labels: Tensor, predicted: Tensor, confidence: Tensor) -> Layer:
+    """Recordings as a layer, from tensors as of ``Layer``."""
+    return Layer(REAL, "Recordings", pooled, labels, predicted, confidence, real=True)
 
 
 # --------------------------------------------------------------------------------------------- precomputed
@@ -182,9 +204,16 @@ class Stored:
     map: Map
     measures: dict
 
-    def fits(self, layers: Sequence[Layer]) -> bool:
-        """Whether it was computed from exactly these layers, in this order."""
-        return list(self.digests.items()) == [(layer.key, layer.digest) for layer in layers]
+    def of(self, layers: Sequence[Layer]) -> Map | None:
+        """Where these layers lie, in the order of the map: all of it, or all but the recordings. None where it was
+        computed from others."""
+        given = [(layer.key, layer.digest) for layer in layers]
+        if given == list(self.digests.items()):
+            return self.map
+        if given != [(key, digest) for key, digest in self.digests.items() if key != REAL]:
+            return None
+        made = sum(map(len, layers))  # recordings are behind
+        return Map(self.map.pca[:made], self.map.share, self.map.umap[:made])
 
 
 class _Bank(BaseModel):
@@ -208,12 +237,7 @@ class _File(BaseModel):
 
 
 def save(folder: Path, layers: Sequence[Layer], measured: dict) -> Stored:
-    """Compute the map of made clips and write it, with what was measured, to ``folder``.
-
-    Raises FramiError when a layer holds recordings: no coordinate of a real clip leaves the machine.
-    """
-    if any(layer.real for layer in layers):
-        raise FramiError("real clips are not written to a map")
+    """Compute the map of these layers, recordings last, and write it, with what was measured, to ``folder``."""
     here = project(layers)
     stored = Stored({layer.key: layer.digest for layer in layers}, Map(here.pca, here.share, umap(layers)), measured)
     value = {

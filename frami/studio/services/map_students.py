@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor
-
 from frami import checkpoints
 from frami.errors import FramiError
 from frami.hosting.owners import EVERYONE, Visitor
@@ -60,7 +58,12 @@ def _places(classes: Sequence[str], among: Sequence[str]) -> list[int]:
     return [place.get(name, -1) for name in classes]
 
 
-def _predicted(path: str, one: MapLayer, places: list[int], progress: Callable) -> list[int]:
-    mels: list[Tensor] = one.mels()
-    heard = shared().run("map-students", {"student": path, "mels": mels})
-    return [places[i] for i in heard.tolist()]
+def _predicted(path: str, one: MapLayer, places: list[int], progress: Callable) -> list[int | None]:
+    mels = one.mels()
+    there = [i for i, mel in enumerate(mels) if mel is not None]
+    found: list[int | None] = [None] * len(mels)
+    if there:
+        heard = shared().run("map-students", {"student": path, "mels": [mels[i] for i in there]})
+        for i, predicted in zip(there, heard.tolist(), strict=True):
+            found[i] = places[predicted]
+    return found
