@@ -112,7 +112,7 @@ frami.address = (element, props, server, _watch, trigger) => {
     if (others.includes("tab")) document.querySelector(`#tabs [role="tab"][data-tab-id="${CSS.escape(wanted.tab)}"]`)?.click();
     if (others.includes("teacher")) document.querySelector(`#teacher input[value="${CSS.escape(wanted.teacher)}"]`)?.click();
     // A tab in the menu of those that have no room is chosen by the server.
-    if (others.includes("tab") && shownTab() !== wanted.tab) trigger("select", wanted);
+    if (others.includes("tab")) setTimeout(() => { if (places.get("tab") === wanted.tab && shownTab() !== wanted.tab) trigger("select", wanted); }, 400);
     for (const [key, part] of parts) if ((part.get() || "") !== asked(key)) part.set(asked(key));
     showClip(clip);
   });
