@@ -69,7 +69,7 @@ frami.explore = (element, props, server, watch) => {
   const legend = mapLegend(s, root, isolate, refresh);
   const tools = mapTools(s, stage, () => { s.version++; map.draw(); });
   const filters = mapFilters(s, { renew: refresh, reset: showAll, selectShown: () => choosePoints(s.points.filter(p => !p.faint)) });
-  const several = selectionPanel(s, server, clips, { show: map.show, clear: () => choosePoints([]) });
+  const several = selectionPanel(s, server, clips, { show: map.show, clear: () => choosePoints([]), draws: () => map.draw() });
   const { choose, hover, rest } = mapListening(s, root, map, clips, { playing: tools.playing, several: () => several, status, spoken });
   const star = mapStar(s, server, { ask: clips.ask, draw: map.draw, say: words => { status.textContent = words; }, choose });
   const placing = mapPlacing(s, root, map, star);
@@ -77,7 +77,6 @@ frami.explore = (element, props, server, watch) => {
   tip.before(empty.box);
   stage.before(tools.box, filters.box);
   stage.after(filters.line, ...legend.boxes, several.box, star.box);
-  document.addEventListener("frami-map-mark", () => map.draw());
 
   showNeighbours(s, choose, hover);
   listen(canvas, tip, stage, s, { map, about: p => aboutPoint(s, p), choose, hover, rest, showAll: escape, lassoing: () => tools.lasso(), lasso: points => choosePoints(points) });

@@ -1,7 +1,7 @@
 /* Hearing the clips of a map: what a click, the arrow keys and the pointer play. */
 import { percent } from "./core.js";
 import { select } from "./selection.js";
-import { play, player } from "./sound.js";
+import { play, player, stopSound } from "./sound.js";
 
 /* A point in words: its class, and what the teacher takes it for. */
 export function aboutPoint(s, p) {
@@ -42,7 +42,7 @@ export function mapListening(s, root, map, clips, { playing, several, status, sp
   const hover = p => {
     s.hovered = p;
     map.draw();
-    if (!p && played) setTimeout(() => { if (!s.hovered && played && player.dataset.clip === played && s.chosen !== played) { player.pause(); played = null; } }, 300);
+    if (!p && played) setTimeout(() => { if (!s.hovered && played && player.dataset.clip === played && s.chosen !== played) { stopSound(); played = null; } }, 300);
   };
   /* The pointer rests on a point: its sound and neighbours are fetched, and it plays where that is wanted. */
   async function rest(p, event) {

@@ -13,9 +13,9 @@ const th = (scope, title, small) => {
 export function drawMeasures(box, measures, { rows = [], note = [] } = {}) {
   box.replaceChildren();
   if (!rows.length) return;
-  const grid = el("table"), head = el("tr"), top = el("thead"), body = el("tbody"), scroll = el("div", "scroll"), reference = rows.find(row => row.reference);
+  const grid = el("table"), head = el("tr"), top = el("thead"), body = el("tbody"), scroll = el("div", "scroll"), yardsticks = rows.filter(row => row.reference);
   head.append(el("th", "what"), ...rows.map(row => {
-    const cell = th("col", row.reference ? "Recordings themselves" : row.title, row.measures ? `${row.measures.samples} clips` : "measuring…");
+    const cell = th("col", row.reference ? `${row.title.charAt(0).toUpperCase()}${row.title.slice(1)}` : row.title, row.measures ? `${row.measures.samples} clips` : "measuring…");
     if (row.reference) cell.className = "reference";
     return cell;
   }));
@@ -23,7 +23,7 @@ export function drawMeasures(box, measures, { rows = [], note = [] } = {}) {
   for (const { name, title, share, reading } of measures) {
     const known = rows.filter(row => row.measures?.[name] !== null && row.measures?.[name] !== undefined);
     if (!known.some(row => !row.reference)) continue;    // without recordings some cannot be had
-    const line = el("tr"), real = reference?.measures?.[name], best = real === null || real === undefined ? "" : ` Recordings themselves: ${figure(share, real)}.`;
+    const line = el("tr"), real = yardsticks.map(row => row.measures?.[name]).find(x => x !== null && x !== undefined), best = real === undefined ? "" : ` Real recordings themselves: ${figure(share, real)}.`;
     line.append(th("row", title, reading + best), ...rows.map(row => {
       const cell = el("td", row.reference ? "reference" : ""), range = row.measures?.intervals?.[name]?.map(x => figure(share, x));
       cell.append(el("span", "", figure(share, row.measures?.[name])));
@@ -41,6 +41,6 @@ export function drawMeasures(box, measures, { rows = [], note = [] } = {}) {
   scroll.setAttribute("role", "region");
   scroll.setAttribute("aria-label", "Diversity and fidelity of the clips");
   box.append(el("h3", "", "Diversity and fidelity of the clips"));
-  if (reference) box.append(el("p", "lead", "The last column is the yardstick: as many real recordings, measured in the same way."));
+  if (yardsticks.length) box.append(el("p", "lead", "What is in italics is the yardstick: real recordings, measured in the same way."));
   box.append(scroll, ...note.map(words => el("p", "", words)));
 }

@@ -1,6 +1,6 @@
 /* Several clips selected on a map: how many and which, played one after the other, downloaded, how varied they are. */
 import { button, decoded, download, el, plural } from "./core.js";
-import { player, play, soundUrl } from "./sound.js";
+import { playSequence, stopSound } from "./sound.js";
 
 const MOST_MEASURED = 2000;      // clips whose variety is asked for at once
 
@@ -10,10 +10,10 @@ function rowsByLayer(points) {
   points.forEach(p => (found[p.layer.key] ??= []).push(p.row));
   return found;
 }
-/* server: selection(request), bundle(request); clips: as of clipLoader; act: show(points), clear(). */
-export function selectionPanel(s, server, clips, { show, clear }) {
+/* server: selection(request), bundle(request); clips: as of clipLoader; act: show(points), clear(), draws() draws the map. */
+export function selectionPanel(s, server, clips, { show, clear, draws }) {
   const box = el("section", "selection"), title = el("h3"), about = el("p", "about"), variety = el("p", "variety"), row = el("div", "actions"), said = el("p", "said");
-  let sequence = 0, asked = "", running = false;
+  let asked = "", running = false;
   box.setAttribute("aria-label", "Selected clips");
   said.setAttribute("role", "status");
   const playing = button("play-all", "Play in sequence", () => running ? stop() : start());
@@ -28,32 +28,24 @@ export function selectionPanel(s, server, clips, { show, clear }) {
     running = on;
     playing.textContent = on ? "Stop" : "Play in sequence";
     box.dataset.playing = on ? "yes" : "no";
-  }
-  function stop() {
-    sequence++;
-    player.pause();
-    say(false);
-  }
-  async function start() {
-    const own = ++sequence, all = points();
-    say(true);
-    for (const [i, p] of all.entries()) {
-      said.textContent = `${i + 1} of ${all.length}: ${s.value.classes[p.predicted]}`;
-      const clip = { id: p.id, mel: "" };
-      if (all[i + 1]) clips.fetchSound(all[i + 1].id);
-      s.hovered = p;
-      box.dataset.sounds = p.id;
-      document.dispatchEvent(new Event("frami-map-mark"));
-      await soundUrl(clip, clips.server).catch(() => {});    // oxlint-disable-line no-await-in-loop -- one after the other
-      if (own !== sequence) return;
-      await play(clip, clips.server);                        // oxlint-disable-line no-await-in-loop
-      await clipEnded(p.id, () => own !== sequence);             // oxlint-disable-line no-await-in-loop
-      if (own !== sequence) return;
-      if (player.dataset.clip !== p.id) break;               // somebody plays another one
-    }
+    if (on) return;
     said.textContent = "";
     s.hovered = null;
-    document.dispatchEvent(new Event("frami-map-mark"));
+    delete box.dataset.sounds;
+    draws();
+  }
+  function stop() {
+    if (running) stopSound();
+  }
+  async function start() {
+    const all = points();
+    say(true);
+    await playSequence(all.map(p => ({ id: p.id, mel: "" })), clips.server, { each: (clip, i) => {
+      const p = s.hovered = all[i];
+      said.textContent = `${i + 1} of ${all.length}: ${s.value.classes[p.predicted]}`;
+      box.dataset.sounds = p.id;
+      draws();
+    } });
     say(false);
   }
 
@@ -88,7 +80,7 @@ export function selectionPanel(s, server, clips, { show, clear }) {
     const some = points(), counts = new Map();
     box.hidden = !some.length;
     box.dataset.count = some.length;
-    if (!some.length) { if (running) stop(); asked = ""; return; }
+    if (!some.length) { stop(); asked = ""; return; }
     some.forEach(p => counts.set(p.predicted, (counts.get(p.predicted) || 0) + 1));
     const order = [...counts].toSorted((a, b) => b[1] - a[1]), real = some.filter(p => p.layer.real).length;
     const names = order.slice(0, 5).map(([i, n]) => `${s.value.classes[i]} (${n})`).join(", ");
@@ -97,12 +89,4 @@ export function selectionPanel(s, server, clips, { show, clear }) {
     measure();
   }
   return { box, draw, stop };
-}
-/* Until the player has played this clip to its end, or plays another, or stands still, or is not wanted any more. */
-function clipEnded(id, unwanted) {
-  return new Promise(done => {
-    const look = setInterval(() => {
-      if (unwanted() || player.ended || player.error || player.dataset.clip !== id || player.paused) { clearInterval(look); done(); }
-    }, 40);
-  });
 }
