@@ -18,14 +18,14 @@ from frami.adapter import chosen
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Checkpoint
-from frami.data import LogMels, Skip, label
+from frami.data import LogMels, Skip, label, shipped
 from frami.data.catalogue import DATASETS
 from frami.distill.loop import State, distill
 from frami.distill.settings import RunSettings
 from frami.errors import FramiError
 from frami.evaluation import confusion, shares
 from frami.features.embeddings import recordings
-from frami.features.recordings import trained_on_these
+from frami.features.recordings import measured_on, trained_on_these
 from frami.files import FullError
 from frami.inversion import Clips
 from frami.runs import RunError, Runs
@@ -140,7 +140,14 @@ class _Run:
         self.elsewhere = bool(request.dataset) and not trained_on_these(teacher.card, request.dataset)
         self.clips = source(teacher, request, data_folder, skip)
         damaged = self.clips.damaged if isinstance(self.clips, Bank) else ()
-        self.notes = (*(f"left out of the bank: {part}" for part in damaged), *(f"left out: {line}" for line in bad))
+        ship = self.test is not None and shipped.are(self.test.clips)
+        self.measured_on = self.test and measured_on(self.test, request.dataset or teacher.card.dataset)
+        said = (f"accuracy is of {self.measured_on}; the whole test part is not at hand",) if ship else ()
+        self.notes = (
+            *said,
+            *(f"left out of the bank: {part}" for part in damaged),
+            *(f"left out: {line}" for line in bad),
+        )
         self.state = _read(folder / STATE)
         self.writer: banks.Writer | None = None
         self.accuracy: float | None = None
@@ -235,6 +242,7 @@ class _Run:
             training=_learnt_of(card)
             | {name: value for name, value in self.request.to_dict().items() if name != "data"}
             | ({"dataset": label(self.request.dataset)} if self.request.dataset else {})
+            | ({"measured_on": self.measured_on} if self.measured_on else {})
             | {"teacher_sha256": card.sha256, "run": self.id, clips: state.clips, "steps_done": state.steps},
             evaluation=f"frami evaluate {self.id}",
             teacher=card.name,
@@ -247,6 +255,7 @@ class _Run:
         result = {
             "run": self.id,
             "accuracy": self.accuracy,
+            "accuracy_of": self.measured_on,
             "agreement": None if math.isnan(state.agreement) else state.agreement,
             "seconds": round(state.seconds, 1),
             "clips": state.clips,
@@ -267,13 +276,13 @@ def _learnt_of(card: Card) -> dict:
 def held_out(
     teacher: Checkpoint, data_folder: str | Path | None, dataset: str | None = None, skip: Skip = None
 ) -> LogMels | None:
-    """Real clips that the teacher was not trained on, of its data set or another one; None for a teacher of no data
-    set, and where neither data set nor folder were named and none are at hand. Raises FramiError for a named one
-    without them."""
+    """Real clips that the teacher was not trained on, of its data set or another one; where neither was named and its
+    data set is not at hand, those that ship; None for a teacher of no data set, and where none ship. Raises FramiError
+    for a named one without them."""
     if not (dataset or teacher.card.dataset):
         return None
     try:
-        return recordings(teacher, dataset, "test", data_folder, skip=skip)
+        return recordings(teacher, dataset, "test", data_folder, skip=skip, else_shipped=dataset is None)
     except FramiError:
         if dataset or (data_folder is not None and teacher.card.dataset in DATASETS):
             raise

@@ -97,7 +97,7 @@ class Recordings:
 
     def some(self, name: str) -> bool:
         """Whether recordings ship for a teacher."""
-        return bool(self._rows(name))
+        return bool(self.rows(name))
 
     def row(self, id: str) -> Recording:
         """A recording's row in the table. FramiError for another id."""
@@ -113,14 +113,15 @@ class Recordings:
 
     # ------------------------------------------------------------------------------------- what is known of them
 
-    def _rows(self, name: str) -> tuple[Recording, ...]:
+    def rows(self, name: str) -> tuple[Recording, ...]:
+        """The table's rows of a teacher's recordings, by the numbers in their ids."""
         card = self.load_teacher(name).card if name in self.teachers else None
         if card is None or card.dataset not in DATASETS:
             return ()
         return tuple(row for row in shipped.listed(card.dataset, held_out(card)) if row.label in card.classes)
 
     def _known(self, name: str) -> _Known | None:
-        rows = self._rows(name)
+        rows = self.rows(name)
         return self._known_at(name, rows) if rows else None
 
     def _read(self, name: str, rows: tuple[Recording, ...]) -> _Known | None:
