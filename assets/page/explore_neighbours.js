@@ -9,7 +9,8 @@ export function showNeighbours(s, choose, hover) {
   const layerOf = near => s.value.layers.find(layer => layer.key === near.layer);
   function tileOf(near) {
     const one = button("", undefined, () => choose(near.id)), text = el("span"), picture = el("canvas");
-    text.append(el("b", "", near.predicted), el("small", "", layerOf(near)?.title || near.layer));
+    const other = near.predicted === near.target ? "" : `, classified as ${near.predicted}`;
+    text.append(el("b", "", near.target), el("small", "", `${layerOf(near)?.title || near.layer}${other}`));
     paint(picture, near, s.value.axis);
     one.append(picture, text);
     one.title = `Distance ${near.distance}`;

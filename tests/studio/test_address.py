@@ -95,7 +95,9 @@ def services():
 def test_a_clip_is_found_by_its_id_alone(services):
     for id in (CLIP, "explore/fsdd/frami/4"):
         found = found_clips.find(services, id)
-        assert found["clip"]["id"] == id and found["clip"]["mel"] and found["axis"]["bands"] and found["teacher"] == "fsdd"
+        assert (
+            found["clip"]["id"] == id and found["clip"]["mel"] and found["axis"]["bands"] and found["teacher"] == "fsdd"
+        )
         assert found_clips.sound(services, id)[:4] == b"RIFF"
 
 

@@ -45,7 +45,7 @@ class MapPlaces:
         predicted = int(logits.argmax())
         clip = page_values.clip(
             f"{PREFIX}{name}/{token}", heard["mel"], logits, predicted, predicted, teacher.classes, teacher.spec,
-            teacher.multilabel, origin="your sound", untargeted=True, real=True, multilabel=teacher.multilabel,
+            teacher.multilabel, origin="your sound", untargeted=True, real=True,
         )  # fmt: skip
         features = torch.cat([one.layer.pooled for one in shown.layers])
         distances = squares(points(heard["pooled"][None]), points(features))[0].sqrt()
