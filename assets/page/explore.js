@@ -1,124 +1,125 @@
-/* The Explore tab: a map of clips on a canvas, its legend and table. */
-import { button, choices, el, onTheme, percent } from "./core.js";
+/* The Explore tab: a map of clips on a canvas, its legend, filters, selection and table. */
+import { choices, el, onTheme, percent } from "./core.js";
 import { clipLoader } from "./explore_clips.js";
 import { paintPoints, startClasses } from "./explore_colours.js";
+import { mapFilters, narrowed, noFilters } from "./explore_filters.js";
 import { mapLegend } from "./explore_legend.js";
 import { drawMeasures } from "./explore_measures.js";
+import { addHooks, emptyMap, mapPlacing, mapPoints } from "./explore_place.js";
+import { aboutPoint, mapListening } from "./explore_listen.js";
 import { listen } from "./explore_pointer.js";
 import { showNeighbours } from "./explore_neighbours.js";
+import { selectionPanel } from "./explore_selection.js";
+import { mapStar } from "./explore_star.js";
+import { mapStudents } from "./explore_students.js";
+import { mapTools, zoomButtons } from "./explore_tools.js";
 import { pointMap } from "./map.js";
-import { deselect, select, selection } from "./selection.js";
-import { player, startAudio } from "./sound.js";
+import { deselect, selection } from "./selection.js";
+import { startAudio } from "./sound.js";
 
-const CONTROLS = [
-  ["colour", "Colour", [["class", "Class"], ["recipe", "Recipe"], ["origin", "Real or made"], ["confidence", "Confidence"]]],
+const MAP_COLOURS = [["class", "Predicted class"], ["target", "Target class"], ["recipe", "Recipe"], ["origin", "Real or made"], ["confidence", "Confidence"], ["student", "Student"]];
+const MAP_CONTROLS = [
+  ["colour", "Colour", MAP_COLOURS],
   ["projection", "Projection", [["umap", "UMAP"], ["pca", "PCA"]]],
   ["view", "View", [["together", "Together"], ["apart", "Side by side"]]],
 ];
 
 frami.explore = (element, props, server, watch) => {
   const root = element.querySelector(".frami-explore");
-  /* What is shown. points: { id, layer, label, predicted, confidence, x, y, colour, faint }; chosen, hovered: one of them
-     (its id, itself); isolated: the group of the legend that is shown alone; details: of clips, as the server sent them;
-     picked, hues, open, query: of many classes (see explore_colours.js) */
+  /* What is shown. points: { id, row, layer, label, predicted, confidence, x, y, colour, faint }, byId: the same by id; chosen,
+     hovered: one of them (its id, itself); isolated: the groups of the legend that are shown alone; selected: ids; details: of
+     clips, as the server sent them; star: the visitor's own sound; bounds: the part of the projection that fills a panel;
+     version: changes with all that is drawn of points; picked, hues, open, query: of many classes (see explore_colours.js) */
   const s = {
-    value: { classes: [], layers: [] }, points: [], chosen: null, hovered: null, isolated: null, details: new Map(),
+    value: { classes: [], layers: [] }, points: [], sorted: [], groups: [], byId: new Map(), chosen: null, hovered: null, isolated: new Set(),
+    selected: new Set(), details: new Map(), star: null, bounds: null, moving: false, version: 0, lasso: null, filters: noFilters(),
     picked: [], hues: new Map(), open: null, query: "",
-    choice: { colour: "class", projection: "umap", view: "together" },
+    choice: { colour: "class", projection: "umap", view: "together", density: false },
   };
-  let moving = 0, poll = 0, silent = false, walk = 0, begun = false;
+  let poll = 0, begun = false;
 
   // ---- the page's parts
-  const controls = el("div", "controls"), stage = el("div", "stage"), canvas = el("canvas"), tip = el("div", "tip"), zoom = el("div", "zoom");
-  const status = el("p", "status"), spoken = el("p", "frami-spoken"), table = el("div", "measures");
+  const controls = el("div", "controls"), stage = el("div", "stage"), canvas = el("canvas"), tip = el("div", "tip"), zoom = zoomButtons(factor => map.magnify(factor));
+  const status = el("p", "status"), spoken = el("p", "frami-spoken"), table = el("div", "measures"), rows = new Map();
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
   spoken.setAttribute("aria-live", "polite");
   status.setAttribute("role", "status");
   tip.hidden = true;
-  for (const [name, label, options] of CONTROLS) {
-    const box = el("fieldset"), row = el("div", "segments");
-    choices(row, name, options, s.choice[name], key => {
+  function drawControl(name, options) {
+    choices(rows.get(name), name, options, s.choice[name], key => {
       s.choice[name] = key;
-      s.isolated = null;
-      if (name === "projection") place(true);
+      if (name === "colour") Object.assign(s, { isolated: new Set(), open: null });
+      if (name === "projection") placing.place(true);
       refresh();
+      students.ask();
     });
+  }
+  for (const [name, label, options] of MAP_CONTROLS) {
+    const box = el("fieldset", name), row = el("div", "segments");
+    rows.set(name, row);
+    drawControl(name, options);
     box.append(el("legend", "", label), row);
     controls.append(box);
-  }
-  for (const [sign, words, factor] of [["+", "Zoom in", 1.5], ["−", "Zoom out", 1 / 1.5], ["⤢", "Show all", 0]]) {
-    zoom.append(button("", sign, () => map.magnify(factor), words));
-    zoom.lastChild.title = words;
   }
   stage.append(canvas, tip, zoom);
   root.append(controls, stage, status, spoken, table);
   const map = pointMap(root, stage, canvas, s), clips = clipLoader(s, server);
+  const students = mapStudents(s, server, clips.ask, () => refresh());
   const legend = mapLegend(s, root, isolate, refresh);
-  stage.after(...legend.boxes);
+  const tools = mapTools(s, stage, () => { s.version++; map.draw(); });
+  const filters = mapFilters(s, { renew: refresh, reset: showAll, selectShown: () => choosePoints(s.points.filter(p => !p.faint)) });
+  const several = selectionPanel(s, server, clips, { show: map.show, clear: () => choosePoints([]), draws: () => map.draw() });
+  const { choose, hover, rest } = mapListening(s, root, map, clips, { playing: tools.playing, several: () => several, status, spoken });
+  const star = mapStar(s, server, { ask: clips.ask, draw: map.draw, say: words => { status.textContent = words; }, choose });
+  const placing = mapPlacing(s, root, map, star);
+  const empty = emptyMap(s, showAll);
+  tip.before(empty.box);
+  stage.before(tools.box, filters.box);
+  stage.after(filters.line, ...legend.boxes, several.box, star.box);
 
-  // ---- selecting a clip: its sound and detail together
-  const about = p => {
-    const name = s.value.classes[p.label];
-    return p.label === p.predicted ? `${name}, confidence ${percent(p.confidence)}` : `${name}, classified as ${s.value.classes[p.predicted]}`;
-  };
-  async function choose(id) {
-    const own = ++walk, p = s.points.find(point => point.id === id);
-    if (!p) return;
-    silent = true;
-    s.chosen = root.dataset.selected = id;
-    spoken.textContent = `${about(p)}. ${p.layer.title}.`;
-    map.draw();
-    try {
-      clips.fetchSound(id);
-      const found = await clips.detail(id);
-      if (own !== walk) return;
-      await select(found.clip, s.value.axis, clips.server);
-      map.draw();
-      const next = [...["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"].map(key => map.toward(p, key)?.id), ...found.near.map(near => near.id)];
-      for (const other of new Set(next.filter(Boolean))) {
-        if (own !== walk) return;
-        await clips.ahead(other);    // oxlint-disable-line no-await-in-loop -- one after the other, so that a click goes first
-      }
-    } catch (error) { status.textContent = error.message || String(error); }
-  }
-  player.addEventListener("playing", () => {
-    if (!silent || player.dataset.clip !== s.chosen) return;
-    root.dataset.sounded = s.chosen;
-    silent = false;
-  });
-  const hover = p => { s.hovered = p; map.draw(); };
   showNeighbours(s, choose, hover);
-  listen(canvas, tip, stage, s, { map, about, choose, hover, ahead: clips.ahead, showAll: () => { Object.assign(s, { isolated: null, open: null, query: "" }); refresh(); } });
+  listen(canvas, tip, stage, s, { map, about: p => aboutPoint(s, p), choose, hover, rest, showAll: escape, lassoing: () => tools.lasso(), lasso: points => choosePoints(points) });
 
-  // ---- where points lie: x and y in the projection, moving there from where they were
-  function place(smoothly) {
-    const name = s.choice.projection === "umap" && s.value.umap ? "umap" : "pca", xy = s.value[name] || [];
-    root.dataset.projection = name;
-    cancelAnimationFrame(moving);
-    s.points.forEach((p, i) => { p.from = [p.x ?? xy[2 * i], p.y ?? xy[2 * i + 1]]; p.to = [xy[2 * i], xy[2 * i + 1]]; });
-    const quick = !smoothly || matchMedia("(prefers-reduced-motion: reduce)").matches, start = performance.now();
-    map.fit();
-    const step = now => {
-      const t = quick ? 1 : Math.min(1, (now - start) / 450), ease = 1 - (1 - t) ** 3;
-      s.points.forEach(p => { p.x = p.from[0] + ease * (p.to[0] - p.from[0]); p.y = p.from[1] + ease * (p.to[1] - p.from[1]); });
+  // ---- several clips
+  function choosePoints(points) {
+    s.selected = new Set(points.map(p => p.id));
+    s.version++;
+    if (points.length) tools.lasso(false);
+    several.draw();
+    map.draw();
+    root.dataset.several = s.selected.size;
+  }
+  function showAll() {
+    Object.assign(s, { isolated: new Set(), open: null, query: "", filters: { ...noFilters(), rest: s.filters.rest } });
+    refresh();
+  }
+  /* Escape takes back one thing after the other: the lasso, what narrows the map, the selection, the chosen clip. */
+  function escape() {
+    if (tools.lasso()) tools.lasso(false);
+    else if (narrowed(s)) showAll();
+    else if (s.selected.size) choosePoints([]);
+    else if (s.chosen) {
+      s.chosen = null;
+      delete root.dataset.selected;
+      deselect();
       map.draw();
-      if (t < 1) moving = requestAnimationFrame(step);
-    };
-    step(start);
+    }
   }
 
   // ---- values that arrive, and what is still computed
-  /* Show a group of the legend alone, and all again; a category opens into its classes. */
+  /* Show a group of the legend alone, others with it, and all again; a category opens into its classes. */
   function isolate(i, group) {
     if (group.category !== undefined && s.open === null) s.open = group.category;
-    else s.isolated = s.isolated === i ? null : i;
+    else if (!s.isolated.delete(i)) s.isolated.add(i);
     refresh();
   }
   function refresh() {
     paintPoints(s, root);
     legend.draw();
+    filters.draw();
     say();
+    empty.draw();
     map.draw();
   }
   function say() {
@@ -132,31 +133,44 @@ frami.explore = (element, props, server, watch) => {
     status.textContent = words.join(" ");
     root.dataset.pending = pending ? "yes" : pending === null ? "no" : "ask";
   }
+  /* Colours that say something of these layers: real or made only where there are both. */
+  function offerColours() {
+    const kinds = new Set(s.value.layers.map(layer => Boolean(layer.real)));
+    const offered = MAP_COLOURS.filter(([key]) => key !== "origin" || kinds.size > 1);
+    if (s.points.length && !offered.some(([key]) => key === s.choice.colour)) Object.assign(s, { isolated: new Set(), choice: { ...s.choice, colour: "class" } });
+    if (rows.get("colour").children.length !== offered.length) drawControl("colour", offered);
+  }
   function show(next, arrived) {
-    const old = new Map(s.points.map(p => [p.id, p])), other = s.value.teacher !== next.teacher, before = s.value.layers;
+    const old = s.byId, other = s.value.teacher !== next.teacher, before = s.value.layers;
     s.value = { classes: [], layers: [], ...next };
     s.details.clear();
-    if (other) clips.forget();
+    if (other) { clips.forget(); students.forget(); s.filters = noFilters(); s.bounds = null; }
     // groups of layers are counted by their place: another layer would be shown alone
-    if (other || (s.choice.colour !== "class" && String(before.map(one => one.prefix)) !== String(s.value.layers.map(one => one.prefix)))) s.isolated = null;
-    s.points = s.value.layers.flatMap(layer => layer.labels.map((label, i) => {
-      const id = `${layer.prefix}/${i}`, { x, y } = old.get(id) || {};
-      return { id, layer, label, predicted: layer.predicted[i], confidence: layer.confidence[i], x, y };
-    }));
+    const changed = String(before.map(one => one.prefix)) !== String(s.value.layers.map(one => one.prefix));
+    if (other || (changed && !["class", "target"].includes(s.choice.colour))) s.isolated = new Set();
+    s.points = mapPoints(s.value.layers, old);
+    s.byId = new Map(s.points.map(p => [p.id, p]));
+    if (s.star) s.byId.set(s.star.id, s.star);
+    s.selected = new Set([...s.selected].filter(id => s.byId.has(id)));
     if (other || (!begun && s.points.length)) { startClasses(s); begun = s.points.length > 0; }
+    offerColours();
     root.dataset.points = s.points.length;
     root.dataset.teacher = s.value.teacher || "";
-    canvas.setAttribute("aria-label", `Feature map of ${s.points.length} clips. Arrow keys walk to the nearest clip and play it, Enter plays it again.`);
-    if (s.chosen && !s.points.some(p => p.id === s.chosen)) {
+    canvas.setAttribute("aria-label", `Feature map of ${s.points.length} clips. Arrow keys walk to the nearest clip and play it, Enter plays it again, Escape takes back what is selected.`);
+    if (s.chosen && !s.byId.has(s.chosen)) {
       s.chosen = null;
       delete root.dataset.selected;
       if (selection.clip?.id.startsWith("explore/")) deselect();
     }
     s.hovered = null;
     tip.hidden = true;
-    place(old.size && !other);
+    paintPoints(s, root);
+    placing.place(old.size && !other);
     drawMeasures(table, props.columns || [], s.value.table);
     refresh();
+    several.draw();
+    students.ask();
+    if (other || changed) star.renew(other);
     if (arrived) { clearTimeout(poll); poll = setTimeout(fetchMore, 30); }
   }
   /* Fetches what has become ready, as long as the map is in sight and something is missing. */
@@ -178,8 +192,6 @@ frami.explore = (element, props, server, watch) => {
   new ResizeObserver(map.draw).observe(stage);
   onTheme(() => { if (s.points.length) refresh(); });
   startAudio();
-  root.where = map.where;
-  root.looks = id => { const { colour, faint, plain } = s.points.find(p => p.id === id); return { colour, faint, plain }; };
-  root.ids = () => s.points.map(p => p.id);
+  addHooks(root, s, map);
   show(props.value || {}, true);
 };

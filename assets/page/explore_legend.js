@@ -2,7 +2,7 @@
    s: what the map shows (see explore.js and explore_colours.js). */
 import { matcher, searchField } from "./classes.js";
 import { button, el, plural } from "./core.js";
-import { groups, hasMany, nth, pick, ramp, unpick } from "./explore_colours.js";
+import { byClass, classOf, groups, hasMany, nth, pick, ramp, unpick } from "./explore_colours.js";
 
 const OFFERED = 8;    // classes that a search offers
 
@@ -20,14 +20,14 @@ export function mapLegend(s, root, isolate, renew) {
 
   const counts = () => {
     const all = new Map();
-    s.points.forEach(p => all.set(p.label, (all.get(p.label) || 0) + 1));
+    s.points.forEach(p => all.set(classOf(s, p), (all.get(classOf(s, p)) || 0) + 1));
     return all;
   };
   const matching = all => s.value.classes.map((_, i) => i).filter(i => all.has(i) && matcher(s.query)(s.value.classes[i]));
   function choose(label) {
     if (s.picked.includes(label)) unpick(s, label);
     else pick(s, label);
-    Object.assign(s, { isolated: null, query: "", open: null });    // an open category would hide a class of another one
+    Object.assign(s, { isolated: new Set(), query: "", open: null });    // an open category would hide a class of another one
     search.input.value = "";
     search.input.focus({ preventScroll: true });
     renew();
@@ -38,7 +38,7 @@ export function mapLegend(s, root, isolate, renew) {
   });
 
   function drawFound() {
-    finder.hidden = !hasMany(s) || s.choice.colour !== "class";
+    finder.hidden = !hasMany(s) || !byClass(s);
     const all = counts(), some = s.query && !finder.hidden ? matching(all) : [];
     found.replaceChildren(...some.slice(0, OFFERED).map(label => {
       const one = button("", undefined, () => choose(label)), has = s.picked.includes(label), square = el("i");
@@ -52,22 +52,22 @@ export function mapLegend(s, root, isolate, renew) {
       : some.length > OFFERED ? `and ${some.length - OFFERED} more` : plural(some.length, "class", "classes");
   }
   function entry(group, i) {
-    const count = s.points.filter(group.has).length, alone = s.isolated === i, cell = el("span", "entry");
+    const count = s.points.filter(group.has).length, alone = s.isolated.has(i), cell = el("span", "entry");
     if (!count && !alone) return null;
     const one = button("", undefined, () => isolate(i, group));
     one.append(mark(group), el("span", "", group.name), el("small", "", count));
     one.setAttribute("aria-pressed", String(alone));
-    one.title = alone ? "Show all" : `Show only: ${group.name}`;
+    one.title = alone ? `Take ${group.name} away again` : s.isolated.size ? `Show also: ${group.name}` : `Show only: ${group.name}`;
     cell.append(one);
-    if (s.picked.includes(group.label)) cell.append(button("away", "×", () => { unpick(s, group.label); s.isolated = null; renew(); }, `Take the colour of ${group.name} away`));
+    if (s.picked.includes(group.label)) cell.append(button("away", "×", () => { unpick(s, group.label); s.isolated = new Set(); renew(); }, `Take the colour of ${group.name} away`));
     return cell;
   }
   /* The way back from picked classes and an open category; what the grey points are. */
   function around() {
-    const { categories = [] } = s.value, inClasses = s.choice.colour === "class" && hasMany(s);
+    const { categories = [] } = s.value, inClasses = byClass(s) && hasMany(s);
     if (!inClasses) return [[], []];
     const back = s.picked.length || s.open !== null
-      ? button("back", categories.length ? "← All categories" : "Take all colours away", () => { Object.assign(s, { picked: [], open: null, isolated: null }); renew(); }) : null;
+      ? button("back", categories.length ? "← All categories" : "Take all colours away", () => { Object.assign(s, { picked: [], open: null, isolated: new Set() }); renew(); }) : null;
     const rest = s.points.filter(p => p.plain && !p.faint).length, other = el("span", "key");
     other.append(mark({ colour: "var(--frami-other)" }), `other classes, ${rest}`);
     return [back ? [back] : [], rest ? [other] : []];
@@ -82,8 +82,9 @@ export function mapLegend(s, root, isolate, renew) {
     if (s.choice.colour === "confidence") {
       const bar = el("span", "ramp");
       bar.style.background = `linear-gradient(to right, ${[0, .25, .5, .75, 1].map(ramp).join(",")})`;
-      box.append(el("span", "", "Confidence of the teacher: 0 %"), bar, el("span", "", "100 %"));
+      box.append(el("span", "", "Confidence of the teacher: 0%"), bar, el("span", "", "100%"));
     }
+    if (s.choice.colour === "student") box.append(...s.students.parts());
     const kinds = new Set(s.value.layers.map(layer => Boolean(layer.real)));
     if (kinds.size > 1 && s.choice.colour !== "origin") {
       const key = el("span", "key");

@@ -1,6 +1,7 @@
 /* The Try it tab: bundled sounds to click, and the predictions of teacher and students side by side. */
 import { classFilter } from "./classes.js";
 import { amount, bars, button, el, onPhone, percent, swatch } from "./core.js";
+import { showOnMap } from "./explore_star.js";
 import { play } from "./sound.js";
 import { spectrogram } from "./spectrogram.js";
 
@@ -59,10 +60,11 @@ frami.try = (element, props, server, watch) => {
   draw();
 };
 
-function predictions({ label, what, notes, networks, clip, axis }) {
+function predictions({ label, what, notes, networks, clip, axis, given }) {
   const head = el("p", "what"), cards = el("div", "networks"), picture = el("div", "seen");
   if (label) head.append(el("b", "", label), `, ${what}`);
   else head.append(el("b", "", what.charAt(0).toUpperCase() + what.slice(1)));
+  if (given) head.append(" ", button("on-map", "Show it on the map", () => showOnMap(given.token, given.teacher)));
   cards.append(...networks.map(one => card(one, networks[0], label)));
   picture.append(el("h3", "", networks.length > 1 ? "The spectrogram that they classified" : "The spectrogram that it classified"), spectrogram(clip, axis),
     el("p", "facts", "The milliseconds are those of the network alone on this machine, as busy as it is now: the median of a few passes."));

@@ -45,6 +45,7 @@ LIMITS = (
     Limit("seconds", 5, "s", "length of a clip", "Choose shorter ones"),
     Limit("steps", 1000, "steps", "steps of a synthesis", "Choose fewer"),
     Limit("work", 10_000, "", "clips × seconds × steps of a synthesis", "Choose less of one of these"),
+    Limit("selection", 32, "clips", "clips of the map in one download", "Select fewer"),
     Limit("upload", 10, "MB", "size of an uploaded sound", "Choose a shorter sound"),
     Limit("uploads", 60, "MB", "your uploads within an hour", "Wait some minutes"),
     Limit("uploads_all", 500, "MB", "uploads and downloads of all visitors within an hour", "Wait some minutes"),

@@ -111,6 +111,37 @@ def classify(teller: Teller, *, teacher: str, device: str, mels: Tensor) -> Tens
         return found.model(mels.to(found.device)).logits.float().cpu()
 
 
+@torch.inference_mode()
+def students(teller: Teller, *, student: str, mels: Sequence[Tensor]) -> Tensor:
+    """The class that a network predicts for each log-Mel Tensor[F, T]: Tensor[N]."""
+    found, predicted = network(student), torch.zeros(len(mels), dtype=torch.long)
+    order = sorted(range(len(mels)), key=lambda i: mels[i].shape[-1])
+    for start in range(0, len(order), 32):
+        rows = order[start : start + 32]
+        lengths = torch.tensor([mels[i].shape[-1] for i in rows])
+        padded = torch.full((len(rows), 1, mels[rows[0]].shape[0], int(lengths.max())), found.spec.floor)
+        for k, i in enumerate(rows):
+            padded[k, 0, :, : lengths[k]] = mels[i]
+        predicted[rows] = found.model(padded, lengths).logits.argmax(1)
+        teller.progress(start + len(rows), len(order))
+    return predicted
+
+
+def embed(teller: Teller, *, path: str, teacher: str, device: str) -> dict:
+    """A sound file in a teacher's feature space: ``pooled`` Tensor[D], ``logits`` Tensor[K], ``mel`` Tensor[F, T] and
+    ``samples`` Tensor[N] as the teacher heard them; ``{"refused": why}`` for one that cannot be heard."""
+    found = network(teacher, device)
+    with threads(1), torch.inference_mode():
+        try:
+            sound = audio_input.read(path, found.spec)
+        except audio_input.AudioInputError as error:
+            return {"refused": str(error)}
+        mel = found.spec(sound.samples)
+        out = found.model(mel[None, None].to(found.device))
+        pooled, logits = out.pooled[0].float().cpu(), out.logits[0].float().cpu()
+        return {"pooled": pooled, "logits": logits, "mel": mel, "samples": sound.samples}
+
+
 def recognise(teller: Teller, *, path: str, teacher: str, students: Sequence[str], device: str) -> dict:
     """A sound file as a teacher and students hear it: ``notes``, ``mel`` Tensor[F, T], and ``found``, for the teacher
     and each student the probabilities Tensor[K] and milliseconds, None for a student that is not there any more.
@@ -154,8 +185,10 @@ JOBS: dict[str, Callable] = {
     "map-shipped": shipped,
     "map-measures": measures,
     "map-cost": measure_cost,
+    "map-students": students,
     "sound-vocode": vocode,
     "sound-classify": classify,
     "sound-recognise": recognise,
+    "sound-embed": embed,
     "export-onnx": export_onnx,
 }

@@ -187,7 +187,7 @@ def test_ticking_hides_a_recipe_and_moves_nothing(open_page):
     page.locator("#explore-banks label", has_text="CMI").click()
     count = len(banks_of("fsdd")["frami"]) + len(banks_of("fsdd")["dafl"]) + RECORDINGS
     page.wait_for_selector(f".frami-explore[data-points='{count}']")
-    assert page.locator(".frami-explore tbody tr").count() == 2 + 2, "two recipes, and what real sound gets"
+    assert page.locator(".frami-explore thead th").count() == 1 + 2 + 2, "two recipes, and what real sound gets"
     assert page.evaluate(f"{MAP}.ids().filter(id => id.includes('/cmi/')).length") == 0
     assert page.evaluate(f"{MAP}.ids()[0]") == id
 
@@ -196,14 +196,21 @@ def test_the_table_says_how_rich_the_banks_are(open_page):
     page = opened(open_page())
     stored = json.loads((ASSETS / "fsdd" / "map.json").read_text())["measures"]
     table = page.locator(".frami-explore .measures")
-    head = table.locator("thead th")
-    assert [head.nth(i).locator("b").inner_text() for i in range(1, 8)] == [title for _, title, _ in explore.COLUMNS]
-    assert all(len(head.nth(i).locator("small").inner_text()) > 15 for i in range(1, 8)), "how to read each figure"
-    heard = table.locator("tbody tr").first.locator("td").nth(6).locator("span").inner_text()
-    assert heard.removesuffix("%").strip() == f"{100 * stored['rows'][0]['judge_accuracy']:.0f}"
-    cell = table.locator("tbody tr").first.locator("td").nth(3)
+    rows = table.locator("tbody tr")
+    assert [rows.nth(i).locator("th b").inner_text() for i in range(rows.count())] == [
+        row[1] for row in explore.MEASURES
+    ]
+    for i, row in enumerate(explore.MEASURES):
+        words = rows.nth(i).locator("th small").inner_text()
+        assert words.startswith(row[3]) and "Real recordings themselves: " in words, (
+            "no figure stands without a yardstick"
+        )
+    assert f"themselves: {stored['reference']['coverage']:.2f}" in rows.first.locator("th small").inner_text()
+    heard = rows.nth(6).locator("td").first.locator("span").inner_text()
+    assert heard == f"{100 * stored['rows'][0]['judge_accuracy']:.1f}%"
+    cell = rows.nth(3).locator("td").first
     assert cell.locator("span").inner_text() == f"{stored['rows'][0]['vendi']:.2f}"
-    assert "95 % interval" in cell.get_attribute("title")
+    assert "95% interval" in cell.get_attribute("title")
     said = table.inner_text()
     assert "when it was made" in said and f"{stored['real_clips']} recordings" in said and "theo" in said
 
@@ -255,8 +262,12 @@ def test_a_run_of_the_visitor_comes_to_the_map(open_page):
     assert "/run-" in page.evaluate("frami.selection.clip.id")
     ready(page, 240_000)
     assert page.evaluate(f"{MAP}.dataset.projection") == "umap", "it came when it was ready"
-    row = page.locator(".frami-explore tbody tr", has_text="Your run")
-    assert "6 clips" in row.inner_text() and row.locator("td").nth(3).inner_text().strip() not in ("", "–")
+    head = page.locator(".frami-explore thead th", has_text="Your run")
+    head.wait_for()
+    assert "6 clips" in head.inner_text()
+    place = page.locator(".frami-explore thead th").all_inner_texts().index(head.inner_text())
+    measured = page.locator(".frami-explore tbody tr", has_text="Vendi").locator("td").nth(place - 1)
+    assert measured.inner_text().strip() not in ("", "–")
 
 
 # ----------------------------------------------------------------------------------------- below the page

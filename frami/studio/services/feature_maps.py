@@ -78,6 +78,17 @@ class _Choice:
         return "measures", self.teacher.card.name, one.layer.key, self.real is not None
 
 
+@dataclass(frozen=True)
+class ShownMap:
+    """A map as it is seen: the ticked ``layers``, and where their clips lie, layer behind layer: pca, umap Tensor[N, 2]
+    (``umap`` None until it is computed)."""
+
+    teacher: Checkpoint
+    layers: list[MapLayer]
+    pca: Tensor
+    umap: Tensor | None
+
+
 @dataclass
 class FeatureMaps:
     """Maps of the ``teachers`` (their names), from banks below ``folder`` or ``FRAMI_HOME/explore``, a page's runs and
@@ -152,13 +163,33 @@ class FeatureMaps:
         if not chosen.shown:
             return value
         here = self._map(chosen)
-        rows = tensor([one.layer.key in keys for one in chosen.all for _ in range(len(one.layer))])
+        rows = _rows_shown(chosen)
         return value | {
+            "frame": {"pca": _ends(here.pca), "umap": None if here.umap is None else _ends(here.umap)},
             "share": [round(share, 3) for share in here.share],
             "pca": _points(here.pca[rows]),
             "umap": None if here.umap is None else _points(here.umap[rows]),
             "table": self._table(chosen),
         }
+
+    def shown(self, name: str, keys: Sequence[str], who: Visitor = EVERYONE) -> ShownMap:
+        """What of a teacher's map a visitor sees. FramiError where that is nothing."""
+        chosen = self._choose(name, self._allowed(keys, who))
+        if not chosen.shown:
+            raise FramiError("nothing is on the map: tick a recipe above it")
+        here, rows = self._map(chosen), _rows_shown(chosen)
+        return ShownMap(chosen.teacher, chosen.shown, here.pca[rows], None if here.umap is None else here.umap[rows])
+
+    def later(self, task: tuple, work: Callable, words: str, who: Visitor = EVERYONE) -> tuple[object, str | None]:
+        """The result of a task, or None and what the page says meanwhile (or why there is none); it is begun where it
+        has not been."""
+        if self._work.ended(task):
+            return self._work.result(task), self._work.trouble(task)
+        return None, self._begin(task, work, words, who)
+
+    def failed(self, task: tuple) -> bool:
+        """Whether a task ended without a result."""
+        return self._work.ended(task) and self._work.result(task) is None
 
     def more(self, name: str, keys: Sequence[str], stamp: str, who: Visitor = EVERYONE) -> dict:
         """The map when it has changed since ``stamp``, else what is computed for it (``{"pending"}``, None when it is
@@ -367,6 +398,17 @@ def _columns(shown: MapLayer) -> dict:
         "predicted": layer.predicted.tolist(),
         "confidence": [round(p, 3) for p in shown.confidence.tolist()],
     }
+
+
+def _rows_shown(chosen: _Choice) -> Tensor:
+    """Which points of the projection are those of ticked layers, Tensor[N] of truth values."""
+    return tensor([one.layer.key in chosen.keys for one in chosen.all for _ in range(len(one.layer))])
+
+
+def _ends(points: Tensor) -> list[float]:
+    """Left, right, low and high end of the whole projection: hiding a layer moves no point."""
+    (left, low), (right, high) = points.amin(0).tolist(), points.amax(0).tolist()
+    return [round(x, 3) for x in (left, right, low, high)]
 
 
 def _points(points: Tensor) -> list[float]:

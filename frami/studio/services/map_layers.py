@@ -28,7 +28,8 @@ class MapLayer:
     stored).
 
     prefix : what the ids of its clips begin with; labels, confidence : Tensor[N], the class that a clip is shown under
-    and the teacher's probability of it; clips : the made ones, None of recordings.
+    and the teacher's probability of it; clips : the made ones, None of recordings; mels : the log-Mels of all,
+    Tensor[F, T] each, None for a clip without sound.
     """
 
     layer: maps.Layer
@@ -38,6 +39,7 @@ class MapLayer:
     show: Callable[[int], dict]
     sound: Callable[[int, str | None], bytes]
     clips: Callable[[], Clips] | None = None
+    mels: Callable[[], list[Tensor | None]] | None = None
 
 
 def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str) -> MapLayer:
@@ -53,7 +55,13 @@ def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str) -> MapLayer:
 
     layer = maps.of_bank(key, title, bank)
     confidence = answers.probabilities(bank.logits, bank.multilabel).amax(1) if untargeted else bank.confidence
-    return MapLayer(layer, prefix, bank.predicted if untargeted else bank.target, confidence, show, sound, bank.clips)
+
+    def mels() -> list[Tensor]:
+        made = bank.clips()
+        return [mel[0, :, :length].float() for mel, length in zip(made.mels, made.lengths.tolist(), strict=True)]
+
+    labels = bank.predicted if untargeted else bank.target
+    return MapLayer(layer, prefix, labels, confidence, show, sound, bank.clips, mels)
 
 
 def of_recordings(found: maps.Recorded, teacher: Checkpoint) -> MapLayer:
@@ -76,7 +84,10 @@ def of_recordings(found: maps.Recorded, teacher: Checkpoint) -> MapLayer:
         rate = teacher.spec.sample_rate
         return clips.wav_file(data.sound(recordings[i], rate), rate)
 
-    return MapLayer(layer, prefix, layer.target, layer.confidence, show, sound)
+    def mels() -> list[Tensor]:
+        return [found.clips.clip(row).float() for row in found.rows]
+
+    return MapLayer(layer, prefix, layer.target, layer.confidence, show, sound, mels=mels)
 
 
 def of_stored(found: StoredRecordings, teacher: Checkpoint, recordings: Recordings) -> MapLayer:
@@ -105,7 +116,11 @@ def of_stored(found: StoredRecordings, teacher: Checkpoint, recordings: Recordin
         rate = teacher.spec.sample_rate
         return clips.wav_file(audio.load(path, rate), rate)
 
-    return MapLayer(layer, prefix, layer.target, layer.confidence, show, sound)
+    def mels() -> list[Tensor | None]:
+        paths = [file(i) for i in range(len(layer))]
+        return [recordings.log_mel(path, card.name).float() if path else None for path in paths]
+
+    return MapLayer(layer, prefix, layer.target, layer.confidence, show, sound, mels=mels)
 
 
 def _soundless(dataset: str) -> str:

@@ -1,6 +1,6 @@
 """What a teacher and its students predict for a sound, as plain values that the page draws."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from frami.hosting.owners import EVERYONE, Visitor
 from frami.studio.services import class_groups, clip_ids, clips, distillations, page_values
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
+from frami.studio.services.given_sounds import GivenSounds
 from frami.studio.services.recordings import Recordings
 from frami.workers.pool import asked_by, on_file, shared
 
@@ -29,6 +30,7 @@ class Recognition:
     distillations: Distillations
     clips: ClipLookup
     recordings: Recordings | None = None
+    given: GivenSounds = field(default_factory=GivenSounds)
 
     # ------------------------------------------------------------------------------------- what there is
 
@@ -135,7 +137,7 @@ class Recognition:
         ``label`` : its class, where that is known; ``origin`` : what it is, in words.
         """
         teacher, titles = self.clips.load_teacher(name), {key: title for title, key in self.students(name, who)}
-        there = {key: str(self._path(key)) for key in keys if key in titles}
+        there = {key: str(self.path(key)) for key in keys if key in titles}
         arguments = on_file(teacher) | {"path": str(path), "students": list(there.values())}
         with asked_by(who.owner, who.address):
             heard = shared().run("sound-recognise", arguments)
@@ -152,13 +154,15 @@ class Recognition:
             "state": "predicted",
             "label": page_values.name(label) if label in teacher.classes else "",
             "what": origin,
+            "given": {"token": self.given.keep(path, who), "teacher": name},
             "notes": [*heard["notes"], *gone],
             "axis": page_values.axis_of(teacher),
             "clip": {"id": "try", "mel": page_values.picture(mel, teacher.spec), "frames": mel.shape[-1]},
             "networks": networks,
         }
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Where the student with this key lies."""
         kind, _, name = key.partition(":")
         return self.distillations.student_path(name) if kind == "run" else checkpoints.resolve(name)
 

@@ -1,25 +1,29 @@
 """The Explore tab: the feature map, its nearest neighbours, and the diversity of each bank."""
 
+import base64
 from collections.abc import Callable, Sequence
 
 import gradio as gr
 
-from frami.features import diversity
 from frami.hosting.owners import Visitor
 from frami.studio import components, visitors
 from frami.studio.services import sent
 from frami.studio.services.feature_maps import FeatureMaps
+from frami.studio.services.given_sounds import GivenSounds
+from frami.studio.services.map_places import PREFIX, MapPlaces
+from frami.studio.services.map_selections import MapSelections
+from frami.studio.services.map_students import MapStudents
 from frami.studio.tabs.base import EVENT, Page, Tab
 
-#: Columns of the table: name of the measure, its title, whether it is a share.
-COLUMNS = (
-    ("coverage", "Coverage", False),
-    ("density", "Density", False),
-    ("frechet", "Fréchet distance", False),
-    ("vendi", "Vendi score", False),
-    ("within_class", "Within a class", False),
-    ("target_accuracy", "Target accuracy", True),
-    ("judge_accuracy", "Another network", True),
+#: Rows of the table: name of the measure, its title, whether it is a share, and what it says.
+MEASURES = (
+    ("coverage", "Coverage", False, "Share of the recordings that have a made sound close by."),
+    ("density", "Density", False, "How thickly made sounds lie where recordings lie."),
+    ("frechet", "Fréchet distance", False, "How far made sounds as a whole lie from the recordings: less is nearer."),
+    ("vendi", "Vendi score", False, "How many wholly different sounds these amount to: more is richer."),
+    ("within_class", "Within a class", False, "How far two sounds of one class lie apart on average: more is richer."),
+    ("target_accuracy", "Target accuracy", True, "Share that the teacher classifies as the class that was aimed at."),
+    ("judge_accuracy", "Another network", True, "Share in which a network that was not inverted hears that class."),
 )
 _RUNS = 8
 #: Ticks that are still another teacher's are not sent: the layers that they name are not offered any more.
@@ -31,8 +35,8 @@ _REMEMBERED = f"""(run, runs) => {{
     return [(run ? [run, ...older] : older).slice(0, {_RUNS})];
 }}"""
 _INTRO = """
-**Each point is a sound**, placed by the teacher's features: two that lie together are alike to the teacher. Click one
-to hear it, or walk with the arrow keys.
+**Each point is a sound**, placed by the teacher's features: two that lie together are alike to the teacher. Move over
+the points to hear them, click one to keep it, drag with *Lasso* around several.
 """
 
 
@@ -43,10 +47,14 @@ class Explore(Tab):
         gr.Markdown(_INTRO, elem_id="explore-intro")
         choices = self.services.maps.choices(teacher, [])
         layers = gr.CheckboxGroup(choices, value=ticked(choices), label="On the map", elem_id="explore-banks")
-        columns = [{"name": n, "title": t, "share": s, "reading": diversity.READING[n]} for n, t, s in COLUMNS]
-        shown = components.drawn(
-            "explore", {}, "explore", server_functions(self.services.maps, self.who), columns=columns
-        )
+        columns = [dict(zip(("name", "title", "share", "reading"), row, strict=True)) for row in MEASURES]
+        maps, recognition = self.services.maps, self.services.recognition
+        functions = [
+            *server_functions(maps, self.who, MapPlaces(maps, recognition.given)),
+            *selection_functions(MapSelections(maps, self.services.limits), self.who),
+            *student_functions(MapStudents(maps, recognition), self.who),
+        ]
+        shown = components.drawn("explore", {}, "explore", functions, columns=columns)
         self.outputs = [layers, shown]
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
@@ -80,9 +88,16 @@ def _ids(runs) -> list[str]:
     return [run for run in runs if isinstance(run, str)][:_RUNS] if isinstance(runs, list) else []
 
 
-def server_functions(maps: FeatureMaps, who: Callable[[], Visitor] = visitors.here) -> list:
-    """What the script calls: ``wav(id)``, and with ``{"teacher", "keys"}`` of a map ``clip`` and ``more``. ``who`` :
-    asks."""
+def server_functions(
+    maps: FeatureMaps, who: Callable[[], Visitor] = visitors.here, places: MapPlaces | None = None
+) -> list:
+    """What the script calls: ``wav(id)``, and with ``{"teacher", "keys"}`` of a map ``clip``, ``more``, and ``placed``
+    for a sound that was given in Try it. ``who`` : asks."""
+    places = places or MapPlaces(maps, GivenSounds())
+
+    def sound(id) -> bytes:
+        given = isinstance(id, str) and id.startswith(PREFIX)
+        return places.sound(sent.text(id), who()) if given else maps.sound(id, who())
 
     @components.reply
     def clip(request) -> dict:
@@ -92,7 +107,41 @@ def server_functions(maps: FeatureMaps, who: Callable[[], Visitor] = visitors.he
     def more(request) -> dict:
         return maps.more(*_map_of(request), str(request.get("stamp")), who())
 
-    return [components.wav_function(lambda id: maps.sound(id, who())), clip, more]
+    @components.reply
+    def placed(request) -> dict:
+        return places.placed(*_map_of(request), sent.text(request.get("token"), "the sound"), who())
+
+    return [components.wav_function(sound), clip, more, placed]
+
+
+def selection_functions(selections: MapSelections, who: Callable[[], Visitor] = visitors.here) -> list:
+    """``selection`` and ``bundle`` of the script: how varied the clips ``rows`` of a map are, and their file."""
+
+    @components.reply
+    def selection(request) -> dict:
+        return selections.measures(*_map_of(request), request.get("rows"), who())
+
+    @components.reply
+    def bundle(request) -> dict:
+        name, content = selections.bundle(*_map_of(request), request.get("rows"), who())
+        return {"name": name, "data": base64.b64encode(content).decode()}
+
+    return [selection, bundle]
+
+
+def student_functions(students: MapStudents, who: Callable[[], Visitor] = visitors.here) -> list:
+    """``students`` and ``agreement`` of the script: those of the map's teacher, and what one of them predicts."""
+
+    @components.reply
+    def offered(request) -> dict:
+        return {"students": students.offered(_map_of(request)[0], who())}
+
+    @components.reply
+    def agreement(request) -> dict:
+        return students.agreement(*_map_of(request), sent.text(request.get("student"), "the student"), who())
+
+    offered.__name__ = "students"
+    return [offered, agreement]
 
 
 def _map_of(request) -> tuple[str, list[str]]:

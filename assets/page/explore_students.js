@@ -1,0 +1,46 @@
+/* What a student predicts for the clips of a map, asked for once it is looked at. */
+import { el } from "./core.js";
+
+/* ask(more): a request about the map; renew(): draw the map again; server: students(request), agreement(request). */
+export function mapStudents(s, server, ask, renew) {
+  const label = el("label", "student"), select = el("select"), said = el("span", "key");
+  let offered = [], teacher = null, known = new Map(), timer = 0, words = "";
+  select.setAttribute("aria-label", "Student that is compared with the teacher");
+  select.addEventListener("change", () => { known = new Map(); fetchPredictions(); });
+  label.append("Student: ", select);
+  const wanted = () => s.choice.colour === "student" && s.value.teacher;
+  async function offer() {
+    if (teacher === s.value.teacher) return;
+    teacher = s.value.teacher;
+    known = new Map();
+    const reply = await server.students(ask({}));
+    offered = reply?.students || [];
+    const before = select.value;
+    select.replaceChildren(...offered.map(([title, key]) => Object.assign(el("option", "", title), { value: key })));
+    if (offered.some(([, key]) => key === before)) select.value = before;
+  }
+  async function fetchPredictions() {
+    clearTimeout(timer);
+    if (!wanted()) return;
+    try {
+      await offer();
+      const missing = s.value.layers.some(layer => !known.has(layer.key));
+      if (offered.length && missing) {
+        const student = select.value, reply = await server.agreement(ask({ student }));
+        if (student !== select.value) return;
+        for (const [key, predicted] of Object.entries(reply?.layers || {})) known.set(key, predicted);
+        words = reply?.error || reply?.pending || "";
+        if (reply?.pending) timer = setTimeout(fetchPredictions, 900);
+      } else words = offered.length ? "" : "This teacher has no student yet: distil one in the Distil tab.";
+    } catch { timer = setTimeout(fetchPredictions, 2000); }
+    renew();
+  }
+  /* What stands in the legend beside the groups. */
+  function parts() {
+    const some = s.points.filter(p => known.has(p.layer.key)), same = some.filter(p => predictedBy(p) === p.predicted).length;
+    said.textContent = words || (some.length ? `the student agrees on ${same} of ${some.length} clips, ${(100 * same / some.length).toFixed(1)}%` : "asking the student…");
+    return offered.length ? [label, said] : [said];
+  }
+  const predictedBy = p => known.get(p.layer.key)?.[p.row];
+  return { class: predictedBy, parts, ask: fetchPredictions, forget() { teacher = null; } };
+}
