@@ -36,6 +36,7 @@ COMMANDS = {
     "curve": ("teachers", "The learning curve of a teacher's training, as a table or drawn."),
     "evaluate": ("evaluation", "Accuracy of a checkpoint on real recordings, and its cost."),
     "synthesize": ("synthesis", "Make clips from a teacher's weights alone."),
+    "recordings": ("recordings", "Make the held-out recordings that ship with the project again."),
     "gallery": ("synthesis", "Make the studio's gallery: a bank a teacher, every class."),
     "distill": ("distillation", "Train a student from made clips alone; goes on where it was stopped."),
     "diversity": ("diversity", "How rich the clips of banks are, also beside real recordings."),

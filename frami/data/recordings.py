@@ -190,6 +190,11 @@ class LogMels:
     def __len__(self) -> int:
         return len(self.clips)
 
+    @classmethod
+    def of(cls, clips: list[Clip], frames: list[np.ndarray], classes: tuple[str, ...], spec: MelSpec) -> "LogMels":
+        """Clips with their frames, labelled as they say."""
+        return cls(clips, frames, torch.tensor([clip.label for clip in clips]), classes, spec)
+
     def take(self, chosen: Sequence[int]) -> "LogMels":
         """These clips alone, in this order."""
         clips, frames = [self.clips[i] for i in chosen], [self.frames[i] for i in chosen]
@@ -259,7 +264,7 @@ def load(
         _answer_for(bad, len(clips), known, skip)
     if not loaded:
         raise DataError(f"{known.title}: no file of fold {', '.join(folds)} can be used")
-    return LogMels(loaded, frames, torch.tensor([clip.label for clip in loaded]), known.classes, spec)
+    return LogMels.of(loaded, frames, known.classes, spec)
 
 
 def _answer_for(bad: list[str], files: int, known: DatasetInfo, skip: Skip) -> None:
@@ -300,12 +305,31 @@ def _cached(
     """Log-Mels of a fold, each (T_i, n_mels), views of one array on disk; and of those that cannot be used, which have
     no frames, a line each. Without ``lenient``, the first of them is an error."""
     paths = [clip.file for clip in clips] if known.own else find(clips)
+    name = f"own-{_plain(known.title)}-{_plain(fold)}" if known.own else f"{known.name}-{fold}"
+    frames, bad = log_mels(name, paths, spec, report, lenient, own.sound if known.own else audio.load)
+    if bad and not lenient:
+        raise AudioError(next(iter(bad.values())))
+    return frames, bad
+
+
+def log_mels(
+    name: str,
+    paths: list[Path],
+    spec: MelSpec,
+    report: Callable[[int], None] | None = None,
+    lenient: bool = True,
+    load: Callable[[Path, int], Tensor] | None = None,
+) -> tuple[list[np.ndarray], dict[int, str]]:
+    """Frames of sound files, from the store of this name where it has them; see ``store.read``.
+
+    ``report`` counts clips; ``lenient`` : files that cannot be used are noted, else the first is an error; ``load`` :
+    reads a file at a rate (default: ``audio.load``).
+    """
+    load = load or audio.load
     versions = [_version(path) for path in paths]
     decoder = 2 if any(path.suffix.lower() == ".mp3" for path in paths) else 1  # 1 cut some MP3 files
     key = hashlib.sha256(json.dumps([decoder, spec.to_dict(), versions]).encode()).hexdigest()[:16]
-    name = f"own-{_plain(known.title)}-{_plain(fold)}" if known.own else f"{known.name}-{fold}"
     stem = store.folder() / f"{name}-{key}"
-    load = own.sound if known.own else audio.load
 
     def log_mel(i: int) -> np.ndarray:
         return spec(load(paths[i], spec.sample_rate)).T.numpy().astype(np.float16)
@@ -314,10 +338,7 @@ def _cached(
         store.write(stem, len(paths), spec.n_mels, log_mel, report, lenient)
     elif report:
         report(len(paths))
-    frames, bad = store.read(stem, spec.n_mels)
-    if bad and not lenient:
-        raise AudioError(next(iter(bad.values())))
-    return frames, bad
+    return store.read(stem, spec.n_mels)
 
 
 def _version(path: Path) -> list:

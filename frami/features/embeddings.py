@@ -21,9 +21,10 @@ def recordings(
     data_folder: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     skip: Skip = None,
+    else_shipped: bool = False,
 ) -> LogMels:
     """Real clips for a teacher: those that ``choose`` takes. Raises FramiError."""
-    return choose(teacher.card, dataset, split, data_folder, teacher.spec, progress, skip)[0]
+    return choose(teacher.card, dataset, split, data_folder, teacher.spec, progress, skip, else_shipped)[0]
 
 
 @dataclass

@@ -25,10 +25,13 @@ from frami.data import LogMels
 from frami.errors import FramiError
 from frami.features import diversity, projection
 from frami.features.embeddings import Embedded, embed, recordings
+from frami.features.recordings import ship
 from frami.paths import home
 
 FORMAT = 1
 FILE = "map.json"
+#: Key of the layer of recordings.
+REAL = "real"
 #: Bytes of a map's file, and clips of a bank on it, at most.
 _LARGEST, _CLIPS = 2**26, 10**6
 
@@ -152,6 +155,18 @@ def recorded(
     where the recordings are not here).
     """
     clips = recordings(teacher, None, split, data_folder, progress)
+    return _recorded(teacher, clips, most, progress)
+
+
+def shipped(teacher: Checkpoint, progress: Callable[[int, int], None] | None = None) -> Recorded | None:
+    """The same of the recordings that ship of what the teacher did not learn from; None where none do."""
+    found = ship(teacher.card, teacher.spec)
+    return found and _recorded(teacher, found[0], None, progress)
+
+
+def _recorded(
+    teacher: Checkpoint, clips: LogMels, most: int | None, progress: Callable[[int, int], None] | None
+) -> Recorded:
     rows = sorted(diversity.in_turns(clips.labels, min(most or len(clips), len(clips))).tolist())
     name = json.dumps([FORMAT, teacher.card.sha256, teacher.spec.to_dict(), [clips.clips[i].key for i in rows]])
     store = home() / "cache" / "features" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
@@ -163,8 +178,14 @@ def recorded(
         with suppress(OSError, SafetensorError), files.replacing(store, long=True) as temporary:
             tensors = {name: value for name, value in vars(found).items() if isinstance(value, Tensor)}
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-    layer = Layer("real", "Recordings", found.pooled, found.labels, found.predicted, found.confidence, real=True)
-    return Recorded(layer, found.logits, clips, rows)
+    return Recorded(
+        real_layer(found.pooled, found.labels, found.predicted, found.confidence), found.logits, clips, rows
+    )
+
+
+def real_layer(pooled: Tensor, labels: Tensor, predicted: Tensor, confidence: Tensor) -> Layer:
+    """Recordings as a layer, from tensors as of ``Layer``."""
+    return Layer(REAL, "Recordings", pooled, labels, predicted, confidence, real=True)
 
 
 # --------------------------------------------------------------------------------------------- precomputed

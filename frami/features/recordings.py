@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from frami import data
 from frami.audio import MelSpec
 from frami.checkpoints import Card
-from frami.data import Clip, DataError, LogMels, Skip, trained_on
+from frami.data import Clip, DataError, LogMels, Skip, shipped, trained_on
+from frami.data.catalogue import DATASETS
 from frami.data.matching import matching, shortened
 from frami.errors import FramiError
 
@@ -28,7 +27,8 @@ class Origin:
     data set; matched : its classes that this one has, of ``classes`` of this one; left_out : clips of the others, by
     class; heard : clips left out because they, or others of the same speaker or source recording, were among the
     network's training clips; trained : whether training clips are among the clips, as they are in the network's own
-    training folds; sources : number of speakers or source recordings of the clips.
+    training folds; sources : number of speakers or source recordings of the clips; shipped : whether they are those
+    that ship with the project.
     """
 
     dataset: str
@@ -41,6 +41,7 @@ class Origin:
     heard: int
     trained: bool
     sources: int
+    shipped: bool = False
 
 
 def choose(
@@ -51,6 +52,7 @@ def choose(
     spec: MelSpec | None = None,
     progress: Callable[[int, int], None] | None = None,
     skip: Skip = None,
+    else_shipped: bool = False,
 ) -> tuple[LogMels, Origin]:
     """Real clips for the network of this card, with its classes and labels.
 
@@ -58,13 +60,19 @@ def choose(
     card. Of another one, whose folds they name then, those clips count whose class the network knows by another
     spelling at most (``data.matching``), and that it was not trained on. spec : default the card's. ``progress(done,
     total)`` counts clips. skip : as of ``data.load``; a network that was trained with it needs none on the same
-    recordings. Raises NothingToHear where fewer than two classes match or no clip is left, DataError for a data set
-    that is not here, and for one's own recordings whose split is not that of the training any more.
+    recordings. else_shipped : where the network's own data set is not here and no folder is named, its held-out
+    recordings that ship take its place. Raises NothingToHear where fewer than two classes match or no clip is left,
+    DataError for a data set that is not here, and for one's own recordings whose split is not that of the training any
+    more.
     """
     dataset = dataset or card.dataset
     known = data.info(dataset)
     other = not trained_on_these(card, dataset)
     classes = _matched(card, known.title, known.classes)
+    if else_shipped and data_folder is None and split == "test" and not other and not at_hand(dataset):
+        found = ship(card, spec)
+        if found is not None:
+            return found
     named: str | Sequence[str] = split
     if split in card.split and not other:
         named = card.split[split]
@@ -84,6 +92,39 @@ def choose(
         raise NothingToHear(
             f"no clip of {known.title}, {split}, is left for '{card.name}': {why}; choose another --split"
         )
+    return _labelled(card, dataset, loaded, rows, classes, other, heard)
+
+
+def at_hand(dataset: str, data_folder: str | Path | None = None) -> bool:
+    """Whether a data set, of the catalogue or one's own, is here."""
+    try:
+        data.locate(dataset, data_folder)
+    except FramiError:
+        return False
+    return True
+
+
+def ship(card: Card, spec: MelSpec | None = None) -> tuple[LogMels, Origin] | None:
+    """The recordings that ship of what a network's card holds out, with its classes and labels; None where none do."""
+    if card.dataset not in DATASETS:
+        return None
+    try:
+        known = data.info(card.dataset)
+        classes = _matched(card, known.title, known.classes)
+        loaded = shipped.load(card.dataset, held_out(card), spec or MelSpec.from_dict(card.mel_spec))
+    except FramiError:
+        return None
+    rows = [i for i, clip in enumerate(loaded.clips) if clip.label in classes]
+    return _labelled(card, card.dataset, loaded, rows, classes, False, set()) if rows else None
+
+
+def _labelled(
+    card: Card, dataset: str, loaded: LogMels, rows: Sequence[int], classes: dict[int, int], other: bool,
+    heard: set[int],
+) -> tuple[LogMels, Origin]:  # fmt: skip
+    """These rows of what was loaded, with the network's classes and labels; ``classes``, ``other`` and ``heard`` as
+    ``choose`` found them."""
+    known = data.info(dataset)
     clips = [replace(loaded.clips[i], label=classes[loaded.clips[i].label]) for i in rows]
     folds = tuple(dict.fromkeys(clip.fold for clip in clips))
     origin = Origin(
@@ -92,9 +133,9 @@ def choose(
         left_out=dict(Counter(known.classes[clip.label] for clip in loaded.clips if clip.label not in classes)),
         heard=sum(loaded.clips[i].label in classes for i in heard),
         trained=not other and not training_folds(card).isdisjoint(folds), sources=len({clip.source for clip in clips}),
+        shipped=shipped.are(clips),
     )  # fmt: skip
-    frames, labels = [loaded.frames[i] for i in rows], torch.tensor([clip.label for clip in clips])
-    return LogMels(clips, frames, labels, card.classes, loaded.spec), origin
+    return LogMels.of(clips, [loaded.frames[i] for i in rows], card.classes, loaded.spec), origin
 
 
 def same(dataset: str, other: str) -> bool:
@@ -113,6 +154,11 @@ def trained_on_these(card: Card, dataset: str) -> bool:
 def training_folds(card: Card) -> set[str]:
     """Folds that a network was trained on, or that chose one of its epochs."""
     return {fold for part, folds in card.split.items() if part != "test" for fold in folds}
+
+
+def held_out(card: Card) -> set[str]:
+    """Folds that a network's card holds out, and that it did not learn from."""
+    return set(card.split.get("test", ())) - training_folds(card)
 
 
 def _matched(card: Card, title: str, classes: Sequence[str]) -> dict[int, int]:

@@ -69,6 +69,12 @@ def recordings(teller: Teller, *, teacher: str, device: str, most: int) -> dict:
     return {"clips": len(found.layer)}
 
 
+def shipped(teller: Teller, *, teacher: str, device: str) -> dict:
+    """The same of the recordings that ship for a teacher; how many they are."""
+    found = maps.shipped(network(teacher, device), teller.progress)
+    return {"clips": len(found.layer) if found else 0}
+
+
 def measures(
     teller: Teller, *, teacher: str, device: str, layer: maps.Layer, clips: Clips | None, real: maps.Layer | None
 ) -> dict:
@@ -145,6 +151,7 @@ JOBS: dict[str, Callable] = {
     "clips-make": synthesize,
     "map-umap": umap,
     "map-recordings": recordings,
+    "map-shipped": shipped,
     "map-measures": measures,
     "map-cost": measure_cost,
     "sound-vocode": vocode,

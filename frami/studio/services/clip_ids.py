@@ -1,6 +1,7 @@
 """Ids of clips on the page, read and checked in one place.
 
 ``gallery/TEACHER/3``, ``sample/TEACHER/3`` : clip 3 of a teacher's gallery, or of its example sounds
+``recording/TEACHER/3`` : recording 3 of those that ship for a teacher
 ``run/ID/3`` : of a run of synthesis; ``run/ID/3@2`` : its saved state 2
 ``explore/TEACHER/LAYER/3`` : of a layer of the feature map: a bundled recipe, ``run-ID`` or ``real``
 ``~NAME`` behind an id : its sound by this vocoder
@@ -16,7 +17,7 @@ _RUN = re.compile(r"[0-9a-f]{12}")
 # A name of a checkpoint or of a layer: one part of a path.
 _NAME = r"(?!\.)(?:(?!\.\.)[^/\\~@\x00-\x1f\x7f\ud800-\udfff]){1,100}"
 _ID = re.compile(
-    rf"(?:(?P<kind>gallery|sample|run)/(?P<owner>{_NAME})|explore/(?P<teacher>{_NAME})/(?P<layer>{_NAME}))"
+    rf"(?:(?P<kind>gallery|sample|recording|run)/(?P<owner>{_NAME})|explore/(?P<teacher>{_NAME})/(?P<layer>{_NAME}))"
     r"/(?P<index>[0-9]{1,5})(?:@(?P<state>[0-9]{1,2}))?(?:~(?P<vocoder>.*))?"
 )
 _LAYER = "run-"

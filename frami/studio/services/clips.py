@@ -28,12 +28,13 @@ _SOUNDS, _BANKS = 64, 8
 
 @dataclass(frozen=True)
 class ClipLookup:
-    """Clips of the galleries below ``gallery`` (those in ``FRAMI_HOME/gallery`` stand beside them), and of runs. An id
-    comes from the page: another raises FramiError."""
+    """Clips of the galleries below ``gallery`` (those in ``FRAMI_HOME/gallery`` stand beside them), of runs, and
+    recordings, whose sound ``recorded`` gives. An id comes from the page: another raises FramiError."""
 
     runs: Syntheses
     gallery: Path
     load_teacher: Callable[[str], Checkpoint]
+    recorded: Callable[[str], bytes] | None = None
     _state_sound: Callable[[ClipId], bytes] = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -48,7 +49,10 @@ class ClipLookup:
         """Bytes of a sound file. A clip without one is synthesized by a vocoder; one that still forms, as it is now.
         BusyError where the visitor waits for too many."""
         with asked_by(who.owner, who.address):
-            return self._sound(self._parsed(id, who))
+            clip = self._parsed(id, who)
+            if clip.kind == "recording" and self.recorded is not None:
+                return self.recorded(id)
+            return self._sound(clip)
 
     def _sound(self, clip: ClipId) -> bytes:
         if clip.state is not None:
@@ -71,7 +75,7 @@ class ClipLookup:
         if clip.state is not None or clip.vocoder is not None:
             raise FramiError("no such clip")
         run = self.runs.get(clip.owner) if clip.kind == "run" else None
-        if run is not None and clip.index >= run.saved:
+        if clip.kind == "recording" or (run is not None and clip.index >= run.saved):
             return []
         bank = self._bank(clip)
         settings, found = bank.manifest["settings"], bank.trajectory(clip.index)

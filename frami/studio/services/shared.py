@@ -20,6 +20,7 @@ from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.galleries import Galleries
 from frami.studio.services.housekeeping import Housekeeping
 from frami.studio.services.recognition import Recognition
+from frami.studio.services.recordings import Recordings
 from frami.studio.services.syntheses import Syntheses
 from frami.workers import pool, zerogpu
 from frami.workers.zerogpu import ZeroGpu
@@ -54,6 +55,7 @@ class Services:
     syntheses: Syntheses
     clips: ClipLookup
     galleries: Galleries
+    recordings: Recordings
     maps: FeatureMaps
     distillations: Distillations
     recognition: Recognition
@@ -115,7 +117,8 @@ def start() -> Services:
     if place is not None:
         syntheses.tidy()
     by_name = {card.name: card for card in cards}
-    clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher)
+    recordings = Recordings(ASSETS / "explore", load_teacher, names)
+    clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher, recordings.sound)
     distillations = Distillations(Queue().begin(tidy=place is not None), load_teacher, names, allowed)
     return Services(
         device=here,
@@ -125,6 +128,7 @@ def start() -> Services:
         syntheses=syntheses,
         clips=clips,
         galleries=Galleries(clips, by_name),
+        recordings=recordings,
         maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, names),
         distillations=distillations,
         recognition=Recognition(distillations, clips),
