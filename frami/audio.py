@@ -8,7 +8,6 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from frami import sound_files
@@ -66,20 +65,6 @@ def mono(samples: np.ndarray, rate: int, sample_rate: int = 22_050, name: str = 
         if samples.size == 0:
             raise AudioError(f"{name} is empty: too short to resample from {rate} Hz")
     return torch.from_numpy(np.ascontiguousarray(samples))
-
-
-def levelled(waveform: Tensor, level: float = -20.0, peak: float = 0.97) -> Tensor:
-    """The same sound, about as loud as others that are levelled too.
-
-    waveform : Tensor[N], full scale 1.0; level : of the root mean square, in dB of full scale, of those parts of 220
-    samples that are within 20 dB of the loudest; peak : what no sample exceeds. Silence stays as it is.
-    """
-    blocks = F.pad(waveform, (0, -len(waveform) % 220)).reshape(-1, 220).square().mean(1)
-    loud = blocks[blocks >= 0.01 * blocks.max()].mean().sqrt()
-    highest = waveform.abs().max()
-    if highest < 1e-4:
-        return waveform
-    return waveform * min(10 ** (level / 20) / float(loud), peak / float(highest))
 
 
 def to_int16(waveform: Tensor | np.ndarray) -> np.ndarray:

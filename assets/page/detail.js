@@ -1,7 +1,7 @@
 /* The panel of the selected clip: built once a clip, renewed in place while the clip forms or another step is shown. */
 import { bars, button, download, el, percent } from "./core.js";
 import { change, deselect, onSelection, selection } from "./selection.js";
-import { chooseVocoder, isVocoder, play, player, showTrouble, soundUrl, withVocoder } from "./sound.js";
+import { chooseVocoder, isVocoder, originalUrl, play, player, showTrouble, withVocoder } from "./sound.js";
 import { paint, spectrogram } from "./spectrogram.js";
 
 /* What a tab adds to the panel: functions of its root. */
@@ -105,7 +105,7 @@ function showOrigin(box) {
   link.addEventListener("click", async event => {
     event.preventDefault();
     const shown = selection.state || clip;
-    try { download(await soundUrl(shown, server), `frami-${clip.target}-${shown.id.replace(/[/@]/g, "-")}`); } catch (error) { showTrouble(error.message); }
+    try { download(await originalUrl(shown, server), `frami-${clip.target}-${shown.id.replace(/[/@]/g, "-")}`); } catch (error) { showTrouble(error.message); }
   });
   box.replaceChildren(text, " · ", link);
 }

@@ -1,9 +1,12 @@
-/* One player for the whole page; sounds are fetched once, by id, with the chosen vocoder. */
+/* One player for the whole page: equally loud sounds, fetched once, by id, with the chosen vocoder; a volume and a
+   loop that the browser remembers. */
 import { decoded } from "./core.js";
 
 export const player = new Audio();
 let vocoder = "frami";
 const sounds = new Map();            // id with vocoder -> { mel, url: promise }
+const SHORT = 1;                     // seconds below which a sound is repeated unless the visitor has chosen
+const REPEATS = 3, PAUSE = 350;      // how often, and milliseconds between
 
 export const isVocoder = name => name === vocoder;
 /* A clip's id with the vocoder to hear it by; sounds that were recorded have none. */
@@ -13,6 +16,38 @@ export function chooseVocoder(name) {
   document.querySelectorAll(".frami-detail .vocoders button").forEach(b => b.setAttribute("aria-pressed", String(isVocoder(b.dataset.vocoder))));
 }
 
+// ---- volume, mute and loop, remembered
+const REMEMBERED = "frami-sound", asChosen = { volume: .8, muted: false, loop: null };    // loop null: short sounds only
+const soundActs = [];
+try {
+  const known = JSON.parse(localStorage.getItem(REMEMBERED)) || {};
+  if (known.volume >= 0 && known.volume <= 1) asChosen.volume = known.volume;
+  asChosen.muted = known.muted === true;
+  if (typeof known.loop === "boolean") asChosen.loop = known.loop;
+} catch { /* a browser that stores nothing forgets it with the page */ }
+function heed() {
+  player.volume = asChosen.volume ** 2;    // the ear's scale is not linear
+  player.muted = asChosen.muted;
+}
+heed();
+/* { volume: 0..1, muted, loop: true, false or null (short sounds a few times) } */
+export const soundSettings = () => ({ ...asChosen });
+export function setSound(values) {
+  Object.assign(asChosen, values);
+  heed();
+  try { localStorage.setItem(REMEMBERED, JSON.stringify(asChosen)); } catch { /* as above */ }
+  soundActs.forEach(act => act());
+}
+/* Call act whenever the settings change, and once now. */
+export function onSound(act) { soundActs.push(act); act(); }
+/* On an iPhone the keys at its side alone set the volume. */
+export const canSetVolume = () => {
+  const probe = new Audio();
+  probe.volume = .5;
+  return probe.volume === .5;
+};
+
+// ---- sounds
 export async function soundUrl(clip, server) {
   const id = withVocoder(clip.id);
   let entry = sounds.get(id);
@@ -23,21 +58,73 @@ export async function soundUrl(clip, server) {
   }
   try { return await entry.url; } catch (error) { sounds.delete(id); throw error; }
 }
-async function fetchSound(id, server) {
-  const reply = await server.wav(id);
+async function fetchSound(request, server) {
+  const reply = await server.wav(request);
   if (!reply || reply.error) throw new Error(reply ? reply.error : "no reply from the server");
   return URL.createObjectURL(new Blob([decoded(reply.data)], { type: "audio/wav" }));
 }
-export async function play(clip, server) {
-  try {
-    player.src = await soundUrl(clip, server);
-    player.dataset.clip = clip.id;
-    player.currentTime = 0;
-    await player.play();
-  } catch (error) {
-    if (error.name !== "AbortError") showTrouble(error.message || String(error));
-  }
+/* The sound as it was made, to save: what is played is brought to one loudness. */
+export const originalUrl = (clip, server) => fetchSound({ original: withVocoder(clip.id) }, server);
+
+// ---- playing: one thing at a time; whatever is played next ends what sounded or waited
+let turn = 0, forced = null, repeated = 0, later = 0, giveUp = () => {};    // forced: times to repeat, whatever is chosen
+function take() {
+  clearTimeout(later);
+  giveUp(false);
+  delete player.dataset.sequence;
+  return ++turn;
 }
+async function begin(clip, server, times, mine) {
+  const url = await soundUrl(clip, server);
+  if (mine !== turn) return;
+  forced = times;
+  repeated = 0;
+  player.src = url;
+  player.dataset.clip = clip.id;
+  player.currentTime = 0;
+  await player.play();
+}
+const timesOf = loop => loop === undefined ? null : loop ? Infinity : 0;
+function tellTrouble(error) {
+  if (error.name === "AbortError") return;
+  showTrouble(error.name === "NotAllowedError" ? "This browser plays no sound before a click: press ▶." : error.message || String(error));
+}
+/* Play a clip. loop: whether it is repeated until something else is played; without it as the visitor has chosen, else
+   a short one a few times. */
+export async function play(clip, server, { loop } = {}) {
+  const mine = take();
+  try { await begin(clip, server, timesOf(loop), mine); } catch (error) { tellTrouble(error); }
+}
+/* Play clips one after the other, each(clip, i) as one begins, until anything else is played or it is stopped; loop is
+   the last one's, as of play. Resolves to whether all were heard. */
+export async function playSequence(clips, server, { pause = 220, each = () => {}, loop = false } = {}) {
+  const mine = take();
+  player.dataset.sequence = clips.length;
+  try {
+    for (const [i, clip] of clips.entries()) {
+      const last = i === clips.length - 1;
+      if (!last) soundUrl(clips[i + 1], server).catch(() => {});    // while this one sounds
+      const heard = new Promise(done => { giveUp = done; });
+      await begin(clip, server, last ? timesOf(loop) : 0, mine);    // oxlint-disable-line no-await-in-loop -- in turn
+      if (mine !== turn) return false;
+      each(clip, i);
+      if (!await heard || mine !== turn) return false;    // oxlint-disable-line no-await-in-loop
+      if (!last) await new Promise(done => { later = setTimeout(done, pause); });    // oxlint-disable-line no-await-in-loop
+    }
+    return true;
+  } catch (error) { tellTrouble(error); return false; } finally { if (mine === turn) delete player.dataset.sequence; }
+}
+export function stopSound() {
+  take();
+  player.pause();
+}
+player.addEventListener("ended", () => {
+  const chosen = asChosen.loop ?? (player.duration < SHORT ? REPEATS : 0), mine = turn;
+  giveUp(true);
+  if (repeated++ >= (forced ?? Number(chosen === true ? Infinity : chosen))) return;
+  later = setTimeout(() => { if (mine === turn) player.play().catch(() => {}); }, PAUSE);
+});
+
 export function showTrouble(text) {
   const box = document.querySelector(".frami-detail .note, .frami-detail .frami-empty");
   if (!box) return;
@@ -54,7 +141,7 @@ export function startAudio() {
 // the line that moves over a clip's pictures while it sounds; span: the part of its box that a picture takes
 function movePlayhead() {
   const on = !player.paused && !player.ended && player.duration > 0;
-  document.querySelectorAll(".frami-tile, .frami-detail .picture").forEach(box => {
+  document.querySelectorAll(".frami-tile, .picture[data-id]").forEach(box => {
     const mine = on && box.dataset.id === player.dataset.clip;
     box.classList.toggle("playing", mine);
     if (mine) box.querySelector(".playhead").style.left = `${100 * (box.span ?? 1) * player.currentTime / player.duration}%`;
@@ -62,5 +149,4 @@ function movePlayhead() {
   if (on) requestAnimationFrame(movePlayhead);
 }
 ["play", "pause", "ended"].forEach(name => player.addEventListener(name, movePlayhead));
-frami.player = player;
-frami.chooseVocoder = chooseVocoder;
+Object.assign(frami, { player, chooseVocoder, play, playSequence, stopSound, setSound, soundSettings });

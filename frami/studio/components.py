@@ -18,7 +18,7 @@ from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.studio import visitors
 from frami.studio.services import offers, sent, troubles
-from frami.studio.services.clips import ClipLookup, to_hear
+from frami.studio.services.clips import ClipLookup, to_hear, to_save
 from frami.studio.services.galleries import Galleries
 
 
@@ -97,11 +97,14 @@ def served(path: Path) -> str:
 
 
 def wav_function(sound: Callable[[str], bytes]) -> Callable:
-    """``server.wav(id)`` of the script: a sound file that ``sound`` finds, as loud as all others."""
+    """``server.wav(id)`` of the script: a sound file that ``sound`` finds, as loud as all others;
+    ``server.wav({original: id})`` : to save, as loud as it is."""
 
     @reply
-    def wav(id) -> dict:
-        return {"data": base64.b64encode(to_hear(sound(id))).decode()}
+    def wav(request) -> dict:
+        original = isinstance(request, dict)
+        found = sound(sent.text(request.get("original"), "the clip") if original else request)
+        return {"data": base64.b64encode((to_save if original else to_hear)(found)).decode()}
 
     return wav
 

@@ -10,7 +10,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from frami import answers, audio, banks
+from frami import answers, audio, banks, loudness
 from frami.audio import MelSpec
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
@@ -167,7 +167,13 @@ def wav(mels: Tensor, lengths: Tensor, spec: MelSpec, vocoder: str | None = None
 def to_hear(content: bytes) -> bytes:
     """A sound file as the page plays it, a WAV file: made clips differ by 40 dB, so all are brought to one loudness."""
     samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    return wav_file(audio.levelled(torch.from_numpy(samples.mean(1))), rate)
+    return wav_file(loudness.levelled(torch.from_numpy(samples.mean(1)), rate), rate)
+
+
+def to_save(content: bytes) -> bytes:
+    """A sound file as a WAV file, as loud as it is."""
+    samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    return wav_file(torch.from_numpy(samples.mean(1)), rate)
 
 
 def wav_file(samples: Tensor, rate: int) -> bytes:
