@@ -3,14 +3,14 @@ import { duration, el, percent } from "./core.js";
 
 const NEWEST = 8;    // runs that are in the chart and the table at first
 const SURE = 50;     // clips from which on a share is said without its interval
-const COLOURS = 64;  // that the style sheets have; runs beyond the tenth have other dashes, too
+const RUN_COLOURS = 64;  // that the style sheets have; runs beyond the tenth have other dashes, too
 const DASHES = [[], [8, 4], [2, 4], [10, 3, 2, 3], [14, 5]];
 export const SHARES = ["accuracy", "agreement", "real_agreement"];
 /* Whose count of clips a share has beside it. */
 const COUNTED = { accuracy: "accuracy_clips", agreement: "agreement_clips", real_agreement: "accuracy_clips" };
 export const isWorking = run => ["starting", "running"].includes(run.status);
 export const isBusy = run => isWorking(run) || ["waiting", "stopping"].includes(run.status);
-export const colour = run => `var(--frami-r${run.colour % COLOURS})`;
+export const colour = run => `var(--frami-r${run.colour % RUN_COLOURS})`;
 export const dash = run => DASHES[Math.floor(run.colour / 10) % DASHES.length];
 /* A run's name; where several have it, with the time of day. */
 export function runName(run) {

@@ -16,7 +16,7 @@ const COLUMNS = [
   ["Clips", "made", "clips", n => n.toLocaleString("en")],
 ];
 /* What a cell says of a run, and a remark below it. Latency counts where it was measured while no run computed. */
-function figure(data, run, name, words) {
+function runFigure(data, run, name, words) {
   if (name === "latency_ms" && !isBusy(run)) {
     if (run.idle) return [words(run.idle.latency_ms)];
     return [say(data.last(run, name), words), data.last(run, name) === null ? "" : "while busy; measured again when idle"];
@@ -54,7 +54,7 @@ export function comparison(data, named) {
     body.append(teacher, ...runs.map(run => {
       const title = cell("th", runName(run), run.status === "finished" ? "" : run.status);
       title.firstChild.prepend(runMark(run));
-      const row = tableRow(title, ...differing.map(name => cell("td", setting(run, name))), ...columns.map(([, , name, words]) => cell("td", ...figure(data, run, name, words))));
+      const row = tableRow(title, ...differing.map(name => cell("td", setting(run, name))), ...columns.map(([, , name, words]) => cell("td", ...runFigure(data, run, name, words))));
       row.dataset.id = run.id;
       return row;
     }));

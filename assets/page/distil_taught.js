@@ -7,9 +7,9 @@ import { colour, isBusy } from "./distil_runs.js";
 
 const DRAWN_IN = 1600;    // milliseconds in which the curve is drawn
 const PARTS = { 2: "half", 3: "a third of", 4: "a quarter of", 5: "a fifth of", 6: "a sixth of", 7: "a seventh of", 8: "an eighth of", 9: "a ninth of", 10: "a tenth of" };
-const folded = () => document.getElementById("distil-compare");
+const foldOfPage = () => document.getElementById("distil-compare");
 const bundledRun = () => runs.runs.find(run => run.bundled);
-const unfolded = () => folded()?.classList.contains("open") === true;
+const unfolded = () => foldOfPage()?.classList.contains("open") === true;
 const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 /* seconds: of the lesson; tried: element of the tab where a student is tried. */
@@ -32,7 +32,7 @@ frami.taught = (element, props, server, watch, trigger) => {
 
   function unfold(open, byHand = true) {
     chosen ||= byHand;
-    folded()?.classList.toggle("open", open);
+    foldOfPage()?.classList.toggle("open", open);
     fold.setAttribute("aria-expanded", String(open));
     root.dataset.folded = String(!open);
     if (open && byHand) requestAnimationFrame(() => fold.scrollIntoView({ block: "start", behavior: isStill() ? "auto" : "smooth" }));

@@ -292,13 +292,13 @@ def _learnt_of(card: Card) -> dict:
 def held_out(
     teacher: Checkpoint, data_folder: str | Path | None, dataset: str | None = None, skip: Skip = None
 ) -> LogMels | None:
-    """Real clips that the teacher was not trained on, of its data set or another one; None for a teacher of no data
-    set, and where neither data set nor folder were named and none are at hand. Raises FramiError for a named one
-    without them."""
+    """Real clips that the teacher was not trained on, of its data set or another one; where neither data set nor folder
+    were named and its own is not at hand, those that ship. None for a teacher of no data set, and where none ship.
+    Raises FramiError for a named one without them."""
     if not (dataset or teacher.card.dataset):
         return None
     try:
-        return recordings(teacher, dataset, "test", data_folder, skip=skip)
+        return recordings(teacher, dataset, "test", data_folder, skip=skip, else_shipped=dataset is None)
     except FramiError:
         if dataset or (data_folder is not None and teacher.card.dataset in DATASETS):
             raise
