@@ -2,7 +2,7 @@
 import { decoded, download, el, onTheme, percent, plural } from "./core.js";
 import { confusionMatrices } from "./distil_confusion.js";
 import { curveChart } from "./distil_curves.js";
-import { actOn, askRuns, chooseTeacher, followRuns, runs } from "./distil_feed.js";
+import { actOn, askRuns, chooseTeacher, followRuns, runs } from "./distil_server.js";
 import { runList } from "./distil_list.js";
 import { studentPair } from "./distil_pair.js";
 import { isWorking, runName } from "./distil_runs.js";

@@ -1,6 +1,6 @@
 /* A student that learns before one's eyes: its curve on recordings, and the clips that it learns from, to be heard. */
 import { button, duration, el, percent } from "./core.js";
-import { runs } from "./distil_feed.js";
+import { runs } from "./distil_server.js";
 import { plotCurves } from "./distil_plot.js";
 import { colour, dash, isBusy, isWorking, SHARES } from "./distil_runs.js";
 import { play } from "./sound.js";

@@ -1,6 +1,6 @@
 /* The first view of the Distil tab: the bundled student's curve, the button that teaches another, and its lesson. */
 import { button, el, onTheme, percent } from "./core.js";
-import { actOn, askRuns, chooseTeacher, followRuns, runs } from "./distil_feed.js";
+import { actOn, askRuns, chooseTeacher, followRuns, runs } from "./distil_server.js";
 import { lesson } from "./distil_lesson.js";
 import { plotCurves } from "./distil_plot.js";
 import { colour, isBusy } from "./distil_runs.js";
