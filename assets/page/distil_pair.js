@@ -51,7 +51,7 @@ export function studentPair(data, server) {
     const { shares, difference, interval: [low, high], of, clips } = found, sure = low > 0 || high < 0;
     verdict.replaceChildren(
       el("b", "", a.id === b.id ? "One and the same student." : sure ? `${difference > 0 ? "B" : "A"} recognises more.` : "These clips do not tell which is better."),
-      ` A ${percent(shares[0], 1)}, B ${percent(shares[1], 1)} of ${clips[1]} ${of}: a difference of ${inPoints(difference)} points, 95% interval ${inPoints(low)} to ${inPoints(high)}.`,
+      ` A ${percent(shares[0], 1)}, B ${percent(shares[1], 1)} of ${clips[0] === clips[1] ? clips[0] : `${clips[0]} and ${clips[1]}`} ${of}: a difference of ${inPoints(difference)} points, 95% interval ${inPoints(low)} to ${inPoints(high)}.`,
     );
     const differing = found.classes.filter(one => one.first[0] / one.first[1] !== one.second[0] / one.second[1]).slice(0, MOST_CLASSES);
     rows.replaceChildren(

@@ -19,6 +19,7 @@ const COLUMNS = [
 function runFigure(data, run, name, words) {
   if (name === "latency_ms" && !isBusy(run)) {
     if (run.idle) return [words(run.idle.latency_ms)];
+    if (run.bundled) return ["–", "measured when idle"];
     return [say(data.last(run, name), words), data.last(run, name) === null ? "" : "while busy; measured again when idle"];
   }
   return [SHARES.includes(name) ? data.share(run, name) || "–" : say(data.last(run, name), words)];

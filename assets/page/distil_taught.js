@@ -1,5 +1,5 @@
 /* The first view of the Distil tab: the bundled student's curve, the button that teaches another, and its lesson. */
-import { button, el, onTheme, percent } from "./core.js";
+import { button, duration, el, onTheme, percent } from "./core.js";
 import { actOn, askRuns, chooseTeacher, followRuns, runs } from "./distil_server.js";
 import { lesson } from "./distil_lesson.js";
 import { plotCurves } from "./distil_plot.js";
@@ -15,7 +15,7 @@ const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 /* seconds: of the lesson; tried: element of the tab where a student is tried. */
 frami.taught = (element, props, server, watch, trigger) => {
   const root = element.querySelector(".frami-taught"), alarm = el("p", "alarm"), spoken = el("p", "frami-spoken");
-  const hero = el("div", "hero"), said = el("div", "said"), title = el("h2"), facts = el("p", "facts"), stage = el("div", "stage"), canvas = el("canvas");
+  const hero = el("div", "hero"), said = el("div", "said"), title = el("h2"), facts = el("p", "facts"), stage = el("div", "stage"), canvas = el("canvas"), caption = el("p", "reading");
   const minutes = Math.max(1, Math.round(props.seconds / 60));
   const teach = button("teach", `Teach one yourself (${minutes} min)`, () => { begun = null; waiting = true; trigger("select", {}); drawButton(); setTimeout(() => { waiting = false; drawButton(); }, 8000); });
   const hint = el("p", "reading", "It learns from sounds made out of the teacher's weights, before your eyes.");
@@ -25,7 +25,7 @@ frami.taught = (element, props, server, watch, trigger) => {
   spoken.setAttribute("role", "status");
   canvas.setAttribute("role", "img");
   fold.setAttribute("aria-controls", "distil-compare");
-  stage.append(canvas);
+  stage.append(canvas, caption);
   said.append(title, facts, teach, hint);
   hero.append(said, stage);
   root.append(hero, alarm, panel.box, fold, spoken);
@@ -47,6 +47,7 @@ frami.taught = (element, props, server, watch, trigger) => {
     facts.replaceChildren(...own && accuracy ? [el("b", "", percent(own, 1)), ` of held-out recordings recognised by this student, ${percent(accuracy, 1)} by its teacher. It heard none: it learnt from clips made out of the teacher's weights.`]
       : ["A student learns from clips made out of the teacher's weights alone."]);
     if (!run) return;
+    caption.textContent = `Accuracy on recordings of the student that comes with the studio, over its ${duration(runs.last(run, "seconds") || 0)} of making clips and learning`;
     canvas.setAttribute("aria-label", `Accuracy of the bundled student over its training: it ends at ${own === null ? "a value that is not known" : percent(own, 1)}; the teacher has ${accuracy ? percent(accuracy, 1) : "an unknown one"}.`);
     if (drawnFor !== run.id && canvas.clientHeight) { drawnFor = run.id; drawIn(); } else if (shownShare === null) plot(1);
   }

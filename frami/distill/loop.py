@@ -163,6 +163,12 @@ def _run(teacher, settings, clips, student, augmentation, every, memory, earlier
                 f"the first clips alone took the budget of {settings.budget:g} s; give a larger --budget, fewer "
                 "--clips or a faster --recipe"
             )
+        if settings.budget and not course.learner.steps:
+            yield from course.report()
+            raise BudgetError(
+                f"there was no time to learn within {settings.budget:g} s: this machine is too busy, or too slow; give "
+                "a larger --budget, or try again"
+            )
         course.measure_agreement(at_the_end=True)
         yield from course.report(finished=True)
     finally:

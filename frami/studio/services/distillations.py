@@ -31,7 +31,7 @@ from frami.workers.pool import asked_by, shared
 MOST = 40
 #: Colours that the page has for runs (``distil.css``, ``distil_colours.css``), and the one that bundled runs have:
 #: no other run gets it. Runs of one colour have other dashes.
-COLOURS, BUNDLED = 64, 9
+COLOURS, BUNDLED = 64, 0
 #: What a run can be downloaded as: name of the kind, its words on the page.
 FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"), ("onnx-mel", "ONNX, takes log-Mels"))
 #: Points of a curve that the page draws at most.

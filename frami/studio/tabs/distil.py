@@ -90,7 +90,7 @@ class Distil(Tab):
             info="how the clips are made that they learn from",
             elem_id="distil-recipes",
         )
-        with gr.Accordion("Ablations: FRAMI without one of its parts", open=False, elem_id="distil-more"):
+        with gr.Accordion("Ablations: recipes with one part changed", open=False, elem_id="distil-more"):
             self.ablations = gr.CheckboxGroup(
                 ablations, value=[], label="Ablations", show_label=False, elem_id="distil-ablations"
             )
