@@ -63,14 +63,17 @@ def evaluate(
 ) -> Report:
     """Measure a checkpoint (by name or path) on the real clips that ``recordings.choose`` takes, at full length.
 
-    Of a multi-label network all rows of one's own table that name the same file are one clip of several classes.
+    Where its own data set is not here and no folder is named, these are the held-out recordings that ship
+    (``Report.origin.shipped``). Of a multi-label network all rows of one's own table that name the same file are one
+    clip of several classes.
 
     Of another data set than it was trained on, those classes count that both have; the network still chooses among all
     that it knows. Long recordings of one's own count by their segments. ``progress(done, total)`` counts clips. skip :
     as of ``data.load``. Raises FramiError subclasses.
     """
     classifier = checkpoints.load(path, device)
-    clips, origin = choose(classifier.card, dataset, split, data_folder, classifier.spec, skip=skip)
+    card, more = classifier.card, {"skip": skip, "else_shipped": True}
+    clips, origin = choose(card, dataset, split, data_folder, classifier.spec, **more)
     logits = embed(classifier, clips, progress=progress).logits
     predicted, there = logits.argmax(1), None
     if classifier.multilabel:
@@ -187,7 +190,8 @@ def agreement(
     if teacher.classes != classifier.classes:
         return None
     if teacher.spec != classifier.spec:
-        clips, _ = choose(classifier.card, dataset, split, data_folder, teacher.spec, skip=lambda line: None)
+        more = {"skip": lambda line: None, "else_shipped": True}
+        clips, _ = choose(classifier.card, dataset, split, data_folder, teacher.spec, **more)
     return float((embed(teacher, clips).logits.argmax(1) == predicted).float().mean())
 
 

@@ -38,7 +38,7 @@ function build(root, clip, axis, server, vocoders) {
   trouble.setAttribute("role", "alert");
   title.append(el("b"), el("span"));
   head.append(button("again", "▶", () => play(selection.state || selection.clip, server), "Play again"), title, button("close", "×", deselect, "Close"));
-  root.replaceChildren(head, spectrogram(clip, axis), vocoderButtons(clip, vocoders), el("div", "way"), el("div", "bars"), el("p", "meta"), trouble);
+  root.replaceChildren(head, clip.soundless ? el("p", "soundless", clip.soundless) : spectrogram(clip, axis), vocoderButtons(clip, vocoders), el("div", "way"), el("div", "bars"), el("p", "meta"), trouble);
 }
 function verdict(clip, state) {
   const confidence = percent(clip.confidence), right = clip.predicted === clip.target;
@@ -107,5 +107,16 @@ function showOrigin(box) {
     const shown = selection.state || clip;
     try { download(await originalUrl(shown, server), `frami-${clip.target}-${shown.id.replace(/[/@]/g, "-")}`); } catch (error) { showTrouble(error.message); }
   });
-  box.replaceChildren(text, " · ", link);
+  box.replaceChildren(text, ...clip.soundless ? [] : [" · ", link], ...clip.credit ? [credited(clip.credit)] : []);
+}
+/* Whose recording it is; the address in brackets as a link. */
+function credited(words) {
+  const line = el("span", "credit"), [, before, address, after] = words.match(/^(.*) \((https:\/\/[^\s()]+)\)(.*)$/) || ["", words];
+  line.append("Recording: ", before);
+  if (address) {
+    const link = el("a", "", new URL(address).hostname.replace("www.", ""));
+    Object.assign(link, { href: address, target: "_blank", rel: "noopener noreferrer" });
+    line.append(" (", link, ")", after);
+  }
+  return line;
 }

@@ -92,6 +92,7 @@ function tellTrouble(error) {
 /* Play a clip. loop: whether it is repeated until something else is played; without it as the visitor has chosen, else
    a short one a few times. */
 export async function play(clip, server, { loop } = {}) {
+  if (clip.soundless) { stopSound(); return; }
   const mine = take();
   try { await begin(clip, server, timesOf(loop), mine); } catch (error) { tellTrouble(error); }
 }

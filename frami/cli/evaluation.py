@@ -14,6 +14,7 @@ from frami.cli.arguments import (
     recordings_option,
     skipping,
 )
+from frami.data.catalogue import DATASETS, in_words
 from frami.data.matching import shortened
 from frami.device import pick
 from frami.evaluation import Report, evaluate
@@ -21,6 +22,9 @@ from frami.intervals import wilson
 
 #: Classes up to which all are printed; of more, so many of the worst and of the best.
 ALL, WORST, BEST = 20, 10, 3
+
+
+_ALL_OF_THEM = "the data set is not here; of the whole test part: --data, or FRAMI_DATA, names the folder that holds it"
 
 
 def add(commands) -> None:
@@ -54,6 +58,7 @@ def _value(found: Report, card: Card, split: str) -> dict:
         "checkpoint": card.name, "dataset": found.origin.dataset, "split": split,
         **{name: getattr(found, name) for name in scalars},
         "trained_on": card.dataset, "other_corpus": found.origin.other, "trained_on_some": found.origin.trained,
+        "shipped": found.origin.shipped,
         **{name: getattr(found.origin, name) for name in ("folds", "sources", "matched", "left_out", "heard")},
         **asdict(found.cost),
         "bytes": found.bytes,
@@ -76,10 +81,15 @@ def _summary(value: dict, card: Card) -> list[str]:
     elif card.teacher:
         agreement = f"; its teacher {card.teacher} is not here to compare with, or has other weights now"
     precision = value["average_precision"]
+    clips = f"{value['clips']} clips ({value['dataset']}, {value['split']})"
+    if value["shipped"]:
+        held = in_words(value["dataset"], value["folds"])
+        clips = f"{value['clips']} shipped recordings ({DATASETS[value['dataset']].title}, held-out {held})"
     return [
         *([] if precision is None else [f"mean average precision {precision:.3f} (multi-label); the likeliest class:"]),
-        f"{value['accuracy']:.2%} of {value['clips']} clips ({value['dataset']}, {value['split']}); "
+        f"{value['accuracy']:.2%} of {clips}; "
         f"95 % interval {low:.1%} to {high:.1%}; balanced accuracy {value['balanced_accuracy']:.1%}",
+        *[_ALL_OF_THEM] * value["shipped"],
         *_origin(value, card),
         f"calibration error {value['ece']:.1%}{agreement}",
         f"{value['parameters']:,} parameters, {value['bytes'] / 1e3:,.0f} kB; a clip of {value['frames']} frames: "

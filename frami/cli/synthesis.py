@@ -8,7 +8,7 @@ from frami import banks, checkpoints, vocoder
 from frami.cli.arguments import class_numbers, command, device_option, moved, names, number, progress_bar, seed, whole
 from frami.device import pick
 from frami.errors import FramiError
-from frami.features.gallery import EXPLORE_CLIPS, explore, make, measure_again
+from frami.features.gallery import EXPLORE_CLIPS, explore, make, map_again, measure_again
 from frami.files import FullError
 from frami.inversion import RECIPES, InversionSettings, arithmetic, invert
 from frami.paths import ASSETS, made
@@ -50,6 +50,8 @@ def add(commands) -> None:
     sub.add_argument("--samples", type=whole(2), help="with --explore: clips of each recipe (default: 100)")
     again = "with --explore: keep banks and map, and measure them again beside the recordings here"
     sub.add_argument("--measures", action="store_true", help=again)
+    anew = "with --explore: keep banks and measures, and make the map again, with the recordings that ship or are here"
+    sub.add_argument("--map", action="store_true", help=anew)
     device_option(sub, data=True)
 
 
@@ -123,8 +125,8 @@ def _fill(writer, states, label: str) -> dict[str, None]:
 
 
 def _gallery(options) -> tuple[dict, list[str]]:
-    if options.measures and not options.explore:
-        raise FramiError("--measures is of the Explore tab's map: add --explore")
+    if (options.measures or options.map) and not options.explore:
+        raise FramiError("--measures and --map are of the Explore tab's map: add --explore")
     kind = "explore" if options.explore else "gallery"
     out = Path(options.out) if options.out else ASSETS / kind
     make = _explored if options.explore else _vocoded if options.sounds else _made
@@ -156,7 +158,9 @@ def _explored(options, name: str, folder: Path, bar) -> tuple[dict, str]:
         moved(bar)(done, total)
 
     teacher, choices = checkpoints.load(name, pick(options.device)), {"data_folder": options.data, "report": report}
-    if options.measures:
+    if options.map:
+        row = map_again(teacher, folder, **choices)
+    elif options.measures:
         row = measure_again(teacher, folder, **choices)
     else:
         more = {"samples": options.samples or EXPLORE_CLIPS, "steps": options.steps, "seed": options.seed}

@@ -18,15 +18,15 @@ from frami.adapter import chosen
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Checkpoint
-from frami.data import LogMels, Skip, label
+from frami.data import LogMels, Skip, label, shipped
 from frami.data.catalogue import DATASETS
 from frami.distill.loop import State, distill
 from frami.distill.settings import RunSettings
-from frami.distill.unseen import shipped
+from frami.distill.unseen import shipped_clips
 from frami.errors import FramiError
 from frami.evaluation import confusion, shares
 from frami.features.embeddings import recordings
-from frami.features.recordings import trained_on_these
+from frami.features.recordings import measured_on, trained_on_these
 from frami.files import FullError
 from frami.inversion import Clips
 from frami.runs import RunError, Runs
@@ -144,7 +144,14 @@ class _Run:
         self.elsewhere = bool(request.dataset) and not trained_on_these(teacher.card, request.dataset)
         self.clips = source(teacher, request, data_folder, skip)
         damaged = self.clips.damaged if isinstance(self.clips, Bank) else ()
-        self.notes = (*(f"left out of the bank: {part}" for part in damaged), *(f"left out: {line}" for line in bad))
+        ship = self.test is not None and shipped.are(self.test.clips)
+        self.measured_on = self.test and measured_on(self.test, request.dataset or teacher.card.dataset)
+        said = (f"accuracy is of {self.measured_on}; the whole test part is not at hand",) if ship else ()
+        self.notes = (
+            *said,
+            *(f"left out of the bank: {part}" for part in damaged),
+            *(f"left out: {line}" for line in bad),
+        )
         self.state = _read(folder / STATE)
         self.writer: banks.Writer | None = None
         self.accuracy: float | None = None
@@ -183,7 +190,7 @@ class _Run:
         """Clips to measure agreement on that ship with the teacher, where it learns neither from recordings nor from
         some of the classes alone."""
         s = self.request.settings
-        return shipped(self.teacher, self.request.bank, s.recipe) if s.source in ("made", "bank") else None
+        return shipped_clips(self.teacher, self.request.bank, s.recipe) if s.source in ("made", "bank") else None
 
     def _open_bank(self) -> Clips | None:
         """Open the run's own bank; returns the clips that the last checkpoint counts. Those made after it are made
@@ -259,6 +266,7 @@ class _Run:
             training=_learnt_of(card)
             | {name: value for name, value in self.request.to_dict().items() if name != "data"}
             | ({"dataset": label(self.request.dataset)} if self.request.dataset else {})
+            | ({"measured_on": self.measured_on} if self.measured_on else {})
             | {"teacher_sha256": card.sha256, "run": self.id, clips: state.clips, "steps_done": state.steps},
             evaluation=f"frami evaluate {self.id}",
             teacher=card.name,
@@ -271,6 +279,7 @@ class _Run:
         result = {
             "run": self.id,
             "accuracy": self.accuracy,
+            "accuracy_of": self.measured_on,
             "agreement": None if math.isnan(state.agreement) else state.agreement,
             "agreement_clips": 0 if state.compared is None else int(state.compared.sum()),
             "seconds": round(state.seconds, 1),

@@ -68,7 +68,7 @@ def agreement(confusion: Tensor) -> float:
     return float(confusion.diagonal().sum() / confusion.sum())
 
 
-def shipped(teacher: Checkpoint, learnt: str | Path | None = None, recipe: str | None = None) -> Bank | None:
+def shipped_clips(teacher: Checkpoint, learnt: str | Path | None = None, recipe: str | None = None) -> Bank | None:
     """Clips that ship with a teacher (``assets/explore``, or ``FRAMI_HOME/explore``), made by another recipe than
     ``recipe``, in another folder than ``learnt``; None where there are none of its present weights and classes."""
     parents = (ASSETS / _FOLDER, home() / _FOLDER)

@@ -9,7 +9,7 @@ from frami import vocoder as vocoders
 from frami.checkpoints import Checkpoint
 from frami.data import DataError, label
 from frami.errors import FramiError
-from frami.features import diversity, judges, maps
+from frami.features import diversity, judges, maps, stored_recordings
 from frami.features.embeddings import Embedded, embed
 from frami.inversion import InversionSettings, invert
 from frami.vocoder import Vocoder
@@ -76,8 +76,9 @@ def explore(
     """Write a bank without sounds for each recipe to ``folder``, and the map of them all with what was measured.
 
     A bank of the same settings stays, or is finished where it was interrupted; one of other settings is replaced. Where
-    the teacher's held-out recordings are at hand, the banks are measured beside them; of the recordings only such
-    measures are written. ``report(what, done, total)`` names what is at work. Raises FramiError.
+    the teacher's held-out recordings are at hand, the banks are measured beside them. Some lie on the map
+    (``stored_recordings.make``), where there are any. ``report(what, done, total)`` names what is at work. Raises
+    FramiError.
     """
     report = report or (lambda what, done, total: None)
     made: dict[str, banks.Bank] = {}
@@ -87,9 +88,41 @@ def explore(
         )
         made[name] = _bank(teacher, folder / name, settings, lambda done, total, name=name: report(name, done, total))
     measured = _measured(teacher, made, data_folder, report)
+    return _told(teacher, folder, made, _mapped(teacher, folder, made, measured, data_folder, report))
+
+
+def map_again(
+    teacher: Checkpoint,
+    folder: Path,
+    *,
+    data_folder: str | Path | None = None,
+    report: Callable[[str, int, int], None] | None = None,
+) -> dict:
+    """Make the map in ``folder`` again, with the recordings that there are now; its banks and their measures stay as
+    they are. Raises FramiError where there is no such map."""
+    stored, made = _there(teacher, folder)
+    report = report or (lambda what, done, total: None)
+    return _told(teacher, folder, made, _mapped(teacher, folder, made, stored.measures, data_folder, report))
+
+
+def _mapped(
+    teacher: Checkpoint, folder: Path, made: dict[str, banks.Bank], measured: dict, data_folder, report
+) -> dict:
+    """Write the map of these banks and of recordings, where there are any; returns the measures, theirs among them."""
+    report("recordings", 0, 1)
+    layers, progress = _layers(made), lambda done, total: report("recordings", done, total)
+    try:
+        real = stored_recordings.make(teacher, data_folder, progress)
+    except DataError:
+        real = None
+        (folder / stored_recordings.FILE).unlink(missing_ok=True)
+    else:
+        stored_recordings.save(folder, teacher, real)
+        layers.append(real.layer)
+    measured = measured | {"recordings": real and maps.measures(real.layer)}
     report("map", 0, 1)
-    maps.save(folder, _layers(made), measured)
-    return _told(teacher, folder, made, measured)
+    maps.save(folder, layers, measured)
+    return measured
 
 
 def measure_again(
@@ -102,17 +135,23 @@ def measure_again(
     """Measure the banks of a map in ``folder`` again, beside the recordings that are here; banks and map stay as they
     are. Raises FramiError where there is no such map, or no recordings for one that was measured beside some."""
     report = report or (lambda what, done, total: None)
-    stored = maps.load(folder)
-    if stored is None:
-        raise FramiError(f"{folder} holds no map; make it with: frami gallery --explore --teachers {teacher.card.name}")
-    made = {name: banks.load(folder / name) for name in stored.digests}
-    if not (stored.fits(_layers(made)) and all(bank.made_from(teacher.card) for bank in made.values())):
-        raise FramiError(f"{folder}: its banks are not those of its map, or of this teacher; make it anew")
-    measured = _measured(teacher, made, data_folder, report)
+    stored, made = _there(teacher, folder)
+    measured = _measured(teacher, made, data_folder, report) | {"recordings": stored.measures.get("recordings")}
     if stored.measures.get("real_clips") and not measured["real_clips"]:
         raise FramiError(f"{folder} was measured beside recordings, which are not here; name their folder with --data")
     maps.save_measures(folder, measured)
     return _told(teacher, folder, made, measured)
+
+
+def _there(teacher: Checkpoint, folder: Path) -> tuple[maps.Stored, dict[str, banks.Bank]]:
+    """The map in a folder and its banks. FramiError where there is none, or one of other banks or another teacher."""
+    stored = maps.load(folder)
+    if stored is None:
+        raise FramiError(f"{folder} holds no map; make it with: frami gallery --explore --teachers {teacher.card.name}")
+    made = {name: banks.load(folder / name) for name in stored.digests if name != maps.REAL}
+    if stored.of(_layers(made)) is None or not all(bank.made_from(teacher.card) for bank in made.values()):
+        raise FramiError(f"{folder}: its banks are not those of its map, or of this teacher; make it anew")
+    return stored, made
 
 
 def _layers(made: dict[str, banks.Bank]) -> list[maps.Layer]:

@@ -1,6 +1,7 @@
 """Maps of a teacher's feature space: made and real clips as points, the nearest of each, and how rich each bank is.
 
-Features are the teacher's embeddings. The precomputed part of a map (``map.json``) holds made clips only.
+Features are the teacher's embeddings. The precomputed part of a map is ``map.json``; recordings on it have their
+features beside it (``stored_recordings``).
 """
 
 import hashlib
@@ -203,9 +204,16 @@ class Stored:
     map: Map
     measures: dict
 
-    def fits(self, layers: Sequence[Layer]) -> bool:
-        """Whether it was computed from exactly these layers, in this order."""
-        return list(self.digests.items()) == [(layer.key, layer.digest) for layer in layers]
+    def of(self, layers: Sequence[Layer]) -> Map | None:
+        """Where these layers lie, in the order of the map: all of it, or all but the recordings. None where it was
+        computed from others."""
+        given = [(layer.key, layer.digest) for layer in layers]
+        if given == list(self.digests.items()):
+            return self.map
+        if given != [(key, digest) for key, digest in self.digests.items() if key != REAL]:
+            return None
+        made = sum(map(len, layers))  # recordings are behind
+        return Map(self.map.pca[:made], self.map.share, self.map.umap[:made])
 
 
 class _Bank(BaseModel):
@@ -229,12 +237,7 @@ class _File(BaseModel):
 
 
 def save(folder: Path, layers: Sequence[Layer], measured: dict) -> Stored:
-    """Compute the map of made clips and write it, with what was measured, to ``folder``.
-
-    Raises FramiError when a layer holds recordings: no coordinate of a real clip leaves the machine.
-    """
-    if any(layer.real for layer in layers):
-        raise FramiError("real clips are not written to a map")
+    """Compute the map of these layers, recordings last, and write it, with what was measured, to ``folder``."""
     here = project(layers)
     stored = Stored({layer.key: layer.digest for layer in layers}, Map(here.pca, here.share, umap(layers)), measured)
     value = {

@@ -10,7 +10,7 @@ from frami import data
 from frami.audio import MelSpec
 from frami.checkpoints import Card
 from frami.data import Clip, DataError, LogMels, Skip, shipped, trained_on
-from frami.data.catalogue import DATASETS
+from frami.data.catalogue import DATASETS, in_words
 from frami.data.matching import matching, shortened
 from frami.errors import FramiError
 
@@ -136,6 +136,13 @@ def _labelled(
         shipped=shipped.are(clips),
     )  # fmt: skip
     return LogMels.of(clips, [loaded.frames[i] for i in rows], card.classes, loaded.spec), origin
+
+
+def measured_on(clips: LogMels, dataset: str) -> str:
+    """What was measured on, in words: how many recordings of what; whether they are those that ship."""
+    folds = tuple(dict.fromkeys(clip.fold for clip in clips.clips))
+    ship = "shipped recordings" if shipped.are(clips.clips) else "recordings"
+    return f"{len(clips)} {ship} ({data.info(dataset).title}, held-out {in_words(dataset, folds)})"
 
 
 def same(dataset: str, other: str) -> bool:

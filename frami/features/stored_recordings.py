@@ -17,7 +17,6 @@ from torch import Tensor
 
 from frami import answers, files, schema, weights
 from frami.checkpoints import Checkpoint
-from frami.data import LogMels
 from frami.errors import FramiError
 from frami.features import diversity
 from frami.features.embeddings import embed
@@ -58,8 +57,8 @@ def make(
     teacher: Checkpoint,
     data_folder: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[StoredRecordings, LogMels]:
-    """Recordings for a teacher's map, with their log-Mels: those that ship, else a hundred held-out ones of its data
+) -> StoredRecordings:
+    """Recordings for a teacher's map: those that ship, else a hundred held-out ones of its data
     set. ``progress(done, total)`` counts clips. Raises FramiError, DataError where neither is here."""
     found = ship(teacher.card, teacher.spec)
     clips, origin = found or choose(teacher.card, None, "test", data_folder, teacher.spec, progress)
@@ -74,7 +73,7 @@ def make(
     layer = real_layer(pooled, heard.labels, heard.predicted, heard.confidence)
     frames = torch.tensor([len(one) for one in clips.frames])
     names, folds = [clip.stem.name for clip in clips.clips], [clip.fold for clip in clips.clips]
-    return StoredRecordings(layer, heard.logits, frames, origin.dataset, names, folds), clips
+    return StoredRecordings(layer, heard.logits, frames, origin.dataset, names, folds)
 
 
 def save(folder: Path, teacher: Checkpoint, found: StoredRecordings) -> None:

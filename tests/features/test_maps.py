@@ -67,11 +67,11 @@ def test_what_is_stored_is_found_again_and_belongs_to_its_banks(tmp_path, monkey
     layers = [layer("one"), layer("two", seed=1)]
     saved = maps.save(tmp_path, layers, {"rows": []})
     again = maps.load(tmp_path)
-    assert again.fits(layers) and again.measures == {"rows": []}
+    assert again.of(layers) and again.measures == {"rows": []}
     assert torch.allclose(again.map.pca, saved.map.pca, atol=1e-3)
     assert torch.allclose(again.map.umap, saved.map.umap, atol=1e-3)
-    assert not again.fits(layers[::-1]) and not again.fits(layers[:1])
-    assert not again.fits([layers[0], replace(layers[1], pooled=layers[1].pooled + 1e-3)])
+    assert not again.of(layers[::-1]) and not again.of(layers[:1])
+    assert not again.of([layers[0], replace(layers[1], pooled=layers[1].pooled + 1e-3)])
     for broken in (
         "",
         "[]",
@@ -83,10 +83,15 @@ def test_what_is_stored_is_found_again_and_belongs_to_its_banks(tmp_path, monkey
     assert maps.load(tmp_path / "nowhere") is None
 
 
-def test_no_coordinate_of_a_real_clip_is_written(tmp_path):
-    with pytest.raises(FramiError, match="real"):
-        maps.save(tmp_path, [layer("one"), layer("real", real=True)], {})
-    assert list(tmp_path.iterdir()) == []
+def test_recordings_may_be_missing_from_a_map_and_move_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(projection, "umap_map", lambda features, seed=0: features[:, :2].numpy())
+    layers = [layer("one"), layer("two", seed=1), layer("real", 4, real=True)]
+    maps.save(tmp_path, layers, {"rows": []})
+    stored = maps.load(tmp_path)
+    whole, made = stored.of(layers), stored.of(layers[:2])
+    assert len(whole.pca) == len(whole.umap) == sum(map(len, layers))
+    assert torch.equal(made.pca, whole.pca[: len(made.pca)]) and torch.equal(made.umap, whole.umap[: len(made.umap)])
+    assert stored.of(layers[:1]) is None and stored.of(layers[1:]) is None
 
 
 def test_recordings_are_embedded_once(tmp_path, make_tree, monkeypatch):
@@ -130,13 +135,18 @@ def test_the_gallery_makes_banks_with_their_map_and_goes_on(tmp_path, make_tree,
     assert torch.equal(after[1].frames[: len(half.frames)], half.frames)
     assert not list((tmp_path / "out").rglob("*.wav")) and not list((tmp_path / "out").rglob("*.flac"))
     stored = maps.load(tmp_path / "out")
-    assert stored.fits([maps.of_bank(name, name, bank) for name, bank in zip(("frami", "cmi"), after, strict=True)])
+    assert stored.of([maps.of_bank(name, name, bank) for name, bank in zip(("frami", "cmi"), after, strict=True)])
     measured = stored.measures
     assert (measured["dataset"], measured["folds"], measured["real_clips"]) == ("fsdd", ["theo"], 10)
     assert [row["key"] for row in measured["rows"]] == ["frami", "cmi"] and measured["rows"][0]["coverage"] is not None
     assert measured["reference"]["samples"] == 8
     files = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert files == {"map.json", "manifest.json", *(f"shard-0000{i}.safetensors" for i in range(2))}
+    assert files == {
+        "map.json",
+        "recordings.safetensors",
+        "manifest.json",
+        *(f"shard-0000{i}.safetensors" for i in range(2)),
+    }
     assert measured["judge"] == judges.of(teacher).says()
     for row in (*measured["rows"], measured["reference"]):
         assert 0 <= row["judge_accuracy"] <= 1 and row["judge_coverage"] is not None and row["intervals"]["judge_kad"]
@@ -158,7 +168,7 @@ def test_the_bundled_map_belongs_to_the_bundled_banks_and_teacher(name):
     teacher = checkpoints.load(name)
     found = {key: banks.load(folder / key) for key in gallery.EXPLORE}
     stored = maps.load(folder)
-    assert stored.fits([maps.of_bank(key, key, bank) for key, bank in found.items()])
+    assert stored.of([maps.of_bank(key, key, bank) for key, bank in found.items()])
     assert stored.measures["real_clips"] > 0 and stored.measures["folds"] == teacher.card.split["test"]
     assert stored.measures["judge"] == judges.of(teacher).says()
     assert all(0 <= row["judge_accuracy"] <= 1 for row in (*stored.measures["rows"], stored.measures["reference"]))

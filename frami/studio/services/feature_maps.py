@@ -7,42 +7,52 @@ from pathlib import Path
 
 from torch import Tensor, tensor
 
-from frami import banks, data
+from frami import banks
 from frami.checkpoints import Checkpoint
 from frami.data.catalogue import in_words
 from frami.errors import FramiError
-from frami.features import judges, maps
+from frami.features import judges, maps, stored_recordings
 from frami.features.gallery import EXPLORE
+from frami.features.maps import REAL
+from frami.features.recordings import at_hand
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.paths import home
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.background import Background
 from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.clip_ids import ClipId
-from frami.studio.services.map_layers import MapLayer, of_bank, of_recordings
+from frami.studio.services.map_layers import MapLayer, of_bank, of_recordings, of_stored
+from frami.studio.services.recordings import Recordings
 from frami.studio.services.syntheses import Syntheses
 from frami.workers.pool import BusyError, asked_by, on_file, shared
 
-REAL = "real"
 #: Real clips on a map at most: more would hide the made ones.
 MOST_REAL = 500
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """Layers of a teacher's map with these keys, as far as they are ready: of the ``bundled`` ones, which have a
-    ``stored`` map, of ``runs``, and recordings (``real``)."""
+    """Layers of a teacher's map with these keys, as far as they are ready: of the ``bundled`` ones (recordings last,
+    where they lie on the stored map), which have a ``stored`` map with ``measured`` beside it, of ``runs``, and
+    recordings that were ``read`` here."""
 
     teacher: Checkpoint
     keys: Sequence[str]
     bundled: list[MapLayer]
-    stored: maps.Stored | None
+    stored: maps.Map | None
+    measures: dict
     runs: list[MapLayer]
-    real: MapLayer | None
+    read: MapLayer | None
+
+    @property
+    def real(self) -> MapLayer | None:
+        """The recordings."""
+        return next((one for one in self.bundled if one.layer.real), self.read)
 
     @property
     def extras(self) -> list[MapLayer]:
-        return [*self.runs, self.real] if self.real and REAL in self.keys else self.runs
+        beside = self.read if self.real is self.read and REAL in self.keys else None
+        return [*self.runs, beside] if beside else self.runs
 
     @property
     def all(self) -> list[MapLayer]:
@@ -61,7 +71,7 @@ class _Choice:
     @property
     def measured(self) -> dict[str, dict]:
         """Stored measures of the bundled layers by key."""
-        return {row["key"]: row for row in self.stored.measures["rows"]} if self.stored else {}
+        return {row["key"]: row for row in self.measures.get("rows", [])}
 
     def measuring(self, one: MapLayer) -> tuple:
         """Name of the measuring of a layer, with or without recordings."""
@@ -84,6 +94,7 @@ class FeatureMaps:
     _work: Background = field(default_factory=lambda: Background("frami-map"))
 
     def __post_init__(self):
+        self.recordings = Recordings(self.folder, self.load_teacher, self.teachers)
         self._bundled = lru_cache(maxsize=8)(self._read_bundled)
         self._run = lru_cache(maxsize=32)(self._read_run)
         self._projected = lru_cache(maxsize=16)(self._project)
@@ -100,16 +111,13 @@ class FeatureMaps:
     def choices(self, name: str, runs: Sequence[str], who: Visitor = EVERYONE) -> list[tuple[str, str]]:
         """(title, key) of each layer that can be shown for a teacher; ``runs`` are the visitor's, the latest first."""
         found = self._choose(name, self._allowed([clip_ids.layer_of_run(run) for run in runs], who))
-        titles = [(one.layer.title, one.layer.key) for one in (*found.bundled, *found.runs)]
-        return [*titles, ("Recordings", REAL)] if self.has_recordings(name) else titles
+        made = [one for one in (*found.bundled, *found.runs) if not one.layer.real]
+        titles = [(one.layer.title, one.layer.key) for one in made]
+        return [*titles, ("Recordings", REAL)] if found.real or self.has_recordings(name) else titles
 
     def has_recordings(self, name: str) -> bool:
-        """Whether the data set of a teacher is at hand."""
-        try:
-            data.locate(self.load_teacher(name).card.dataset)
-        except FramiError:
-            return False
-        return True
+        """Whether the data set of a teacher is at hand, or recordings of it ship."""
+        return at_hand(self.load_teacher(name).card.dataset) or self.recordings.some(name)
 
     def _allowed(self, keys: Sequence[str], who: Visitor) -> list[str]:
         """These keys without those of others' runs."""
@@ -173,7 +181,7 @@ class FeatureMaps:
 
     def _map(self, chosen: _Choice) -> maps.Map:
         if chosen.stored is not None and not chosen.extras:
-            return chosen.stored.map
+            return chosen.stored
         here = self._projected(*chosen.projection)
         return maps.Map(here.pca, here.share, self._work.result(("umap", *chosen.projection)))
 
@@ -187,7 +195,7 @@ class FeatureMaps:
 
     def _table(self, chosen: _Choice) -> dict:
         """The measures: of bundled banks as they were stored, of runs as far as they were computed."""
-        made, known = [one for one in chosen.shown if one is not chosen.real], chosen.measured
+        made, known = [one for one in chosen.shown if not one.layer.real], chosen.measured
         rows = [
             {
                 "title": one.layer.title,
@@ -195,8 +203,13 @@ class FeatureMaps:
             }
             for one in made
         ]
-        if chosen.stored and (reference := chosen.stored.measures.get("reference")):
-            rows.append({"title": "real training clips", "measures": reference, "reference": True})
+        real, beside = chosen.measures.get("recordings"), chosen.real is not chosen.read and REAL in chosen.keys
+        for title, measures in (
+            ("recordings", beside and real),
+            ("real training clips", chosen.measures.get("reference")),
+        ):
+            if measures:
+                rows.append({"title": title, "measures": measures, "reference": True})
         return {"rows": rows, "note": _note(chosen, any(one.layer.key not in known for one in made))}
 
     # ------------------------------------------------------------------------------------- what comes later
@@ -204,7 +217,7 @@ class FeatureMaps:
     def _missing(self, chosen: _Choice):
         """(task, its work, what the page says of it), the most wanted first."""
         name, ended = chosen.teacher.card.name, self._work.ended
-        if REAL in chosen.keys and not ended((REAL, name)) and self.has_recordings(name):
+        if REAL in chosen.keys and chosen.real is None and not ended((REAL, name)) and self.has_recordings(name):
             yield (
                 (REAL, name),
                 partial(_read_recordings, chosen.teacher),
@@ -264,8 +277,9 @@ class FeatureMaps:
 
     # ------------------------------------------------------------------------------------- reading
 
-    def _read_bundled(self, name: str) -> tuple[list[MapLayer], maps.Stored | None]:
-        """Bundled banks of a teacher, and their precomputed map where it belongs to them."""
+    def _read_bundled(self, name: str) -> tuple[list[MapLayer], maps.Map | None, dict]:
+        """Bundled banks of a teacher and recordings; their precomputed map, where it belongs to them, with what was
+        measured."""
         folder, teacher, found = self.folder / name, self.load_teacher(name), []
         if not folder.is_dir():
             folder = home() / "explore" / name
@@ -278,8 +292,12 @@ class FeatureMaps:
             if bank.made_from(teacher.card):
                 made_by = bank.manifest["settings"].get("recipe", key)  # a bank of an earlier version may say another
                 found.append(of_bank(bank, teacher, key, offers.title(made_by)))
-        stored = maps.load(folder)
-        return found, stored if stored and stored.fits([one.layer for one in found]) else None
+        stored, real = maps.load(folder), stored_recordings.load(folder, teacher)
+        layers = [one.layer for one in found]
+        if stored and real and (here := stored.of([*layers, real.layer])):
+            return [*found, of_stored(real, teacher, self.recordings)], here, stored.measures
+        here = stored and stored.of(layers)
+        return found, here, stored.measures if here else {}
 
     def _of_run(self, name: str, key: str) -> MapLayer | None:
         """A visitor's run, once it has ended, if this teacher was its."""
@@ -301,9 +319,13 @@ def _umap(layers: Sequence[maps.Layer], progress: Callable) -> Tensor:
 
 
 def _read_recordings(teacher: Checkpoint, progress: Callable) -> MapLayer:
-    """A worker decodes and embeds the recordings; what it stored is then read."""
-    shared().run("map-recordings", on_file(teacher) | {"most": MOST_REAL}, lambda told: progress(*told))
-    return of_recordings(maps.recorded(teacher, most=MOST_REAL), teacher)
+    """A worker decodes and embeds the recordings, those that ship where the data set is not at hand; what it stored is
+    then read."""
+    if at_hand(teacher.card.dataset):
+        shared().run("map-recordings", on_file(teacher) | {"most": MOST_REAL}, lambda told: progress(*told))
+        return of_recordings(maps.recorded(teacher, most=MOST_REAL), teacher)
+    shared().run("map-shipped", on_file(teacher), lambda told: progress(*told))
+    return of_recordings(maps.shipped(teacher), teacher)
 
 
 def _measures(teacher: Checkpoint, made: MapLayer, real: maps.Layer | None, progress: Callable) -> dict:
@@ -315,8 +337,7 @@ def _measures(teacher: Checkpoint, made: MapLayer, real: maps.Layer | None, prog
 def _note(chosen: _Choice, runs: bool) -> list[str]:
     """Where the figures of the table come from; ``runs`` : there are runs among the layers."""
     card, words = chosen.teacher.card, []
-    if chosen.stored:
-        measured = chosen.stored.measures
+    if measured := chosen.measures:
         words.append(f"The gallery was measured when it was made: {measured['samples']} clips of each recipe")
         if measured.get("real_clips"):
             held = f"{card.title}, {in_words(card.dataset, measured['folds'])}"

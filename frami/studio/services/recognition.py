@@ -12,6 +12,7 @@ from frami.hosting.owners import EVERYONE, Visitor
 from frami.studio.services import class_groups, clip_ids, clips, distillations, page_values
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
+from frami.studio.services.recordings import Recordings
 from frami.workers.pool import asked_by, on_file, shared
 
 #: Students of the visitor's own that are ticked at first.
@@ -27,6 +28,7 @@ class Recognition:
 
     distillations: Distillations
     clips: ClipLookup
+    recordings: Recordings | None = None
 
     # ------------------------------------------------------------------------------------- what there is
 
@@ -52,6 +54,10 @@ class Recognition:
         """Groups of sounds to try: ``{"title", "sounds": [{"id", "label"}], "categories"}``; ``categories`` as of
         ``class_groups``, of the sounds' places."""
         groups: dict[str, list] = {}
+        if real := self._recorded(name):
+            groups["Recordings that the teacher was not trained on"] = [
+                ("recording", i, row) for i, row in real.items()
+            ]
         for i, sample in enumerate(self._listed(name)):
             groups.setdefault(f"Spoken by a machine, {sample.voice}", []).append(("sample", i, sample.label))
         if made := self._gallery(name):
@@ -70,8 +76,15 @@ class Recognition:
         ]
 
     def _listed(self, name: str) -> list[example_sounds.ExampleSound]:
-        """Bundled sounds of a teacher's classes."""
+        """Synthesized speech of a teacher's classes."""
         return example_sounds.listed(self.clips.load_teacher(name).classes)
+
+    def _recorded(self, name: str) -> dict[int, str]:
+        """The first recording of each class that ships for a teacher: its number and class."""
+        first: dict[str, int] = {}
+        for i, row in enumerate(self.recordings.rows(name) if self.recordings else ()):
+            first.setdefault(row.label, i)
+        return {i: label for label, i in first.items()}
 
     def _gallery(self, name: str) -> dict[int, str]:
         """The first clip of each class in a teacher's gallery: its number and class."""
@@ -91,6 +104,9 @@ class Recognition:
         if known and clip.kind == "sample" and clip.index < len(listed := self._listed(clip.owner)):
             found = listed[clip.index]
             return found.path, found.label, f"spoken by espeak-ng, {found.voice}"
+        if known and clip.kind == "recording" and self.recordings:
+            row = self.recordings.row(id)
+            return self.recordings.file(row), row.label, f"a recording: {row.credit}"
         if known and clip.kind == "gallery" and clip.index in (labels := self._gallery(clip.owner)):
             path = clips.read(self.clips.gallery_of(clip.owner)).sound(clip.index)
             title = self.clips.load_teacher(clip.owner).card.title
@@ -101,7 +117,7 @@ class Recognition:
     def sound(self, id: str, who: Visitor = EVERYONE) -> bytes:
         """Bytes of one of these sounds; a made clip by the vocoder that the id names. Raises FramiError."""
         path = self.sample(id)[0]
-        return self.clips.sound(id, who) if clip_ids.parse(id).kind == "gallery" else path.read_bytes()
+        return path.read_bytes() if clip_ids.parse(id).kind == "sample" else self.clips.sound(id, who)
 
     # ------------------------------------------------------------------------------------- predictions
 

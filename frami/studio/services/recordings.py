@@ -85,7 +85,19 @@ class Recordings:
     def path(self, id: str) -> Path:
         """A recording's file. FramiError for another id."""
         clip, known = self._found(id)
-        return shipped.FOLDER / known.rows[clip.index].file
+        return self.file(known.rows[clip.index])
+
+    def file(self, row: Recording) -> Path:
+        """The file of a row of the table."""
+        return shipped.FOLDER / row.file
+
+    def log_mel(self, path: Path, name: str) -> Tensor:
+        """Log-Mel of a recording as this teacher takes it, Tensor[F, T]."""
+        return self._picture(path, name)
+
+    def some(self, name: str) -> bool:
+        """Whether recordings ship for a teacher."""
+        return bool(self.rows(name))
 
     def row(self, id: str) -> Recording:
         """A recording's row in the table. FramiError for another id."""
@@ -101,14 +113,16 @@ class Recordings:
 
     # ------------------------------------------------------------------------------------- what is known of them
 
+    def rows(self, name: str) -> tuple[Recording, ...]:
+        """The table's rows of a teacher's recordings, by the numbers in their ids."""
+        card = self.load_teacher(name).card if name in self.teachers else None
+        if card is None or card.dataset not in DATASETS:
+            return ()
+        return tuple(row for row in shipped.listed(card.dataset, held_out(card)) if row.label in card.classes)
+
     def _known(self, name: str) -> _Known | None:
-        if name not in self.teachers:
-            return None
-        card = self.load_teacher(name).card
-        if card.dataset not in DATASETS:
-            return None
-        rows = [row for row in shipped.listed(card.dataset, held_out(card)) if row.label in card.classes]
-        return self._known_at(name, tuple(rows)) if rows else None
+        rows = self.rows(name)
+        return self._known_at(name, rows) if rows else None
 
     def _read(self, name: str, rows: tuple[Recording, ...]) -> _Known | None:
         """What a teacher makes of these: as it is stored, else as a worker finds it."""
@@ -136,7 +150,7 @@ class Recordings:
             "untargeted": False,
         }
         if picture:
-            mel, more = self._picture(shipped.FOLDER / row.file, name), {"multilabel": teacher.multilabel} | about
+            mel, more = self.log_mel(self.file(row), name), {"multilabel": teacher.multilabel} | about
             args = mel, logits, label, predicted, teacher.classes, teacher.spec
             return page_values.clip(f"{clip_ids.prefix('recording', name)}/{i}", *args, **more)
         probabilities = answers.probabilities(logits, teacher.multilabel)

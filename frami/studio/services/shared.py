@@ -131,7 +131,7 @@ def start() -> Services:
         recordings=recordings,
         maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, names),
         distillations=distillations,
-        recognition=Recognition(distillations, clips),
+        recognition=Recognition(distillations, clips, recordings),
         limits=allowed,
         presence=presence,
         housekeeping=Housekeeping(syntheses, distillations.owned, presence, allowed).begin(),
