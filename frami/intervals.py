@@ -22,6 +22,17 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
+def difference(right: tuple[int, int], count: tuple[int, int]) -> tuple[float, float]:
+    """95 % interval of the difference of two shares, the second less the first, by their Wilson intervals (Newcombe
+    1998, method 10), as if both were counted on clips of their own: on the same clips it is rather too wide."""
+    (low, high), (lower, higher) = (wilson(*one) for one in zip(right, count, strict=True))
+    first, second = (one / max(all, 1) for one, all in zip(right, count, strict=True))
+    change = second - first
+    down = ((second - lower) ** 2 + (high - first) ** 2) ** 0.5
+    up = ((higher - second) ** 2 + (first - low) ** 2) ** 0.5
+    return max(-1.0, change - down), min(1.0, change + up)
+
+
 def over_groups(right: Sequence[int], count: Sequence[int], seed: int = 0) -> tuple[float, float] | None:
     """95 % interval of a share for groups drawn anew, as other speakers would be: the bootstrap over whole groups
     (Field and Welsh 2007). ``right`` of ``count`` of each group. None of fewer than five groups."""

@@ -1,11 +1,11 @@
 /* Confusion matrices side by side: of few classes as a table of numbers, of many as a heat map with lists below it. */
 import { classFilter, inOrder, MANY } from "./classes.js";
-import { el, swatch } from "./core.js";
+import { el, percent } from "./core.js";
 import { confusionLists } from "./distil_confusion_lists.js";
 import { confusionMap } from "./distil_confusion_map.js";
-import { colour } from "./distil_runs.js";
+import { colour, runMark, runName } from "./distil_runs.js";
 
-const ROWS = { real: "true classes of held-out recordings", made: "classes that the teacher predicts for made clips" };
+const ROWS = { real: "true classes of held-out recordings", made: "classes that the teacher predicts for made clips that the student did not learn from" };
 
 /* What a run's result holds, as it is looked at. cells: { row, column, clips }; rows: of each class its { clips, right }. */
 function read({ size, cells }) {
@@ -44,7 +44,8 @@ export function confusionMatrices(data) {
 
   function matrix(run) {
     const figure = el("figure"), caption = el("figcaption"), found = read(data.result(run).confusion), many = found.size > MANY;
-    caption.append(swatch(colour(run)), el("span", "", run.title));
+    const right = found.rows.reduce((sum, row) => sum + row.right, 0), counted = found.rows.reduce((sum, row) => sum + row.clips, 0);
+    caption.append(runMark(run), el("span", "", runName(run)), el("small", "", `${right} of ${counted}: ${percent(right / counted, 1)}`));
     figure.style.setProperty("--frami-run", colour(run));
     figure.append(caption);
     if (many) {
@@ -62,7 +63,7 @@ export function confusionMatrices(data) {
     filter.say(data.value.classes.filter((_, i) => filter.passes(i)).length);
   }
   function draw() {
-    const runs = having(), stamp = JSON.stringify([data.teacher, runs.map(run => [run.id, run.stamp])]), many = data.value.classes.length > MANY;
+    const runs = having(), stamp = JSON.stringify([data.teacher, runs.map(run => [run.id, run.stamp, runName(run)])]), many = data.value.classes.length > MANY;
     if (box.dataset.stamp === stamp) return;
     box.dataset.stamp = stamp;
     box.classList.toggle("many", many);

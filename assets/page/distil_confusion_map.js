@@ -1,6 +1,7 @@
 /* A confusion matrix of many classes on one canvas: categories side by side, the cell under the pointer or the arrow keys
    in words. */
 import { context, css, el, onPhone, percent } from "./core.js";
+import { runName } from "./distil_runs.js";
 
 /* found: cells and rows of a matrix (see distil_confusion.js); name(i): of a class; order: [[category or null, classes]]. */
 export function confusionMap({ size, cells, rows }, name, order, run) {
@@ -10,7 +11,7 @@ export function confusionMap({ size, cells, rows }, name, order, run) {
   let at = null, passes = null, cell = 1, left = 0;
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
-  canvas.setAttribute("aria-label", `Confusion matrix of ${size} classes, ${run.title}. Up and down lead to the next class, left and right to what else it was classified as.`);
+  canvas.setAttribute("aria-label", `Confusion matrix of ${size} classes, ${runName(run)}. Up and down lead to the next class, left and right to what else it was classified as.`);
   spoken.setAttribute("aria-live", "polite");
   tip.hidden = true;
   box.append(canvas, tip, spoken);

@@ -1,20 +1,20 @@
 /* The list of runs: an entry is built once a run and renewed in place. */
 import { button, el } from "./core.js";
-import { colour, isBusy, isWorking } from "./distil_runs.js";
+import { colour, isBusy, isWorking, runMark, runName } from "./distil_runs.js";
 import { sharing } from "./sharing.js";
 
 /* server: shares, null where nobody is to be shown a run; files: [[kind, words], …] to download; act(what, id), save(id, kind), show(): what clicks do. */
 export function runList(data, server, files, { act, save, show }) {
   const box = el("ul", "runs");
 
-  function entry({ id, title }) {
+  function entry(run) {
+    const { id } = run;
     const row = el("li", "run"), label = el("label"), tick = el("input"), bar = el("div", "bar"), buttons = el("div", "buttons"), select = el("select", "save");
     tick.type = "checkbox";
     tick.addEventListener("change", () => { data.hidden[tick.checked ? "delete" : "add"](id); show(); });
-    label.append(tick, el("i"), el("b", "", title));
+    label.append(tick, el("i"), runMark(run), el("b"));
     label.title = "Show it in the curves and the table";
     bar.append(el("div"));
-    select.setAttribute("aria-label", `Download ${title}`);
     select.append(new Option("Download…", ""), ...files.map(([kind, words]) => new Option(words, kind)));
     select.addEventListener("change", async () => {
       const kind = select.value;
@@ -40,6 +40,8 @@ export function runList(data, server, files, { act, save, show }) {
     const one = name => row.querySelector(name), { status, share } = run;
     Object.assign(row.dataset, { status, share });
     row.style.setProperty("--frami-run", colour(run));
+    one("label b").textContent = runName(run);
+    one("select").setAttribute("aria-label", `Download ${runName(run)}`);
     one("input").checked = !data.hidden.has(run.id);
     one(".figure").textContent = data.figure(run);
     one(".status").textContent = data.status(run);

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from frami.checkpoints import Checkpoint
 from frami.device import RecordedStep, autocast, threads
 from frami.distill.augment import AugmentConfig, ReplayBuffer, augment, texture
-from frami.distill.objectives import Batch, Objective, agreement, objective
+from frami.distill.objectives import Batch, Objective, objective
 from frami.distill.replay import Priorities, divergence, draw
 from frami.distill.settings import Settings
 from frami.distill.student import new_hint
@@ -256,20 +256,6 @@ def _improve(learner: Learner, batch: Prepared) -> None:
     loss.backward()
     learner.optimiser.step()
     learner.last = {name: term.detach() for name, term in terms.items()}
-
-
-@torch.no_grad()
-def agreement_on(learner: Learner, buffer: ReplayBuffer, batch: int = 128) -> float:
-    """Share of the clips, as they are, of which student and teacher predict the same class; NaN without any."""
-    same, count = 0.0, len(buffer)
-    if not count:
-        return float("nan")
-    learner.student.eval()
-    for rows in torch.arange(count).split(batch):
-        mels, lengths, _ = buffer.take(rows, torch.zeros(len(rows)))
-        teacher, student = learner.teacher.model(mels, lengths), learner.student(mels, lengths)
-        same += float(agreement(teacher.logits, student.logits)) * len(rows)
-    return same / count
 
 
 def learner_state(learner: Learner) -> dict:

@@ -13,12 +13,13 @@ from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split, tolerated
-from frami.distill.learner import agreement_on, close, forget_ahead, learn, learner_state, load_learner, new_learner
+from frami.distill.learner import close, forget_ahead, learn, learner_state, load_learner, new_learner
 from frami.distill.making import Maker
 from frami.distill.objectives import objective
 from frami.distill.pace import Clock, Pace
 from frami.distill.settings import Settings
 from frami.distill.student import new_student
+from frami.distill.unseen import Unseen, agreement
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, durations
 from frami.inversion import recipe as row
@@ -50,8 +51,9 @@ class State:
 
     ``share`` : of the whole, 0 to 1; ``seconds`` : spent on making and learning; ``left`` : estimated, NaN at first;
     ``losses`` : mean of each term since the last state, on a GPU the latest; ``agreement`` : with the teacher on unseen
-    made clips (NaN before the first measurement, or where no clip is made); ``made`` : a batch of clips just finished;
-    ``memory()`` : what a later run needs to go on (to be called before the next state).
+    made clips (NaN before the first measurement, or where no clip is made), ``compared`` : the counts that it is of,
+    the teacher's class by the student's, Tensor[K, K], a new one at each measurement; ``made`` : a batch of clips just
+    finished; ``memory()`` : what a later run needs to go on (to be called before the next state).
     """
 
     share: float
@@ -62,6 +64,7 @@ class State:
     losses: dict[str, float]
     agreement: float
     student: Classifier
+    compared: torch.Tensor | None = None
     finished: bool = False
     made: Progress | None = None
     memory: Callable[[], dict] | None = None
@@ -77,6 +80,7 @@ def distill(
     every: float = 1.0,
     memory: dict | None = None,
     earlier: Clips | Bank | None = None,
+    spare: Bank | None = None,
     now: Callable[[], float] = time.perf_counter,
 ) -> Iterator[State]:
     """Train a student for ``teacher``; yields about every ``every`` seconds, after each batch of made clips, and at the
@@ -84,7 +88,8 @@ def distill(
 
     clips : what to learn from where ``settings.source`` is ``bank`` or ``real``. To go on with an interrupted run, give
     what ``State.memory`` returned, and as ``earlier`` the clips made until then. On a GPU steps are replayed as graphs.
-    now : the clock of the budget, in seconds.
+    spare : made clips to measure agreement on where the run sets too few apart; nothing is learnt from them. now : the
+    clock of the budget, in seconds.
 
     Raises FramiError when settings, teacher and clips do not fit, at the call; BudgetError at the end where there was
     no time to learn.
@@ -112,7 +117,7 @@ def distill(
         foreign = not isinstance(teacher.model, Classifier)
         augmentation = AugmentConfig(texture=TEXTURE if made and foreign else 0.0)
     clock = Clock(memory["seconds"] if memory else 0.0, now)
-    return _run(teacher, settings, clips, student, augmentation, every, memory, earlier, clock)
+    return _run(teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock)
 
 
 def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | LogMels | Clips | None:
@@ -131,9 +136,9 @@ def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | 
     return replace(found, target=numbers[found.target])
 
 
-def _run(teacher, settings, clips, student, augmentation, every, memory, earlier, clock) -> Iterator[State]:
+def _run(teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock) -> Iterator[State]:
     clock.start()
-    course = _Course(teacher, settings, student, augmentation, memory, clock, _longest(teacher, settings, clips))
+    course = _Course(teacher, settings, student, augmentation, memory, clock, _longest(teacher, settings, clips), spare)
     course.fill(teacher, clips, earlier)
     course.adjust()
     inner = memory["inversion"] if memory else None
@@ -157,6 +162,12 @@ def _run(teacher, settings, clips, student, augmentation, every, memory, earlier
             raise BudgetError(
                 f"the first clips alone took the budget of {settings.budget:g} s; give a larger --budget, fewer "
                 "--clips or a faster --recipe"
+            )
+        if settings.budget and not course.learner.steps:
+            yield from course.report()
+            raise BudgetError(
+                f"there was no time to learn within {settings.budget:g} s: this machine is too busy, or too slow; give "
+                "a larger --budget, or try again"
             )
         course.measure_agreement(at_the_end=True)
         yield from course.report(finished=True)
@@ -189,15 +200,17 @@ class _Course:
     used; ``reported`` : seconds at the last state.
     """
 
-    def __init__(self, teacher, settings, student, augmentation, memory, clock, frames):
+    def __init__(self, teacher, settings, student, augmentation, memory, clock, frames, spare):
         self.settings, self.clock = settings, clock
         self.learner = new_learner(teacher, student, settings, frames, augmentation)
-        self.buffer, self.unseen = (ReplayBuffer(teacher.spec, frames, teacher.device) for _ in range(2))
+        self.buffer = ReplayBuffer(teacher.spec, frames, teacher.device)
+        self.unseen = Unseen(teacher, frames, spare)
         self.pace = Pace(settings, clock, **(memory["pace"] if memory else {}))
         self.inversion: Callable[[], dict] | dict | None = memory["inversion"] if memory else None
         if memory:
             load_learner(self.learner, memory["learner"])
-        self.agreement, self.notes = math.nan, ()
+        self.compared: torch.Tensor | None = None
+        self.notes: tuple[str, ...] = ()
         self.strength = memory.get("strength", 1.0) if memory else None if self._foreign else 1.0
         if self.strength is not None:
             self._weaken(self.strength)
@@ -207,7 +220,7 @@ class _Course:
 
     @property
     def clips(self) -> int:
-        return len(self.buffer) + len(self.unseen)
+        return len(self.buffer) + len(self.unseen.own)
 
     @property
     def _foreign(self) -> bool:
@@ -258,11 +271,11 @@ class _Course:
         """Add new clips, some of them to the unseen ones."""
         forget_ahead(self.learner)
         use, unseen = split(len(mels), self.clips)
-        room = UNSEEN - len(self.unseen)
+        room = UNSEEN - len(self.unseen.own)
         use, unseen = sorted(use + unseen[room:]), unseen[:room]
         self.buffer.add(mels[use], lengths[use], labels[use])
         if unseen:
-            self.unseen.add(mels[unseen], lengths[unseen], labels[unseen])
+            self.unseen.own.add(mels[unseen], lengths[unseen], labels[unseen])
 
     def make(self, maker: Maker, every: float) -> Iterator[State]:
         """Let the maker make a turn, reporting on the way. Returns the finished clips, None where time ran out."""
@@ -315,8 +328,11 @@ class _Course:
         """Agreement on the unseen clips, at most a twentieth of the time."""
         if not at_the_end and self.clock.seconds - self._measured < 20 * self._effort:
             return
+        if not len(self.unseen.clips):
+            return
+        self.unseen.prepare()
         begin = self.clock.seconds
-        self.agreement = agreement_on(self.learner, self.unseen)
+        self.compared = self.unseen.confusion(self.learner.student)
         self._measured, self._effort = self.clock.seconds, self.clock.seconds - begin
 
     def report(self, made: Progress | None = None, finished: bool = False) -> Iterator[State]:
@@ -332,8 +348,8 @@ class _Course:
         left = 0.0 if finished else seconds / share - seconds if share else math.nan
         yield State(
             share=share, seconds=seconds, left=left, clips=self.clips, steps=self.learner.steps, losses=losses,
-            agreement=self.agreement, student=self.learner.student, finished=finished, made=made,
-            memory=self._memory, notes=self.notes,
+            agreement=math.nan if self.compared is None else agreement(self.compared), compared=self.compared,
+            student=self.learner.student, finished=finished, made=made, memory=self._memory, notes=self.notes,
         )  # fmt: skip
         self.clock.start()
         self.reported = self.clock.seconds

@@ -73,11 +73,6 @@ def labels_loss(student: Tensor, labels: Tensor, partners: Tensor, share: Tensor
     return (share * own + (1 - share) * partner).mean()
 
 
-def agreement(teacher: Tensor, student: Tensor) -> Tensor:
-    """Share of clips of which both predict the same class; logits Tensor[B, K] both, Tensor[]."""
-    return (teacher.argmax(1) == student.argmax(1)).float().mean()
-
-
 def _aligned(teacher: Features, student: Features) -> tuple[Tensor, Tensor, Tensor]:
     """Both networks' frames at the coarser resolution of the two, and the mask of what lies within the clips."""
     both = [teacher.frames.float(), student.frames.float()]

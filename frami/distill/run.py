@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from frami import answers, banks, checkpoints, cost, files, locks, models, train, weights
+from frami import banks, checkpoints, cost, files, locks, models, train, weights
 from frami.adapter import chosen
 from frami.banks import Bank
 from frami.banks.folder import shard_numbers, shard_path
@@ -22,6 +22,7 @@ from frami.data import LogMels, Skip, label, shipped
 from frami.data.catalogue import DATASETS
 from frami.distill.loop import State, distill
 from frami.distill.settings import RunSettings
+from frami.distill.unseen import shipped_clips
 from frami.errors import FramiError
 from frami.evaluation import confusion, shares
 from frami.features.embeddings import recordings
@@ -32,6 +33,8 @@ from frami.runs import RunError, Runs
 
 #: Seconds of work between two checkpoints, and between two points of the curves.
 SAVE_EVERY, REPORT_EVERY = 10.0, 2.0
+#: Recordings up to which a student is compared with its teacher on them, too: the teacher classifies them once.
+COMPARED = 600
 STUDENT, STATE, RESULT, SETTINGS, BANK = "student", "state.pt", "result.json", "settings.json", "bank"
 
 
@@ -127,6 +130,7 @@ def of(request: RunSettings, device: torch.device | str = "cpu") -> Checkpoint:
 class _Run:
     """A run at work. ``elsewhere`` : whether it is measured on another data set than its teacher was; ``reported``,
     ``saved``, ``evaluated`` : seconds of work at the last of each; ``effort`` : seconds of the last evaluation;
+    ``expected`` : classes that the teacher predicts of the recordings; ``compared`` : of the last point of agreement;
     ``state`` : the last checkpoint, None at the beginning."""
 
     def __init__(
@@ -151,6 +155,8 @@ class _Run:
         self.state = _read(folder / STATE)
         self.writer: banks.Writer | None = None
         self.accuracy: float | None = None
+        self.expected: torch.Tensor | None = None
+        self.compared: torch.Tensor | None = None
         self.reported = self.saved = self.evaluated = -math.inf
         self.effort = 0.0
 
@@ -161,7 +167,7 @@ class _Run:
         self.store.cut(self.id, self.state["steps"] if self.state else -1)
         states = distill(
             self.teacher, self.request.settings, self.clips, every=0.5,
-            memory=self.state and self.state["memory"], earlier=earlier,
+            memory=self.state and self.state["memory"], earlier=earlier, spare=self._spare(),
         )  # fmt: skip
         state = None
         try:
@@ -179,6 +185,12 @@ class _Run:
         finally:
             states.close()
         return self._end(state)
+
+    def _spare(self) -> Bank | None:
+        """Clips to measure agreement on that ship with the teacher, where it learns neither from recordings nor from
+        some of the classes alone."""
+        s = self.request.settings
+        return shipped_clips(self.teacher, self.request.bank, s.recipe) if s.source in ("made", "bank") else None
 
     def _open_bank(self) -> Clips | None:
         """Open the run's own bank; returns the clips that the last checkpoint counts. Those made after it are made
@@ -203,17 +215,29 @@ class _Run:
         """Add a point to the curves. Evaluation on real clips takes a tenth of the whole time at most."""
         self.reported = state.seconds
         values = dict(state.losses) | {"clips": state.clips, "share": state.share, "left": state.left}
-        if state.steps:
-            values["agreement"] = state.agreement
+        if state.steps and state.compared is not None and state.compared is not self.compared:
+            self.compared = state.compared
+            values |= {"agreement": state.agreement, "agreement_clips": int(state.compared.sum())}
         due = state.finished or state.seconds - self.evaluated >= 9 * self.effort
         if self.test is not None and state.steps and due:
-            begin = time.perf_counter()
-            self.accuracy = shares(_confusion(self.teacher, state.student, self.test))["accuracy"]
-            self.evaluated, self.effort = state.seconds, time.perf_counter() - begin
-            values["accuracy"] = self.accuracy
+            values |= self._evaluate(state)
         self.store.log(self.id, state.steps, state.seconds, values)
         if self.report:
             self.report(state, self.accuracy)
+
+    def _evaluate(self, state: State) -> dict[str, float]:
+        """What the student is worth on real clips, as points of curves."""
+        if self.expected is None and len(self.test) <= COMPARED:
+            self.expected = train.evaluate(self.teacher.model, self.test).predictions
+        begin = time.perf_counter()
+        predicted = train.evaluate(state.student, self.test).predictions
+        counted = confusion(predicted, self.test, self.teacher.multilabel)
+        self.accuracy = shares(counted)["accuracy"]
+        self.evaluated, self.effort = state.seconds, time.perf_counter() - begin
+        values = {"accuracy": self.accuracy, "accuracy_clips": int(counted.sum())}
+        if self.expected is not None:
+            values["real_agreement"] = float((predicted == self.expected).float().mean())
+        return values
 
     def _save(self, state: State) -> None:
         """Write the checkpoint: first the student, then how far the run is."""
@@ -257,11 +281,12 @@ class _Run:
             "accuracy": self.accuracy,
             "accuracy_of": self.measured_on,
             "agreement": None if math.isnan(state.agreement) else state.agreement,
+            "agreement_clips": 0 if state.compared is None else int(state.compared.sum()),
             "seconds": round(state.seconds, 1),
             "clips": state.clips,
             "steps": state.steps,
             "notes": [*self.notes, *state.notes],
-        } | measured(self.teacher, state.student, self.folder, self.test)
+        } | measured(self.teacher, state.student, self.folder, self.test, state.compared)
         files.write_json(self.folder / RESULT, result)
         self.store.finish(self.id, result)
         (self.folder / STATE).unlink(missing_ok=True)
@@ -276,9 +301,9 @@ def _learnt_of(card: Card) -> dict:
 def held_out(
     teacher: Checkpoint, data_folder: str | Path | None, dataset: str | None = None, skip: Skip = None
 ) -> LogMels | None:
-    """Real clips that the teacher was not trained on, of its data set or another one; where neither was named and its
-    data set is not at hand, those that ship; None for a teacher of no data set, and where none ship. Raises FramiError
-    for a named one without them."""
+    """Real clips that the teacher was not trained on, of its data set or another one; where neither data set nor folder
+    were named and its own is not at hand, those that ship. None for a teacher of no data set, and where none ship.
+    Raises FramiError for a named one without them."""
     if not (dataset or teacher.card.dataset):
         return None
     try:
@@ -302,17 +327,20 @@ def source(
     return recordings(teacher, request.dataset, "train", data_folder, skip=skip)
 
 
-def measured(teacher: Checkpoint, student: models.Classifier, folder: Path, test: LogMels | None) -> dict:
-    """What a finished student is: its cost, and its confusions on real clips or, where none are at hand, on clips of
-    the run's own bank, against the teacher's predictions."""
+def measured(
+    teacher: Checkpoint,
+    student: models.Classifier,
+    folder: Path,
+    test: LogMels | None,
+    compared: torch.Tensor | None = None,
+) -> dict:
+    """What a finished student is: its cost, and its confusions on real clips or, where none are at hand, on made clips
+    that it did not learn from, against the teacher's predictions (``compared``)."""
     student.eval()
     found = cost.measure(student, teacher.spec, teacher.card.seconds)
-    pairs = kind = None
+    pairs, kind = compared, None if compared is None else "made"
     if test is not None:
         pairs, kind = _confusion(teacher, student, test), "real"
-    elif (folder / BANK / banks.MANIFEST).exists():
-        bank = banks.load(folder / BANK)
-        pairs, kind = train.confusion(bank.predicted, _predicted(student, bank), len(teacher.classes)), "made"
     return {
         "parameters": found.parameters,
         "macs": found.macs,
@@ -326,19 +354,6 @@ def measured(teacher: Checkpoint, student: models.Classifier, folder: Path, test
 def _confusion(teacher: Checkpoint, student: models.Classifier, test: LogMels) -> torch.Tensor:
     """A student's confusions on real clips, Tensor[K, K], counted as ``frami evaluate`` does."""
     return confusion(train.evaluate(student, test).predictions, test, teacher.multilabel)
-
-
-@torch.inference_mode()
-def _predicted(student: models.Classifier, bank: Bank) -> torch.Tensor:
-    """Classes that a student hears in a bank's clips, Tensor[N]."""
-    device = next(student.parameters()).device
-    batches = (bank.batch(rows) for rows in torch.arange(len(bank)).split(64))
-    return torch.cat(
-        [
-            answers.heard(student(mels.to(device), lengths.to(device)).logits.cpu(), target, bank.multilabel)
-            for mels, lengths, target in batches
-        ]
-    )
 
 
 def _read(path: Path) -> dict | None:

@@ -34,7 +34,10 @@ def test_a_run_from_the_command_line_to_a_student_that_runs_alone(capsys, tmp_pa
     assert {"run", "accuracy", "agreement", "parameters", "seconds", "macs", "latency_ms", "bytes"} <= set(value)
     assert value["accuracy"] is None, "no recording of these classes is anywhere"
     assert value["clips"] == 32 and value["steps"] == 10 and value["confusion_of"] == "made"
-    assert sum(map(sum, value["confusion"])) == 32
+    counted = sum(map(sum, value["confusion"]))
+    assert counted == value["agreement_clips"] == 4, "those that it did not learn from, an eighth"
+    right = sum(row[k] for k, row in enumerate(value["confusion"]))
+    assert right / counted == pytest.approx(value["agreement"]), "the matrix counts what the figure beside it says"
 
     student = checkpoints.load(out / "student")
     assert student.card.kind == "student" and student.card.teacher == "tiny"

@@ -98,6 +98,14 @@ def _answers(address: str) -> bool:
     return True
 
 
+def compare_methods(page) -> None:
+    """Unfold the comparison of the Distil tab, where it is folded."""
+    page.wait_for_selector(".frami-taught .fold")
+    if page.locator(".frami-taught .fold").get_attribute("aria-expanded") != "true":
+        page.locator(".frami-taught .fold").click()
+    page.wait_for_selector("#distil-start", state="visible")
+
+
 def choose_teacher(page, name: str) -> None:
     """Choose this teacher on the page where it is not the one that the page opened with, and wait for its gallery."""
     radio = page.locator(f"#teacher input[value='{name}']")

@@ -18,7 +18,7 @@ from frami.studio.services import distillations
 from frami.studio.services.distillations import Distillations
 from frami.studio.tabs import distil
 from tests.helpers.queues import SETTINGS, queue_in, until
-from tests.helpers.studio import choose_teacher, running_studio
+from tests.helpers.studio import choose_teacher, compare_methods, running_studio
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "test-artefacts"
@@ -33,19 +33,24 @@ def queue(tmp_path, monkeypatch):
     made.close()
 
 
+def own(value: dict) -> list[dict]:
+    """Rows of the runs that do not come with the studio."""
+    return [row for row in value["runs"] if not row.get("bundled")]
+
+
 def test_the_page_gets_what_changed_and_a_run_has_one_colour(queue):
     known = Distillations(queue, checkpoints.load, ["fsdd"])
     first, second = queue.add("a", SETTINGS), queue.add("b", SETTINGS | {"student": "nano"})
     queue.runs.log(first.id, 1, 2.0, {"agreement": 0.25, "share": 0.5, "left": 3.0, "kd": 1.5})
     value = known.value("fsdd")
     colours = {row["id"]: row["colour"] for row in value["runs"]}
-    assert [row["id"] for row in value["runs"]] == [second.id, first.id] and len(set(colours.values())) == 2
-    row = value["runs"][1]
+    assert [row["id"] for row in own(value)] == [second.id, first.id] and len(set(colours.values())) == 3
+    row = own(value)[1]
     assert row["curves"] == {"agreement": [[2.0, 0.25]], "kd": [[2.0, 1.5]]} and row["share"] == 0.5
     assert row["settings"]["Student"] == "micro" and row["settings"]["Objective"] == "FRAMI"
-    assert (row["ahead"], value["runs"][0]["ahead"]) == (0, 1)
-    again = known.value("fsdd", {row["id"]: row["stamp"]})
-    assert "curves" not in again["runs"][1] and "curves" in again["runs"][0]
+    assert (row["ahead"], own(value)[0]["ahead"]) == (0, 1)
+    again = own(known.value("fsdd", {row["id"]: row["stamp"]}))
+    assert "curves" not in again[1] and "curves" in again[0]
     queue.delete(second.id)
     assert Distillations(queue, checkpoints.load, ["fsdd"]).value("fsdd")["runs"][0]["colour"] == colours[first.id]
     json.dumps(value)
@@ -60,10 +65,10 @@ def test_runs_at_work_or_waiting_are_listed_however_many_are_newer(queue, monkey
     monkeypatch.setattr(distillations, "MOST", 2)
     old, *_, new = runs = [queue.add(str(k), SETTINGS) for k in range(5)]
     known = Distillations(queue, checkpoints.load, ["fsdd"])
-    assert {row["id"] for row in known.value("fsdd")["runs"]} == {run.id for run in runs}, "all of them wait"
+    assert {row["id"] for row in own(known.value("fsdd"))} == {run.id for run in runs}, "all of them wait"
     for run in runs[1:]:
         queue.stop(run.id)
-    listed = [row["id"] for row in known.value("fsdd")["runs"]]
+    listed = [row["id"] for row in own(known.value("fsdd"))]
     assert listed == [new.id, runs[3].id, old.id], "the newest two, and the one that waits"
 
 
@@ -141,8 +146,9 @@ def begin(page, budget, *students):
 
 def opened(page):
     page.get_by_role("tab", name="Distil").click()
-    page.wait_for_selector("#distil-start")
+    compare_methods(page)
     page.wait_for_selector(".frami-distil[data-teacher=fsdd]", state="attached")
+    page.wait_for_selector(".frami-distil .run", state="attached")
     return page
 
 
@@ -214,24 +220,33 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
         losses = [[value for _, value in curve(page, name, term)] for term in ("kd", "before", "after")]
         assert any(min(values) < values[0] for values in losses), "it learns"
         assert curve(page, name, "agreement")
-    assert page.locator(".frami-distil .segments label").first.inner_text() == "Agreement", "no recordings: no accuracy"
+    assert page.locator(".frami-distil .segments label").first.inner_text() == "Accuracy", "on recordings that ship"
     table = page.locator(".frami-distil table")
     head = table.locator("thead").inner_text()
     assert (
         "Run" in head
         and "Student" in head
         and "Objective" not in head
-        and "Accuracy" not in head
+        and "Accuracy" in head
         and "unseen made clips" in head
     )
     assert "objective FRAMI" in page.locator(".frami-distil .beside .reading").inner_text()
-    assert "No recordings are at hand" in page.locator(".frami-distil .beside").inner_text()
-    assert table.locator("tbody tr").count() == 3 and " ms" in table.inner_text() and " kB" in table.inner_text()
-    assert page.locator(".frami-distil .matrices figure").count() == 2
+    assert table.locator("tbody tr").count() == 4 and " ms" in table.inner_text() and " kB" in table.inner_text()
+    assert page.locator(".frami-distil .matrices figure").count() == 3
+    for figure in page.locator(".frami-distil .matrices figure").all():
+        right, of, share = re.search(r"(\d+) of (\d+): ([\d.]+)", figure.locator("figcaption").inner_text()).groups()
+        assert float(share) == pytest.approx(100 * int(right) / int(of), abs=0.06) and int(of) >= 100
+    pair = page.locator(".frami-distil .pair .verdict")
+    pair.locator("b").wait_for()
+    assert "95% interval" in pair.inner_text() and "100 recordings" in pair.inner_text()
+    pixels = "document.querySelector('.frami-distil .chart canvas').toDataURL()"
+    before = page.evaluate(pixels)
+    page.locator(".frami-distil .smooth input").fill("0.8")
+    assert page.evaluate(pixels) != before, "smoothed"
     colours = page.evaluate(
         "[...document.querySelectorAll('.frami-distil .run')].map(r => r.style.getPropertyValue('--frami-run'))"
     )
-    assert len(set(colours)) == 2
+    assert len(set(colours)) == 3
     shot(page, "distil-done")
 
     name, content = saved(page, "micro", "safetensors")
@@ -242,7 +257,7 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
     name, content = saved(page, "micro", "onnx")
     assert name.endswith(".onnx") and len(content) > 20_000
     row(page, "nano").locator("label").click()
-    assert page.locator(".frami-distil .matrices figure").count() == 1 and table.locator("tbody tr").count() == 2
+    assert page.locator(".frami-distil .matrices figure").count() == 2 and table.locator("tbody tr").count() == 3
     row(page, "nano").locator(".delete").click()
     row(page, "nano").locator(".delete", has_text="Really").click()
     page.wait_for_function("document.querySelector('.frami-distil').dataset.runs === '1'")
@@ -265,20 +280,51 @@ def test_with_recordings_the_students_accuracy_is_shown(start_studio, open_page,
         page.close()
 
 
-@pytest.mark.parametrize("width, theme", [(390, "dark"), (1400, "light")])
-def test_an_empty_tab_invites_and_fits(open_page, width, theme):
-    page = opened(open_page(width, 844, theme))
-    page.locator("#teacher input[value='esc10']").check()
-    page.wait_for_selector("#gallery .frami-group h3:has-text('dog')", state="attached")
-    assert "without any recording" in page.locator("#distil-intro").inner_text()
-    assert page.locator("#distil-start").inner_text() == "Distil a student: about 2 min"
+@pytest.mark.slow
+@pytest.mark.parametrize("width, height, theme", [(390, 844, "dark"), (1400, 900, "light")])
+def test_the_first_view_shows_a_finished_student_and_one_button(open_page, width, height, theme):
+    page = open_page(width, height, theme)
+    page.get_by_role("tab", name="Distil").click()
+    teach, stage = page.locator(".frami-taught .teach"), page.locator(".frami-taught .hero canvas")
+    page.wait_for_selector(".frami-taught .facts b:has-text('94.8')")
+    assert "An eighth of the size" in page.locator(".frami-taught h2").inner_text()
+    assert "(1 min)" in teach.inner_text() and "94.8" in stage.get_attribute("aria-label")
+    for part in (teach, stage):
+        box = part.bounding_box()
+        assert box["y"] + box["height"] <= height, "above the fold"
+    assert not page.locator("#distil-start").is_visible(), "all else is folded"
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shot(page, f"distil-first-{width}-{theme}")
+    compare_methods(page)
+    assert page.locator("#distil-start").inner_text() == "Distil a student: about 2 min"
+    assert page.locator("#distil-recipes label").count() < len(distil.RECIPES), "the ablations are apart"
     page.locator("#distil-objectives label", has_text="SimKD").click()
     page.wait_for_selector("#distil-start:has-text('2 students')")
     page.wait_for_selector("#distil-about:has-text('CVPR 2022')")
     page.locator("#distil-recipes label", has_text=re.compile(r"^\s*FRAMI\s*$")).click()
     page.wait_for_selector("#distil-start:disabled")
-    shot(page, f"distil-empty-{width}-{theme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "the table scrolls in its box"
+    shot(page, f"distil-compare-{width}-{theme}")
+
+
+@pytest.mark.slow
+def test_a_student_is_taught_before_ones_eyes_and_tried(open_page, monkeypatch):
+    page = open_page()
+    page.get_by_role("tab", name="Distil").click()
+    page.locator(".frami-taught .teach").click()
+    lesson = page.locator(".frami-taught .lesson")
+    lesson.locator(".frami-tile").first.wait_for(timeout=60_000)
+    assert lesson.locator(".frami-tile").count() == 20 and lesson.locator(".frami-tile", has_text="seven").count() == 2
+    assert page.evaluate("document.querySelector('.lesson').getBoundingClientRect().top") < 900, "scrolled to it"
+    lesson.locator(".frami-tile").first.click()
+    page.wait_for_function("frami.player.dataset.clip?.startsWith('explore/fsdd/frami/')")
+    page.wait_for_selector(".lesson .big b", timeout=120_000)
+    assert "100 recordings" in lesson.locator(".big").inner_text()
+    shot(page, "distil-lesson")
+    page.wait_for_selector(".lesson .try-it:visible", timeout=240_000)
+    id = lesson.get_attribute("data-id")
+    lesson.locator(".try-it").click()
+    page.wait_for_selector(f"#try-students input[name='run:{id}']:checked", timeout=30_000)
 
 
 def test_quick_ticks_all_count(open_page):

@@ -10,7 +10,7 @@ import pytest
 
 from frami.hosting import owners
 from tests.helpers.queues import until
-from tests.helpers.studio import choose_teacher, open_settings
+from tests.helpers.studio import choose_teacher, compare_methods, open_settings
 from tests.helpers.visitors import call, config, functions, named, post
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +130,7 @@ def test_distillations_of_two_visitors(visit, studio):
     for page, seconds in ((ada, 300), (ben, 5)):
         choose_teacher(page, "fsdd")
         tab(page, "Distil")
+        compare_methods(page)
         page.locator("#distil-limits").wait_for()
         page.locator("#distil-seconds input").fill(str(seconds))
         page.locator("#distil-seconds input").press("Tab")
@@ -210,7 +211,7 @@ def test_a_flood_of_runs_is_refused_in_words(studio):
     assert named("dora") is not None
     several = ["micro", "nano", "edge", "tiny"]
     for sizes, budget in ((several, 86400), (several, 60), (["nano"], 86400), (["nano"], None)):
-        data = ["fsdd", sizes, ["frami"], ["frami-flash"], budget, 0, [], False]
+        data = ["fsdd", sizes, ["frami"], ["frami-flash"], [], budget, 0, [], False]
         body = {"data": data, "fn_index": event["id"], "session_hash": "dora"}
         status, answer = post(studio.address, "gradio_api/run/predict", json.dumps(body).encode(), "dora")
         assert status != 200 and "error" in answer, answer
@@ -239,7 +240,7 @@ def test_one_address_with_invented_names_shuts_nobody_out(studio):
             body = {"component_id": ids["visitor"], "fn_name": "beat", "session_hash": session, "data": {}}
             status, answer = post(studio.address, "gradio_api/component_server/", json.dumps(body).encode(), **who)
         else:
-            data = ["fsdd", ["nano"], ["frami"], ["frami-flash"], 20, 0, [], False]
+            data = ["fsdd", ["nano"], ["frami"], ["frami-flash"], [], 20, 0, [], False]
             body = {"data": data, "fn_index": start, "session_hash": f"{host}-0"}
             status, answer = post(studio.address, "gradio_api/run/predict", json.dumps(body).encode(), **who)
         return status == 200, str(answer)

@@ -8,7 +8,7 @@ import wave
 import psutil
 import pytest
 
-from tests.helpers.studio import open_settings
+from tests.helpers.studio import compare_methods, open_settings
 from tests.studio.test_hosted import tab
 from tests.studio.test_try_it import predicted, shot, upload
 
@@ -175,6 +175,7 @@ def test_no_prediction_comes_beside_an_emptied_box(visit, studio, tmp_path):
 def test_bounds_that_are_said_are_those_that_hold(visit):
     page = visit(1400, 900)
     tab(page, "Distil")
+    compare_methods(page)
     for value, words in (("1", "from 2 to 600"), ("90000", "at most 10 min")):
         page.locator("#distil-seconds input").fill(value)
         page.locator("#distil-seconds input").press("Tab")

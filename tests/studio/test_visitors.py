@@ -64,7 +64,7 @@ def rows(known, name, **more):
 
 def test_closed_nothing_more_is_measured(known):
     known.close()
-    assert not known._measured.alive and not known.queue.alive
+    assert not known.costs.alive and not known.queue.alive
 
 
 def test_a_distillation_is_nobody_elses(known):

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
-from frami import checkpoints, cost, distill
+from frami import checkpoints, cost
 from frami.checkpoints import Card, Checkpoint
 from frami.distill import OBJECTIVES, STUDENTS, new_student
 from frami.errors import FramiError
@@ -19,35 +20,28 @@ from frami.hosting.limits import NONE, Limits
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.runs import Run, bundled
 from frami.runs.queue import Queue
-from frami.studio.services import offers, page_values, troubles
-from frami.studio.services.background import Background
+from frami.studio.services import page_values, quick_students, run_pairs, run_titles, troubles
 from frami.studio.services.class_groups import of_teacher
+from frami.studio.services.idle_costs import IdleCosts
 from frami.studio.services.owned_runs import OVER, OwnedRuns
+from frami.studio.services.run_titles import title as title
 from frami.workers.pool import asked_by, shared
 
 #: Runs that the page lists at most, the newest; those that are at work or wait are always among them.
 MOST = 40
-#: Colours of curves that the page has.
-COLOURS = 10
+#: Colours that the page has for runs (``distil.css``, ``distil_colours.css``), and the one that bundled runs have:
+#: no other run gets it. Runs of one colour have other dashes.
+COLOURS, BUNDLED = 64, 0
 #: What a run can be downloaded as: name of the kind, its words on the page.
 FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"), ("onnx-mel", "ONNX, takes log-Mels"))
 #: Points of a curve that the page draws at most.
 POINTS = 240
 #: Seconds that a run takes beside its budget, and those of one without a budget, as far as can be told.
 EXTRA, UNKNOWN = 20, 300
-
-_SOURCES = {"bank": "a finished bank", "real": "real clips", "noise": "noise"}
-#: Settings that the page names in words of its own; the others keep their names.
-SETTINGS = {"student": "Student", "objective": "Objective", "recipe": "Clips by", "budget": "Budget", "seed": "Seed"}
-#: Classes of a run that are named; the others are counted.
-_NAMED = 5
-
-
-def objective(name: str) -> str:
-    """An objective's title; the name itself of one that is not known here."""
-    with suppress(FramiError):
-        name = distill.objective(name).title
-    return name
+#: Clips from which on a measured share is said without its interval.
+SURE = 50
+#: Figures of a run's course that are no curves.
+_BESIDE = ("share", "left", "clips", "steps", "accuracy_clips", "agreement_clips")
 
 
 def objectives() -> list[tuple[str, str]]:
@@ -68,13 +62,6 @@ def _thousands(count: int) -> str:
     return f"{count / 1000:.0f} k" if count < 1e6 else f"{count / 1e6:.2f} M"
 
 
-def title(settings: dict) -> str:
-    """A run in a few words."""
-    made = _SOURCES.get(settings.get("source")) or offers.title(settings.get("recipe", "?"))
-    some = f" · {len(settings['classes'])} classes" if settings.get("classes") else ""
-    return f"{settings.get('student', '?')} · {objective(settings.get('objective', '?'))} · {made}{some}"
-
-
 @dataclass
 class Distillations:
     """The distillations of the ``teachers`` (their names) as the page draws them, and their files.
@@ -86,17 +73,17 @@ class Distillations:
     load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
     limits: Limits = NONE
-    _measured: Background = field(default_factory=lambda: Background("frami-cost"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self):
         self._curves = lru_cache(maxsize=64)(self._read_curves)
         self._exported = lru_cache(maxsize=8)(self._export)
         self.owned = OwnedRuns(self.queue, self.limits)
+        self.costs = IdleCosts(lambda: self.queue.busy is not None)
 
     def close(self) -> None:
         """Begin nothing more; the run at work is saved."""
-        self._measured.close()
+        self.costs.close()
         self.queue.close()
 
     # ------------------------------------------------------------------------------------- what the page shows
@@ -127,30 +114,46 @@ class Distillations:
         teacher, seen = self.load_teacher(name), seen or {}
         waiting = self.queue.waiting()
         runs = self.of(name, who)
-        colours, begins = self._colours(runs), self._begins(waiting)
+        colours, begins, named = self._colours(runs), self._begins(waiting), run_titles.titles(runs)
         rows = [
             self._row(run, waiting, colours[run.id], seen, teacher.classes)
             | {"begins": begins.get(run.id), "own": owners.owns(who, run.folder)}
             | {"link": bool(owners.entry(run.folder).share)}
+            | {"title": named[run.id][0], "twin": named[run.id][1], "quick": run_titles.is_ready(run.settings)}
             for run in runs
         ]
         for row in rows:
             row["title"] += " · shared with you" * (not row["own"])
-        if who.owner is not None:
-            rows += self._bundled_rows(name, seen, teacher.classes)
-        done = any(run.status == "finished" for run in runs)
+        rows += self._bundled_rows(name, seen, teacher.classes)
         value = {
             "teacher": name,
             "title": teacher.card.title,
             "accuracy": teacher.card.accuracy,
             "parameters": teacher.card.parameters,
             "bytes": _bytes(name),
+            "ready": quick_students.ready(name) is not None,
             "runs": rows,
         }
         if not known:
             value["classes"] = [page_values.name(label) for label in teacher.classes]
             value["categories"] = of_teacher(teacher.card)
-        return value | (self._costs(name) if done else {})
+        return value | (self.costs.of(name) or {})
+
+    def pair(self, name: str, ids: Sequence[str], who: Visitor = EVERYONE) -> dict:
+        """Two finished runs of a teacher that a visitor may look at, beside each other (``run_pairs.pair``)."""
+        if name not in self.teachers:
+            raise FramiError("no such teacher")
+        found = {run.id: run.result for run in self.of(name, who)}
+        found |= {run.id: run.result for _, run, _ in self._bundled(name)}
+        if any(id not in found for id in ids):
+            raise FramiError("no such run")
+        return run_pairs.pair(*(found[id] for id in ids), self.load_teacher(name).classes)
+
+    def next_seed(self, name: str, who: Visitor = EVERYONE) -> int:
+        """A seed that no quick student of the visitor's has: each turns out another."""
+        own = [run for run in self.of(name, who) if run_titles.is_ready(run.settings) and owners.owns(who, run.folder)]
+        seeds = {run.settings.get("seed") for run in own}
+        return next(seed for seed in count() if seed not in seeds)
 
     def _begins(self, waiting: Sequence[str]) -> dict[str, float]:
         """Seconds until each waiting run begins, as far as budgets tell."""
@@ -168,27 +171,25 @@ class Distillations:
     def _bundled_rows(self, name: str, seen: dict, classes: Sequence[str]) -> list[dict]:
         """The runs that made the bundled students, to look at."""
         rows = []
-        for place, card in enumerate(bundled_students(name)):
-            if (found := bundled(card.name)) is None:
-                continue
-            run, curves = found
-            row = self._described(run, "finished", "bundled", (COLOURS - 1 - place) % COLOURS, _thinned(curves))
-            row |= {"title": f"{row['title']} · bundled", "own": False, "link": False, "usable": False}
+        for card, run, curves in self._bundled(name):
+            row = self._described(run, "finished", "bundled", BUNDLED, _thinned(curves))
+            row |= {"title": f"{card.training.get('student') or card.name} · bundled", "own": False, "link": False}
+            row |= {"usable": False, "bundled": True, "twin": False, "quick": False, "idle": self.costs.of(card.name)}
             rows.append(row | (self._details(run, _thinned(curves), classes) if seen.get(run.id) != "bundled" else {}))
         return rows
 
-    def _costs(self, name: str) -> dict:
-        """Arithmetic and latency of a teacher, as they are measured of students: once, while no run is at work, by a
-        worker; nothing until then."""
-        if self.queue.busy is None and not self._measured.ended(name):
-            source = {"teacher": str(checkpoints.resolve(name))}
-            self._measured.start(name, lambda _: shared().run("map-cost", source))
-        return self._measured.result(name) or {}
+    @staticmethod
+    def _bundled(name: str) -> list[tuple[Card, Run, dict]]:
+        """Bundled students of a teacher: card, run and curves of each."""
+        found = ((card, bundled(card.name)) for card in bundled_students(name))
+        return [(card, *run) for card, run in found if run is not None]
 
     def _row(self, run: Run, waiting: list[str], colour: int, seen: dict, classes: Sequence[str]) -> dict:
         status, stamp = self.queue.status(run, waiting), _stamp(run)
         curves = self._curves(run.id, stamp)
         row = self._described(run, status, stamp, colour, curves) | {"usable": has_student(run)}
+        if status == "finished" and row["usable"]:
+            row["idle"] = self.costs.of(self.student_path(run.id))
         if status == "waiting":
             row["ahead"] = waiting.index(run.id) + (self.queue.busy is not None)
         return row | (self._details(run, curves, classes) if seen.get(run.id) != stamp else {})
@@ -197,21 +198,16 @@ class Distillations:
     def _described(run: Run, status: str, stamp: str, colour: int, curves: dict) -> dict:
         """What is said of a run in any case."""
         latest = {name: points[-1][1] for name, points in curves.items() if points}
-        settings = {
-            SETTINGS.get(name, name.replace("_", " ")): _words(name, value)
-            for name, value in run.settings.items()
-            if name not in ("teacher", "data", "dataset", "skip_bad") and value is not None
-        }
         return {
             "id": run.id,
-            "title": title(run.settings),
+            "title": run_titles.title(run.settings),
             "colour": colour,
             "status": status,
             "ahead": 0,
             "share": 1.0 if status == "finished" else latest.get("share", 0.0),
             "left": latest.get("left"),
             "error": troubles.of_run(run.error) if status in ("failed", "stopped") else None,
-            "settings": settings,
+            "settings": run_titles.settings_in_words(run.settings),
             "latest": {k: v for k, v in latest.items() if k not in ("share", "left")},
             "created": run.created,
             "stamp": stamp,
@@ -221,7 +217,7 @@ class Distillations:
     def _details(run: Run, curves: dict, classes: Sequence[str]) -> dict:
         """What is said of a run when it has changed: its curves and its result."""
         return {
-            "curves": {k: v for k, v in curves.items() if k not in ("share", "left", "clips", "steps")},
+            "curves": {k: v for k, v in curves.items() if k not in _BESIDE},
             "result": _result(run.result, run.settings.get("classes"), classes),
         }
 
@@ -230,26 +226,26 @@ class Distillations:
         return _thinned(self.queue.runs.metrics(id))
 
     def _colours(self, runs: list[Run]) -> dict[str, int]:
-        """One colour a run, saved in its folder; a new run gets the one that the fewest others have."""
+        """The number of each run's colour and dash, saved in its folder; a new run gets the lowest that is free."""
         with self._lock:
             found = {run.id: _colour(run) for run in runs}
             for run in reversed(runs):
                 if found[run.id] is None:
                     used = list(found.values())
-                    found[run.id] = min(range(COLOURS), key=used.count)
+                    found[run.id] = next(n for n in count() if n not in used and n % COLOURS != BUNDLED)
                     _save_colour(run, found[run.id])
             return found
 
     # ------------------------------------------------------------------------------------- files
 
     def colour(self, id: str) -> int:
-        """The colour of a run's curve."""
+        """The colour of a run, of the ``COLOURS`` that the page has."""
         run = self.queue.get(id)
         saved = _colour(run)
-        if saved is not None:
-            return saved
-        teacher = run.settings.get("teacher")
-        return self._colours([one for one in self.queue.all() if one.settings.get("teacher") == teacher])[id]
+        if saved is None:
+            teacher = run.settings.get("teacher")
+            saved = self._colours([one for one in self.queue.all() if one.settings.get("teacher") == teacher])[id]
+        return saved % COLOURS
 
     def student_path(self, id: str) -> Path:
         """Where the student of a run lies, as far as it has learnt. FramiError for an unknown run."""
@@ -297,25 +293,12 @@ def _result(result: dict, learnt: Sequence[str] | None, classes: Sequence[str]) 
     the teacher, of which the student may have ``learnt`` some alone (None: all)."""
     value = {k: v for k, v in result.items() if isinstance(v, int | float | str)}
     if matrix := result.get("confusion"):
+        value["accuracy_clips"] = sum(map(sum, matrix)) if result.get("confusion_of") == "real" else 0
+    if matrix := result.get("confusion"):
         places = [k for k, name in enumerate(classes) if learnt is None or name in learnt]
         with suppress(ValueError):  # of a teacher that has other classes now
             value["confusion"] = page_values.sparse(matrix, places, len(classes))
     return value
-
-
-def _words(name: str, value) -> str:
-    """A setting's value for people."""
-    if name == "objective":
-        return objective(value)
-    if name == "recipe":
-        return offers.title(value)
-    if name == "budget":
-        return f"{value:g} s"
-    if name == "classes":
-        return ", ".join(map(page_values.name, value[:_NAMED])) + f" and {len(value) - _NAMED} more" * (
-            len(value) > _NAMED
-        )
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _thin(points: list[tuple]) -> list[tuple]:
@@ -326,8 +309,8 @@ def _thin(points: list[tuple]) -> list[tuple]:
 
 def _colour(run: Run) -> int | None:
     try:
-        return int(json.loads((run.folder / "colour").read_text())) % COLOURS
-    except (OSError, ValueError, TypeError):
+        return min(max(0, int(json.loads((run.folder / "colour").read_text()))), 10**6)
+    except (OSError, ValueError, TypeError, OverflowError):
         return None
 
 

@@ -8,6 +8,7 @@ from itertools import product
 
 import gradio as gr
 
+from frami.checkpoints import Checkpoint
 from frami.distill import OBJECTIVES, STUDENTS, RunSettings, Settings
 from frami.errors import FramiError
 from frami.hosting.limits import NONE, Limits
@@ -18,8 +19,9 @@ from frami.inversion.settings import MOST_SEED
 from frami.models import ARCHITECTURES, DEFAULT
 from frami.runs import Run
 from frami.studio import components, visitors
-from frami.studio.services import class_groups, distillations, gpu_events, offers, sent
+from frami.studio.services import class_groups, distillations, gpu_events, offers, quick_students, run_titles, sent
 from frami.studio.services.distillations import Distillations
+from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
 #: Recipe that is ticked at first, and stands first.
@@ -34,9 +36,9 @@ MOST_RUNS = 24
 #: Limits that are named beside the form.
 _LIMITS = ("runs_at_once", "waiting_runs", "waiting_runs_all", "budget", "disk", "age")
 
-_INTRO = """
-**A small network learns from a large one, without any recording.** Clips are made from the teacher's weights, and a
-student a fraction of its size learns from them alone. Press the button and watch the curve climb.
+_COMPARE = """
+**Students of several sizes, objectives and recipes, beside each other.** Each combination that you tick becomes a run:
+clips are made from the teacher's weights first, and then learnt from.
 """
 _QUEUE = (
     "One run at a time; the others wait their turn, even when you close this page or restart the studio. "
@@ -52,7 +54,20 @@ class Distil(Tab):
     title, name, wide = "Distil", "distil", True
 
     def build(self, teacher: str) -> None:
-        gr.Markdown(_INTRO, elem_id="distil-intro")
+        self.taught = components.drawn(
+            "taught",
+            {"teacher": teacher},
+            "distil-taught",
+            lesson_functions(self.services.distillations, self.services.load_teacher, self.services.maps, self.who),
+            seconds=quick_students.BUDGET,
+            tried="try-tab",
+        )
+        with gr.Column(elem_id="distil-compare"):  # the script folds it
+            self._build_comparison(teacher)
+        self.outputs = [self.sizes, self.classes, self.shown, self.taught]
+
+    def _build_comparison(self, teacher: str) -> None:
+        gr.Markdown(_COMPARE, elem_id="distil-intro")
         self.sizes = gr.CheckboxGroup(
             self._students(teacher),
             value=["tiny"],
@@ -67,13 +82,18 @@ class Distil(Tab):
             info="what they learn from the teacher",
             elem_id="distil-objectives",
         )
+        main, ablations = recipes()
         self.recipes = gr.CheckboxGroup(
-            sorted(offers.choices(ablations=False), key=lambda choice: choice[1] != RECIPE),
+            main,
             value=[RECIPE],
             label="Recipes",
             info="how the clips are made that they learn from",
             elem_id="distil-recipes",
         )
+        with gr.Accordion("Ablations: recipes with one part changed", open=False, elem_id="distil-more"):
+            self.ablations = gr.CheckboxGroup(
+                ablations, value=[], label="Ablations", show_label=False, elem_id="distil-ablations"
+            )
         self.classes = gr.Dropdown(
             **self._offered(teacher), multiselect=True, label="Classes", elem_id="distil-classes", min_width=260
         )
@@ -101,17 +121,16 @@ class Distil(Tab):
             "distil",
             server_functions(self.services.distillations, self.who),
             files=[list(pair) for pair in distillations.FILES],
-            named=list(distillations.SETTINGS.values()),
+            named=list(run_titles.SETTINGS.values()),
             shareable=hosted(),
             note=_SHARED_QUEUE if self.services.limits else _QUEUE,
         )
-        self.outputs = [self.sizes, self.classes, self.shown]
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
         event = EVENT | {"queue": False}
         # A tick while the one before is still handled counts too, and the last one has the last word.
         latest = event | {"trigger_mode": "always_last"}
-        groups = [self.sizes, self.objectives, self.recipes]
+        groups = [self.sizes, self.objectives, self.recipes, self.ablations]
         happened = [*(group.input for group in groups), self.budget.change]
         gr.on(happened, self._plan, [*groups, self.budget], [self.start, self.about], **latest)
         self.preset.input(lambda seconds: seconds, self.preset, self.budget, **latest)
@@ -119,12 +138,16 @@ class Distil(Tab):
         inputs = [page.teacher, *groups, self.budget, self.seed, self.classes, self.keep]
         if self.services.gpu is None:
             # Queued: only then does Gradio show what is refused.
-            self.start.click(self._begin, inputs, self.shown, **EVENT, concurrency_limit=None, trigger_mode="once")
+            once = EVENT | {"concurrency_limit": None, "trigger_mode": "once"}
+            self.start.click(self._begin, inputs, self.shown, **once)
+            self.taught.select(self._teach, page.teacher, self.taught, **once)
         else:
             self.start.click(self._begin_on_gpu, inputs, self.shown, **EVENT, concurrency_limit=16)
+            self.taught.select(self._teach_on_gpu, page.teacher, self.taught, **EVENT, concurrency_limit=16)
 
     def on_teacher(self, teacher: str) -> tuple:
-        return gr.update(choices=self._students(teacher)), gr.update(**self._offered(teacher)), {"teacher": teacher}
+        shown = {"teacher": teacher}
+        return gr.update(choices=self._students(teacher)), gr.update(**self._offered(teacher)), shown, shown
 
     def _students(self, teacher: str) -> list[tuple[str, str]]:
         return distillations.students(self.services.load_teacher(teacher))
@@ -143,7 +166,17 @@ class Distil(Tab):
         """Make short runs in this very event, on the GPU that is lent to it."""
         *_, budget, _, _, _ = choices
         lent = isinstance(budget, int | float) and budget <= gpu_events.SHORT
-        runs = self._add(teacher, *choices, queued=not lent)
+        return self._made(teacher, self._add(teacher, *choices, queued=not lent), lent)
+
+    def _teach(self, teacher: str) -> dict:
+        """Begin a student that learns from the ready clips."""
+        return {"teacher": teacher, "begun": self._add_quick(teacher).id}
+
+    def _teach_on_gpu(self, teacher: str) -> Iterator[dict]:
+        return self._made(teacher, [self._add_quick(teacher, queued=False)], True)
+
+    def _made(self, teacher: str, runs: list[Run], lent: bool) -> Iterator[dict]:
+        """Runs that are made here, one after the other, where they are ``lent`` the GPU; else they are queued."""
         shown, queue = {"teacher": teacher, "begun": runs[-1].id}, self.services.distillations.queue
         with ExitStack() as going:
             for run in runs if lent else ():  # those that have not begun are not stopped
@@ -155,25 +188,41 @@ class Distil(Tab):
                         gr.Warning(reason)
                     yield shown
 
+    def _add_quick(self, teacher: str, queued: bool = True) -> Run:
+        who, known = self.who(), self.services.distillations
+        try:
+            wanted = quick_students.request(teacher, known.next_seed(teacher, who))
+            self.services.housekeeping.storage.check(who.owner, who.address)
+            return known.owned.add([wanted], who, False, queued)[-1]
+        except FramiError as error:
+            raise refusal(error) from error
+
     def _add(self, teacher, *choices, queued: bool = True) -> list[Run]:
         """The runs that were chosen, new in the store."""
-        *choices, classes, keep = choices
+        sizes, objectives, main, ablations, *choices, classes, keep = choices
         who = self.who()
         try:
             card = self.services.load_teacher(teacher).card
             names = [card.classes[k] for k in offers.chosen_classes(card, classes or [])]
-            wanted = requests(teacher, *choices, names, self.services.limits)
+            ticked = [*(main or []), *(ablations or [])]
+            wanted = requests(teacher, sizes, objectives, ticked, *choices, names, self.services.limits)
             self.services.housekeeping.storage.check(who.owner, who.address)
             return self.services.distillations.owned.add(wanted, who, keep is True, queued)
         except FramiError as error:
             raise refusal(error) from error
 
-    def _plan(self, sizes, objectives, recipes, budget) -> tuple:
-        count = len(sizes or []) * len(objectives or []) * len(recipes or [])
+    def _plan(self, sizes, objectives, main, ablations, budget) -> tuple:
+        count = len(sizes or []) * len(objectives or []) * (len(main or []) + len(ablations or []))
         each = budget if isinstance(budget, int | float) else 0
         reason = self.services.distillations.owned.may_begin(count, each)
         button = gr.update(value=reason or _button(count, budget), interactive=not reason and 0 < count <= MOST_RUNS)
         return button, _about(objectives or [])
+
+
+def recipes() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(title, name) of the recipes to tick, the default first, and of the ablations."""
+    main = sorted(offers.choices(ablations=False), key=lambda choice: choice[1] != RECIPE)
+    return main, [choice for choice in offers.choices() if choice not in main]
 
 
 def requests(
@@ -234,6 +283,26 @@ def _about(names: list[str]) -> str:
     return f'<dl class="frami-objectives">{rows}</dl>'
 
 
+def lesson_functions(
+    known: Distillations,
+    load_teacher: Callable[[str], Checkpoint],
+    maps: FeatureMaps,
+    who: Callable[[], Visitor] = visitors.here,
+) -> list:
+    """What the script of the first view calls, with a dict as below: ``runs``, ``stop``; ``learnt``, some of the ready
+    clips of a ``teacher``; and ``wav(id)``, the sound of one."""
+
+    @components.reply
+    def learnt(request) -> dict:
+        teacher = _text(request, "teacher")
+        if teacher not in known.teachers:
+            raise FramiError("no such teacher")
+        return quick_students.shown(teacher, load_teacher)
+
+    runs, stop, *_ = server_functions(known, who)
+    return [runs, stop, learnt, components.wav_function(lambda id: maps.sound(id, who()))]
+
+
 def server_functions(known: Distillations, who: Callable[[], Visitor] = visitors.here) -> list:
     """What the script calls, each with a dict: ``runs`` of a teacher, and with the ``id`` of one of them the others.
     ``who`` : asks."""
@@ -257,6 +326,10 @@ def server_functions(known: Distillations, who: Callable[[], Visitor] = visitors
         owned.delete(_text(request, "id"), who())
 
     @components.reply
+    def pair(request) -> dict:
+        return known.pair(_text(request, "teacher"), [_text(request, "first"), _text(request, "second")], who())
+
+    @components.reply
     def file(request) -> dict:
         name, content = known.file(_text(request, "id"), _text(request, "kind"), who())
         return {"name": name, "data": base64.b64encode(content).decode()}
@@ -270,7 +343,7 @@ def server_functions(known: Distillations, who: Callable[[], Visitor] = visitors
         owned.unshare(_text(request, "id"), who())
         return {}
 
-    return [runs, stop, resume, remove, file, share, unshare]
+    return [runs, stop, resume, remove, file, share, unshare, pair]
 
 
 def _text(request, name: str) -> str:
