@@ -12,6 +12,8 @@ from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError, sentence
 
+#: What can be given, in words.
+READ = "What phones, browsers and editors record is read: WAV, MP3, M4A, OGG, FLAC, WebM, AMR, and the sound of videos"
 #: Seconds of a sound that are read at most, and that are needed at least.
 LONGEST, SHORTEST = 30.0, 0.1
 #: Peak below which a sound is silent, below which it is quiet, and to which quiet sounds are raised.
@@ -59,7 +61,7 @@ def read(path: str | Path, spec: MelSpec) -> AudioInput:
         x = audio.mono(sound.samples, sound.rate, spec.sample_rate, "This sound")
     except sound_files.UnreadableError as error:
         raise AudioInputError(
-            "This file cannot be read as sound: it is damaged, or in another format. WAV, FLAC, OGG and MP3 are read."
+            f"This file cannot be read as sound: it is damaged, or in another format. {READ}."
         ) from error
     except audio.AudioError as error:
         raise AudioInputError(sentence(error)) from error
