@@ -37,7 +37,7 @@ def test_the_name_does_not_matter_and_a_part_can_be_read(files, tmp_path):
     assert len(audio.load(tmp_path / "memo.wav", RATE)) > 0.9 * RATE
     assert len(sound_files.read(files["recorded.webm"], seconds=0.25).samples) == 12_000
     sound = audio_input.read(files["voice-memo.m4a"], audio.MelSpec())
-    assert sound.seconds > 0.9 and "resampled from 44,100 to 22,050 Hz" in sound.notes
+    assert sound.seconds > 0.9 and "resampled from 44.1 to 22.05 kHz" in sound.notes
 
 
 def test_a_file_that_was_cut_gives_what_is_there_or_says_so(files, tmp_path):

@@ -14,11 +14,13 @@ from frami.hosting.limits import Limits
 from frami.hosting.presence import Presence
 from frami.paths import ASSETS, home
 from frami.runs.queue import Queue
+from frami.studio.services.changes import Changes
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.galleries import Galleries
 from frami.studio.services.housekeeping import Housekeeping
+from frami.studio.services.listening import Listening
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
 from frami.workers import pool, zerogpu
@@ -57,6 +59,8 @@ class Services:
     maps: FeatureMaps
     distillations: Distillations
     recognition: Recognition
+    listening: Listening
+    changes: Changes
     limits: Limits
     presence: Presence
     housekeeping: Housekeeping
@@ -117,6 +121,7 @@ def start() -> Services:
     by_name = {card.name: card for card in cards}
     clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher)
     distillations = Distillations(Queue().begin(tidy=place is not None), load_teacher, names, allowed)
+    recognition = Recognition(distillations, clips)
     return Services(
         device=here,
         gpu=gpu,
@@ -127,7 +132,9 @@ def start() -> Services:
         galleries=Galleries(clips, by_name),
         maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, names),
         distillations=distillations,
-        recognition=Recognition(distillations, clips),
+        recognition=recognition,
+        listening=Listening(recognition, allowed),
+        changes=Changes(syntheses),
         limits=allowed,
         presence=presence,
         housekeeping=Housekeeping(syntheses, distillations.owned, presence, allowed).begin(),
