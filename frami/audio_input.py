@@ -12,10 +12,14 @@ from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.errors import FramiError, sentence
 
+#: What can be given, in words.
+READ = "What phones, browsers and editors record is read: WAV, MP3, M4A, OGG, FLAC, WebM, AMR, and the sound of videos"
 #: Seconds of a sound that are read at most, and that are needed at least.
 LONGEST, SHORTEST = 30.0, 0.1
 #: Peak below which a sound is silent, below which it is quiet, and to which quiet sounds are raised.
 SILENT, QUIET, LOUD = 1e-3, 0.05, 0.5
+#: Level from which on a sample is at full scale, and the share of those above which a sound is clipped.
+CLIPPED, CLIPPED_SHARE = 0.999, 0.002
 #: Seconds of background that are left before and after a sound.
 MARGIN = 0.05
 #: A sound that lasts this many times as long as a network's training clips gets a note.
@@ -29,11 +33,13 @@ class AudioInputError(FramiError):
 
 @dataclass(frozen=True)
 class AudioInput:
-    """A sound ready for the networks. samples : Tensor[N], mono at ``rate``; ``notes`` : what was changed."""
+    """A sound ready for the networks. samples : Tensor[N], mono at ``rate``; ``notes`` : what was changed;
+    ``cautions`` : what makes the prediction less reliable."""
 
     samples: Tensor
     rate: int
     notes: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -53,13 +59,13 @@ def read(path: str | Path, spec: MelSpec) -> AudioInput:
 
     Raises AudioInputError for a file that is unreadable, empty, silent or far too short.
     """
-    notes = []
+    notes, cautions = [], []
     try:
         sound = sound_files.read(path, LONGEST, "This sound")
         x = audio.mono(sound.samples, sound.rate, spec.sample_rate, "This sound")
     except sound_files.UnreadableError as error:
         raise AudioInputError(
-            "This file cannot be read as sound: it is damaged, or in another format. WAV, FLAC, OGG and MP3 are read."
+            f"This file cannot be read as sound: it is damaged, or in another format. {READ}."
         ) from error
     except audio.AudioError as error:
         raise AudioInputError(sentence(error)) from error
@@ -68,11 +74,11 @@ def read(path: str | Path, spec: MelSpec) -> AudioInput:
     if sound.channels > 1:
         notes.append(f"{'both' if sound.channels == 2 else sound.channels} channels were averaged")
     if sound.rate != spec.sample_rate:
-        notes.append(f"resampled from {sound.rate:,} to {spec.sample_rate:,} Hz")
+        notes.append(f"resampled from {sound.rate / 1000:.5g} to {spec.sample_rate / 1000:.5g} kHz")
     if here < min(LONGEST, whole) - SHORTEST:
-        notes.append(f"the file breaks off: {here:.1f} s of its {whole:,.1f} s are there")
+        cautions.append(f"the file breaks off: {here:.1f} s of its {whole:,.1f} s are there")
     elif whole > LONGEST:
-        notes.append(f"only the first {LONGEST:.0f} s of {whole:,.0f} s were used: it is far too long")
+        cautions.append(f"only the first {LONGEST:.0f} s of {whole:,.0f} s were used: it is far too long")
     if here < SHORTEST:
         raise AudioInputError(f"This sound lasts only {here:.2f} s: far too short. The least is {SHORTEST:g} s.")
     peak = float(x.abs().max())
@@ -80,6 +86,8 @@ def read(path: str | Path, spec: MelSpec) -> AudioInput:
         raise AudioInputError(
             "This is silence: there is nothing in it to recognise. If you recorded it, is the microphone on?"
         )
+    if float((abs(sound.samples) >= CLIPPED).mean()) > CLIPPED_SHARE:
+        cautions.append("it was recorded too loud: its peaks are cut off")
     x, cut = trim(x, spec.sample_rate)
     if cut >= 0.1:
         notes.append(f"{cut:.1f} s of quiet before and after it were cut off")
@@ -88,7 +96,38 @@ def read(path: str | Path, spec: MelSpec) -> AudioInput:
     if peak < QUIET:
         x = x * (LOUD / peak)
         notes.append("it was quiet and has been made louder")
-    return AudioInput(x, spec.sample_rate, tuple(notes))
+    return AudioInput(x, spec.sample_rate, tuple(notes), tuple(cautions))
+
+
+def prepared(samples: Tensor, rate: int, spec: MelSpec) -> AudioInput:
+    """Samples of a microphone, Tensor[N] at ``rate``, as ``read`` prepares a file's. AudioInputError for silence."""
+    try:
+        x = audio.mono(samples.numpy(), rate, spec.sample_rate)
+    except audio.AudioError as error:
+        raise AudioInputError(sentence(error)) from error
+    peak = float(x.abs().max())
+    if peak < SILENT or len(x) < SHORTEST * spec.sample_rate:
+        raise AudioInputError("This is silence.")
+    x, _ = trim(x, spec.sample_rate)
+    return AudioInput(x * (LOUD / peak) if peak < QUIET else x, spec.sample_rate)
+
+
+def mel(sound: AudioInput, spec: MelSpec, path: str | Path | None = None) -> Tensor:
+    """A sound's log-Mel-spectrogram, Tensor[F, T], by any front-end: one of another rate reads the file again."""
+    if spec.sample_rate == sound.rate:
+        return spec(sound.samples)
+    if path is not None:
+        return spec(read(path, spec).samples)
+    return spec(audio.mono(sound.samples.numpy(), sound.rate, spec.sample_rate))
+
+
+def heard(path: str | Path) -> tuple[Tensor, int]:
+    """The first seconds of a file as they are, Tensor[N] mono, and their rate in Hz. Raises AudioInputError."""
+    try:
+        sound = sound_files.read(path, LONGEST, "This sound")
+        return audio.mono(sound.samples, sound.rate, sound.rate, "This sound"), sound.rate
+    except audio.AudioError as error:
+        raise AudioInputError(sentence(error)) from error
 
 
 def trim(x: Tensor, rate: int) -> tuple[Tensor, float]:
@@ -106,15 +145,16 @@ def trim(x: Tensor, rate: int) -> tuple[Tensor, float]:
 
 
 @torch.inference_mode()
-def predict(network: Checkpoint, mel: Tensor) -> Prediction:
-    """Class probabilities of a log-Mel-spectrogram, Tensor[F, T]."""
+def predict(network: Checkpoint, mel: Tensor, passes: int | None = None) -> Prediction:
+    """Class probabilities of a log-Mel-spectrogram, Tensor[F, T]; the time is the median of ``passes``, but for the
+    first of several."""
     x = mel[None, None].to(network.device)
     spent = []
-    for _ in range(_PASSES):
+    for _ in range(passes or _PASSES):
         start = time.perf_counter()
         probabilities = answers.probabilities(network.model(x).logits[0], network.multilabel).cpu()
         spent.append(time.perf_counter() - start)
-    return Prediction(probabilities, 1e3 * sorted(spent[1:])[len(spent[1:]) // 2])
+    return Prediction(probabilities, 1e3 * sorted(spent[1:] or spent)[len(spent[1:]) // 2])
 
 
 def duration_note(sound: AudioInput, network: Checkpoint) -> str | None:

@@ -1,4 +1,5 @@
-"""Sound files as they are found: decoded by libsndfile, and mended in memory where it would stop early or give up.
+"""Sound files as they are found: decoded by libsndfile, and mended in memory where it would stop early or give up; what
+it does not know, by FFmpeg (``media``).
 
 Mended are MP3 files whose length is not written in them or is wrong (libsndfile guesses it from the first frames and
 stops there), and WAV files whose data has no size, as of a recorder that was cut off, or whose chunks are not padded.
@@ -9,13 +10,16 @@ import math
 import os
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from frami import media
 from frami.errors import FramiError
+from frami.media import MediaError, MediaFile
 
 #: Sample rates in Hz that are believed; a header with another one is damaged.
 RATES = (1_000, 768_000)
@@ -31,16 +35,6 @@ _MISSES = 100_000  # of an MP3 file, which are passed over in search of its next
 
 _GUESSED = ("MP3", "MPEG")  # formats whose header's length is a guess
 
-# Beginning of a file (at an offset), and what it is.
-_FOREIGN = (
-    (4, b"ftyp", "MP4 audio (M4A, AAC)"),
-    (0, b"\x1aE\xdf\xa3", "WebM or Matroska"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media Audio"),
-    (0, b"#!AMR", "AMR"),
-    (0, b"wvpk", "WavPack"),
-    (0, b"MAC ", "Monkey's Audio"),
-    (0, b"ADIF", "AAC"),
-)
 _NO_SOUND = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the sound itself; fetch that with: git lfs pull"),
     (b"<!doctype", "a web page, not a sound; download it again"),
@@ -54,7 +48,7 @@ class AudioError(FramiError):
 
 
 class UnreadableError(AudioError):
-    """A file that is missing, or that libsndfile does not read."""
+    """A file that is missing, or that is not decoded."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +93,19 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
             head = file.read(64)
         if not head:
             raise UnreadableError(f"{name} is empty: a file of 0 bytes; copy it again")
-        kind = foreign(head, path)
-        if kind:
+        if kind := no_sound(head):
             raise AudioError(f"{name} is {kind}")
-        with _open(path) as file:
+        with _open(path, head) as file:
             check_rate(file.samplerate, name)
             samples = _decode(file, seconds, name)
             claimed = file.frames / file.samplerate if file.frames < _UNKNOWN else None
             return Sound(samples, file.samplerate, file.channels, claimed)
+    except MediaError as error:
+        known = media.kind(head)
+        raise AudioError(
+            f"{name} is {known[1] if known else 'a sound'} that cannot be read: {error}; "
+            f"save it again as WAV, M4A or MP3, for example: {conversion(path)}"
+        ) from error
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         reason = (getattr(error, "error_string", None) or str(error)).rstrip(".") or "its end is missing"
         if reason.startswith("File does not exist"):  # what libsndfile says of an MP3 file without a frame
@@ -117,15 +116,10 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
         ) from error
 
 
-def foreign(head: bytes, path: Path) -> str | None:
-    """What a file is that begins so, where it is known not to be read here, and what to do."""
-    for start, says in _NO_SOUND:
-        if head.lstrip().lower().startswith(start):
-            return says
-    kinds = [kind for offset, magic, kind in _FOREIGN if head[offset:].startswith(magic)]
-    if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0:  # an MPEG frame of layer 0: ADTS
-        kinds.append("AAC")
-    return f"{kinds[0]}, which is not read here; convert it, for example: {conversion(path)}" if kinds else None
+def no_sound(head: bytes) -> str | None:
+    """What a file is that begins so, where it is known to be no sound, and what to do."""
+    start = head.lstrip().lower()
+    return next((says for magic, says in _NO_SOUND if start.startswith(magic)), None)
 
 
 def check_rate(rate: float, name: str) -> None:
@@ -167,7 +161,7 @@ def conversion(path: Path) -> str:
     return f"ffmpeg -i {shlex.quote(path.name)} {shlex.quote(target.name)}"
 
 
-def _decode(file: _Stream, seconds: float | None, name: str) -> np.ndarray:
+def _decode(file: _Stream | MediaFile, seconds: float | None, name: str) -> np.ndarray:
     """Mean of the channels, an array (N,); a header's length is not believed, as memory goes with it."""
     most, known = bound(file.samplerate), file.frames
     said = file.counted if file.format in _GUESSED else known
@@ -191,16 +185,21 @@ def _decode(file: _Stream, seconds: float | None, name: str) -> np.ndarray:
     return samples[:got]
 
 
-def _open(path: Path) -> _Stream:
-    """The file itself, or a mended copy of it in memory."""
+def _open(path: Path, head: bytes) -> _Stream | MediaFile:
+    """The file itself, or a mended copy of it in memory. Raises MediaError too."""
+    if known := media.kind(head):
+        return MediaFile(path, known[0], _UNKNOWN)
     mendable = path.stat().st_size <= _MENDABLE
     try:
         file = _Stream(path if os.name == "nt" else os.fsencode(path))  # bytes, for names that are not UTF-8
     except soundfile.LibsndfileError:
         copy = mended_wav(path.read_bytes()) if mendable else None
-        if copy is None:
-            raise
-        return _Stream(io.BytesIO(copy))
+        if copy is not None:
+            return _Stream(io.BytesIO(copy))
+        if known := media.partly(head):
+            with suppress(MediaError):  # then it is told what libsndfile says
+                return MediaFile(path, known[0], _UNKNOWN)
+        raise
     copy = counted = None
     if file.frames == 0 and file.format in ("WAV", "WAVEX", "RF64") and mendable:
         copy = mended_wav(path.read_bytes())

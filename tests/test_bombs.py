@@ -5,12 +5,15 @@ import json
 import struct
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from frami.paths import child_environment
+from tests.helpers.media import make
 from tests.test_sound_files import chunk, encoded, wav
 
 #: Megabytes that all of them may take together, beside the libraries, and seconds.
@@ -128,6 +131,24 @@ def au(size: int, rate: int, channels: int) -> bytes:
     return b".snd" + struct.pack(">IIIII", 24, size, 3, rate, channels) + bytes(4_000)
 
 
+def mp4(*changes: tuple[bytes, int, int]) -> bytes:
+    """A voice memo with other numbers in its boxes: each box, a place in it, and the number there."""
+    with tempfile.TemporaryDirectory() as folder:
+        content = make(Path(folder), "voice-memo.m4a", TONE, 16_000).read_bytes()
+    for box, at, value in changes:
+        place = content.index(box) + 4 + at
+        content = content[:place] + struct.pack(">I", value) + content[place + 4 :]
+    return content
+
+
+def webm(size: bytes) -> bytes:
+    """A recording of a browser whose blocks of sound claim this size."""
+    with tempfile.TemporaryDirectory() as folder:
+        content = make(Path(folder), "recorded.webm", TONE, 16_000).read_bytes()
+    place = content.index(b"\x1fC\xb6u") + 4
+    return content[:place] + size + content[place + len(size) :]
+
+
 #: What each is, and its content; all of them below a visitor's upload.
 BOMBS = {
     "vorbis-hours": lambda: ogg_of_hours("VORBIS", 4),
@@ -159,6 +180,12 @@ BOMBS = {
     "aiff-channels": lambda: aiff(2_000, channels=60_000),
     "au-size": lambda: au(0xFFFFFFFF, 2**32 - 1, 1),
     "au-channels": lambda: au(4_000, 22_050, 2**31),
+    "mp4-pieces": lambda: mp4((b"stsz", 8, 100_000_000)),
+    "mp4-large-pieces": lambda: mp4((b"stsz", 12, 2**31 - 1)),
+    "mp4-chunks": lambda: mp4((b"stco", 4, 2**28)),
+    "mp4-lengths": lambda: mp4((b"stts", 8, 2**31 - 1), (b"stts", 12, 2**31 - 1)),
+    "mp4-rate": lambda: mp4((b"mdhd", 12, 2**31 - 1)),
+    "webm-size": lambda: webm(b"\x01\x00\x00\xff\xff\xff\xff\xff"),
 }
 
 _PROBE = """

@@ -21,7 +21,7 @@ const NOTICES = [
   [/^Lost connection due to leaving page/, "The connection ended while the page was out of sight; it is made again."],
   [/^On mobile, the connection can break/, "Keep this page in sight: a phone ends the connection of a page that is not."],
   [/^Waiting for file\(s\) to finish uploading/, "Your sound is still on its way. Try again when it is there."],
-  [/^Invalid file types?: /, "This file is no sound. WAV, FLAC, OGG and MP3 are read."],
+  [/^Invalid file types?: /, "This file is no sound. What phones, browsers and editors record is read, and the sound of videos."],
   [/^An (unknown )?error occurred/, `Something went wrong here. Try again. ${RELOAD}`],
 ];
 

@@ -1,9 +1,11 @@
-/* The Try it tab: bundled sounds to click, and the predictions of teacher and students side by side. */
+/* The Try it tab: sounds to click, and the predictions of teacher and students side by side. */
 import { classFilter } from "./classes.js";
 import { amount, bars, button, el, onPhone, percent, swatch } from "./core.js";
 import { showOnMap } from "./explore_star.js";
-import { play } from "./sound.js";
+import { play, player } from "./sound.js";
 import { spectrogram } from "./spectrogram.js";
+import { changes } from "./try_change.js";
+import { decisions } from "./try_decided.js";
 
 const SOUNDS = 24;    // of a group that are shown at once
 
@@ -46,37 +48,60 @@ frami.samples = (element, props, server, watch, trigger) => {
 
 frami.try = (element, props, server, watch) => {
   const root = element.querySelector(".frami-try");
-  root.setAttribute("aria-live", "polite");
   const draw = () => {
     const value = props.value || {}, state = value.state || "idle";
     root.dataset.state = state;
     if (!value.label) press(null);
     // on a phone the predictions lie below what was clicked
     if (state !== "idle" && onPhone()) requestAnimationFrame(() => root.scrollIntoView({ block: "start", behavior: "smooth" }));
-    root.replaceChildren(...state === "predicted" ? predictions(value)
-      : [state === "refused" ? el("p", "refused", value.message) : el("p", "frami-empty", "Click a sound, or record your own: the predictions appear here.")]);
+    root.replaceChildren(...state === "predicted" ? predictions(value, server)
+      : [state === "refused" ? el("p", "refused", value.message) : el("p", "frami-empty", "Record something, choose a file or click a sound: the predictions appear here.")]);
+    root.querySelectorAll(".refused, .predicted").forEach(one => one.setAttribute("role", "status"));
   };
   watch("value", draw);
   draw();
 };
 
-function predictions({ label, what, notes, networks, clip, axis, given }) {
-  const head = el("p", "what"), cards = el("div", "networks"), picture = el("div", "seen");
-  if (label) head.append(el("b", "", label), `, ${what}`);
-  else head.append(el("b", "", what.charAt(0).toUpperCase() + what.slice(1)));
-  if (given) head.append(" ", button("on-map", "Show it on the map", () => showOnMap(given.token, given.teacher)));
-  cards.append(...networks.map(one => card(one, networks[0], label)));
-  picture.append(el("h3", "", networks.length > 1 ? "The spectrogram that they classified" : "The spectrogram that it classified"), spectrogram(clip, axis),
-    el("p", "facts", "The milliseconds are those of the network alone on this machine, as busy as it is now: the median of a few passes."));
-  return [head, ...notes.length ? [el("p", "notes", `${notes.join("; ")}.`)] : [], cards,
-    ...networks.length > 1 ? [] : [el("p", "notes", "no student is ticked: distil one in the Distil tab, and it is compared with its teacher here.")], picture];
+const shortTime = seconds => `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
+
+function predictions(value, server) {
+  const { label, what, notes, cautions, networks, seen, seconds, given } = value;
+  const head = el("div", "what predicted"), words = el("p"), cards = el("div", "networks"), clip = { id: `given/${given}`, mel: "" };
+  const again = button("again", "▶", () => play(clip, server), "Play"), loop = button("loop", "Loop", () => {
+    const on = loop.getAttribute("aria-pressed") !== "true";
+    loop.setAttribute("aria-pressed", String(on));
+    player.loop = on;
+    if (on) play(clip, server);
+    else player.pause();
+  });
+  loop.setAttribute("aria-pressed", String(player.loop));
+  if (label) words.append(el("b", "", label), ` ${what}`);
+  else words.append(el("b", "", what.charAt(0).toUpperCase() + what.slice(1)));
+  head.append(again, words, el("span", "time", shortTime(seconds)), loop, button("on-map", "Show it on the map", () => showOnMap(given, value.teacher)));
+  const decided = decisions(value, server);
+  cards.append(...networks.map(one => card(one, networks[0], label, name => decided.show(one.key, value.classes.indexOf(name)))));
+  const pictures = el("div", "seen");
+  pictures.append(el("h3", "", networks.length === 1 ? "What the teacher saw" : seen.length === 1 ? "What they saw: the same spectrogram" : "What each saw"));
+  for (const [number, one] of seen.entries()) {
+    const whose = networks.filter(network => network.seen === number).map(network => network.title);
+    if (seen.length > 1) pictures.append(el("p", "facts", whose.join(", ")));
+    pictures.append(spectrogram(one.clip, one.axis));
+  }
+  const line = (cls, texts) => texts.length ? [el("p", cls, `${texts.join("; ")}.`)] : [];
+  return [head, ...line("notes", notes), ...line("cautions", cautions), cards,
+    ...networks.length > 1 ? [] : [el("p", "notes", "No student is ticked: distil one in the Distil tab, and it is compared with its teacher here.")],
+    pictures, el("p", "facts", "The milliseconds are those of the network alone on this machine, as busy as it is now: the median of a few passes."), decided.box, changes(value, server)];
 }
-function card(one, teacher, label) {
+function card(one, teacher, label, ask) {
   const made = el("section", "network"), head = el("h3"), verdict = el("p", "verdict"), rows = el("div", "bars"), [best, share] = one.top[0];
   made.dataset.predicted = best;
   head.append(swatch(one.colour === null ? "var(--body-text-color)" : `var(--frami-r${one.colour})`), el("span", "", one.title));
   verdict.append(el("b", "", best), el("span", "", percent(share)));
   rows.append(...bars(one.top, label));
+  [...rows.children].forEach((row, i) => {
+    const name = one.top[i][0], why = button("why", "why?", () => ask(name), `What decided for ${name}`);
+    row.append(why);
+  });
   const compared = one === teacher ? one.small : best === teacher.top[0][0] ? "predicts the same as the teacher" : "predicts another class than the teacher";
   made.append(head, verdict, rows, el("p", "facts", `${one.milliseconds.toFixed(one.milliseconds < 10 ? 1 : 0)} ms · ${amount(one.parameters)} parameters`),
     el("p", "facts", compared));

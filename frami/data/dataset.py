@@ -6,13 +6,14 @@ from pathlib import Path
 
 from frami.errors import FramiError
 
-#: Endings of the sound files that libsndfile reads; of several files of one name the first of these is taken.
+#: Endings of the files whose sound is read; of several files of one name the first of these is taken.
 ENDINGS = (
     *(".wav", ".flac", ".aiff", ".aif", ".aifc", ".w64", ".rf64", ".caf", ".au"),
     *(".ogg", ".oga", ".opus", ".mp3"),
+    *(".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".mov", ".wma", ".amr", ".3gp", ".ape", ".wv"),
 )
-#: Endings of sound files that it does not read.
-FOREIGN_ENDINGS = (".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma", ".amr", ".3gp", ".ape", ".wv")
+#: Endings of sound files that are not read.
+FOREIGN_ENDINGS = (".mpc", ".tta", ".dsf", ".ra", ".spx")
 
 
 class DataError(FramiError):

@@ -49,6 +49,7 @@ LIMITS = (
     Limit("upload", 10, "MB", "size of an uploaded sound", "Choose a shorter sound"),
     Limit("uploads", 60, "MB", "your uploads within an hour", "Wait some minutes"),
     Limit("uploads_all", 500, "MB", "uploads and downloads of all visitors within an hour", "Wait some minutes"),
+    Limit("listening", 120, "s", "time of listening live at a stretch", "Start it again"),
     Limit("exports", 1, "at once", "your ONNX files in the making"),
     Limit("disk", 200, "MB", "what your runs take on the disk", "Delete runs that you do not need"),
     Limit("disk_all", 4000, "MB", "what the runs of all visitors take on the disk", "Try again later"),

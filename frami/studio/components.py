@@ -78,7 +78,7 @@ def drawn(kind: str, value: dict, elem_id: str, functions: list[Callable] | None
     return gr.HTML(
         value,
         html_template=f'<div class="frami-{kind}" role="group"></div>',
-        js_on_load=f"frami.{kind}(element, props, server, watch, trigger)",
+        js_on_load=f"frami.{kind}(element, props, server, watch, trigger, upload)",
         server_functions=functions,
         apply_default_css=False,
         elem_id=elem_id,

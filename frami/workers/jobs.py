@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from frami import audio_input, checkpoints, cost, export, vocoder
+from frami import audio_input, checkpoints, cost, export, saliency, vocoder
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.device import threads
 from frami.errors import FramiError
 from frami.features import judges, maps
 from frami.inversion import Clips
+from frami.inversion.change import change
 from frami.workers import synthesis
 
 
@@ -143,30 +144,88 @@ def embed(teller: Teller, *, path: str, teacher: str, device: str) -> dict:
 
 
 def recognise(teller: Teller, *, path: str, teacher: str, students: Sequence[str], device: str) -> dict:
-    """A sound file as a teacher and students hear it: ``notes``, ``mel`` Tensor[F, T], and ``found``, for the teacher
-    and each student the probabilities Tensor[K] and milliseconds, None for a student that is not there any more.
-    ``{"refused": why}`` for a sound that cannot be classified."""
+    """A sound file as a teacher and students hear it: ``notes``, ``cautions``, ``seconds``, ``mels`` Tensor[F, T] of
+    each front-end, and ``found``, for the teacher and each student the probabilities Tensor[K], milliseconds and the
+    number of the mel, None for a student that is not there any more. ``{"refused": why}`` for a sound that cannot be
+    classified."""
     with threads(1):
-        return _recognised(path, teacher, students, device)
-
-
-def _recognised(path: str, teacher: str, students: Sequence[str], device: str) -> dict:
-    first = network(teacher, device)
-    try:
-        sound = audio_input.read(path, first.spec)
-    except audio_input.AudioInputError as error:
-        return {"refused": str(error)}
-    mel, found = first.spec(sound.samples), []
-    for place, one in enumerate([teacher, *students]):
+        first = network(teacher, device)
         try:
-            heard = audio_input.predict(network(one, device), mel)
-            found.append((heard.probabilities, heard.milliseconds))
+            sound = audio_input.read(path, first.spec)
+        except audio_input.AudioInputError as error:
+            return {"refused": str(error)}
+        cautions = [*sound.cautions, *filter(None, [audio_input.duration_note(sound, first)])]
+        told = {"notes": [*sound.notes], "cautions": cautions, "seconds": sound.seconds}
+        return told | _recognised(sound, path, [teacher, *students], device)
+
+
+def live(
+    teller: Teller, *, samples: Tensor, rate: int, teacher: str, students: Sequence[str], device: str
+) -> dict:
+    """The same of samples Tensor[N] of a microphone."""
+    with threads(1):
+        try:
+            sound = audio_input.prepared(samples, rate, network(teacher, device).spec)
+        except audio_input.AudioInputError as error:
+            return {"refused": str(error)}
+        return _recognised(sound, None, [teacher, *students], device, passes=1)
+
+
+def _recognised(
+    sound: audio_input.AudioInput, path: str | None, networks: Sequence[str], device: str, passes: int | None = None
+) -> dict:
+    mels: dict[MelSpec, Tensor] = {}
+    found: list = []
+    for place, one in enumerate(networks):
+        try:
+            heard = network(one, device)
+            if heard.spec not in mels:
+                mels[heard.spec] = audio_input.mel(sound, heard.spec, path)
+            answer = audio_input.predict(heard, mels[heard.spec], passes)
+            found.append((answer.probabilities, answer.milliseconds, list(mels).index(heard.spec)))
         except FramiError:
             if not place:
                 raise
             found.append(None)
-    notes = [*sound.notes, *filter(None, [audio_input.duration_note(sound, first)])]
-    return {"notes": notes, "mel": mel, "found": found}
+    return {"mels": list(mels.values()), "found": found}
+
+
+def given(teller: Teller, *, path: str) -> tuple[Tensor, int]:
+    """A sound file's first seconds as they are, Tensor[N] and Hz, to be heard."""
+    return audio_input.heard(path)
+
+
+def decide(teller: Teller, *, path: str, teacher: str, device: str, label: int) -> dict:
+    """What decided for a class, or against it: ``saliency`` Tensor[F, T], the ``mel`` Tensor[F, T], ``samples``
+    Tensor[N] of what decided alone, and the probability of the class ``before`` and ``after``."""
+    with threads(1):
+        found = network(teacher, device)
+        try:
+            sound = audio_input.read(path, found.spec)
+        except audio_input.AudioInputError as error:
+            raise FramiError(str(error)) from error
+        mel = found.spec(sound.samples)
+        if not 0 <= label < len(found.classes):
+            raise FramiError("this network knows no such class")
+        values = saliency.saliency(found, mel, label)
+        kept = saliency.mask(values)
+        samples = saliency.alone(sound.samples, found.spec, kept)
+        before, after = (float(saliency.probability(found, one[None], label)) for one in (mel, found.spec(samples)))
+        told = {"mel": mel, "saliency": values, "kept": kept, "samples": samples}
+        return told | {"before": before, "after": after, "share": float((kept > 0.5).float().mean())}
+
+
+def change_sound(teller: Teller, *, path: str, teacher: str, device: str, target: int) -> None:
+    """The states of a sound's change (``inversion.change``), told one by one, as values."""
+    found = network(teacher, device)
+    try:
+        sound = audio_input.read(path, found.spec)
+    except audio_input.AudioInputError as error:
+        raise FramiError(str(error)) from error
+    for state in change(found, found.spec(sound.samples), target):
+        teller.send(dict(vars(state)))
+        if teller.stopped:
+            return
 
 
 def export_onnx(teller: Teller, *, source: str, input: str) -> bytes:
@@ -180,6 +239,7 @@ def export_onnx(teller: Teller, *, source: str, input: str) -> bytes:
 #: What a worker can do, by name; the first part of a name is the kind of work, which has limits (``limits.LIMITS``).
 JOBS: dict[str, Callable] = {
     "clips-make": synthesize,
+    "clips-change": change_sound,
     "map-umap": umap,
     "map-recordings": recordings,
     "map-shipped": shipped,
@@ -190,5 +250,8 @@ JOBS: dict[str, Callable] = {
     "sound-classify": classify,
     "sound-recognise": recognise,
     "sound-embed": embed,
+    "sound-live": live,
+    "sound-given": given,
+    "sound-decide": decide,
     "export-onnx": export_onnx,
 }

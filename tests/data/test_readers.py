@@ -82,8 +82,8 @@ def test_links_are_followed_and_broken_ones_named(tmp_path):
 
 
 def test_a_clip_in_a_format_that_is_not_read_is_named_with_what_to_do(tmp_path):
-    (tmp_path / "a.M4A").touch()
-    with pytest.raises(DataError, match=r"a\.M4A \(not read here; convert it, for example: ffmpeg -i a\.M4A a\.wav"):
+    (tmp_path / "a.MPC").touch()
+    with pytest.raises(DataError, match=r"a\.MPC \(not read here; convert it, for example: ffmpeg -i a\.MPC a\.wav"):
         data.find([clip_of(tmp_path / "a.wav")])
 
 

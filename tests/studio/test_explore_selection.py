@@ -17,7 +17,7 @@ from frami.features import diversity
 from frami.hosting.limits import LimitError, Limits
 from frami.hosting.owners import Visitor
 from frami.studio.services.feature_maps import FeatureMaps
-from frami.studio.services.given_sounds import GivenSounds
+from frami.studio.services.given import GivenSounds
 from frami.studio.services.map_places import NEAREST, MapPlaces, place
 from frami.studio.services.map_selections import COLUMNS, MapSelections, mean_distance
 from frami.studio.services.map_students import MapStudents
@@ -103,8 +103,7 @@ def test_a_sound_lies_among_its_nearest():
 def test_a_given_sound_is_placed_for_its_visitor_alone(feature_maps):
     given, ada, bob = GivenSounds(), Visitor("ada"), Visitor("bob")
     places, path = MapPlaces(feature_maps, given), sorted((ROOT / "assets").rglob("*seven*.*"))[0]
-    token = given.keep(path, ada)
-    assert given.keep(path, ada) == token != given.keep(path, bob)
+    token = given.add(path, "", "your sound", ada)
     found = places.placed("fsdd", KEYS, token, ada)
     assert len(found["near"]) == 5 and set(found["places"]) == {"pca", "umap"} and found["clip"]["frames"] > 5
     frame = feature_maps.view("fsdd", KEYS)["frame"]["umap"]

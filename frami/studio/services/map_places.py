@@ -14,7 +14,7 @@ from frami.features.distances import points, squares
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.studio.services import clips, page_values
 from frami.studio.services.feature_maps import FeatureMaps, ShownMap
-from frami.studio.services.given_sounds import GivenSounds
+from frami.studio.services.given import GivenSounds
 from frami.workers.pool import asked_by, on_file, shared
 
 #: Clips that say where a sound lies, and made and real ones that are named as its neighbours.
@@ -68,7 +68,7 @@ class MapPlaces:
         return clips.wav_file(self._embed(teacher, token, who)["samples"], teacher.spec.sample_rate)
 
     def _embed(self, teacher: Checkpoint, token: str, who: Visitor) -> dict:
-        path = self.given.path(token, who)
+        path = self.given.find(token, who).path
         with asked_by(who.owner, who.address):
             heard = self._heard(str(path), path.stat().st_mtime_ns, *on_file(teacher).items())
         if "refused" in heard:

@@ -55,8 +55,24 @@ def heard_bands(model: nn.Module, spec: MelSpec) -> int:
 
 def picture(mel: Tensor, spec: MelSpec) -> str:
     """Log-Mel Tensor[F, T] as base64 of F × T bytes, 0 the floor and 255 the ceiling."""
-    scaled = (mel.clamp(spec.floor, spec.ceiling) - spec.floor) / (spec.ceiling - spec.floor)
-    return base64.b64encode((scaled * 255).round().to(torch.uint8).numpy().tobytes()).decode()
+    return bytes_of((mel.clamp(spec.floor, spec.ceiling) - spec.floor) / (spec.ceiling - spec.floor))
+
+
+def bytes_of(values: Tensor) -> str:
+    """Values from 0 to 1 as base64 of as many bytes."""
+    return base64.b64encode((values * 255).round().to(torch.uint8).numpy().tobytes()).decode()
+
+
+def used_bands(mel: Tensor, spec: MelSpec) -> int:
+    """How many bands, from the lowest on, a picture needs: above them a sound has next to nothing, as one that was
+    recorded at a lower rate. mel : Tensor[F, T]."""
+    loud = (mel.amax(1) > max(spec.floor + 0.12 * (spec.ceiling - spec.floor), float(mel.max()) - 9 * spec.unit))
+    return min(spec.n_mels, max(spec.n_mels // 4, int(loud.nonzero().max()) + 4 if loud.any() else spec.n_mels))
+
+
+def cropped(axis: dict, bands: int) -> dict:
+    """The axis of a picture of the lowest ``bands`` alone."""
+    return axis | {"bands": bands, "ticks": [tick for tick in axis["ticks"] if tick[1] < bands]}
 
 
 def top(probabilities: Tensor, classes: Sequence[str], digits: int = 3) -> list[list]:

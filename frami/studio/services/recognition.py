@@ -1,18 +1,20 @@
 """What a teacher and its students predict for a sound, as plain values that the page draws."""
 
+import base64
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from frami import checkpoints, example_sounds
+from frami import audio, checkpoints, example_sounds
+from frami.audio import MelSpec
 from frami.checkpoints import Card
 from frami.errors import FramiError
 from frami.hosting.owners import EVERYONE, Visitor
-from frami.studio.services import class_groups, clip_ids, clips, distillations, page_values
+from frami.studio.services import class_groups, clip_ids, clips, distillations, page_values, sent
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
-from frami.studio.services.given_sounds import GivenSounds
+from frami.studio.services.given import GivenSounds
 from frami.studio.services.recordings import Recordings
 from frami.workers.pool import asked_by, on_file, shared
 
@@ -123,46 +125,75 @@ class Recognition:
 
     # ------------------------------------------------------------------------------------- predictions
 
-    def predictions(
-        self,
-        name: str,
-        keys: list[str],
-        path: str | Path,
-        label: str = "",
-        origin: str = "",
-        who: Visitor = EVERYONE,
-    ) -> dict:
-        """What the teacher and these students predict for a sound file, as the page draws it.
-
-        ``label`` : its class, where that is known; ``origin`` : what it is, in words.
-        """
+    def predictions(self, name: str, keys: list[str], token: str, who: Visitor = EVERYONE) -> dict:
+        """What the teacher and these students predict for a sound that the visitor gave (``given``), as the page draws
+        it. FramiError where it is not there any more."""
+        sound = self.given.find(token, who)
         teacher, titles = self.clips.load_teacher(name), {key: title for title, key in self.students(name, who)}
         there = {key: str(self.path(key)) for key in keys if key in titles}
-        arguments = on_file(teacher) | {"path": str(path), "students": list(there.values())}
+        arguments = on_file(teacher) | {"path": str(sound.path), "students": list(there.values())}
         with asked_by(who.owner, who.address):
             heard = shared().run("sound-recognise", arguments)
         if "refused" in heard:
             return {"state": "refused", "message": heard["refused"]}
-        mel, (first, *others) = heard["mel"], heard["found"]
-        networks = [_row(teacher.card, first, "The teacher") | {"small": teacher.card.title}]
+        first, *others = heard["found"]
+        networks = [_row(teacher.card, first, "The teacher") | {"small": teacher.card.title, "key": ""}]
+        specs = {first[2]: teacher.spec}
         for key, found in zip(there, others, strict=True):
             if found is not None:
-                row = _row(checkpoints.read_card(there[key]), found, titles[key])
-                networks.append(row | {"colour": self._colour(key)})
+                card = checkpoints.read_card(there[key])
+                specs.setdefault(found[2], MelSpec.from_dict(card.mel_spec))
+                networks.append(_row(card, found, titles[key]) | {"colour": self._colour(key), "key": key})
         gone = ["one of the students is not there any more"] * (len(networks) <= len(keys))
         return {
             "state": "predicted",
-            "label": page_values.name(label) if label in teacher.classes else "",
-            "what": origin,
-            "given": {"token": self.given.keep(path, who), "teacher": name},
-            "notes": [*heard["notes"], *gone],
-            "axis": page_values.axis_of(teacher),
-            "clip": {"id": "try", "mel": page_values.picture(mel, teacher.spec), "frames": mel.shape[-1]},
+            "given": token,
+            "teacher": name,
+            "label": page_values.name(sound.label) if sound.label in teacher.classes else "",
+            "what": sound.origin,
+            "notes": heard["notes"],
+            "cautions": [*heard["cautions"], *gone],
+            "seconds": round(heard["seconds"], 3),
+            "classes": [page_values.name(one) for one in teacher.classes],
+            "seen": [_seen(heard["mels"][number], spec, f"given/{token}") for number, spec in sorted(specs.items())],
             "networks": networks,
         }
 
+    def hear(self, token, who: Visitor) -> bytes:
+        """A given sound's first seconds as a WAV file. FramiError where it is not there any more."""
+        sound = self.given.find(token, who)
+        with asked_by(who.owner, who.address):
+            samples, rate = shared().run("sound-given", {"path": str(sound.path)})
+        return clips.wav_file(samples, rate)
+
+    def decided(self, request, who: Visitor) -> dict:
+        """What decided for a class in a given sound: ``{"given", "teacher", "network": key, "label": its index}``.
+        FramiError for anything else."""
+        request = sent.record(request)
+        sound, key = self.given.find(request.get("given"), who), sent.text(request.get("network"), "the network")
+        name = sent.chosen(request.get("teacher"), list(self.distillations.teachers), "Teacher")
+        teacher = self.clips.load_teacher(name)
+        label = int(sent.number(request.get("label"), "the class", 0, len(teacher.classes) - 1))
+        if key:
+            sent.chosen(key, [one for _, one in self.students(name, who)], "Students")
+        path = {"teacher": str(self.path(key))} if key else {}
+        arguments = on_file(teacher) | path | {"path": str(sound.path), "label": label}
+        with asked_by(who.owner, who.address):
+            found = shared().run("sound-decide", arguments)
+        used, values = page_values.used_bands(found["mel"], teacher.spec), found["saliency"].clamp(min=0)
+        content = clips.wav_file(audio.levelled(found["samples"]), teacher.spec.sample_rate)
+        return {
+            "class": page_values.name(teacher.classes[label]),
+            "picture": _seen(found["mel"], teacher.spec, "decided"),
+            "saliency": page_values.bytes_of(values[:used] / values.max().clamp(min=1e-9)),
+            "share": round(found["share"], 3),
+            "before": round(found["before"], 4),
+            "after": round(found["after"], 4),
+            "sound": base64.b64encode(content).decode(),
+        }
+
     def path(self, key: str) -> Path:
-        """Where the student with this key lies."""
+        """The checkpoint of a student's key."""
         kind, _, name = key.partition(":")
         return self.distillations.student_path(name) if kind == "run" else checkpoints.resolve(name)
 
@@ -171,14 +202,23 @@ class Recognition:
         return self.distillations.colour(id) if kind == "run" else None
 
 
-def _row(card: Card, found: tuple[torch.Tensor, float], title: str) -> dict:
-    """A network's most probable classes, and what they cost. found : probabilities Tensor[K], and milliseconds."""
-    probabilities, milliseconds = found
+def _seen(mel: torch.Tensor, spec: MelSpec, id: str) -> dict:
+    """A spectrogram, Tensor[F, T], as the page draws it: the bands that the sound has."""
+    used = page_values.used_bands(mel, spec)
+    clip = {"id": id, "mel": page_values.picture(mel[:used], spec), "frames": mel.shape[-1]}
+    return {"clip": clip, "axis": page_values.cropped(page_values.axis(spec), used)}
+
+
+def _row(card: Card, found: tuple[torch.Tensor, float, int], title: str) -> dict:
+    """A network's most probable classes, and what they cost. found : probabilities Tensor[K], milliseconds, and the
+    number of the spectrogram that it saw."""
+    probabilities, milliseconds, seen = found
     return {
         "title": title,
         "small": "",
         "colour": None,
         "parameters": card.parameters,
         "milliseconds": round(milliseconds, 2),
+        "seen": seen,
         "top": page_values.top(probabilities, card.classes, 4),
     }

@@ -14,11 +14,13 @@ from frami.hosting.limits import Limits
 from frami.hosting.presence import Presence
 from frami.paths import ASSETS, home
 from frami.runs.queue import Queue
+from frami.studio.services.changes import Changes
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.galleries import Galleries
 from frami.studio.services.housekeeping import Housekeeping
+from frami.studio.services.listening import Listening
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.recordings import Recordings
 from frami.studio.services.syntheses import Syntheses
@@ -59,6 +61,8 @@ class Services:
     maps: FeatureMaps
     distillations: Distillations
     recognition: Recognition
+    listening: Listening
+    changes: Changes
     limits: Limits
     presence: Presence
     housekeeping: Housekeeping
@@ -120,6 +124,7 @@ def start() -> Services:
     recordings = Recordings(ASSETS / "explore", load_teacher, names)
     clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher, recordings.sound)
     distillations = Distillations(Queue().begin(tidy=place is not None), load_teacher, names, allowed)
+    recognition = Recognition(distillations, clips, recordings)
     return Services(
         device=here,
         gpu=gpu,
@@ -131,7 +136,9 @@ def start() -> Services:
         recordings=recordings,
         maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, names),
         distillations=distillations,
-        recognition=Recognition(distillations, clips, recordings),
+        recognition=recognition,
+        listening=Listening(recognition, allowed),
+        changes=Changes(syntheses),
         limits=allowed,
         presence=presence,
         housekeeping=Housekeeping(syntheses, distillations.owned, presence, allowed).begin(),

@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -144,6 +145,7 @@ class Syntheses:
         self._pool = pool or shared()
         self._runs: dict[str, Synthesis] = {}
         self._turns = Turns("frami-run")
+        self._others: list = []
         self.origins = Origins()
         self._rate = _RATE
         self._lock = threading.Lock()
@@ -187,12 +189,7 @@ class Syntheses:
         run = Synthesis(id, teacher, made, self.folder / id, vocoder, who.owner, who.address)
         invert(teacher, run.settings).close()  # refuses what teaches nothing
         with self._lock:
-            going = [other for other in self._runs.values() if not other.done]
-            self._limits.check("waiting_syntheses", 1 + sum(other.owner == who.owner for other in going))
-            if who.address is not None:
-                near = sum(other.address == who.address for other in going)
-                self._limits.check_address("waiting_syntheses", 1 + near)
-            self._limits.check("waiting_syntheses_all", 1 + len(going))
+            self._check_waiting(who.owner, who.address)
             try:
                 owners.claim(run.folder, who.owner)
             except OSError as error:
@@ -203,13 +200,35 @@ class Syntheses:
             self.enqueue(run)
         return run
 
+    def _check_waiting(self, owner: str | None, address: str | None) -> None:
+        """LimitError where one more of this visitor would be more than may wait."""
+        self._others = [other for other in self._others if not other.done]
+        going = [other for other in self._runs.values() if not other.done] + self._others
+        self._limits.check("waiting_syntheses", 1 + sum(other.owner == owner for other in going))
+        if address is not None:
+            self._limits.check_address("waiting_syntheses", 1 + sum(other.address == address for other in going))
+        self._limits.check("waiting_syntheses_all", 1 + len(going))
+
+    def submit(self, other, work: Callable[[], None]) -> Future:
+        """Let something else be done in its turn among the runs, and count as one. other : has ``owner``, ``address``,
+        ``done`` and ``stop()``. LimitError where it would be more than may wait."""
+        with self._lock:
+            self._check_waiting(other.owner, other.address)
+            self._others.append(other)
+        return self._turns.submit(other.owner, other.address, work)
+
+    def change(self, teacher: Checkpoint, path: Path, target: int, tell: Callable, stopped: Callable[[], bool]) -> None:
+        """Let a worker change a sound (``inversion.change``); ``tell("latest", state)`` is called with each state."""
+        arguments = on_file(teacher) | {"path": str(path), "target": target}
+        self._pool.run("clips-change", arguments, lambda state: tell("latest", state), stopped, again=0)
+
     def enqueue(self, run: Synthesis) -> None:
         """Let a run, or what is missing of it, be made in its turn."""
         run._turn = self._turns.submit(run.owner, run.address, self._take, run)
 
     def close(self) -> None:
         """Stop all runs, save what they made, and wait for the one at work."""
-        for run in list(self._runs.values()):
+        for run in [*self._runs.values(), *self._others]:
             run.stop()
         self._turns.close()
 

@@ -9,7 +9,7 @@ from frami.hosting.owners import Visitor
 from frami.studio import components, visitors
 from frami.studio.services import sent
 from frami.studio.services.feature_maps import FeatureMaps
-from frami.studio.services.given_sounds import GivenSounds
+from frami.studio.services.given import GivenSounds
 from frami.studio.services.map_places import PREFIX, MapPlaces
 from frami.studio.services.map_selections import MapSelections
 from frami.studio.services.map_students import MapStudents

@@ -1,20 +1,25 @@
-"""The Try it tab: a sound of the visitor's own, and what the teacher and its students predict for it, side by side."""
+"""The Try it tab: a sound of the visitor's own, what the teacher and its students predict for it, what decided that, and
+what must change until another class is heard."""
+
+from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from frami.errors import FramiError
 from frami.studio import components
+from frami.studio.services import sent
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
 _INTRO = """
-**Say it, and see which network recognises it.** Record or upload a sound, or take one of those below: the teacher and
-its students classify the same spectrogram, side by side.
+**Say it, and see which network recognises it.** Record, choose a file, or click a sound: the teacher and its students
+classify it side by side, show what decided, and what would have to change.
 """
 #: Ticks that are still another teacher's are not sent: the students that they name are not offered any more.
 _OWN_STUDENTS = """(teacher, students) =>
     [teacher, document.querySelector(".frami-samples")?.dataset.teacher === teacher ? students : []]"""
 #: Limits that are named beside the sound box.
-_LIMITS = ("upload", "uploads")
+_LIMITS = ("upload", "uploads", "listening")
 _IDLE = {"state": "idle"}
 
 
@@ -27,12 +32,8 @@ class TryIt(Tab):
         with gr.Row(elem_id="try-row"):
             with gr.Column(scale=2, min_width=300):
                 components.limits_note(self.services.limits, _LIMITS, "try-limits")
-                self.sound = gr.Audio(
-                    sources=["microphone", "upload"],
-                    type="filepath",
-                    label="Your sound",
-                    elem_id="try-sound",
-                    buttons=[],
+                self.source = components.drawn(
+                    "source", {"teacher": teacher}, "try-sound", [self._live()], stretch=self.services.listening.stretch
                 )
                 self.samples = components.drawn(
                     "samples",
@@ -42,30 +43,26 @@ class TryIt(Tab):
                 )
                 self.students = gr.CheckboxGroup(**self._students(teacher), label="Students", elem_id="try-students")
             with gr.Column(scale=3, min_width=320):
-                self.shown = components.drawn("try", _IDLE, "try")
-        #: The sound that is shown: its path, class, and what it is.
+                self.shown = components.drawn("try", _IDLE, "try", self._functions())
+        #: Token of the sound that is shown (``services.given``).
         self.given = gr.State(None)
-        self.outputs = [self.samples, self.students, self.sound, self.shown, self.given]
+        self.outputs = [self.samples, self.students, self.source, self.shown, self.given]
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
         event = EVENT | {"concurrency_limit": None}
         latest = event | {"trigger_mode": "always_last"}
         chosen = [page.teacher, self.students]
-        going = [
-            happened(self._own, [*chosen, self.sound], [self.shown, self.given], **latest)
-            for happened in (self.sound.upload, self.sound.stop_recording)
-        ]
+        going = [self.source.upload(self._own, chosen, [self.shown, self.given], **latest)]
         going.append(self.students.input(self._predict, [*chosen, self.given], self.shown, **latest))
-        going.append(self.samples.select(self._sample, chosen, [self.shown, self.given, self.sound], **latest))
-        # A prediction that is still on its way does not come to stand beside a sound box that was emptied.
-        self.sound.clear(lambda: (_IDLE, None), None, [self.shown, self.given], cancels=going, **event)
+        going.append(self.samples.select(self._sample, chosen, [self.shown, self.given], **latest))
         page.teacher.change(None, None, None, cancels=going, **event)
         renewed = lambda *ticks: gr.update(**self._students(*ticks))  # noqa: E731
         opened.select(renewed, chosen, self.students, js=_OWN_STUDENTS, **event)
 
     def on_teacher(self, teacher: str) -> tuple:
         groups = self.services.recognition.samples(teacher)
-        return {"teacher": teacher, "groups": groups}, gr.update(**self._students(teacher)), None, _IDLE, None
+        samples = {"teacher": teacher, "groups": groups}
+        return samples, gr.update(**self._students(teacher)), {"teacher": teacher}, _IDLE, None
 
     def _students(self, teacher: str, ticked: list | None = None) -> dict:
         """What the choice of students offers."""
@@ -76,20 +73,74 @@ class TryIt(Tab):
         )
         return {"choices": choices, "value": self.services.recognition.chosen(teacher, ticked, who), "info": info}
 
-    def _predict(self, teacher: str, keys: list, given: tuple | None) -> dict:
+    # ------------------------------------------------------------------------------------- events
+
+    def _predict(self, teacher: str, keys: list, given: str | None) -> dict:
         if not given:
             return _IDLE
         keys = [key for key in keys or [] if isinstance(key, str)]
-        return self.services.recognition.predictions(teacher, keys, *given, who=self.who())
+        return self.services.recognition.predictions(teacher, keys, given, self.who())
 
-    def _own(self, teacher: str, keys: list, path: str | None) -> tuple:
-        given = (path, "", "your sound") if path else None
+    def _own(self, teacher: str, keys: list, data: gr.EventData) -> tuple:
+        path = uploaded(getattr(data, "path", None))
+        given = self.services.recognition.given.add(path, "", "your sound", self.who())
         return self._predict(teacher, keys, given), given
 
     def _sample(self, teacher: str, keys: list, data: gr.EventData) -> tuple:
         try:
-            path, label, origin = self.services.recognition.sample(data.id)
+            found = self.services.recognition.sample(data.id)
         except (FramiError, AttributeError, TypeError) as error:
             raise refusal("this sound is not there") from error
-        given = (str(path), label, origin)
-        return self._predict(teacher, keys, given), given, components.served(path)
+        given = self.services.recognition.given.add(*found, self.who())
+        return self._predict(teacher, keys, given), given
+
+    # ------------------------------------------------------------------------------------- what the scripts call
+
+    def _live(self):
+        @components.reply
+        def live(request) -> dict:
+            return self.services.listening.piece(request, self.who())
+
+        return live
+
+    def _functions(self) -> list:
+        recognition, changes = self.services.recognition, self.services.changes
+
+        def sound(id) -> bytes:
+            kind, _, rest = sent.text(id, "the sound").partition("/")
+            if kind == "change":
+                return changes.sound(*(rest.split("/") + [""])[:2], self.who())
+            return recognition.hear(rest, self.who())
+
+        @components.reply
+        def decided(request) -> dict:
+            return recognition.decided(request, self.who())
+
+        @components.reply
+        def change(request) -> dict:
+            request, who = sent.record(request), self.who()
+            name = sent.chosen(request.get("teacher"), list(self.services.teachers), "Teacher")
+            given = recognition.given.find(request.get("given"), who)
+            return {"id": changes.start(self.services.load_teacher(name), given, request.get("label"), who)}
+
+        @components.reply
+        def changing(id) -> dict:
+            return changes.find(id, self.who()).value()
+
+        @components.reply
+        def stop_change(id) -> dict:
+            changes.find(id, self.who()).stop()
+            return {}
+
+        return [components.wav_function(sound), decided, change, changing, stop_change]
+
+
+def uploaded(path) -> Path:
+    """A file that was uploaded here. Raises a refusal for any other path."""
+    try:
+        found = Path(sent.text(path, "the sound", sent.MOST_SIGNS)).resolve()
+        if found.is_file() and found.is_relative_to(Path(get_upload_folder()).resolve()):
+            return found
+    except (OSError, ValueError, RuntimeError):
+        pass
+    raise refusal("this sound is not there any more: give it again")
