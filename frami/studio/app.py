@@ -6,7 +6,6 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from frami import paths, temporary
-from frami.checkpoints import Card
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.studio import components, visitors
@@ -42,7 +41,7 @@ def build() -> Studio:
         components.header(services.device, notice)
         with gr.Row(elem_id="teacher-bar", equal_height=True):
             teacher = gr.Radio(
-                _titles(services.teachers),
+                components.titles(services.teachers),
                 value=first,
                 label="Teacher",
                 elem_id="teacher",
@@ -101,22 +100,14 @@ def _notice_visitors(services: Services, demo: gr.Blocks) -> None:
 def _arrive(services: Services, who: Visitor) -> tuple:
     """Note that a page was opened; teacher and tab of the run that its link shows."""
     services.presence.opened(visitors.page(), who.owner)
+    here = gr.update(choices=components.titles(services.teachers))  # others may have come since the studio began
     id = who.shared.partition(".")[0]
     if not id:
-        return gr.skip(), gr.skip()
+        return here, gr.skip()
     if (teacher := services.distillations.teacher_of(id, who)) is not None:
-        return teacher, gr.Tabs(selected="distil")
+        return here | {"value": teacher}, gr.Tabs(selected="distil")
     teacher = services.syntheses.teacher_of(id, who)
     if teacher in services.teachers:
-        return teacher, gr.Tabs(selected="synthesize")
+        return here | {"value": teacher}, gr.Tabs(selected="synthesize")
     gr.Warning("This link shows nothing any more: the run was deleted, or whoever shared it has taken the link back.")
-    return gr.skip(), gr.skip()
-
-
-def _titles(cards: dict[str, Card]) -> list[tuple[str, str]]:
-    """(title, name) of each teacher; the name stands behind a title that several have."""
-    titles = [card.title for card in cards.values()]
-    return [
-        (card.title if titles.count(card.title) == 1 else f"{card.title} ({name})", name)
-        for name, card in cards.items()
-    ]
+    return here, gr.skip()

@@ -1,7 +1,7 @@
 """Pieces that several tabs share."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from html import escape
 from pathlib import Path
@@ -41,6 +41,14 @@ def limits_note(limits: Limits, names: Sequence[str], elem_id: str) -> gr.HTML:
     said = " · ".join(f"{escape(BY_NAME[name].words)}: <b>{limits.words(name)}</b>" for name in names if limits)
     words = f'<p class="frami-limits">On this shared page: {said}. <span>{LIFTING}.</span></p>'
     return gr.HTML(words, visible=bool(limits), elem_id=elem_id, apply_default_css=False, padding=False)
+
+
+def titles(cards: Mapping[str, Card]) -> list[tuple[str, str]]:
+    """(title, name) of each teacher; the name stands behind a title that several have."""
+    found = [card.title for card in cards.values()]
+    return [
+        (card.title if found.count(card.title) == 1 else f"{card.title} ({name})", name) for name, card in cards.items()
+    ]
 
 
 def teacher_facts(card: Card) -> str:

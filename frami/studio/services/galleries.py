@@ -1,6 +1,6 @@
 """A teacher's gallery as the page draws it; of a large one the pictures come when they are looked at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -22,7 +22,7 @@ class Galleries:
     """Galleries of the teachers with these ``cards``, found by ``clips``."""
 
     clips: ClipLookup
-    cards: dict[str, Card]
+    cards: Mapping[str, Card]
     _read_at: Callable[[str, int], tuple] = field(init=False, repr=False)
 
     def __post_init__(self):
