@@ -9,7 +9,7 @@ const SVG_NAMES = "http://www.w3.org/2000/svg", [CHART_WIDE, CHART_HIGH, CHART_E
 /* Begin something: { name }. Whoever shows the work takes it from there. */
 export const prepare = (what, request) => document.dispatchEvent(new CustomEvent("frami-prepare", { detail: { what, request } }));
 
-const svgPart = (tag, values, text) => {
+export const svgPart = (tag, values, text) => {
   const made = document.createElementNS(SVG_NAMES, tag);
   Object.entries(values).forEach(([name, value]) => made.setAttribute(name, value));
   if (text !== undefined) made.textContent = text;

@@ -122,7 +122,7 @@ def _decode(folder: Path, report: Report, stop: Callable[[], bool] | None) -> li
         try:
             fault = own.unusable(sound_files.read(path, own.LONGEST + 2))
         except FramiError as error:
-            fault = str(error).removeprefix(str(path)).lstrip(": ")
+            fault = str(error).removeprefix(str(path)).lstrip(": ").partition(";")[0]
         if fault:
             bad.append(f"{path.relative_to(folder)}: {fault}")
             path.unlink()

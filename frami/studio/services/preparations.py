@@ -116,6 +116,8 @@ class Preparations:
         self._check("train", who)
         name, settings = _new_name(name), _settings(size, epochs)
         steps = []
+        if archive and dataset:
+            raise FramiError("choose the archive or recordings that are here: one of both")
         if archive:
             folder = data_sets.own_folder() / name
             if folder.exists():

@@ -17,6 +17,8 @@ _INTRO = """
 Here are all of them, what they learnt from, and three ways to add your own: train one on recordings, import one, or
 download a data set first.
 """
+#: The choice of recordings that come in an archive.
+_ARCHIVE = ("the archive above", "")
 #: Sizes to train, smallest first, with what to expect of them.
 _SIZES = (("nano", "nano"), ("tiny", "tiny"), ("small", "small"), ("base: as the bundled ones", "base"))
 _TRAIN = (
@@ -52,7 +54,7 @@ class TeachersAndData(Tab):
             label="ZIP archive of class folders", file_types=[".zip"], elem_id="train-archive", height=120
         )
         self.dataset = gr.Dropdown(
-            [], value=None, label="or recordings that are here", elem_id="train-dataset", info="instead of an archive"
+            [_ARCHIVE], value=_ARCHIVE[1], label="Recordings", elem_id="train-dataset", info="or those that are here"
         )
         with gr.Row():
             self.name = gr.Textbox(
@@ -60,7 +62,8 @@ class TeachersAndData(Tab):
                 placeholder="my-sounds", scale=2, min_width=160,
             )  # fmt: skip
             self.epochs = gr.Number(
-                None, label="Epochs", precision=0, elem_id="train-epochs", scale=1, min_width=110,
+                0, minimum=0, maximum=preparations.EPOCHS, label="Epochs", precision=0, elem_id="train-epochs",
+                scale=1, min_width=110,
                 info="0: what suits",
             )  # fmt: skip
         self.size = gr.Radio(
@@ -106,17 +109,20 @@ class TeachersAndData(Tab):
             "folder": None if hosted() else data_sets.target(),
             "may": {kind: works.allowed(kind) for kind in preparations.KINDS},
         }
-        choices = gr.update(choices=data_sets.offered())
+        choices = gr.update(choices=[_ARCHIVE, *data_sets.offered()])
         return value, {"work": works.value(who)}, choices, gr.update(choices=components.titles(self.services.teachers))
 
     def _train(self, name, dataset, archive, size, epochs) -> tuple:
+        archive = str(archive) if archive else None  # of Gradio's own kind of text, which no worker takes
         return self._begun(
             lambda who: self.services.preparations.train(name or "", dataset, archive, size, epochs, who)
         )
 
     def _import(self, name, source, files) -> tuple:
         return self._begun(
-            lambda who: self.services.preparations.import_teacher(name or "", source or "", files or [], who)
+            lambda who: self.services.preparations.import_teacher(
+                name or "", source or "", [str(one) for one in files or []], who
+            )
         )
 
     def _begun(self, begin) -> tuple:
