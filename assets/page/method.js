@@ -22,7 +22,7 @@ function studentCurve({ curve, metric, teacher_accuracy: level }) {
     picture.append(svgPart("line", { class: "rule", x1: 36, x2: STORY_WIDE - 10, y1: y(v), y2: y(v) }), svgPart("text", { x: 31, y: y(v) + 3.5, "text-anchor": "end" }, words(v)));
   picture.append(svgPart("text", { x: 36, y: STORY_HIGH - 6 }, "0 s"), svgPart("text", { x: STORY_WIDE - 10, y: STORY_HIGH - 6, "text-anchor": "end" }, duration(end)));
   if (metric === "accuracy" && level)
-    picture.append(svgPart("line", { class: "teacher", x1: 36, x2: STORY_WIDE - 10, y1: y(level), y2: y(level) }), svgPart("text", { class: "level", x: STORY_WIDE - 10, y: y(level) + 13, "text-anchor": "end" }, `the teacher: ${percent(level, 1)}`));
+    picture.append(svgPart("line", { class: "teacher", x1: 36, x2: STORY_WIDE - 10, y1: y(level), y2: y(level) }), svgPart("text", { class: "level", x: STORY_WIDE - 10, y: y(level) + 27, "text-anchor": "end" }, `the teacher: ${percent(level, 1)}`));
   picture.append(svgPart("polyline", { points: curve.map(p => `${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`).join(" ") }),
     svgPart("circle", { r: 3.5, cx: x(end), cy: y(curve[curve.length - 1][1]) }));
   picture.setAttribute("aria-label", `${METHOD_METRICS[metric]}, from ${words(curve[0][1])} to ${words(curve[curve.length - 1][1])} after ${duration(end)}`);

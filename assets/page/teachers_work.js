@@ -1,8 +1,8 @@
 /* The Teachers & data tab: what is being downloaded, trained, imported or made, with its progress and workCurves. */
-import { button, duration, el, fileSize, onPhone, percent, plural } from "./core.js";
+import { button, duration, el, fileSize, onPhone, percent } from "./core.js";
 
 const WORK_PAUSE = 1000, WORK_GOES_ON = ["waiting", "running", "stopping"];   // milliseconds between two looks
-const WORK_WORDS = { waiting: "waits", running: "at work", stopping: "is stopping", finished: "finished", stopped: "stopped", failed: "failed" };
+const WORK_WORDS = { waiting: "starts, or waits its turn", running: "at work", stopping: "is stopping", finished: "finished", stopped: "stopped", failed: "failed" };
 const WORK_CURVES = [["training", "training clips, changed"], ["held out", "held-out clips"]];
 const SVG_NAMES = "http://www.w3.org/2000/svg", [CHART_WIDE, CHART_HIGH, CHART_EDGE, CHART_FOOT] = [320, 130, 34, 18];
 
@@ -82,7 +82,7 @@ frami.preparing = (element, props, server, watch, trigger) => {
     const focused = document.activeElement?.closest(".frami-preparing") ? [document.activeElement.className, document.activeElement.closest(".work")?.dataset.id] : null;
     root.dataset.works = works.length;
     root.hidden = !works.length && !said.textContent;
-    head.textContent = going() ? `At work: ${plural(works.filter(work => WORK_GOES_ON.includes(work.status)).length, "piece")}` : "Done";
+    head.textContent = going() ? "At work" : "Done";
     head.hidden = !works.length;
     list.replaceChildren(...works.map(work => workEntry(work, act)));
     if (focused) list.querySelector(`[data-id="${CSS.escape(focused[1] || "")}"] .${CSS.escape(focused[0] || "none")}`)?.focus({ preventScroll: true });

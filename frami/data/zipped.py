@@ -13,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 
 from frami import files, sound_files
 from frami.data import own
-from frami.data.dataset import ENDINGS, DataError
+from frami.data.dataset import ENDINGS, DataError, DatasetInfo
 from frami.errors import FramiError
 
 #: Entries, sound files, bytes of one and of all of them, folders within folders, bytes of a name: at most.
@@ -45,7 +45,7 @@ def unpack(archive: Path, folder: Path, report: Report = None, stop: Callable[[]
                 _write(opened, member, beside.joinpath(*parts))
                 _tell(report, stop, "unpacking", done, len(chosen))
         unusable = _decode(beside, report, stop)
-        found = own.describe(beside)
+        found = _described(beside, unusable)
         beside.rename(folder)
         kept = found.clips
         return {
@@ -59,6 +59,15 @@ def unpack(archive: Path, folder: Path, report: Report = None, stop: Callable[[]
         raise DataError(f"the recordings cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _described(folder: Path, unusable: list[str]) -> DatasetInfo:
+    """The recordings as a data set. DataError where they are of less than two classes."""
+    try:
+        return own.describe(folder)
+    except DataError as error:
+        why = f"; {len(unusable):,} files could not be used, the first: {unusable[0]}" if unusable else ""
+        raise DataError(f"this archive has no two folders with sounds that can be used, one a class{why}") from error
 
 
 def _chosen(opened: zipfile.ZipFile) -> tuple[list[tuple[zipfile.ZipInfo, tuple[str, ...]]], int]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from frami import banks
 from frami.checkpoints import Card
 from frami.errors import FramiError
+from frami.hosting.mode import hosted
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.clips import ClipLookup
@@ -33,7 +34,8 @@ class Galleries:
         card = self.cards[name]
         rows, targets, axis = self._rows(name)
         if not rows:
-            message = f"No gallery for this teacher yet. Make one with: {offers.making(name)}"
+            button = "" if hosted() else "press “Make a gallery” on its card in the tab Teachers & data, or "
+            message = f"No gallery for this teacher yet. Make one: {button}run {offers.making(name)}"
             return {"teacher": name, "groups": [], "message": message}
         if len(rows) > AT_ONCE:
             rows = [{key: row[key] for key in _BRIEF} for row in rows]

@@ -14,6 +14,7 @@ import yaml
 
 from frami import files
 from frami.checkpoints import Card
+from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
 from frami.paths import PACKAGE
 from frami.runs import bundled
@@ -110,7 +111,8 @@ def students() -> dict | None:
     for place, cell in enumerate(head):
         if cell.endswith(": accuracy, held out"):
             cells = [by_name[_TEACHER][place], *by_name[_MADE][place : place + 2], by_name[_REAL][place]]
-            rows.append([cell.partition(":")[0], *cells])
+            name = cell.partition(":")[0]
+            rows.append([DATASETS[name].title if name in DATASETS else name, *cells])
     return {"command": command[1] if command else "", "title": title.replace("`", ""), "rows": rows}
 
 
@@ -124,7 +126,14 @@ def strangers() -> dict | None:
         return None
     command = re.search(r"^ {4}(.*frami bench strangers.*)$", text, re.MULTILINE)
     head, *rows = [[cell.strip("`") for k, cell in enumerate(row) if k != 1] for row in lines]
+    rows = [[row[0], *map(_counted, row[1:])] for row in rows]
     return {"command": command[1] if command else "", "head": head, "rows": rows}
+
+
+def _counted(cell: str) -> str:
+    """A cell of that table, accuracy, clips and speakers, with the words for these."""
+    found = re.fullmatch(r"([\d.]+%) of ([\d,]+), (\d+)", cell)
+    return f"{found[1]} of {found[2]} clips, {found[3]} speaker{'s' * (found[3] != '1')}" if found else cell
 
 
 @lru_cache(maxsize=1)

@@ -15,15 +15,15 @@ step it is changed until the *teacher* recognises a class in it, and until it lo
 data did. A *student*, a fraction of the teacher's size, learns from such clips. No recording is used in between.
 """
 _LIMITS = (
-    "**Strangers' voices.** A teacher that learnt from few people does not know others, and its student no more than it: "
-    "see the last table. Use a teacher of many voices.",
+    "**Strangers' voices.** A teacher that learnt from few people does not know others, and its student no more than "
+    "it: see the table below. Use a teacher of many voices.",
     "**Networks without batch norm.** They store no statistics of their training data; what is made of them has the "
     "right class and little else, and students learn little from it.",
-    "**The sounds are no recordings.** They are what the network reacts to, not what a person would say: nobody's voice "
-    "is reconstructed, and nothing proves that none could be.",
+    "**The sounds are no recordings.** They are what the network reacts to, not what a person would say. "
+    "That is no proof that nothing of the training data could be found in them.",
     "**Real clips are better where you have them.** Made ones stand in where data cannot be kept, shared or asked for.",
-    "**The paper's code is not public.** What its abstract leaves open is this project's own formulation; no figure here "
-    "is the paper's.",
+    "**The paper's code is not public.** What its abstract leaves open is this project's own formulation; no "
+    "figure here is the paper's.",
 )
 _PAPER = "https://arxiv.org/abs/2303.07643"
 
@@ -89,7 +89,7 @@ def _strangers(found: dict | None) -> str:
     """Networks on people whom they never heard, as HTML."""
     if found is None:
         return ""
-    about = "Spoken digits of people whom the network never heard: accuracy of clips, number of speakers."
+    about = "Spoken digits of people whom the network never heard, classified correctly."
     return f'<p class="frami-measured">{escape(about)}</p>' + _table(found["head"], found["rows"], found["command"])
 
 

@@ -39,6 +39,7 @@ _L = "<mi mathvariant='script'>L</mi>"
 _MADE = f"{_sub(_i('G'), _i('θ'))}{_o('(')}{_i('z')}{_o(')')}"
 _TEACHER, _STUDENT = _call(_i("T"), _i("x")), _call(_i("S"), _i("x"))
 _HAT = "<mover><mi>{}</mi><mo>^</mo></mover>"
+_COSINE = _call("<mi>cos</mi>", _sub(_i("φ"), _i("i")), _sub(_i("φ"), _i("j")))
 
 FORMULAS = (
     Formula(
@@ -76,7 +77,7 @@ FORMULAS = (
         "Contrast",
         f"{_sub(_L, '<mtext>contrast</mtext>')}{_o('=')}<mi>log</mi><mfrac><mn>1</mn><mrow>{_i('B')}{_o('−')}<mn>1</mn>"
         f"</mrow></mfrac><munder>{_o('∑')}<mrow>{_i('j')}{_o('≠')}{_i('i')}</mrow></munder><mi>exp</mi>{_o('(')}<mfrac>"
-        f"<mrow>{_call('<mi>cos</mi>', _sub(_i('φ'), _i('i')), _sub(_i('φ'), _i('j')))}</mrow>{_i('τ')}</mfrac>{_o(')')}",
+        f"<mrow>{_COSINE}</mrow>{_i('τ')}</mfrac>{_o(')')}",
         "The features φ of a clip differ from those of the others in its batch: rich clips, not one clip many times.",
         "repulsion_loss",
         "frami/inversion/losses.py",
