@@ -1,7 +1,7 @@
 /* The Teachers & data tab: what is being downloaded, trained, imported or made, with its progress and workCurves. */
 import { button, duration, el, fileSize, onPhone, percent } from "./core.js";
 
-const WORK_PAUSE = 1000, WORK_GOES_ON = ["waiting", "running", "stopping"];   // milliseconds between two looks
+const WORK_PAUSE = 1000, WORK_GOES_ON = new Set(["waiting", "running", "stopping"]);   // milliseconds between two looks
 const WORK_WORDS = { waiting: "starts, or waits its turn", running: "at work", stopping: "is stopping", finished: "finished", stopped: "stopped", failed: "failed" };
 const WORK_CURVES = [["training", "training clips, changed"], ["held out", "held-out clips"]];
 const SVG_NAMES = "http://www.w3.org/2000/svg", [CHART_WIDE, CHART_HIGH, CHART_EDGE, CHART_FOOT] = [320, 130, 34, 18];
@@ -44,7 +44,7 @@ function workCurves(work) {
   return box;
 }
 function workStatus(work) {
-  if (!WORK_GOES_ON.includes(work.status)) return work.error ? `${WORK_WORDS[work.status]}: ${work.error}` : [WORK_WORDS[work.status], work.note].filter(Boolean).join(": ");
+  if (!WORK_GOES_ON.has(work.status)) return work.error ? `${WORK_WORDS[work.status]}: ${work.error}` : [WORK_WORDS[work.status], work.note].filter(Boolean).join(": ");
   const { stage, done, total, left } = work, bytes = work.kind === "download" && stage !== "checking" && stage;
   if (work.status === "stopping") return work.kind === "train" ? "ends after this epoch, and keeps the best one so far" : "is stopping";
   if (!stage) return WORK_WORDS[work.status];
@@ -53,7 +53,7 @@ function workStatus(work) {
     left > 0 && `${duration(left)} left`].filter(Boolean).join(" · ");
 }
 function workEntry(work, act) {
-  const row = el("li", "work"), head = el("div", "head"), buttons = el("div", "buttons"), busy = WORK_GOES_ON.includes(work.status);
+  const row = el("li", "work"), head = el("div", "head"), buttons = el("div", "buttons"), busy = WORK_GOES_ON.has(work.status);
   Object.assign(row.dataset, { id: work.id, status: work.status, kind: work.kind });
   head.append(el("b", "", work.title), el("span", "status", workStatus(work)));
   if (busy) buttons.append(button("stop", work.kind === "train" && work.curve.loss ? "Stop, keep the best" : "Stop", () => act("halt", work.id), `Stop ${work.title}`));
@@ -77,7 +77,7 @@ frami.preparing = (element, props, server, watch, trigger) => {
   said.setAttribute("role", "alert");
   list.setAttribute("aria-live", "off");
   root.append(head, said, list);
-  const going = () => works.some(work => WORK_GOES_ON.includes(work.status));
+  const going = () => works.some(work => WORK_GOES_ON.has(work.status));
   function draw() {
     const focused = document.activeElement?.closest(".frami-preparing") ? [document.activeElement.className, document.activeElement.closest(".work")?.dataset.id] : null;
     root.dataset.works = works.length;
@@ -91,7 +91,7 @@ frami.preparing = (element, props, server, watch, trigger) => {
     const before = new Map(works.map(work => [work.id, work.status]));
     works = next;
     draw();
-    if (works.some(work => WORK_GOES_ON.includes(before.get(work.id)) && !WORK_GOES_ON.includes(work.status))) trigger("select", {});
+    if (works.some(work => WORK_GOES_ON.has(before.get(work.id)) && !WORK_GOES_ON.has(work.status))) trigger("select", {});
     clearTimeout(timer);
     if (going()) timer = setTimeout(look, document.hidden ? 5 * WORK_PAUSE : WORK_PAUSE);
   }
