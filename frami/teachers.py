@@ -35,6 +35,7 @@ def train_teacher(
     on_clips: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[train.Epoch], None] | None = None,
     skip: data.Skip = None,
+    stop: Callable[[], bool] | None = None,
     **settings,
 ) -> Card:
     """Train a teacher, measure it once on the held-out folds and write ``out.safetensors`` and ``out.json``.
@@ -42,8 +43,10 @@ def train_teacher(
     By default all folds but the data set's test fold train. The best epoch is chosen on ``validation_folds``, or on the
     share ``validation`` of the training clips (``hold_out``). A training that was cut off goes on from its last epoch
     (``out.training``), its learning curve is kept (``out.curve.csv``); a finished one is replaced with ``overwrite``
-    only. skip : as of ``data.load``. ``settings`` replace fields of ``TrainConfig`` and the data set's own. Raises
-    FramiError subclasses, InUseError where another process writes this checkpoint.
+    only. skip : as of ``data.load``. Where ``stop()`` turns true the training ends after the epoch at work, and the
+    best one so far becomes the teacher (FramiError where none was finished). ``settings`` replace fields of
+    ``TrainConfig`` and the data set's own. Raises FramiError subclasses, InUseError where another process writes this
+    checkpoint.
     """
     known = data.info(dataset)
     out = stem(out)
@@ -58,8 +61,9 @@ def train_teacher(
     model = models.build(size, len(known.classes), spec.n_mels, architecture).to(device)
     folds = _folds(known, data.index(dataset, data_folder), train_folds, validation_folds, test_folds)
     files.try_writing(out.with_name(out.name + ".curve.csv"))
+    counted = _until(stop, on_clips)
     read = {
-        part: data.load(dataset, named, data_folder, spec, progress=on_clips, skip=skip)
+        part: data.load(dataset, named, data_folder, spec, progress=counted, skip=skip)
         for part, named in folds.items()
         if named
     }
@@ -67,11 +71,12 @@ def train_teacher(
     if validation is None and config.validation:
         kept, held = hold_out(training.clips, config.validation, config.seed)
         training, validation = training.take(kept), training.take(held) if held else None
-    versions = rerecorded(training, config.versions, config.seed, on_clips)
+    versions = rerecorded(training, config.versions, config.seed, counted)
     state, curve = out.with_name(out.name + ".training"), Curve(out)
-    for epoch in train.train(model, training, config, state, validation, versions, curve.add):
+    for epoch in train.train(model, training, config, state, validation, versions, curve.add, stop):
         if on_epoch:
             on_epoch(epoch)
+    done = curve.rows[-1]["epoch"] if curve.rows else config.epochs
     measured = train.evaluate(model, read["test"])
     lengths = sorted(len(frames) for frames in training.frames)
     untrained = [name for label, name in enumerate(known.classes) if not (training.labels == label).any()]
@@ -92,6 +97,7 @@ def train_teacher(
         training=asdict(config)
         | {"size": size, "clips": len(training), "validation_clips": len(validation or ()), "best_epoch": curve.best}
         | ({"classes_without_clips": untrained} if untrained else {})
+        | ({"stopped_after": done} if done < config.epochs else {})
         | facts(known, skip is not None),
         evaluation=f"frami evaluate {out.name if out.is_absolute() else out.as_posix()}"
         + ("" if known.own else f" --dataset {dataset} --split {','.join(folds['test'])}"),
@@ -102,6 +108,20 @@ def train_teacher(
     state.unlink(missing_ok=True)
     lock.release()
     return card
+
+
+def _until(stop: Callable[[], bool] | None, report: Callable[[int, int], None] | None):
+    """A report of clips that are read, which ends the training where that is to stop already."""
+    if stop is None:
+        return report
+
+    def counted(done: int, total: int) -> None:
+        if stop():
+            raise FramiError("stopped before its first epoch; nothing of it is kept but the recordings' log-Mels")
+        if report:
+            report(done, total)
+
+    return counted
 
 
 def _measured(found: train.Evaluation, classes: Sequence[str]) -> dict:

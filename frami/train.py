@@ -103,8 +103,11 @@ def train(
     validation: LogMels | None = None,
     versions: Sequence[LogMels] = (),
     report: Callable[[Epoch], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[Epoch]:
     """Train ``model`` in place; yields after each epoch.
+
+    Where ``stop()`` is true after an epoch, that was the last one: what follows is as after all of them.
 
     ``report`` is called with each epoch before it is saved: it knows of every epoch that a later call continues.
 
@@ -146,6 +149,8 @@ def train(
             values = {name: part.state_dict() for name, part in parts.items()} | {"best": best}
             save_state(state, values | {"settings": settings, "epoch": epoch + 1, "seconds": seconds})
         yield done
+        if stop and stop():
+            break
     if best:
         model.load_state_dict(best["model"])
     discount(model, data, config.prior, weights)

@@ -79,9 +79,11 @@ def change(path: Path, old: str, new: str) -> None:
 def test_a_space_has_what_runs_and_nothing_else():
     files = space.contents(ROOT, CARD)
     assert {name.split("/")[0] for name in files} == {
-        *space.PARTS, "README.md", "MODEL_CARD.md", "requirements.txt", "pre-requirements.txt", ".gitattributes",
+        *space.PARTS, "CITATION.cff", "docs", "README.md", "MODEL_CARD.md", "requirements.txt", "pre-requirements.txt",
+        ".gitattributes",
     }  # fmt: skip
     assert {"frami/studio/app.py", "checkpoints/fsdd.safetensors", "assets/page/core.js"} <= set(files)
+    assert {name for name in files if name.startswith("docs/")} == set(space.SHOWN) - {"CITATION.cff"}
     front = yaml.safe_load(space.front_matter(files["README.md"].decode()))
     pins = space.pins(files["requirements.txt"].decode())
     assert front["python_version"] == "3.12.12" and front["sdk_version"] == pins["gradio"]

@@ -14,6 +14,8 @@ from frami.hub.problems import HubError
 
 #: What of a clone runs in a Space.
 PARTS = ("app.py", "LICENSE", "frami", "assets", "checkpoints")
+#: Of its pages, what the Method tab reads.
+SHOWN = ("CITATION.cff", "docs/results/distillation.md", "docs/results/strangers.md")
 #: Bytes at most: of a file that is not stored apart, of all files.
 PLAIN_MOST, TOTAL_MOST = 10**7, 5 * 10**8
 #: Versions of Python that the lock file is for, and those of them that ZeroGPU has.
@@ -76,7 +78,7 @@ def size(file: Path | bytes) -> int:
 
 def uncommitted(root: Path) -> list[str]:
     """Tracked files of the Space that differ from the last commit."""
-    named = ["README.md", _LOCK, *PARTS]
+    named = ["README.md", _LOCK, *PARTS, *SHOWN]
     lines = _git(root, "status", "--porcelain", "--untracked-files=no", "-z", "--", *named).split("\0")
     return [line[3:] for line in lines if line[2:3] == " "]
 
@@ -106,7 +108,7 @@ def without_hashes(lock: str) -> str:
 
 
 def _tracked(root: Path) -> list[str]:
-    names = _git(root, "ls-files", "-z", "--", *PARTS).split("\0")[:-1]
+    names = _git(root, "ls-files", "-z", "--", *PARTS, *SHOWN).split("\0")[:-1]
     gone = [name for name in names if not (root / name).is_file()]
     if gone or not names:
         raise HubError(f"{gone[0] if gone else PARTS[0]} is not there; git restore brings back what git tracks")

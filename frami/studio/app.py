@@ -1,6 +1,5 @@
 """The page: what all tabs share, and the tabs."""
 
-from collections import Counter
 from collections.abc import Container
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from frami import paths, temporary
-from frami.checkpoints import Card
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.studio import address, components, visitors
@@ -44,7 +42,7 @@ def build() -> Studio:
         components.header(services.device, notice)
         with gr.Row(elem_id="teacher-bar"):
             teacher = gr.Radio(
-                _titles(services.teachers),
+                components.titles(services.teachers),
                 value=first,
                 label="Teacher: the network that these sounds come from",
                 elem_id="teacher",
@@ -109,20 +107,16 @@ def _arrive(services: Services, who: Visitor, tabs: Container[str] = ()) -> tupl
     """Note that a page was opened; teacher and tab that its address names, else those of the run that its link
     shows."""
     services.presence.opened(visitors.page(), who.owner)
-    named, id = address.asked(services, tabs), who.shared.partition(".")[0]
+    here = gr.update(choices=components.titles(services.teachers))  # others may have come since the studio began
+    (named, shown), id = address.asked(services, tabs), who.shared.partition(".")[0]
+    if isinstance(named, str):
+        here |= {"value": named}
     if not id:
-        return named
+        return here, shown
     teacher, tab = services.distillations.teacher_of(id, who), "distil"
     if teacher is None:
         teacher, tab = services.syntheses.teacher_of(id, who), "synthesize"
     if teacher in services.teachers:  # once somebody went elsewhere from there, the address says so
-        return (named[0], named[1]) if isinstance(named[1], gr.Tabs) else (teacher, gr.Tabs(selected=tab))
+        return (here, shown) if isinstance(shown, gr.Tabs) else (here | {"value": teacher}, gr.Tabs(selected=tab))
     gr.Warning("This link shows nothing any more: the run was deleted, or whoever shared it has taken the link back.")
-    return named
-
-
-def _titles(cards: dict[str, Card]) -> list[tuple[str, str]]:
-    """(title, name) of each teacher, a short one where it has one; the name stands behind what several would have."""
-    titles = {name: components.SHORT_TITLES.get(name, card.title) for name, card in cards.items()}
-    times = Counter(titles.values())
-    return [(title if times[title] == 1 else f"{title} ({name})", name) for name, title in titles.items()]
+    return here, shown

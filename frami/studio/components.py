@@ -1,7 +1,8 @@
 """Pieces that several tabs share."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from html import escape
 from pathlib import Path
@@ -50,6 +51,13 @@ def limits_note(limits: Limits, names: Sequence[str], elem_id: str) -> gr.HTML:
     said = " · ".join(f"{escape(BY_NAME[name].words)}: <b>{limits.words(name)}</b>" for name in names if limits)
     words = f'<p class="frami-limits">On this shared page: {said}. <span>{LIFTING}.</span></p>'
     return gr.HTML(words, visible=bool(limits), elem_id=elem_id, apply_default_css=False, padding=False)
+
+
+def titles(cards: Mapping[str, Card]) -> list[tuple[str, str]]:
+    """(title, name) of each teacher, a short one where it has one; the name stands behind what several would have."""
+    found = {name: SHORT_TITLES.get(name, card.title) for name, card in cards.items()}
+    times = Counter(found.values())
+    return [(title if times[title] == 1 else f"{title} ({name})", name) for name, title in found.items()]
 
 
 def teacher_facts(card: Card) -> str:

@@ -15,6 +15,8 @@ from frami.studio.services import sent, troubles
 from frami.studio.services.observation import Observation
 from frami.studio.services.sent import SentError
 
+#: Files that one component takes at most.
+_FILES = 8
 #: Lists that the browser remembers are not longer.
 _REMEMBERED = 64
 
@@ -135,6 +137,21 @@ def _sound(block, value) -> None:
         sent.text(sent.record(value, "the sound").get("path"), "the sound", sent.MOST_SIGNS)
 
 
+def _text(block, value) -> None:
+    if value is not None:
+        sent.text(value, _label(block), block.max_length or sent.NAME)
+
+
+def _file(block, value) -> None:
+    """None, or files that were uploaded here (Gradio looks whether they were)."""
+    several = block.file_count != "single"
+    given = [] if value is None else value if several else [value]
+    if not isinstance(given, list) or len(given) > _FILES:
+        raise SentError(f"{_label(block)}: at most {_FILES} files")
+    for one in given:
+        sent.text(sent.record(one, "the file").get("path"), "the file", sent.MOST_SIGNS)
+
+
 def _label(block) -> str:
     return block.label or block.elem_id or "a choice"
 
@@ -149,4 +166,6 @@ CHECKS: dict[type, Callable] = {
     gr.Number: _number,
     gr.BrowserState: _remembered,
     gr.Audio: _sound,
+    gr.Textbox: _text,
+    gr.File: _file,
 }

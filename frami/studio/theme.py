@@ -26,6 +26,10 @@ _INK = gr.themes.Color(
 )  # fmt: skip
 
 
+#: Megabytes of an uploaded file where no limit holds: weights and archives of recordings come as one.
+_LARGEST = 4000
+
+
 def theme() -> gr.themes.Base:
     """Ink and magma, the colours of the spectrograms; IBM Plex from Gradio's own files."""
     return gr.themes.Base(
@@ -86,7 +90,7 @@ def launch_options() -> dict:
         "footer_links": ["gradio", "settings"],
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": f"{max(1, math.ceil(allowed.least('upload', 20)))}mb",
+        "max_file_size": f"{max(1, math.ceil(allowed.least('upload', _LARGEST)))}mb",
         "show_error": True,
         "enable_monitoring": False,
     }

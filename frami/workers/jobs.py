@@ -6,9 +6,7 @@ one another are many times slower than one.
 """
 
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,24 +21,8 @@ from frami.errors import FramiError
 from frami.features import judges, maps
 from frami.inversion import Clips
 from frami.inversion.change import change
-from frami.workers import synthesis
-
-
-@dataclass(frozen=True)
-class Teller:
-    """The page, as a job sees it: ``send(value)`` tells it something on the way, ``stopped`` says whether it wants the
-    job to end."""
-
-    send: Callable[[object], None]
-    stop: threading.Event
-
-    @property
-    def stopped(self) -> bool:
-        return self.stop.is_set()
-
-    def progress(self, done: int, total: int) -> None:
-        """How far the job is."""
-        self.send((done, total))
+from frami.workers import synthesis, teachers
+from frami.workers.teller import Teller
 
 
 def network(path: str, device: str = "cpu") -> Checkpoint:
@@ -254,4 +236,9 @@ JOBS: dict[str, Callable] = {
     "sound-given": given,
     "sound-decide": decide,
     "export-onnx": export_onnx,
+    "data-download": teachers.download_data,
+    "data-unpack": teachers.unpack_data,
+    "train-teacher": teachers.train_teacher,
+    "import-teacher": teachers.import_teacher,
+    "gallery-make": teachers.make_gallery,
 }

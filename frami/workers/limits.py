@@ -8,7 +8,8 @@ import psutil
 from frami.hosting.limits import LIFTING, current
 from frami.hosting.mode import hosted
 
-#: Part of the memory of one's own machine that a synthesis or a map may take there.
+#: Kinds of work that may take any time on one's own machine, and the part of its memory that each may take there.
+OWN = ("clips", "map", "data", "train", "import", "gallery")
 OWN_SHARE = 0.8
 
 
@@ -37,16 +38,21 @@ LIMITS = {
     "clips": WorkLimits(seconds=7200, gigabytes=6, waiting=64, long=True, patience=120),
     "map": WorkLimits(seconds=900, gigabytes=6, waiting=64, long=True),
     "sound": WorkLimits(seconds=60, gigabytes=3, waiting=24, each=3),
+    # Recordings that are fetched or unpacked, trainings, imports and galleries: hosted only where a limit allows them.
+    "data": WorkLimits(seconds=3600, gigabytes=3, waiting=4, kept=False, long=True, patience=60),
+    "train": WorkLimits(seconds=3600, gigabytes=6, waiting=4, kept=False, long=True, patience=600),
+    "import": WorkLimits(seconds=600, gigabytes=6, waiting=4, kept=False, long=True),
+    "gallery": WorkLimits(seconds=3600, gigabytes=6, waiting=4, kept=False, long=True),
     # torch's exporter changes PyTorch for the whole process.
     "export": WorkLimits(seconds=300, gigabytes=6, waiting=2, kept=False, long=True),
 }
 
 
 def here() -> dict[str, WorkLimits]:
-    """The kinds of work and the limits that hold here: on one's own machine a synthesis and a map may take any
-    time, and most of the memory. FramiError where ``FRAMI_LIMITS`` cannot be read."""
+    """The kinds of work and the limits that hold here: on one's own machine those of ``OWN`` may take any time, and
+    most of the memory. FramiError where ``FRAMI_LIMITS`` cannot be read."""
     if hosted():
         return LIMITS | {"export": replace(LIMITS["export"], each=current().of("exports"), lifting=LIFTING)}
     share = OWN_SHARE * psutil.virtual_memory().total / 1e9
-    own = {kind: replace(LIMITS[kind], seconds=math.inf, gigabytes=share) for kind in ("clips", "map")}
+    own = {kind: replace(LIMITS[kind], seconds=math.inf, gigabytes=share) for kind in OWN}
     return LIMITS | own

@@ -25,8 +25,8 @@ from frami.studio.services import class_groups, offers, page_values
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.galleries import A_REQUEST, Galleries
-from frami.studio.services.shared import ordered
 from frami.studio.services.syntheses import Syntheses
+from frami.studio.services.teachers import ordered
 from frami.studio.theme import PAGE
 from tests.helpers.studio import running_studio
 

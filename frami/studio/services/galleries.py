@@ -1,12 +1,13 @@
 """A teacher's gallery as the page draws it; of a large one the pictures come when they are looked at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from frami import banks
 from frami.checkpoints import Card
 from frami.errors import FramiError
+from frami.hosting.mode import hosted
 from frami.studio.services import clip_ids, offers, page_values
 from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.clips import ClipLookup
@@ -22,7 +23,7 @@ class Galleries:
     """Galleries of the teachers with these ``cards``, found by ``clips``."""
 
     clips: ClipLookup
-    cards: dict[str, Card]
+    cards: Mapping[str, Card]
     _read_at: Callable[[str, int], tuple] = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -33,7 +34,8 @@ class Galleries:
         card = self.cards[name]
         rows, targets, axis = self._rows(name)
         if not rows:
-            message = f"No gallery for this teacher yet. Make one with: {offers.making(name)}"
+            button = "" if hosted() else "press “Make a gallery” on its card in the tab Teachers & data, or "
+            message = f"No gallery for this teacher yet. Make one: {button}run {offers.making(name)}"
             return {"teacher": name, "groups": [], "message": message}
         if len(rows) > AT_ONCE:
             rows = [{key: row[key] for key in _BRIEF} for row in rows]

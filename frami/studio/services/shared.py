@@ -1,13 +1,12 @@
 """The services that all tabs share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 
-from frami import checkpoints, device, locks
-from frami.checkpoints import Card, Checkpoint
+from frami import device, locks
+from frami.checkpoints import Checkpoint
 from frami.errors import FramiError
 from frami.hosting import limits
 from frami.hosting.limits import Limits
@@ -21,16 +20,13 @@ from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.galleries import Galleries
 from frami.studio.services.housekeeping import Housekeeping
 from frami.studio.services.listening import Listening
+from frami.studio.services.preparations import Preparations
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.recordings import Recordings
 from frami.studio.services.syntheses import Syntheses
+from frami.studio.services.teachers import Teachers
 from frami.workers import pool, zerogpu
 from frami.workers.zerogpu import ZeroGpu
-
-#: Teachers that come first, in this order, as far as they are there; the page opens with the first. The others follow
-#: by name.
-FIRST = ("digits", "fsdd")
-
 
 #: What is told where another studio writes to the same folder.
 NEIGHBOUR = (
@@ -39,20 +35,15 @@ NEIGHBOUR = (
 )
 
 
-def ordered(cards: Iterable[Card]) -> list[Card]:
-    """Cards of teachers in the order of the page."""
-    places = {name: place for place, name in enumerate(FIRST)}
-    return sorted(cards, key=lambda card: (places.get(card.name, len(FIRST)), card.name))
-
-
 @dataclass(frozen=True)
 class Services:
-    """``teachers`` : cards of the teachers by name, in the order of the page; ``gpu`` : one that is lent to visitors,
-    where this is such a Space; ``place`` : this studio's lock of its folder, None where another one has it."""
+    """``teachers`` : cards of the teachers that are there now, by name, in the order of the page; ``gpu`` : one that is
+    lent to visitors, where this is such a Space; ``place`` : this studio's lock of its folder, None where another one
+    has it."""
 
     device: torch.device
     gpu: ZeroGpu | None
-    teachers: dict[str, Card]
+    teachers: Teachers
     load_teacher: Callable[[str], Checkpoint]
     syntheses: Syntheses
     clips: ClipLookup
@@ -63,6 +54,7 @@ class Services:
     recognition: Recognition
     listening: Listening
     changes: Changes
+    preparations: Preparations
     limits: Limits
     presence: Presence
     housekeeping: Housekeeping
@@ -99,6 +91,7 @@ class Services:
     def close(self) -> None:
         """Stop what is computed; what was made is saved."""
         self.housekeeping.close()
+        self.preparations.close()
         self.maps.close()
         self.syntheses.close()
         self.distillations.close()
@@ -109,36 +102,36 @@ class Services:
 
 def start() -> Services:
     """All services; queued distillations go on. FramiError where there is no teacher."""
-    cards = ordered(checkpoints.bundled("teacher"))
-    if not cards:
+    teachers = Teachers()
+    if not teachers:
         raise FramiError("no teacher in checkpoints/; train one with: frami train-teacher")
     gpu = zerogpu.find()  # before anything asks for a device
-    here, names = torch.device("cpu") if gpu else device.pick(), [card.name for card in cards]
-    load_teacher = lru_cache(maxsize=8)(lambda name: checkpoints.load(name, here))
+    here = torch.device("cpu") if gpu else device.pick()
+    load_teacher = teachers.loader(here)
     allowed, place = limits.current(), _place()
     presence = Presence(home() / "visitors", allowed.of("silence"), allowed.of("grace"))
     syntheses = Syntheses(limits=allowed)
     if place is not None:
         syntheses.tidy()
-    by_name = {card.name: card for card in cards}
-    recordings = Recordings(ASSETS / "explore", load_teacher, names)
+    recordings = Recordings(ASSETS / "explore", load_teacher, teachers)
     clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher, recordings.sound)
-    distillations = Distillations(Queue().begin(tidy=place is not None), load_teacher, names, allowed)
+    distillations = Distillations(Queue().begin(tidy=place is not None), load_teacher, teachers, allowed)
     recognition = Recognition(distillations, clips, recordings)
     return Services(
         device=here,
         gpu=gpu,
-        teachers=by_name,
+        teachers=teachers,
         load_teacher=load_teacher,
         syntheses=syntheses,
         clips=clips,
-        galleries=Galleries(clips, by_name),
+        galleries=Galleries(clips, teachers),
         recordings=recordings,
-        maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, names),
+        maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, teachers),
         distillations=distillations,
         recognition=recognition,
         listening=Listening(recognition, allowed),
         changes=Changes(syntheses),
+        preparations=Preparations(str(here), allowed).begin(),
         limits=allowed,
         presence=presence,
         housekeeping=Housekeeping(syntheses, distillations.owned, presence, allowed).begin(),

@@ -1,0 +1,103 @@
+/* The Teachers & data tab: cards of the networks that are here, and the data sets with what it takes to fetch one. */
+import { amount, button, el, fileSize, plural } from "./core.js";
+import { prepare } from "./teachers_work.js";
+
+const counted = n => n.toLocaleString("en");
+const factPair = (name, value) => {
+  const box = el("div");
+  box.append(el("dt", "", name), el("dd", "", value));
+  return box;
+};
+/* Accuracy with the part that it was measured on. */
+const accuracyOf = one => one.accuracy === null
+  ? (one.agreement === null ? "not measured" : `agrees with its teacher on ${one.agreement} of made clips`)
+  : one.accuracy;
+const accuracyPart = one => one.accuracy === null ? "" : [
+  one.on && `on ${one.on}, held out`, one.clips && `of ${counted(one.clips)} clips`,
+  one.interval && `95% interval ${one.interval.join(" to ")}`].filter(Boolean).join(", ");
+
+function disclosure(words, ...content) {
+  const box = el("details"), head = el("summary", "", words);
+  box.append(head, ...content);
+  return box;
+}
+function networkRow(one) {
+  const row = el("li"), facts = [`${amount(one.parameters)} parameters`, accuracyOf(one)];
+  row.append(el("b", "", one.name), el("span", "", facts.join(" · ")), el("small", "", accuracyPart(one)));
+  return row;
+}
+function networkList(title, some) {
+  const list = el("ul");
+  list.append(...some.map(networkRow));
+  return disclosure(title, list);
+}
+function teacherCard(one, may) {
+  const box = el("article", "card"), head = el("header"), facts = el("dl"), more = el("dl");
+  box.dataset.teacher = one.name;
+  head.append(el("h4", "", one.title), el("span", "mark", one.bundled ? "bundled" : "your own"));
+  facts.append(factPair("accuracy", accuracyOf(one)), factPair("classes", `${one.count}${one.several ? ", several at once" : ""}`),
+    factPair("parameters", amount(one.parameters)), factPair("data licence", one.data_licence));
+  more.append(factPair("name", one.name), factPair("network", one.architecture), factPair("front-end", one.front_end),
+    factPair("usual clip", `${one.seconds} s`), factPair("licence of the weights", one.licence), factPair("learnt from", one.dataset || "not stated"));
+  const left = one.count - one.classes.length, names = el("p", "names", one.classes.join(", ") + (left > 0 ? ` and ${left} more` : ""));
+  box.append(head, facts);
+  if (accuracyPart(one)) box.append(el("p", "on", accuracyPart(one)));
+  const details = disclosure("Classes, network, front-end", names, more);
+  if (one.command) details.append(el("p", "on", "measured by"), el("code", "", one.command));
+  box.append(details);
+  if (one.students.length) box.append(networkList(plural(one.students.length, "bundled student"), one.students));
+  if (one.judge) box.append(networkList("its judge, another network that listens to its clips", [one.judge]));
+  if (!one.gallery) {
+    box.append(el("p", "on", may.gallery ? "It has no gallery for the Listen tab yet." : "It has no gallery for the Listen tab."));
+    if (may.gallery) box.append(button("act", "Make a gallery", () => prepare("gallery", { name: one.name }), `Make a gallery of ${one.title}`));
+  }
+  return box;
+}
+function dataSetCard(one, may) {
+  const row = el("li", "dataset"), head = el("div", "head"), facts = el("p", "facts");
+  row.dataset.name = one.name;
+  const state = one.problem ? "cannot be read" : one.here ? (one.here < one.clips ? `${counted(one.here)} of ${counted(one.clips)} clips here` : `${counted(one.here)} clips here`) : "not here";
+  head.append(el("b", "", one.title), el("span", `state${one.here ? " here" : ""}`, state));
+  facts.textContent = [one.classes && plural(one.classes, "class", "classes"), !one.here && one.clips && `${counted(one.clips)} clips`,
+    `licence: ${one.licence}`, one.note].filter(Boolean).join(" · ");
+  row.append(head, facts);
+  if (one.folder) row.append(el("p", "place", one.folder));
+  if (one.problem) row.append(el("p", "alarm", one.problem));
+  if (one.sources.length) {
+    const list = el("ul");
+    list.append(...one.sources.map(({ url, bytes, checksum }) => {
+      const line = el("li");
+      line.append(el("code", "", url), el("small", "", `${fileSize(bytes)}, ${checksum ? `${checksum} checksum` : "no checksum is published: each clip's header is read"}`));
+      return line;
+    }));
+    row.append(disclosure(one.here ? "Where it is from" : `What a download fetches: ${fileSize(one.bytes)}`, list));
+  }
+  if (one.homepage) {
+    const link = el("a", "", "about this data set");
+    Object.assign(link, { href: one.homepage, target: "_blank", rel: "noreferrer" });
+    row.append(link);
+  }
+  if (!one.here && one.bytes && may.download)
+    row.append(button("act", `Download ${fileSize(one.bytes)}`, () => prepare("download", { name: one.name }), `Download ${one.title}, ${fileSize(one.bytes)}, licence ${one.licence}`));
+  return row;
+}
+
+frami.teachers = (element, props, server, watch) => {
+  const root = element.querySelector(".frami-teachers");
+  function draw() {
+    const { teachers = [], data = [], folder, may = {} } = props.value || {};
+    root.dataset.ready = String(teachers.length > 0);
+    if (!teachers.length) { root.replaceChildren(el("p", "frami-empty", "Looking at what is here…")); return; }
+    const open = new Set([...root.querySelectorAll("details[open]")].map(box => `${box.closest("[data-teacher], [data-name]")?.dataset.teacher}${box.closest("[data-name]")?.dataset.name}${box.firstChild.textContent}`));
+    const cards = el("div", "cards"), sets = el("ul", "datasets");
+    cards.append(...teachers.map(one => teacherCard(one, may)));
+    sets.append(...data.map(one => dataSetCard(one, may)));
+    root.replaceChildren(el("h3", "", `Teachers: ${teachers.length}`), cards, el("h3", "", "Data sets"),
+      ...folder ? [el("p", "place", `Recordings are read from, and downloaded to, ${folder}`)] : [], sets);
+    root.querySelectorAll("details").forEach(box => {
+      box.open = open.has(`${box.closest("[data-teacher], [data-name]")?.dataset.teacher}${box.closest("[data-name]")?.dataset.name}${box.firstChild.textContent}`);
+    });
+  }
+  watch("value", draw);
+  draw();
+};
