@@ -31,7 +31,7 @@ export function sharing(server, id) {
   box.renew(false);
   return box;
 }
-async function copied(field) {
+export async function copied(field) {
   try {
     await navigator.clipboard.writeText(field.value);
     return true;

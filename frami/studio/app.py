@@ -1,5 +1,6 @@
 """The page: what all tabs share, and the tabs."""
 
+from collections.abc import Container
 from pathlib import Path
 
 import gradio as gr
@@ -9,7 +10,7 @@ from frami import paths, temporary
 from frami.checkpoints import Card
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
-from frami.studio import components, visitors
+from frami.studio import address, components, programs, visitors
 from frami.studio.guard import Studio
 from frami.studio.pages import Pages
 from frami.studio.services import log, shared, troubles
@@ -67,11 +68,17 @@ def build() -> Studio:
             tab.connect(page, here)
             if tab.outputs:
                 teacher.change(tab.on_teacher, [teacher, *tab.inputs], tab.outputs, **EVENT)
-        demo.load(lambda: _arrive(services, visitors.here()), None, [teacher, bar], **EVENT)
+        names = {tab.name: here for tab, here in zip(tabs, opened, strict=True)}
+        address.connect(address.build(services, tabs, tabs[0].who), services, page, bar, names)
+        arriving = demo.load(lambda: _arrive(services, visitors.here(), names), None, [teacher, bar], **EVENT)
+        arriving.then(None, teacher, None, js="name => { frami.arrive?.(name); }", **EVENT)
         if services.limits:
             _notice_visitors(services, demo)
 
-    demo.defaults, demo.observation = launch_options(), Observation(services).begin()
+        programs.publish(services)
+
+    demo.defaults = launch_options() | {"mcp_server": programs.mcp_here()}
+    demo.observation = Observation(services).begin()
     demo.opened_pages = Pages(services.limits)
 
     def end_runs() -> None:
@@ -98,19 +105,20 @@ def _notice_visitors(services: Services, demo: gr.Blocks) -> None:
         services.housekeeping.uploads = uploads
 
 
-def _arrive(services: Services, who: Visitor) -> tuple:
-    """Note that a page was opened; teacher and tab of the run that its link shows."""
+def _arrive(services: Services, who: Visitor, tabs: Container[str] = ()) -> tuple:
+    """Note that a page was opened; teacher and tab that its address names, else those of the run that its link
+    shows."""
     services.presence.opened(visitors.page(), who.owner)
-    id = who.shared.partition(".")[0]
+    named, id = address.asked(services, tabs), who.shared.partition(".")[0]
     if not id:
-        return gr.skip(), gr.skip()
-    if (teacher := services.distillations.teacher_of(id, who)) is not None:
-        return teacher, gr.Tabs(selected="distil")
-    teacher = services.syntheses.teacher_of(id, who)
-    if teacher in services.teachers:
-        return teacher, gr.Tabs(selected="synthesize")
+        return named
+    teacher, tab = services.distillations.teacher_of(id, who), "distil"
+    if teacher is None:
+        teacher, tab = services.syntheses.teacher_of(id, who), "synthesize"
+    if teacher in services.teachers:  # once somebody went elsewhere from there, the address says so
+        return (named[0], named[1]) if isinstance(named[1], gr.Tabs) else (teacher, gr.Tabs(selected=tab))
     gr.Warning("This link shows nothing any more: the run was deleted, or whoever shared it has taken the link back.")
-    return gr.skip(), gr.skip()
+    return named
 
 
 def _titles(cards: dict[str, Card]) -> list[tuple[str, str]]:

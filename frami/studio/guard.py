@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.components.api_component import Api
 from gradio.exceptions import Error
 
 from frami.errors import FramiError
@@ -135,6 +136,10 @@ def _sound(block, value) -> None:
         sent.text(sent.record(value, "the sound").get("path"), "the sound", sent.MOST_SIGNS)
 
 
+def _argument(block, value) -> None:
+    """A plain value for a function of ``programs``, which checks the rest."""
+
+
 def _label(block) -> str:
     return block.label or block.elem_id or "a choice"
 
@@ -149,4 +154,5 @@ CHECKS: dict[type, Callable] = {
     gr.Number: _number,
     gr.BrowserState: _remembered,
     gr.Audio: _sound,
+    Api: _argument,
 }

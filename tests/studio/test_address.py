@@ -1,0 +1,112 @@
+"""The page's address: reload, Back, Forward and links show again what was shown; what is not known is ignored."""
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from frami.errors import FramiError
+from frami.hosting.owners import EVERYONE, Visitor
+from frami.studio import address
+from frami.studio.services import found_clips, shared
+
+CLIP = "gallery/fsdd/3"
+HOSTILE = ("", "no such", "<img src=x onerror=alert(1)>", "constructor", "../../etc", "%00", "a" * 5000)
+
+
+def settled(page, **values):
+    """Wait until the address says this."""
+    page.wait_for_function(
+        "wanted => Object.entries(wanted).every(([k, v]) => (new URLSearchParams(location.search).get(k) ?? '') === v)",
+        arg=values,
+        timeout=15_000,
+    )
+
+
+def opened(page, tab):
+    page.wait_for_selector(f"#{tab}-tab-button[aria-selected='true']", timeout=15_000)
+
+
+def chosen_clip(page, id):
+    page.wait_for_function("id => (frami.selection.clip?.id ?? '') === id", arg=id, timeout=15_000)
+
+
+@pytest.mark.slow
+def test_reload_back_and_links(open_page, studio):
+    page = open_page()
+    page.locator(f"#gallery .frami-tile[data-id='{CLIP}']").click()
+    settled(page, clip=CLIP, tab="", teacher="fsdd", __theme="light")
+    page.click("#explore-tab-button")
+    settled(page, tab="explore", clip=CLIP)
+    page.locator("#teacher input[value='esc10']").check()
+    settled(page, teacher="esc10", tab="explore")
+
+    page.go_back()
+    settled(page, teacher="fsdd", tab="explore")
+    page.wait_for_function("document.querySelector(\"#teacher input[value='fsdd']\").checked")
+    page.go_back()
+    opened(page, "listen")
+    chosen_clip(page, CLIP)
+    page.go_forward()
+    opened(page, "explore")
+    page.go_forward()
+    page.wait_for_function("document.querySelector(\"#teacher input[value='esc10']\").checked")
+    page.reload()
+    opened(page, "explore")
+    page.wait_for_selector(".frami-explore[data-teacher='esc10']", timeout=20_000)
+    settled(page, teacher="esc10", tab="explore", __theme="light")
+
+    # A link from elsewhere: what it names is shown, without being played.
+    page.goto(f"{studio.address}?tab=distil&teacher=esc10&clip=gallery/esc10/2&other=kept")
+    opened(page, "distil")
+    chosen_clip(page, "gallery/esc10/2")
+    settled(page, teacher="esc10", tab="distil", clip="gallery/esc10/2", other="kept")
+    assert page.evaluate("frami.player.paused")
+    # Gradio complains of the events of the page that was left.
+    left = ("signal is aborted", "Connection errored out")
+    open_page.trouble[:] = [one for one in open_page.trouble if not any(words in one for words in left)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", ["<img src=x onerror=document.title='gone'>"])
+def test_what_is_not_known_is_ignored(open_page, studio, sign):
+    page = open_page()
+    page.goto(f"{studio.address}?tab={sign}&teacher={sign}&clip={sign}")
+    page.wait_for_selector("#gallery .frami-tile")
+    page.wait_for_function("!new URLSearchParams(location.search).get('tab')")
+    opened(page, "listen")
+    assert page.evaluate("frami.selection.clip") is None and page.title() != "gone"
+    assert not page.locator(".toast-body").count()
+
+
+@pytest.mark.parametrize("sign", [*HOSTILE, None, 3, ["listen"], {"a": 1}])
+def test_unknown_teachers_and_tabs_change_nothing(sign):
+    services = SimpleNamespace(teachers={"fsdd": None})
+    teacher, bar = address.chosen(services, {"listen": None}, sign, sign)
+    assert teacher == bar == gr.skip()
+    teacher, bar = address.chosen(services, {"listen": None}, "fsdd", "listen")
+    assert teacher == "fsdd" and bar.selected == "listen"
+
+
+@pytest.fixture(scope="module")
+def services():
+    found = shared.start()
+    yield found
+    found.close()
+
+
+def test_a_clip_is_found_by_its_id_alone(services):
+    for id in (CLIP, "explore/fsdd/frami/4"):
+        found = found_clips.find(services, id)
+        assert found["clip"]["id"] == id and found["clip"]["mel"] and found["teacher"] == "fsdd"
+        assert found["axis"]["bands"]
+        assert found_clips.sound(services, id)[:4] == b"RIFF"
+
+
+@pytest.mark.parametrize(
+    "id", [*HOSTILE, None, 7, "run/0123456789ab/0", "gallery/no such/1", "gallery/fsdd/99999", "explore/fsdd/no such/1"]
+)
+@pytest.mark.parametrize("who", [EVERYONE, Visitor("")])
+def test_no_other_clip_is(services, id, who):
+    with pytest.raises(FramiError):
+        found_clips.find(services, id, who)
