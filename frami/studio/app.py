@@ -9,7 +9,7 @@ from gradio.utils import get_upload_folder
 from frami import paths, temporary
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
-from frami.studio import address, components, visitors
+from frami.studio import address, components, programs, visitors
 from frami.studio.guard import Studio
 from frami.studio.pages import Pages
 from frami.studio.services import log, shared, troubles
@@ -76,7 +76,10 @@ def build() -> Studio:
         if services.limits:
             _notice_visitors(services, demo)
 
-    demo.defaults, demo.observation = launch_options(), Observation(services).begin()
+        programs.publish(services)
+
+    demo.defaults = launch_options() | {"mcp_server": programs.mcp_here()}
+    demo.observation = Observation(services).begin()
     demo.opened_pages = Pages(services.limits)
 
     def end_runs() -> None:

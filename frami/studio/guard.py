@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.components.api_component import Api
 from gradio.exceptions import Error
 
 from frami.errors import FramiError
@@ -152,6 +153,10 @@ def _file(block, value) -> None:
         sent.text(sent.record(one, "the file").get("path"), "the file", sent.MOST_SIGNS)
 
 
+def _argument(block, value) -> None:
+    """A plain value for a function of ``programs``, which checks the rest."""
+
+
 def _label(block) -> str:
     return block.label or block.elem_id or "a choice"
 
@@ -168,4 +173,5 @@ CHECKS: dict[type, Callable] = {
     gr.Audio: _sound,
     gr.Textbox: _text,
     gr.File: _file,
+    Api: _argument,
 }

@@ -87,7 +87,7 @@ def launch_options() -> dict:
         "css": "\n".join(path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.css"))),
         "head": f"<script>{script()}</script>",
         "favicon_path": str(ASSETS / "favicon.svg"),
-        "footer_links": ["gradio", "settings"],
+        "footer_links": ["api", "gradio", "settings"],
         "run_history": False,
         "ssr_mode": False,
         "max_file_size": f"{max(1, math.ceil(allowed.least('upload', _LARGEST)))}mb",

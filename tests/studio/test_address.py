@@ -62,6 +62,9 @@ def test_reload_back_and_links(open_page, studio):
     chosen_clip(page, "gallery/esc10/2")
     settled(page, teacher="esc10", tab="distil", clip="gallery/esc10/2", other="kept")
     assert page.evaluate("frami.player.paused")
+    # Gradio complains of the events of the page that was left.
+    left = ("signal is aborted", "Connection errored out")
+    open_page.trouble[:] = [one for one in open_page.trouble if not any(words in one for words in left)]
 
 
 @pytest.mark.slow
@@ -95,9 +98,8 @@ def services():
 def test_a_clip_is_found_by_its_id_alone(services):
     for id in (CLIP, "explore/fsdd/frami/4"):
         found = found_clips.find(services, id)
-        assert (
-            found["clip"]["id"] == id and found["clip"]["mel"] and found["axis"]["bands"] and found["teacher"] == "fsdd"
-        )
+        assert found["clip"]["id"] == id and found["clip"]["mel"] and found["teacher"] == "fsdd"
+        assert found["axis"]["bands"]
         assert found_clips.sound(services, id)[:4] == b"RIFF"
 
 
