@@ -141,9 +141,7 @@ def recognise(teller: Teller, *, path: str, teacher: str, students: Sequence[str
         return told | _recognised(sound, path, [teacher, *students], device)
 
 
-def live(
-    teller: Teller, *, samples: Tensor, rate: int, teacher: str, students: Sequence[str], device: str
-) -> dict:
+def live(teller: Teller, *, samples: Tensor, rate: int, teacher: str, students: Sequence[str], device: str) -> dict:
     """The same of samples Tensor[N] of a microphone."""
     with threads(1):
         try:
