@@ -166,14 +166,14 @@ class Distil(Tab):
         """Make short runs in this very event, on the GPU that is lent to it."""
         *_, budget, _, _, _ = choices
         lent = isinstance(budget, int | float) and budget <= gpu_events.SHORT
-        return self._made(teacher, self._add(teacher, *choices, queued=not lent), lent)
+        yield from self._made(teacher, self._add(teacher, *choices, queued=not lent), lent)
 
     def _teach(self, teacher: str) -> dict:
         """Begin a student that learns from the ready clips."""
         return {"teacher": teacher, "begun": self._add_quick(teacher).id}
 
     def _teach_on_gpu(self, teacher: str) -> Iterator[dict]:
-        return self._made(teacher, [self._add_quick(teacher, queued=False)], True)
+        yield from self._made(teacher, [self._add_quick(teacher, queued=False)], True)
 
     def _made(self, teacher: str, runs: list[Run], lent: bool) -> Iterator[dict]:
         """Runs that are made here, one after the other, where they are ``lent`` the GPU; else they are queued."""
