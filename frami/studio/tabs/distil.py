@@ -56,7 +56,7 @@ class Distil(Tab):
     def build(self, teacher: str) -> None:
         self.taught = components.drawn(
             "taught",
-            {"teacher": teacher},
+            self._first(teacher),
             "distil-taught",
             lesson_functions(self.services.distillations, self.services.load_teacher, self.services.maps, self.who),
             seconds=quick_students.BUDGET,
@@ -147,7 +147,16 @@ class Distil(Tab):
 
     def on_teacher(self, teacher: str) -> tuple:
         shown = {"teacher": teacher}
-        return gr.update(choices=self._students(teacher)), gr.update(**self._offered(teacher)), shown, shown
+        return (
+            gr.update(choices=self._students(teacher)),
+            gr.update(**self._offered(teacher)),
+            shown,
+            self._first(teacher),
+        )
+
+    def _first(self, teacher: str) -> dict:
+        """What the first view shows at once."""
+        return {"teacher": teacher, "first": self.services.distillations.first(teacher)}
 
     def _students(self, teacher: str) -> list[tuple[str, str]]:
         return distillations.students(self.services.load_teacher(teacher))
