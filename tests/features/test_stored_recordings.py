@@ -1,6 +1,7 @@
 """Recordings without a data set: on the stored map, for evaluation, and for a student's curve."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -111,8 +112,6 @@ def test_a_student_is_measured_on_them(fresh_clone, tmp_path):
 
 def test_who_learnt_from_them_gets_none(fresh_clone):
     card = checkpoints.read_card("fsdd")
-    from dataclasses import replace
-
     assert ship(replace(card, split={"train": ["theo"], "test": ["george"]})) is None
     assert ship(replace(card, split={"train": ["theo"], "test": ["theo"]})) is None
     assert len(ship(card)[0]) == 100
