@@ -1,5 +1,5 @@
 /* The Distil tab: students that learn, their curves, their figures. The server is polled as long as the tab is in sight. */
-import { download, el, decoded, onTheme } from "./core.js";
+import { download, el, decoded, onTheme, plural } from "./core.js";
 import { confusionMatrices } from "./distil_confusion.js";
 import { curveChart } from "./distil_curves.js";
 import { runList } from "./distil_list.js";
@@ -72,7 +72,7 @@ frami.distil = (element, props, server, watch) => {
       if (!box.hidden) part.draw();
     }
     const busy = data.runs.find(isWorking);
-    const brief = busy ? `${busy.title} is being trained, ${10 * Math.floor(10 * busy.share)} %` : data.runs.length ? `${data.runs.length} runs, none is running` : "";
+    const brief = busy ? `${busy.title} is being trained, ${10 * Math.floor(10 * busy.share)}%` : data.runs.length ? `${plural(data.runs.length, "run")}, none is running` : "";
     if (spoken.textContent !== brief) spoken.textContent = brief;
   }
   function change() {

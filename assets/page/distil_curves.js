@@ -65,7 +65,7 @@ export function curveChart(data) {
       c.globalAlpha = i ? .5 : 1;
       line([[LEFT, level], [width - RIGHT, level]], css(stage, "--frami-line"), 1);
       c.globalAlpha = 1;
-      c.fillText(share ? `${25 * i} %` : v.toFixed(most < 10 ? 2 : 0), LEFT - 6, level);
+      c.fillText(share ? `${25 * i}%` : v.toFixed(most < 10 ? 2 : 0), LEFT - 6, level);
     }
     c.textBaseline = "alphabetic";
     const step = TICKS.find(t => end / t <= Math.max(2, width / 110)) || 14400;

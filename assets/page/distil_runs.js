@@ -31,7 +31,7 @@ export class DistilRuns {
   last(run, name) { return this.result(run)[name] ?? run.latest[name] ?? null; }
   /* Where a run stands, in words. */
   status(run) {
-    const clips = run.latest.clips ? ` · ${run.latest.clips.toLocaleString("en")} clips` : "", at = `${Math.floor(100 * run.share)} %`;
+    const clips = run.latest.clips ? ` · ${run.latest.clips.toLocaleString("en")} clips` : "", at = `${Math.floor(100 * run.share)}%`;
     switch (run.status) {
       case "waiting": return run.ahead ? `waits for ${run.ahead} other run${run.ahead > 1 ? "s" : ""}${run.begins ? `, begins in about ${duration(run.begins)}` : ""}` : "is next";
       case "starting": return "starting…";

@@ -57,11 +57,13 @@ def build() -> Studio:
                 for tab in tabs:
                     classes = ["frami-wide"] if tab.wide else None
                     with gr.Tab(tab.title, id=tab.name, elem_id=f"{tab.name}-tab", elem_classes=classes) as here:
+                        components.section(tab.title)
                         tab.build(first)
                     opened.append(here)
             with gr.Column(scale=1, min_width=300, elem_id="side"):
                 components.detail()
 
+        components.footer(how=any(tab.name == "method" for tab in tabs))
         teacher.change(lambda name: components.teacher_facts(services.teachers[name]), teacher, facts, **EVENT)
         demo.load(services.warm, queue=False, **EVENT)
         for tab, here in zip(tabs, opened, strict=True):
