@@ -69,7 +69,9 @@ def main() -> None:
 def _tabs(page: Page, address: str) -> list[str]:
     page.goto(address)
     page.wait_for_selector("#gallery .frami-tile", timeout=120_000)
-    return page.evaluate("[...document.querySelectorAll('#tabs [role=tab][data-tab-id]')].map(tab => tab.dataset.tabId)")
+    return page.evaluate(
+        "[...document.querySelectorAll('#tabs [role=tab][data-tab-id]')].map(tab => tab.dataset.tabId)"
+    )
 
 
 def _show(page: Page, address: str, tab: str, theme: str) -> None:
@@ -99,8 +101,9 @@ def _share(page: Page, address: str) -> None:
     page.set_viewport_size({"width": 1200, "height": 630})
     page.set_content(
         "<style>body{margin:0;background:#131018;color:#f2eff4;font-family:'IBM Plex Sans',sans-serif;overflow:hidden}"
-        "h1{font-size:76px;margin:56px 64px 6px}h1 span{color:#ee96b8;font-weight:400}p{font-size:35px;margin:0 64px 36px;"
-        "color:#cdc6d3}div{display:grid;grid-template-columns:repeat(8,1fr);gap:12px;padding:0 64px}"
+        "h1{font-size:76px;margin:56px 64px 6px}h1 span{color:#ee96b8;font-weight:400}"
+        "p{font-size:35px;margin:0 64px 36px;color:#cdc6d3}"
+        "div{display:grid;grid-template-columns:repeat(8,1fr);gap:12px;padding:0 64px}"
         "img{width:100%;height:112px;border-radius:6px;image-rendering:pixelated}</style>"
         f"<h1>FRAMI <span>Studio</span></h1><p>Hear what a sound classifier remembers.</p><div>{tiles}</div>"
     )

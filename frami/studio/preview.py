@@ -13,12 +13,14 @@ from frami.paths import ASSETS
 
 TITLE = "FRAMI Studio"
 SENTENCE = (
-    "Hear what a sound classifier remembers: sounds made from a network's weights alone, and smaller networks that learn "
-    "from them, without any recording."
+    "Hear what a sound classifier remembers: sounds made from a network's weights alone, and smaller networks that "
+    "learn from them, without any recording."
 )
 #: Pictures by their address: of a link (1200 × 630), and the icon that a phone puts on its screen.
 PICTURES = {"/share.png": ASSETS / "share.png", "/apple-touch-icon.png": ASSETS / "apple-touch-icon.png"}
 _TAGS = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
+#: What a page begins with: browsers look for it in the first 1024 bytes.
+_CHARSET = re.compile(rb"<head>\s*(?:<meta charset[^>]*>)?")
 _HOST = re.compile(r"[\w.-]+(?::\d{1,5})?")
 #: Bytes of a page that are looked through for its head.
 _HEAD = 20_000
@@ -86,7 +88,7 @@ def tagged(page: bytes, address: str) -> bytes:
         f'<meta name="description" content="{escape(SENTENCE)}">',
         '<link rel="apple-touch-icon" href="apple-touch-icon.png">',
     ]
-    return _TAGS.sub(b"", head).replace(b"<head>", b"<head>" + "".join(made).encode(), 1) + rest
+    return _CHARSET.sub(lambda found: found[0] + "".join(made).encode(), _TAGS.sub(b"", head), count=1) + rest
 
 
 def _address(scope) -> str:
