@@ -82,7 +82,7 @@ export function mapLegend(s, root, isolate, renew) {
     if (s.choice.colour === "confidence") {
       const bar = el("span", "ramp");
       bar.style.background = `linear-gradient(to right, ${[0, .25, .5, .75, 1].map(ramp).join(",")})`;
-      box.append(el("span", "", "Confidence of the teacher: 0 %"), bar, el("span", "", "100 %"));
+      box.append(el("span", "", "Confidence of the teacher: 0%"), bar, el("span", "", "100%"));
     }
     const kinds = new Set(s.value.layers.map(layer => Boolean(layer.real)));
     if (kinds.size > 1 && s.choice.colour !== "origin") {

@@ -22,8 +22,8 @@ export function drawMeasures(box, columns, { rows = [], note = [] } = {}) {
       const cell = el("td"), range = measures.intervals[name]?.map(x => figure(share, x));
       cell.append(el("span", "", figure(share, measures[name])));
       if (range) {
-        cell.append(el("small", "", `[${range.join(", ").replaceAll(" %", "")}]`));
-        cell.title = `95 % interval: ${range.join(" to ")}`;
+        cell.append(el("small", "", `[${range.join(", ").replaceAll("%", "")}]`));
+        cell.title = `95% interval: ${range.join(" to ")}`;
       }
       return cell;
     }));

@@ -203,7 +203,7 @@ def test_the_table_says_how_rich_the_banks_are(open_page):
     assert heard.removesuffix("%").strip() == f"{100 * stored['rows'][0]['judge_accuracy']:.0f}"
     cell = table.locator("tbody tr").first.locator("td").nth(3)
     assert cell.locator("span").inner_text() == f"{stored['rows'][0]['vendi']:.2f}"
-    assert "95 % interval" in cell.get_attribute("title")
+    assert "95% interval" in cell.get_attribute("title")
     said = table.inner_text()
     assert "when it was made" in said and f"{stored['real_clips']} recordings" in said and "theo" in said
 

@@ -131,7 +131,7 @@ class Distil(Tab):
         # A tick while the one before is still handled counts too, and the last one has the last word.
         latest = event | {"trigger_mode": "always_last"}
         groups = [self.sizes, self.objectives, self.recipes, self.ablations]
-        happened = [*(group.input for group in groups), self.budget.change]
+        happened = [*(group.change for group in groups), self.budget.change]
         gr.on(happened, self._plan, [*groups, self.budget], [self.start, self.about], **latest)
         self.preset.input(lambda seconds: seconds, self.preset, self.budget, **latest)
         self.budget.input(_preset, self.budget, self.preset, **latest)
