@@ -6,7 +6,7 @@ JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fuzz format docs lock audit sbom space space-check clean
+.PHONY: demo test fuzz format docs screenshots lock audit sbom space space-check clean
 
 demo: .venv/app.stamp
 	$(BIN)/python app.py
@@ -25,6 +25,10 @@ format: .venv/dev.stamp
 
 docs: .venv/dev.stamp
 	$(BIN)/python docs/api.py docs/api
+
+# Each tab, on a desktop and a phone, light and dark: to build/screenshots, and those of the docs to docs/.
+screenshots: .venv/dev.stamp
+	$(BIN)/python -m deploy.screenshots $(ARGS)
 
 # Versions and hashes of all packages, those that others need included: for Python 3.11 and 3.12, Linux and macOS.
 # What is locked already stays; newer versions: make lock ARGS=--upgrade.

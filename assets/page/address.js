@@ -126,3 +126,15 @@ frami.address = (element, props, server, _watch, trigger) => {
     root.querySelector(".meta")?.after(made);
   });
 };
+
+/* Links below the page: what explains it, and the page as it is shown. */
+frami.links = (element, props) => {
+  const root = element.querySelector(".frami-links");
+  if (props.how) root.append(button("", "How it works", () => document.querySelector('#tabs [role="tab"][data-tab-id="method"]')?.click()));
+  for (const [words, url] of props.links || []) {
+    const link = el("a", "", words);
+    Object.assign(link, { href: url, target: "_blank", rel: "noreferrer" });
+    root.append(link);
+  }
+  root.append(copyButton("", "Copy link to this view", () => linkHere()));
+};

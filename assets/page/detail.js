@@ -24,7 +24,7 @@ frami.detail = (element, props) => {
     paint(picture.firstChild, shown, axis);
     root.querySelector(".title b").textContent = clip.target;
     root.querySelector(".title span").textContent = verdict(clip, state);
-    root.querySelector(".bars").replaceChildren(el("h4", "", state ? `What the teacher predicts at step ${state.step}` : "What the teacher predicts"), ...bars(shown.top, clip.target));
+    root.querySelector(".bars").replaceChildren(el("h3", "", state ? `What the teacher predicts at step ${state.step}` : "What the teacher predicts"), ...bars(shown.top, clip.target));
     showSteps(root.querySelector(".way"));
     showOrigin(root.querySelector(".meta"));
     additions.forEach(add => add(root));

@@ -12,8 +12,12 @@ const viewsInSight = () => runViews.filter(view => view.root.isConnected && view
 const drawRuns = () => runViews.forEach(view => { if (view.root.isConnected) view.draw(); });
 const alarmAll = text => runViews.forEach(one => { one.alarm.textContent = text; });
 
-export function chooseTeacher(teacher) {
-  if (teacher !== runs.teacher) { runs.reset(teacher); drawRuns(); }
+/* first: what is known of it before the server was asked. */
+export function chooseTeacher(teacher, first) {
+  const fresh = teacher !== runs.teacher;
+  if (fresh) runs.reset(teacher);
+  if (first && !runs.runs.length) runs.take(first);
+  if (fresh || first) drawRuns();
   askRuns();
 }
 export async function askRuns() {

@@ -101,7 +101,7 @@ frami.taught = (element, props, server, watch, trigger) => {
       panel.expect(begun);
       setTimeout(() => panel.box.scrollIntoView({ block: "start", behavior: isStill() ? "auto" : "smooth" }), 50);
     }
-    chooseTeacher(value.teacher || null);
+    chooseTeacher(value.teacher || null, value.first);
   }
   followRuns({ root, server, draw, alarm });
   panel.onStop = id => actOn(server, "stop", id, alarm);

@@ -166,8 +166,8 @@ def _run(teacher, settings, clips, student, augmentation, every, memory, earlier
         if settings.budget and not course.learner.steps:
             yield from course.report()
             raise BudgetError(
-                f"there was no time to learn within {settings.budget:g} s: this machine is too busy, or too slow; give "
-                "a larger --budget, or try again"
+                f"there was no time to learn within {settings.budget:g} s: this machine is too busy, or too slow; try "
+                "again later, or give it more time (--budget)"
             )
         course.measure_agreement(at_the_end=True)
         yield from course.report(finished=True)

@@ -9,7 +9,7 @@ from gradio.utils import get_upload_folder
 from frami import paths, temporary
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
-from frami.studio import address, components, programs, visitors
+from frami.studio import address, components, forms, programs, visitors
 from frami.studio.guard import Studio
 from frami.studio.pages import Pages
 from frami.studio.services import log, shared, troubles
@@ -18,6 +18,8 @@ from frami.studio.services.shared import Services
 from frami.studio.tabs import EVENT, TABS, Page
 from frami.studio.theme import launch_options
 
+#: What the page does when the server has answered its opening.
+_ARRIVED = "name => { frami.arrive?.(name); frami.restoreForms?.(name); }"
 #: Seconds between two signs of an open page, at least those where the silence is short.
 _BEAT, _LEAST_BEAT = 20, 1
 
@@ -52,17 +54,21 @@ def build() -> Studio:
             facts = gr.HTML(
                 components.teacher_facts(services.teachers[first]), elem_id="teacher-facts", apply_default_css=False
             )
-        page, opened = Page(demo, teacher, last_run, runs), []
+        page, opened, built = Page(demo, teacher, last_run, runs), [], []
         with gr.Row(elem_id="main"):
             with gr.Column(scale=3, min_width=320), gr.Tabs(elem_id="tabs") as bar:
                 for tab in tabs:
                     classes = ["frami-wide"] if tab.wide else None
                     with gr.Tab(tab.title, id=tab.name, elem_id=f"{tab.name}-tab", elem_classes=classes) as here:
+                        components.section(tab.title)
+                        before = set(demo.blocks)
                         tab.build(first)
+                        built.append([block for key, block in demo.blocks.items() if key not in before])
                     opened.append(here)
             with gr.Column(scale=1, min_width=300, elem_id="side"):
                 components.detail()
 
+        components.footer(how=any(tab.name == "method" for tab in tabs))
         teacher.change(lambda name: components.teacher_facts(services.teachers[name]), teacher, facts, **EVENT)
         demo.load(services.warm, queue=False, **EVENT)
         for tab, here in zip(tabs, opened, strict=True):
@@ -72,7 +78,8 @@ def build() -> Studio:
         names = {tab.name: here for tab, here in zip(tabs, opened, strict=True)}
         address.connect(address.build(services, tabs, tabs[0].who), services, page, bar, names)
         arriving = demo.load(lambda: _arrive(services, visitors.here(), names), None, [teacher, bar], **EVENT)
-        arriving.then(None, teacher, None, js="name => { frami.arrive?.(name); }", **EVENT)
+        arriving.then(None, teacher, None, js=_ARRIVED, **EVENT)
+        forms.connect(demo, built, first)
         if services.limits:
             _notice_visitors(services, demo)
 

@@ -1,6 +1,8 @@
 """Pieces that several tabs share."""
 
 import base64
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -44,6 +46,25 @@ def header(device, notice: str | None = None) -> gr.HTML:
         + (f'<p class="frami-notice" role="status" id="notice">{escape(notice)}</p>' if notice else ""),
         elem_id="header",
     )
+
+
+#: Where the paper is.
+PAPER = "https://arxiv.org/abs/2303.07643"
+
+
+def footer(how: bool) -> gr.HTML:
+    """Links to the paper, the code where it is at hand, what explains the method (``how``: whether the studio has that
+    tab), and the page as it is shown."""
+    space = os.environ.get("SPACE_ID", "")
+    links = [("Paper", PAPER)]
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", space):
+        links.append(("Code", f"https://huggingface.co/spaces/{space}/tree/main"))
+    return drawn("links", {}, "links", how=how, links=links)
+
+
+def section(title: str) -> gr.HTML:
+    """The heading of a tab, for screen readers: the bar of tabs shows it to others."""
+    return gr.HTML(f'<h2 class="frami-spoken">{escape(title)}</h2>', padding=False, elem_classes="frami-section")
 
 
 def limits_note(limits: Limits, names: Sequence[str], elem_id: str) -> gr.HTML:

@@ -5,7 +5,8 @@ Their docstrings become the API page and the tools' descriptions. Owners and lim
 says who it is by the header ``x-frami-visitor`` or the argument ``token``. All arguments are checked here.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +16,12 @@ import gradio as gr
 from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
 
-from frami.distill import RunSettings, Settings
+from frami.distill import OBJECTIVES, STUDENTS, RunSettings, Settings
 from frami.errors import FramiError
 from frami.hosting import owners
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
-from frami.inversion import InversionSettings
+from frami.inversion import RECIPES, InversionSettings
 from frami.studio import visitors
 from frami.studio.services import clip_ids, clips, offers, page_values, sent
 from frami.studio.services.shared import Services
@@ -44,8 +45,20 @@ def mcp_here() -> bool:
 def publish(services: Services) -> None:
     """Add the functions to the page that is being built; all other events of it stay private."""
     functions = _Programs(services)
+    if mcp_here():
+        _answer_in_json()
     for name in NAMES:
         gr.api(_checked(getattr(functions, name)), api_name=name, queue=False)
+
+
+def _answer_in_json() -> None:
+    """Gradio's MCP server would write an answer as Python does."""
+    from gradio.mcp import GradioMCPServer
+
+    def in_json(self, data, root_url):
+        return [self.types.TextContent(type="text", text=json.dumps(answer)) for answer in data]
+
+    GradioMCPServer.postprocess_output_data = in_json
 
 
 def _checked(work):
@@ -121,7 +134,7 @@ class _Programs:
         length = None if seconds is None else sent.number(seconds, "seconds", offers.SHORTEST, offers.LONGEST)
         settings = InversionSettings.of(
             loaded,
-            sent.text(recipe, "the recipe"),
+            _known(recipe, RECIPES, "recipe"),
             samples=_whole(clips, "clips", 1, _MOST),
             steps=_whole(steps, "steps", 1, offers.MOST_STEPS),
             seconds=None if length is None else (length, length),
@@ -158,8 +171,11 @@ class _Programs:
         """
         who, name = self._who(token, begins=True), self._teacher(teacher)
         budget = float(_whole(seconds, "seconds", 2, 24 * 3600))
-        names = {"student": student, "objective": objective, "recipe": recipe}
-        chosen = {key: sent.text(value, f"the {key}") for key, value in names.items()}
+        chosen = {
+            "student": _known(student, STUDENTS, "student"),
+            "objective": _known(objective, OBJECTIVES, "objective"),
+            "recipe": _known(recipe, RECIPES, "recipe"),
+        }
         settings = Settings(**chosen, budget=budget, seed=_whole(seed, "the seed", 0))
         self._services.housekeeping.storage.check(who.owner, who.address)
         run = self._services.distillations.owned.begin([RunSettings(name, settings)], who, keep=True)
@@ -259,10 +275,7 @@ class _Programs:
         return found
 
     def _teacher(self, name: Any) -> str:
-        known = self._services.teachers
-        if sent.text(name, "the teacher") not in known:
-            raise FramiError(f"no such teacher; there are {', '.join(known)}")
-        return name
+        return _known(name, self._services.teachers, "teacher")
 
     def _path(self, sound: Any, who: Visitor) -> Path:
         """An uploaded file, or that of a gallery's clip. FramiError for any other."""
@@ -326,6 +339,12 @@ class _Programs:
             "message": row["error"],
             "result": {k: v for k, v in (row.get("result") or {}).items() if isinstance(v, int | float | str)},
         }
+
+
+def _known(name: Any, offered: Collection[str], what: str) -> str:
+    if sent.text(name, f"the {what}") not in offered:
+        raise FramiError(f"no such {what}; there are {', '.join(offered)}")
+    return name
 
 
 def _whole(value: Any, what: str, least: int, most: int = 2**31 - 1) -> int:

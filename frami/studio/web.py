@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from frami.hosting import addresses
 from frami.hosting.limits import LimitError
+from frami.studio import preview
 from frami.studio.pages import Pages
 from frami.studio.services import sent, troubles
 from frami.studio.services.observation import Observation
@@ -51,8 +52,13 @@ class Page(Protocol):
 def app_options(more: dict) -> dict:
     """Arguments of the FastAPI application below Gradio: ``more`` of them, and ours. The gate is the innermost."""
     return more | {
-        "routes": [Route("/health", _health), Route("/metrics", _metrics), *more.get("routes", ())],
-        "middleware": [*more.get("middleware", ()), Middleware(Gate)],
+        "routes": [
+            Route("/health", _health),
+            Route("/metrics", _metrics),
+            *preview.routes(),
+            *more.get("routes", ()),
+        ],
+        "middleware": [*more.get("middleware", ()), Middleware(preview.Preview), Middleware(Gate)],
         "exception_handlers": {RequestValidationError: _invalid} | more.get("exception_handlers", {}),
     }
 

@@ -1,6 +1,7 @@
 """Recordings without a data set: on the stored map, for evaluation, and for a student's curve."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -94,7 +95,7 @@ def test_a_fresh_clone_evaluates_and_says_on_what(fresh_clone, capsys, tmp_path)
 
 def test_a_data_set_at_hand_comes_first(tmp_path, make_tree, monkeypatch):
     monkeypatch.setenv("FRAMI_DATA", str(make_tree("fsdd", tmp_path, speakers=("george", "theo"))))
-    clips, origin = choose(checkpoints.read_card("fsdd"), else_shipped=True)
+    clips, origin = choose(checkpoints.read_card(checkpoints.BUNDLED / "fsdd"), else_shipped=True)
     assert len(clips) == 10 and not origin.shipped
     assert measured_on(clips, "fsdd") == "10 recordings (Free Spoken Digit Dataset, held-out speaker theo)"
 
@@ -110,9 +111,7 @@ def test_a_student_is_measured_on_them(fresh_clone, tmp_path):
 
 
 def test_who_learnt_from_them_gets_none(fresh_clone):
-    card = checkpoints.read_card("fsdd")
-    from dataclasses import replace
-
+    card = checkpoints.read_card(checkpoints.BUNDLED / "fsdd")
     assert ship(replace(card, split={"train": ["theo"], "test": ["george"]})) is None
     assert ship(replace(card, split={"train": ["theo"], "test": ["theo"]})) is None
     assert len(ship(card)[0]) == 100

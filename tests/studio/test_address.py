@@ -7,7 +7,7 @@ import pytest
 
 from frami.errors import FramiError
 from frami.hosting.owners import EVERYONE, Visitor
-from frami.studio import address
+from frami.studio import address, forms
 from frami.studio.services import found_clips, shared
 
 CLIP = "gallery/fsdd/3"
@@ -29,6 +29,12 @@ def opened(page, tab):
 
 def chosen_clip(page, id):
     page.wait_for_function("id => (frami.selection.clip?.id ?? '') === id", arg=id, timeout=15_000)
+
+
+def ignore_what_was_left(open_page):
+    """Gradio complains of the events of a page that was left."""
+    left = ("signal is aborted", "Connection errored out")
+    open_page.trouble[:] = [one for one in open_page.trouble if not any(words in one for words in left)]
 
 
 @pytest.mark.slow
@@ -62,9 +68,7 @@ def test_reload_back_and_links(open_page, studio):
     chosen_clip(page, "gallery/esc10/2")
     settled(page, teacher="esc10", tab="distil", clip="gallery/esc10/2", other="kept")
     assert page.evaluate("frami.player.paused")
-    # Gradio complains of the events of the page that was left.
-    left = ("signal is aborted", "Connection errored out")
-    open_page.trouble[:] = [one for one in open_page.trouble if not any(words in one for words in left)]
+    ignore_what_was_left(open_page)
 
 
 @pytest.mark.slow
@@ -77,6 +81,7 @@ def test_what_is_not_known_is_ignored(open_page, studio, sign):
     opened(page, "listen")
     assert page.evaluate("frami.selection.clip") is None and page.title() != "gone"
     assert not page.locator(".toast-body").count()
+    ignore_what_was_left(open_page)
 
 
 @pytest.mark.parametrize("sign", [*HOSTILE, None, 3, ["listen"], {"a": 1}])
@@ -86,6 +91,34 @@ def test_unknown_teachers_and_tabs_change_nothing(sign):
     assert teacher == bar == gr.skip()
     teacher, bar = address.chosen(services, {"listen": None}, "fsdd", "listen")
     assert teacher == "fsdd" and bar.selected == "listen"
+
+
+def test_forms_show_again_what_is_still_offered():
+    every = [
+        gr.Dropdown(["a", "b"], elem_id="one"),
+        gr.Slider(1, 5, elem_id="two"),
+        gr.CheckboxGroup(["x", "y"], elem_id="three"),
+        gr.Number(elem_id="four"),
+    ]
+    shown = forms.restored(every, {"one": "b", "two": 3, "three": ["y"], "other": 1})
+    assert [one.get("value") for one in shown] == ["b", 3, ["y"], None]
+    for value in ("gone", 9, ["gone"], {"a": 1}, "<b>"):
+        values = {"one": value, "two": value, "three": value}
+        assert forms.restored(every, values)[:3] == [gr.skip()] * 3
+
+
+@pytest.mark.slow
+def test_forms_survive_a_reload(open_page):
+    page = open_page()
+    page.click("#synthesize-tab-button")
+    box = page.locator("#samples input[type=number]")
+    box.fill("3")
+    box.press("Tab")
+    page.wait_for_function("JSON.parse(sessionStorage.getItem('frami-forms') || '{}').values?.samples === 3")
+    page.reload()
+    opened(page, "synthesize")
+    page.wait_for_function("document.querySelector('#samples input[type=number]')?.value === '3'", timeout=20_000)
+    ignore_what_was_left(open_page)
 
 
 @pytest.fixture(scope="module")

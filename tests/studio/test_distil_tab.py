@@ -1,11 +1,13 @@
 """The Distil tab: its queue of processes, what the page is sent, and a student that learns in a real browser."""
 
+import inspect
 import io
 import json
 import re
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
@@ -14,7 +16,7 @@ from frami import checkpoints
 from frami.errors import FramiError
 from frami.inversion import invert
 from frami.runs import Runs
-from frami.studio.services import distillations
+from frami.studio.services import distillations, gpu_events
 from frami.studio.services.distillations import Distillations
 from frami.studio.tabs import distil
 from tests.helpers.queues import SETTINGS, queue_in, until
@@ -118,6 +120,17 @@ def test_the_default_ends_within_three_minutes():
     assert distil.BUDGET + distillations.EXTRA <= 180 and distil.BUDGET in dict(distil.PRESETS).values()
     assert distil._button(1, distil.BUDGET) == "Distil a student: about 2 min"
     assert "3 students" in distil._button(3, 30) and "about 2 min" in distil._button(3, 30)
+
+
+def test_a_quick_student_is_made_on_the_gpu_that_is_lent_to_its_event(queue, monkeypatch):
+    tab = distil.Distil(SimpleNamespace(distillations=SimpleNamespace(queue=queue), gpu="lent"))
+    monkeypatch.setattr(tab, "_add_quick", lambda teacher, queued: queue.add(teacher, SETTINGS, queued=queued))
+    made = []
+    monkeypatch.setattr(gpu_events, "distil", lambda queue, run, gpu: made.append((run.id, gpu)) or iter([None]))
+    for begin in (distil.Distil._teach_on_gpu, distil.Distil._begin_on_gpu):
+        assert inspect.isgeneratorfunction(begin), "else Gradio does not wait for it"
+    shown = list(tab._teach_on_gpu("fsdd"))
+    assert made == [(shown[0]["begun"], "lent")] and len(shown) == 2 and not queue.waiting()
 
 
 # --------------------------------------------------------------------------------------------------- in a browser

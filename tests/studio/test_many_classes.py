@@ -299,9 +299,9 @@ def test_confusions_of_fifty_classes(fifty):
     page.wait_for_function("document.querySelectorAll('.frami-distil .lists .row').length === 49")
     canvas.focus()
     for key, words in (
-        ("ArrowDown", "rooster, recognised: 3 of 4, 75 %"),
-        ("ArrowRight", "rooster classified as pig: 1 of 4, 25 %"),
-        ("ArrowDown", "pig, recognised: 3 of 4, 75 %"),
+        ("ArrowDown", "rooster, recognised: 3 of 4, 75%"),
+        ("ArrowRight", "rooster classified as pig: 1 of 4, 25%"),
+        ("ArrowDown", "pig, recognised: 3 of 4, 75%"),
     ):
         page.keyboard.press(key)
         assert figure.locator(".frami-spoken").text_content() == words and words[:6] in figure.inner_text()

@@ -125,19 +125,36 @@ class Distillations:
         for row in rows:
             row["title"] += " · shared with you" * (not row["own"])
         rows += self._bundled_rows(name, seen, teacher.classes)
-        value = {
-            "teacher": name,
-            "title": teacher.card.title,
-            "accuracy": teacher.card.accuracy,
-            "parameters": teacher.card.parameters,
-            "bytes": _bytes(name),
-            "ready": quick_students.ready(name) is not None,
-            "runs": rows,
-        }
+        for row in rows:
+            if row.get("bundled"):
+                row["idle"] = self.costs.of(row["bundled"])
+        value = self._about(name) | {"runs": rows}
         if not known:
             value["classes"] = [page_values.name(label) for label in teacher.classes]
             value["categories"] = of_teacher(teacher.card)
         return value | (self.costs.of(name) or {})
+
+    def _about(self, name: str) -> dict:
+        """What is said of a teacher."""
+        card = self.load_teacher(name).card
+        return {
+            "teacher": name,
+            "title": card.title,
+            "accuracy": card.accuracy,
+            "parameters": card.parameters,
+            "bytes": _bytes(name),
+            "ready": quick_students.ready(name) is not None,
+        }
+
+    def first(self, name: str) -> dict:
+        """What the first view draws before it has asked for anything: as ``value``, of the bundled students alone their
+        accuracy."""
+        rows = self._bundled_rows(name, {}, self.load_teacher(name).classes)
+        for row in rows:
+            row["stamp"] = "first"  # the rest is asked for
+            row["curves"] = {"accuracy": row["curves"].get("accuracy", [])}
+            row["result"] = {k: v for k, v in row["result"].items() if not isinstance(v, dict)}
+        return self._about(name) | {"runs": rows}
 
     def pair(self, name: str, ids: Sequence[str], who: Visitor = EVERYONE) -> dict:
         """Two finished runs of a teacher that a visitor may look at, beside each other (``run_pairs.pair``)."""
@@ -174,7 +191,7 @@ class Distillations:
         for card, run, curves in self._bundled(name):
             row = self._described(run, "finished", "bundled", BUNDLED, _thinned(curves))
             row |= {"title": f"{card.training.get('student') or card.name} · bundled", "own": False, "link": False}
-            row |= {"usable": False, "bundled": True, "twin": False, "quick": False, "idle": self.costs.of(card.name)}
+            row |= {"usable": False, "bundled": card.name, "twin": False, "quick": False}
             rows.append(row | (self._details(run, _thinned(curves), classes) if seen.get(run.id) != "bundled" else {}))
         return rows
 

@@ -382,7 +382,7 @@ def _note(chosen: _Choice, runs: bool) -> list[str]:
         words.append(f"Your runs are measured here, all clips of each, {beside}.")
     return [
         *words,
-        "Brackets: 95 % intervals. All but target accuracy depend on the number of clips: compare equal ones.",
+        "Brackets: 95% intervals. All but target accuracy depend on the number of clips: compare equal ones.",
     ]
 
 

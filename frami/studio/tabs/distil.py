@@ -56,7 +56,7 @@ class Distil(Tab):
     def build(self, teacher: str) -> None:
         self.taught = components.drawn(
             "taught",
-            {"teacher": teacher},
+            self._first(teacher),
             "distil-taught",
             lesson_functions(self.services.distillations, self.services.load_teacher, self.services.maps, self.who),
             seconds=quick_students.BUDGET,
@@ -131,7 +131,7 @@ class Distil(Tab):
         # A tick while the one before is still handled counts too, and the last one has the last word.
         latest = event | {"trigger_mode": "always_last"}
         groups = [self.sizes, self.objectives, self.recipes, self.ablations]
-        happened = [*(group.input for group in groups), self.budget.change]
+        happened = [*(group.change for group in groups), self.budget.change]
         gr.on(happened, self._plan, [*groups, self.budget], [self.start, self.about], **latest)
         self.preset.input(lambda seconds: seconds, self.preset, self.budget, **latest)
         self.budget.input(_preset, self.budget, self.preset, **latest)
@@ -147,7 +147,16 @@ class Distil(Tab):
 
     def on_teacher(self, teacher: str) -> tuple:
         shown = {"teacher": teacher}
-        return gr.update(choices=self._students(teacher)), gr.update(**self._offered(teacher)), shown, shown
+        return (
+            gr.update(choices=self._students(teacher)),
+            gr.update(**self._offered(teacher)),
+            shown,
+            self._first(teacher),
+        )
+
+    def _first(self, teacher: str) -> dict:
+        """What the first view shows at once."""
+        return {"teacher": teacher, "first": self.services.distillations.first(teacher)}
 
     def _students(self, teacher: str) -> list[tuple[str, str]]:
         return distillations.students(self.services.load_teacher(teacher))
@@ -166,14 +175,14 @@ class Distil(Tab):
         """Make short runs in this very event, on the GPU that is lent to it."""
         *_, budget, _, _, _ = choices
         lent = isinstance(budget, int | float) and budget <= gpu_events.SHORT
-        return self._made(teacher, self._add(teacher, *choices, queued=not lent), lent)
+        yield from self._made(teacher, self._add(teacher, *choices, queued=not lent), lent)
 
     def _teach(self, teacher: str) -> dict:
         """Begin a student that learns from the ready clips."""
         return {"teacher": teacher, "begun": self._add_quick(teacher).id}
 
     def _teach_on_gpu(self, teacher: str) -> Iterator[dict]:
-        return self._made(teacher, [self._add_quick(teacher, queued=False)], True)
+        yield from self._made(teacher, [self._add_quick(teacher, queued=False)], True)
 
     def _made(self, teacher: str, runs: list[Run], lent: bool) -> Iterator[dict]:
         """Runs that are made here, one after the other, where they are ``lent`` the GPU; else they are queued."""

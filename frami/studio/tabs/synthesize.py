@@ -113,6 +113,7 @@ class Synthesize(Tab):
         page.demo.load(self._again, page.last_run, **follow)
         fitted = [self.about, self.steps, *self.weights, *self.outputs]
         self.recipe.input(self._on_recipe, [page.teacher, self.recipe], fitted, trigger_mode="always_last", **EVENT)
+        self.recipe.change(lambda name: offers.about(recipe_named(name)), self.recipe, self.about, **EVENT)
         self.vocoder.input(None, self.vocoder, None, js="name => { frami.chooseVocoder(name); }", **EVENT)
 
     def on_teacher(self, teacher: str, recipe: str) -> list:
