@@ -19,8 +19,10 @@ frami.detail = (element, props) => {
     }
     if (root.dataset.id !== clip.id) build(root, clip, axis, server, (axis?.usual && props.vocoders) || {});
     const shown = state || clip, picture = root.querySelector(".picture");
-    picture.dataset.id = shown.id;
-    paint(picture.firstChild, shown, axis);
+    if (picture) {
+      picture.dataset.id = shown.id;
+      paint(picture.firstChild, shown, axis);
+    }
     root.querySelector(".title b").textContent = clip.target;
     root.querySelector(".title span").textContent = verdict(clip, state);
     root.querySelector(".bars").replaceChildren(el("h4", "", state ? `What the teacher predicts at step ${state.step}` : "What the teacher predicts"), ...bars(shown.top, clip.target));
@@ -37,7 +39,8 @@ function build(root, clip, axis, server, vocoders) {
   const head = el("div", "head"), title = el("div", "title"), trouble = el("p", "note");
   trouble.setAttribute("role", "alert");
   title.append(el("b"), el("span"));
-  head.append(button("again", "▶", () => play(selection.state || selection.clip, server), "Play again"), title, button("close", "×", deselect, "Close"));
+  if (!clip.soundless) head.append(button("again", "▶", () => play(selection.state || selection.clip, server), "Play again"));
+  head.append(title, button("close", "×", deselect, "Close"));
   root.replaceChildren(head, clip.soundless ? el("p", "soundless", clip.soundless) : spectrogram(clip, axis), vocoderButtons(clip, vocoders), el("div", "way"), el("div", "bars"), el("p", "meta"), trouble);
 }
 function verdict(clip, state) {
