@@ -20,8 +20,11 @@ frami.detail = (element, props) => {
     }
     if (root.dataset.id !== clip.id) build(root, clip, axis, server, (axis?.usual && props.vocoders) || {});
     const shown = state || clip, picture = root.querySelector(".picture");
-    picture.dataset.id = root.querySelector(".again").dataset.plays = shown.id;
-    paint(picture.firstChild, shown, axis);
+    root.querySelector(".again")?.setAttribute("data-plays", shown.id);
+    if (picture) {
+      picture.dataset.id = shown.id;
+      paint(picture.firstChild, shown, axis);
+    }
     root.querySelector(".title b").textContent = clip.target;
     root.querySelector(".title span").textContent = verdict(clip, state);
     root.querySelector(".bars").replaceChildren(el("h3", "", state ? `What the teacher predicts at step ${state.step}` : "What the teacher predicts"), ...bars(shown.top, clip.target));
@@ -43,7 +46,7 @@ function build(root, clip, axis, server, vocoders) {
     if (isSounding(shown.id)) stopSound(); else play(shown, server);
   }, "Play again");
   again.dataset.plays = clip.id;
-  head.append(again, title, soundControls(), expander(root, title), button("close", "×", deselect, "Close"));
+  head.append(...clip.soundless ? [] : [again], title, ...clip.soundless ? [] : [soundControls()], expander(root, title), button("close", "×", deselect, "Close"));
   root.replaceChildren(head, clip.soundless ? el("p", "soundless", clip.soundless) : spectrogram(clip, axis), vocoderButtons(clip, vocoders), el("div", "way"), el("div", "bars"), el("p", "meta"), trouble);
 }
 function verdict(clip, state) {

@@ -127,8 +127,8 @@ def _soundless(dataset: str) -> str:
     """Why a recording is a point and no sound."""
     known = data.info(dataset)
     return (
-        f"this recording is a point without its sound: {known.title} is {known.licence}, and is not given on here; "
-        "with the data set at hand it plays"
+        f"This recording is a point without its sound: {known.title} is {known.licence}, and is not given on here; "
+        "with the data set at hand it plays."
     )
 
 
