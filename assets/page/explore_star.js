@@ -47,6 +47,7 @@ export function mapStar(s, server, { ask, draw, say, choose }) {
       place();
     }
     root().dataset.star = star ? star.id : "";
+    s.version++;    // the star is laid out with the points
     draw();
   }
   const root = () => box.closest(".frami-explore");

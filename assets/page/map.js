@@ -67,6 +67,7 @@ export function pointMap(root, stage, canvas, s) {
     const tall = s.choice.view === "apart" && (rows > 2 || width < 500), wanted = tall ? `${rows * Math.min(260, width / columns + HEAD)}px` : "";
     if (canvas.style.height !== wanted) canvas.style.height = wanted;
     const height = canvas.clientHeight;
+    marks.style.height = `${height}px`;
     if (!width || !s.points.length) { context(canvas, width, height); context(marks, width, height); pictured = ""; return; }
     const dark = document.body.classList.contains("dark");
     const key = [s.version, zoom, ...pan, width, height, s.choice.view, s.moving, dark, devicePixelRatio].join();
