@@ -122,9 +122,7 @@ def recognise(teller: Teller, *, path: str, teacher: str, students: Sequence[str
         return told | _recognised(sound, path, [teacher, *students], device)
 
 
-def live(
-    teller: Teller, *, samples: Tensor, rate: int, teacher: str, students: Sequence[str], device: str
-) -> dict:
+def live(teller: Teller, *, samples: Tensor, rate: int, teacher: str, students: Sequence[str], device: str) -> dict:
     """The same of samples Tensor[N] of a microphone."""
     with threads(1):
         try:
@@ -185,10 +183,11 @@ def change_sound(teller: Teller, *, path: str, teacher: str, device: str, target
         sound = audio_input.read(path, found.spec)
     except audio_input.AudioInputError as error:
         raise FramiError(str(error)) from error
-    for state in change(found, found.spec(sound.samples), target):
-        teller.send(dict(vars(state)))
-        if teller.stopped:
-            return
+    with threads(1):
+        for state in change(found, found.spec(sound.samples), target):
+            teller.send(dict(vars(state)))
+            if teller.stopped:
+                return
 
 
 def export_onnx(teller: Teller, *, source: str, input: str) -> bytes:

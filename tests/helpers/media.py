@@ -20,7 +20,9 @@ KINDS = {
 }
 
 
-def encode(path: Path, samples: np.ndarray, rate: int, codec: str, format: str, to: int, pictures: bool = False) -> Path:
+def encode(
+    path: Path, samples: np.ndarray, rate: int, codec: str, format: str, to: int, pictures: bool = False
+) -> Path:
     """Write mono ``samples`` at ``rate`` Hz as ``to`` Hz; with ``pictures`` a black video of ten frames beside it."""
     import av
 

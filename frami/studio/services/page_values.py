@@ -42,7 +42,7 @@ def bytes_of(values: Tensor) -> str:
 def used_bands(mel: Tensor, spec: MelSpec) -> int:
     """How many bands, from the lowest on, a picture needs: above them a sound has next to nothing, as one that was
     recorded at a lower rate. mel : Tensor[F, T]."""
-    loud = (mel.amax(1) > max(spec.floor + 0.12 * (spec.ceiling - spec.floor), float(mel.max()) - 9 * spec.unit))
+    loud = mel.amax(1) > max(spec.floor + 0.12 * (spec.ceiling - spec.floor), float(mel.max()) - 9 * spec.unit)
     return min(spec.n_mels, max(spec.n_mels // 4, int(loud.nonzero().max()) + 4 if loud.any() else spec.n_mels))
 
 
