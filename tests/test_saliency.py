@@ -18,7 +18,7 @@ def heard(teacher):
 
 @pytest.mark.parametrize("method", saliency.METHODS)
 def test_what_decided_is_needed_and_suffices(teacher, heard, method):
-    samples, mel = heard
+    _, mel = heard
     found = saliency.saliency(teacher, mel, 4, method)
     assert found.shape == mel.shape and found.isfinite().all()
     deletion, insertion = saliency.faithfulness(teacher, mel, 4, found)
@@ -29,7 +29,7 @@ def test_what_decided_is_needed_and_suffices(teacher, heard, method):
 def test_the_sound_of_what_decided_is_still_heard_and_quieter(teacher, heard):
     samples, mel = heard
     kept = saliency.mask(saliency.saliency(teacher, mel, 4))
-    assert 0.05 < float((kept > 0.5).float().mean()) < 0.35 and 0 <= kept.min() and kept.max() <= 1
+    assert 0.05 < float((kept > 0.5).float().mean()) < 0.35 and kept.min() >= 0 and kept.max() <= 1
     alone = saliency.alone(samples, teacher.spec, kept)
     assert alone.shape == samples.shape and alone.square().mean() < samples.square().mean()
     assert float(saliency.probability(teacher, teacher.spec(alone)[None], 4)[0]) > 0.5
