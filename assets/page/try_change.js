@@ -41,7 +41,7 @@ export function changes({ given, networks, classes }, server) {
       if (!state || state.error) throw new Error(state?.error || "The studio does not answer.");
       if (state.state === "error") throw new Error(state.message);
       if (state.frames) shown.replaceChildren(...pictures(state, id, server));
-      words.textContent = verdict(state);
+      words.textContent = changeVerdict(state);
       box.dataset.state = state.state;
       if (!["waiting", "running"].includes(state.state)) return;
       await new Promise(done => setTimeout(done, 400));
@@ -52,7 +52,7 @@ export function changes({ given, networks, classes }, server) {
     "An inversion that begins at your sound and stays as near to it as it can."), row, words, shown);
   return box;
 }
-function verdict({ state, step, steps, target, confidence, start, heard, predicted, decibels, share }) {
+function changeVerdict({ state, step, steps, target, confidence, start, heard, predicted, decibels, share }) {
   if (step === undefined) return state === "stopped" ? "Stopped before it began." : "Waiting for its turn…";
   if (state === "running") return `Step ${step} of ${steps}: ${target} with ${percent(confidence)}, changed by ${decibels.toFixed(1)} dB on average.`;
   const how = `Changed by ${decibels.toFixed(1)} dB on average; ${percent(share)} of the bands change by 3 dB or more somewhere.`;
