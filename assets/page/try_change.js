@@ -35,17 +35,16 @@ export function changes({ given, networks, classes }, server) {
     stop.hidden = true;
   }
   async function follow() {
-    for (;;) {
-      const state = await server.changing(id);
-      if (!box.isConnected) { server.stop_change(id); return; }
-      if (!state || state.error) throw new Error(state?.error || "The studio does not answer.");
-      if (state.state === "error") throw new Error(state.message);
-      if (state.frames) shown.replaceChildren(...pictures(state, id, server));
-      words.textContent = changeVerdict(state);
-      box.dataset.state = state.state;
-      if (!["waiting", "running"].includes(state.state)) return;
-      await new Promise(done => setTimeout(done, 400));
-    }
+    const state = await server.changing(id);
+    if (!box.isConnected) { server.stop_change(id); return; }
+    if (!state || state.error) throw new Error(state?.error || "The studio does not answer.");
+    if (state.state === "error") throw new Error(state.message);
+    if (state.frames) shown.replaceChildren(...pictures(state, id, server));
+    words.textContent = changeVerdict(state);
+    box.dataset.state = state.state;
+    if (!["waiting", "running"].includes(state.state)) return;
+    await new Promise(done => setTimeout(done, 400));
+    await follow();
   }
   row.append(which, go, stop);
   box.append(el("h3", "", "What must change until the teacher hears another class?"), el("p", "facts",
