@@ -8,7 +8,7 @@ from frami import answers
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 
-#: Ways of finding what decided; the page takes the first (``frami bench parts saliency`` says why).
+#: Ways of finding what decided; the page takes the first (docs/studio.md has the figures).
 METHODS = ("occlusion", "integrated", "gradient")
 #: Bands and seconds of a patch that is covered at a time; patches overlap by half in both directions.
 PATCH = (10, 0.08)

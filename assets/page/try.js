@@ -64,6 +64,8 @@ frami.try = (element, props, server, watch) => {
 
 const shortTime = seconds => `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
 
+const line = (cls, texts) => texts.length ? [el("p", cls, `${texts.join("; ")}.`)] : [];
+
 function predictions(value, server) {
   const { label, what, notes, cautions, networks, seen, seconds, given } = value;
   const head = el("div", "what predicted"), words = el("p"), cards = el("div", "networks"), clip = { id: `given/${given}`, mel: "" };
@@ -87,7 +89,6 @@ function predictions(value, server) {
     if (seen.length > 1) pictures.append(el("p", "facts", whose.join(", ")));
     pictures.append(spectrogram(one.clip, one.axis));
   }
-  const line = (cls, texts) => texts.length ? [el("p", cls, `${texts.join("; ")}.`)] : [];
   return [head, ...line("notes", notes), ...line("cautions", cautions), cards,
     ...networks.length > 1 ? [] : [el("p", "notes", "No student is ticked: distil one in the Distil tab, and it is compared with its teacher here.")],
     pictures, el("p", "facts", "The milliseconds are those of the network alone on this machine, as busy as it is now: the median of a few passes."), decided.box, changes(value, server)];

@@ -35,24 +35,23 @@ export function changes({ given, networks, classes }, server) {
     stop.hidden = true;
   }
   async function follow() {
-    for (;;) {
-      const state = await server.changing(id);
-      if (!box.isConnected) { server.stop_change(id); return; }
-      if (!state || state.error) throw new Error(state?.error || "The studio does not answer.");
-      if (state.state === "error") throw new Error(state.message);
-      if (state.frames) shown.replaceChildren(...pictures(state, id, server));
-      words.textContent = verdict(state);
-      box.dataset.state = state.state;
-      if (!["waiting", "running"].includes(state.state)) return;
-      await new Promise(done => setTimeout(done, 400));
-    }
+    const state = await server.changing(id);
+    if (!box.isConnected) { server.stop_change(id); return; }
+    if (!state || state.error) throw new Error(state?.error || "The studio does not answer.");
+    if (state.state === "error") throw new Error(state.message);
+    if (state.frames) shown.replaceChildren(...pictures(state, id, server));
+    words.textContent = changeVerdict(state);
+    box.dataset.state = state.state;
+    if (!["waiting", "running"].includes(state.state)) return;
+    await new Promise(done => setTimeout(done, 400));
+    await follow();
   }
   row.append(which, go, stop);
   box.append(el("h3", "", "What must change until the teacher hears another class?"), el("p", "facts",
     "An inversion that begins at your sound and stays as near to it as it can."), row, words, shown);
   return box;
 }
-function verdict({ state, step, steps, target, confidence, start, heard, predicted, decibels, share }) {
+function changeVerdict({ state, step, steps, target, confidence, start, heard, predicted, decibels, share }) {
   if (step === undefined) return state === "stopped" ? "Stopped before it began." : "Waiting for its turn…";
   if (state === "running") return `Step ${step} of ${steps}: ${target} with ${percent(confidence)}, changed by ${decibels.toFixed(1)} dB on average.`;
   const how = `Changed by ${decibels.toFixed(1)} dB on average; ${percent(share)} of the bands change by 3 dB or more somewhere.`;

@@ -14,7 +14,8 @@ async function openMicrophone(onBlock) {
   try {
     await context.audioWorklet.addModule(url);
     const node = new AudioWorkletNode(context, "frami-capture"), silent = new GainNode(context, { gain: 0 });
-    node.port.onmessage = ({ data }) => onBlock(data);
+    node.port.addEventListener("message", ({ data }) => onBlock(data));
+    node.port.start();
     context.createMediaStreamSource(stream).connect(node).connect(silent).connect(context.destination);
     await context.resume();
   } catch (error) { stop(); throw error; } finally { URL.revokeObjectURL(url); }
@@ -124,24 +125,26 @@ frami.source = (element, props, server, watch, trigger, upload) => {
     send(wavFile(joined(mine.blocks), mine.mic.rate));
   }
   /* Live: what was gathered goes to the studio at least every half second; one piece at a time. */
-  async function follow(mine) {
-    const session = Array.from(crypto.getRandomValues(new Uint8Array(12)), n => n.toString(16).padStart(2, "0")).join("");
-    let begin = true;
-    while (going === mine) {
-      await new Promise(done => setTimeout(done, 1000 * PIECE_SECONDS));
+  function follow(mine) {
+    mine.session = Array.from(crypto.getRandomValues(new Uint8Array(12)), n => n.toString(16).padStart(2, "0")).join("");
+    mine.fresh = true;
+    mine.turn = () => setTimeout(listen, 1000 * PIECE_SECONDS, mine);
+    mine.turn();
+  }
+  async function listen(mine) {
+    if (going !== mine) return;
+    if (document.hidden || !root.offsetParent) { end("Listening ended: the page was left."); return; }
+    const [piece, rate] = thinned(joined(mine.blocks.splice(0)), mine.mic.rate), asked = performance.now();
+    if (!piece.length) { mine.turn(); return; }
+    const students = [...document.querySelectorAll("#try-students label")].filter(one => one.querySelector("input:checked")).map(one => one.textContent.trim());
+    try {
+      const reply = await server.live({ session: mine.session, begin: mine.fresh, teacher: props.value?.teacher, students, rate, pcm: packed(piece.slice(-1.8 * rate)) });
+      mine.fresh = false;
       if (going !== mine) return;
-      if (document.hidden || !root.offsetParent) { end("Listening ended: the page was left."); return; }
-      const [piece, rate] = thinned(joined(mine.blocks.splice(0)), mine.mic.rate), asked = performance.now();
-      if (!piece.length) continue;
-      const students = [...document.querySelectorAll("#try-students label")].filter(one => one.querySelector("input:checked")).map(one => one.textContent.trim());
-      try {
-        const reply = await server.live({ session, begin, teacher: props.value?.teacher, students, rate, pcm: packed(piece.slice(-1.8 * rate)) });
-        begin = false;
-        if (going !== mine) return;
-        if (!reply || reply.error || reply.state === "ended") { end(reply?.error || reply?.message || "The studio does not answer."); return; }
-        showLive(reply, performance.now() - asked);
-      } catch (error) { end(frami.plainly(error.message || String(error))); return; }
-    }
+      if (!reply || reply.error || reply.state === "ended") { end(reply?.error || reply?.message || "The studio does not answer."); return; }
+      showLive(reply, performance.now() - asked);
+      mine.turn();
+    } catch (error) { end(frami.plainly(error.message || String(error))); return; }
   }
   function showLive({ state, networks = [] }, milliseconds) {
     answer.dataset.count = Number(answer.dataset.count || 0) + 1;

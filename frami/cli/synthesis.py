@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from frami import banks, checkpoints, vocoder
+from frami.cli import changing
 from frami.cli.arguments import class_numbers, command, device_option, moved, names, number, progress_bar, seed, whole
 from frami.device import pick
 from frami.errors import FramiError
@@ -27,6 +28,10 @@ def add(commands) -> None:
     sub.add_argument("--classes", action="append", help=f"{several} (default: all in turn)")
     sub.add_argument("--batch", type=whole(1), default=16, help="clips made at once")
     sub.add_argument("--seed", type=seed, default=0)
+    sub.add_argument(
+        "--from", dest="start", metavar="FILE", help="change this sound until the class of --class is heard in it"
+    )
+    sub.add_argument("--class", dest="target", metavar="NAME", help="with --from: the class, its name or number")
     default = "default: frami, where it takes the teacher's spectrograms"
     sub.add_argument("--vocoder", help=f"{', '.join(vocoder.VOCODERS)}, or a .safetensors ({default})")
     sub.add_argument("--no-sounds", action="store_true", help="spectrograms only")
@@ -67,6 +72,8 @@ def _duration(text: str) -> float | tuple[float, float]:
 
 
 def _synthesize(options) -> tuple[dict, list[str]]:
+    if options.start or options.target:
+        return changing.run(options)
     teacher = checkpoints.load(options.teacher, pick(options.device))
     classes = class_numbers(options.classes, teacher.classes)
     settings = InversionSettings.of(

@@ -18,9 +18,11 @@ from frami.inversion.losses import batch_norm_loss, class_loss
 from frami.inversion.teacher import frozen_copy
 
 #: Optimisation steps, and Adam's rate, in the front-end's unit (1: a factor of e in loudness).
-STEPS, RATE = 160, 0.08
+STEPS, RATE = 120, 0.1
 #: Probability at which the class counts as heard, and from which on only the nearness is improved.
 HEARD, CERTAINTY = 0.8, 0.9
+#: Steps after which it ends where the change became smaller by less than this share in them.
+PATIENCE, LEAST = 25, 0.03
 #: Weights: of the mean change, of its roughness, and of statistics in the network's layers that fit the training data
 #: worse than the sound itself.
 NEAR, ROUGH, NATURAL = 1.0, 0.3, 0.06
@@ -91,7 +93,7 @@ def _changes(teacher: Checkpoint, mel: Tensor, target: int, steps: int, near: fl
     optimiser = torch.optim.Adam([coarse], RATE * spec.unit, betas=(0.8, 0.99))
     best: Change | None = None
     usual: Tensor | None = None
-    first = 0.0
+    first, mark = 0.0, ()
     for step in range(steps + 1):
         with torch.enable_grad(), recorded(model, clips=1) as inputs:
             moved = F.interpolate(coarse, size=start.shape[2:], mode="bilinear", align_corners=False)
@@ -115,13 +117,17 @@ def _changes(teacher: Checkpoint, mel: Tensor, target: int, steps: int, near: fl
             step, steps, began,
         )  # fmt: skip
         best = now if best is None or _better(now, best) else best
+        if best.heard and (not mark or best.decibels < (1 - LEAST) * mark[1]):
+            mark = (step, best.decibels)
+        if mark and step - mark[0] >= PATIENCE:
+            break
         if step < steps:
             if step % every == 0:
                 yield now
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-    yield Change(**vars(best) | {"step": steps, "finished": True, "seconds": time.perf_counter() - began})
+    yield Change(**vars(best) | {"step": step, "finished": True, "seconds": time.perf_counter() - began})
 
 
 def _better(one: Change, other: Change) -> bool:

@@ -202,10 +202,11 @@ def change_sound(teller: Teller, *, path: str, teacher: str, device: str, target
         sound = audio_input.read(path, found.spec)
     except audio_input.AudioInputError as error:
         raise FramiError(str(error)) from error
-    for state in change(found, found.spec(sound.samples), target):
-        teller.send(dict(vars(state)))
-        if teller.stopped:
-            return
+    with threads(1):
+        for state in change(found, found.spec(sound.samples), target):
+            teller.send(dict(vars(state)))
+            if teller.stopped:
+                return
 
 
 def export_onnx(teller: Teller, *, source: str, input: str) -> bytes:

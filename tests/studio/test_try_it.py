@@ -10,12 +10,14 @@ from frami import checkpoints
 from frami.cost import parameters
 from frami.distill import OBJECTIVES, new_student
 from frami.errors import FramiError
+from frami.hosting.owners import EVERYONE
 from frami.runs import Runs
 from frami.runs.queue import Queue
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
+from tests.helpers.media import make
 from tests.helpers.recordings import tone_file
 from tests.helpers.studio import BROWSER_FLAGS, chromium, running_studio
 
@@ -56,12 +58,16 @@ def test_teacher_and_students_classify_the_same_spectrogram(recognition, teacher
     assert key not in [k for _, k in recognition.students("esc10")]
     path, label, origin = recognition.sample("sample/fsdd/7")
     assert (label, "espeak-ng" in origin) == ("seven", True)
-    value = recognition.predictions("fsdd", [key, "run:gone"], path, label, origin)
+    token = recognition.given.add(path, label, origin, EVERYONE)
+    value = recognition.predictions("fsdd", [key, "run:gone"], token)
     assert [one["title"] for one in value["networks"]] == ["The teacher", "nano · FRAMI · FRAMI fast"]
     assert [len(one["top"]) for one in value["networks"]] == [5, 5] and value["networks"][0]["top"][0][0] == "seven"
     assert all(one["milliseconds"] > 0 for one in value["networks"]) and value["networks"][1]["colour"] == 0
-    assert value["notes"] == ["one of the students is not there any more"] and value["clip"]["frames"] > 30
-    assert recognition.predictions("fsdd", [], ROOT / "README.md")["state"] == "refused"
+    assert value["cautions"] == ["one of the students is not there any more"]
+    assert len(value["seen"]) == 1, "one picture where the front-ends are the same"
+    assert value["seen"][0]["clip"]["frames"] > 30 and value["label"] == "seven"
+    text = recognition.given.add(ROOT / "README.md", "", "your sound", EVERYONE)
+    assert recognition.predictions("fsdd", [], text)["state"] == "refused"
 
 
 def test_only_bundled_sounds_are_given_away(recognition):
@@ -109,10 +115,6 @@ def predicted(page, state="predicted"):
 
 
 def upload(page, path):
-    if page.locator("#try-sound [aria-label=Clear]").count():
-        page.locator("#try-sound [aria-label=Clear]").click()
-        predicted(page, "idle")
-    page.locator("#try-sound [aria-label='Upload file']").click()
     page.locator("#try-sound input[type=file]").set_input_files(path)
 
 
@@ -151,7 +153,9 @@ def test_own_sounds_are_classified_or_refused_in_words(open_page, tmp_path):
     page = opened(open_page())
     upload(page, tone_file(tmp_path / "stereo.wav", 0.6, rate=16_000, channels=2))
     shown = predicted(page)
-    assert "16,000" in shown.locator(".notes").inner_text() and "averaged" in shown.inner_text()
+    page.wait_for_selector(".frami-try .what:has-text('Your sound')")
+    assert "from 16 to 22.05 kHz" in shown.locator(".notes").inner_text() and "averaged" in shown.inner_text()
+    assert shown.locator(".time").inner_text() == "0.60 s" and not shown.locator(".cautions").count()
     assert shown.locator(".network").count() == 1 + page.locator("#try-students label").count() > 1
     soundfile.write(tmp_path / "still.wav", np.zeros(22_050), 22_050)
     upload(page, tmp_path / "still.wav")
@@ -161,8 +165,36 @@ def test_own_sounds_are_classified_or_refused_in_words(open_page, tmp_path):
     shot(page, "try-refused")
 
 
+def test_a_voice_memo_of_a_phone_is_classified(open_page, tmp_path):
+    samples, rate = soundfile.read(SAMPLE)
+    page = opened(open_page())
+    upload(page, make(tmp_path, "voice-memo.m4a", samples, rate))
+    assert predicted(page).locator(".network").first.get_attribute("data-predicted") == "four"
+
+
+@pytest.mark.slow
+def test_what_decided_and_what_must_change(open_page):
+    page = opened(open_page())
+    page.locator("#try-samples button", has_text="four").first.click()
+    shown = predicted(page)
+    shown.locator(".network .why").first.click()
+    page.wait_for_selector(".frami-try .decided[data-state=shown]", timeout=60_000)
+    assert "in this part alone" in shown.locator(".decided").inner_text()
+    shown.locator(".decided .alone").click()
+    page.wait_for_function("frami.player.dataset.clip === 'decided' && frami.player.readyState > 0")
+    shown.locator(".change select").select_option(label="seven")
+    shown.locator(".change .ask").click()
+    page.wait_for_selector(".frami-try .change[data-state=done]", timeout=120_000)
+    assert "Now the teacher hears seven" in shown.locator(".change").inner_text()
+    assert shown.locator(".change canvas").count() == 3
+    shown.locator(".change .hear").last.click()
+    page.wait_for_function("frami.player.dataset.clip.endsWith('/after') && frami.player.readyState > 0")
+    shot(page, "try-change")
+
+
+@pytest.mark.slow
 def test_what_the_microphone_records_is_classified(browser, open_page, tmp_path):
-    """Recorded in the page, from a device that the browser feigns: a digit said over and over."""
+    """By click, held and live, from a device that the browser feigns: a digit said over and over."""
     soundfile.write(tmp_path / "said.wav", np.tile(soundfile.read(SAMPLE)[0], 3), soundfile.info(SAMPLE).samplerate)
     flags = [
         "--use-fake-ui-for-media-stream",
@@ -172,13 +204,26 @@ def test_what_the_microphone_records_is_classified(browser, open_page, tmp_path)
     window = browser.browser_type.launch(executable_path=chromium(), args=[*BROWSER_FLAGS, *flags])
     try:
         page = opened(open_page(context=window.new_context(permissions=["microphone"])))
-        page.locator("#try-sound button.record-button").click()
-        page.wait_for_timeout(1500)
-        page.locator("#try-sound button.stop-button:visible").click()
+        status = page.locator(".frami-source .status")
+        page.locator(".frami-source .record").click()
+        page.wait_for_function("/[1-9]\\.\\d s/.test(document.querySelector('.frami-source .status').textContent)")
+        page.locator(".frami-source .record").click()
         shown = predicted(page)
         assert shown.locator(".network").count() == 1 + page.locator("#try-students label").count()
         assert "Your sound" in shown.inner_text() and "Resampled" in shown.locator(".notes").inner_text()
-        shot(page, "try-microphone")
+        page.evaluate("document.querySelector('.frami-try .what').dataset.old = '1'")
+        page.locator(".frami-source .hold").focus()
+        page.keyboard.down(" ")
+        page.wait_for_function("/[1-9]\\.\\d s/.test(document.querySelector('.frami-source .status').textContent)")
+        page.keyboard.up(" ")
+        page.wait_for_selector(".frami-try .what:not([data-old])", timeout=20_000)
+        page.locator(".frami-source .live-button").click()
+        page.wait_for_selector(".frami-source .live section b", timeout=20_000)
+        assert " ms" in page.locator(".frami-source .live").inner_text()
+        shot(page, "try-live")
+        page.get_by_role("tab", name="Listen").click()
+        page.wait_for_selector(".frami-source[data-mode='']", state="attached", timeout=20_000)
+        assert "left" in status.text_content()
     finally:
         window.close()
 

@@ -1,4 +1,4 @@
-"""Changes of visitors' sounds until a teacher hears another class: made in the queue of syntheses, drawn by the page."""
+"""Changes of visitors' sounds until a teacher hears another class: made in the queue of syntheses."""
 
 import threading
 from concurrent.futures import Future

@@ -1,5 +1,5 @@
-"""The Try it tab: a sound of the visitor's own, what the teacher and its students predict for it, what decided that, and
-what must change until another class is heard."""
+"""The Try it tab: a sound of the visitor's own, what the teacher and its students predict for it, what decided that,
+and what must change until another class is heard."""
 
 from pathlib import Path
 
@@ -109,7 +109,8 @@ class TryIt(Tab):
         def sound(id) -> bytes:
             kind, _, rest = sent.text(id, "the sound").partition("/")
             if kind == "change":
-                return changes.sound(*(rest.split("/") + [""])[:2], self.who())
+                name, _, which = rest.partition("/")
+                return changes.sound(name, which, self.who())
             return recognition.hear(rest, self.who())
 
         @components.reply
