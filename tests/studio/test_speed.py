@@ -1,5 +1,5 @@
-"""What a visitor waits for, and what a studio costs while nobody is there. The bounds are those of CI's busy cores; what
-a quiet machine measures is printed (``pytest -s``)."""
+"""What a visitor waits for, and what a studio costs while nobody is there. The bounds are those of CI's busy cores;
+what a quiet machine measures is printed (``pytest -s``)."""
 
 import time
 
