@@ -31,7 +31,8 @@ def connect(shown: gr.HTML, services: Services, page: Page, bar: gr.Tabs, tabs: 
     """Show what the address says when it goes Back or Forward. ``tabs`` : by their names."""
 
     def goto(data: gr.EventData) -> tuple:
-        return chosen(services, tabs, getattr(data, "teacher", None), getattr(data, "tab", None))
+        wanted = components.told(data)
+        return chosen(services, tabs, wanted.get("teacher"), wanted.get("tab"))
 
     shown.select(goto, None, [page.teacher, bar], **EVENT | {"queue": False})
 

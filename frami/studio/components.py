@@ -133,6 +133,11 @@ def reply(work: Callable) -> Callable:
     return replied
 
 
+def told(data: gr.EventData) -> dict:
+    """What a script gave to ``trigger``: any names and values; empty where it gave none."""
+    return data._data if isinstance(data._data, dict) else {}
+
+
 def served(path: Path) -> str:
     """Path of a copy of a file in the folder that Gradio serves: it gives away no other, wherever the studio runs."""
     return processing_utils.save_file_to_cache(path, get_upload_folder())

@@ -27,7 +27,7 @@ def connect(demo: guard.Studio, forms: Sequence[Sequence[Component]], home: str)
         gr.on([one.change for one in form], None, form, None, js=noted, **EVENT)
 
     def restore(data: gr.EventData) -> list:
-        values = getattr(data, "values", None)
+        values = components.told(data).get("values")
         return restored(every, values if isinstance(values, dict) else {}, _current(demo))
 
     shown = components.drawn("forms", {}, "forms", home=home)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -114,7 +115,8 @@ def test_the_tools_of_an_assistant(studio):
             refused = await session.call_tool("run_status", {"run": "no such"})
         return tools, answer, refused
 
-    tools, answer, refused = asyncio.run(visit())
+    with ThreadPoolExecutor(1) as thread:  # this one may have the browser's loop
+        tools, answer, refused = thread.submit(asyncio.run, visit()).result()
     assert set(tools) == set(programs.NAMES)
     assert "Classify a sound" in tools["classify"].description
     assert "alone" in tools["synthesize"].description and tools["synthesize"].inputSchema["properties"]["steps"]

@@ -99,8 +99,8 @@ def chosen_classes(card: Card, chosen: Sequence[int]) -> list[int]:
 def classes_hint(card: Card) -> str:
     """What is said below the choice of classes."""
     if len(card.classes) <= class_groups.MANY:
-        return "none chosen: all in turn"
-    return f"type to find one of {len(card.classes)}; none chosen: all in turn, from the first of the list on"
+        return "leave empty for all classes"
+    return f"type to find one of {len(card.classes)}; leave empty for all, from the first of the list on"
 
 
 def _categories(card: Card) -> list[dict]:
