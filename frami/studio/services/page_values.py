@@ -6,15 +6,13 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from frami import answers
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.inversion import Clips
-
-#: Natural logarithm above the floor that a band's mean and standard deviation reach where it is not empty.
-_HEARD = 1.2
+from frami.models.norms import heard_bands
 
 
 @lru_cache
@@ -37,20 +35,8 @@ def axis_of(teacher: Checkpoint) -> dict:
     """The same, and how many of the bands are ``shown``: those above are empty in a teacher's training data (of 8 kHz
     recordings all beyond 4 kHz), as the statistics of its first batch norm say."""
     spec, own = teacher.spec, axis(teacher.spec)
-    shown = heard_bands(teacher.model, spec)
+    shown = heard_bands(teacher.model, spec.n_mels, spec.floor)
     return own | {"shown": shown, "ticks": [tick for tick in own["ticks"] if tick[1] < shown]}
-
-
-def heard_bands(model: nn.Module, spec: MelSpec) -> int:
-    """How many Mel bands, from the lowest on, have sound in the data that a model was trained with; all of them where
-    its first batch norm is not one of the bands."""
-    norms = (part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
-    first = next(norms, None)
-    if first is None or first.num_features != spec.n_mels or first.running_mean is None:
-        return spec.n_mels
-    above_floor = first.running_mean + first.running_var.clamp(min=0).sqrt() - spec.floor
-    heard = (above_floor > _HEARD).nonzero()
-    return int(heard.max()) + 1 if len(heard) else spec.n_mels
 
 
 def picture(mel: Tensor, spec: MelSpec) -> str:
