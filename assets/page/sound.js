@@ -117,10 +117,16 @@ export async function playSequence(clips, server, { pause = 220, each = () => {}
       if (mine !== turn) return false;
       each(clip, i);
       if (!await heard || mine !== turn) return false;    // oxlint-disable-line no-await-in-loop
-      if (!last) await new Promise(done => { later = setTimeout(() => { later = 0; done(); }, pause); });    // oxlint-disable-line no-await-in-loop
+      if (!last) await pauseOf(pause);    // oxlint-disable-line no-await-in-loop
     }
     return true;
   } catch (error) { tellTrouble(error); return false; } finally { if (mine === turn) delete player.dataset.sequence; }
+}
+function pauseOf(milliseconds) {
+  return new Promise(done => {
+    giveUp = done;
+    later = setTimeout(() => { later = 0; done(); }, milliseconds);
+  });
 }
 export function stopSound() {
   take();

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: Natural logarithm above the floor that a band's mean and standard deviation reach where it is not empty.
+_HEARD = 1.2
+
 
 def length_mask(lengths: Tensor, frames: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """1 within each clip and 0 behind its end: Tensor[B] → Tensor[B, 1, 1, frames]."""
@@ -103,3 +106,15 @@ def _centred(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     mean = seen.sum((0, 2, 3), dtype=wide) / count
     centred = seen.sub_(mean[:, None, None].to(x.dtype)).mul_(mask)
     return centred, mean, centred.square().sum((0, 2, 3), dtype=wide) / count, count
+
+
+def heard_bands(model: nn.Module, n_mels: int, floor: float) -> int:
+    """How many Mel bands, from the lowest on, have sound in the data that a model was trained with: those of which mean
+    and standard deviation together are well above the log-Mel's floor; all where its first batch norm is not one of
+    the bands."""
+    first = next((part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)), None)
+    if first is None or first.num_features != n_mels or first.running_mean is None:
+        return n_mels
+    above_floor = first.running_mean + first.running_var.clamp(min=0).sqrt() - floor
+    heard = (above_floor > _HEARD).nonzero()
+    return int(heard.max()) + 1 if len(heard) else n_mels

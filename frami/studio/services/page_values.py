@@ -12,7 +12,7 @@ from frami import answers
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.inversion import Clips
-from frami.models.bands import heard_bands
+from frami.models.norms import heard_bands
 
 
 @lru_cache
@@ -35,7 +35,7 @@ def axis_of(teacher: Checkpoint) -> dict:
     """The same, and how many of the bands are ``shown``: those above are empty in a teacher's training data (of 8 kHz
     recordings all beyond 4 kHz), as the statistics of its first batch norm say."""
     spec, own = teacher.spec, axis(teacher.spec)
-    shown = heard_bands(teacher.model, spec)
+    shown = heard_bands(teacher.model, spec.n_mels, spec.floor)
     return own | {"shown": shown, "ticks": [tick for tick in own["ticks"] if tick[1] < shown]}
 
 

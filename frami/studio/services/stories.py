@@ -28,9 +28,9 @@ class Stories:
         """``{"teacher", "axis", "made", "ships"}``: the clip of the gallery that the teacher is surest of among those
         of a class that is shown first, None where there is no gallery; whether recordings ship."""
         rows, axis = self.galleries.clips_of(name)
-        card = self.galleries.cards[name]
-        ships = bool(card.dataset in DATASETS and shipped.listed(card.dataset, held_out(card)))
-        return {"teacher": name, "axis": axis, "made": _surest(rows), "ships": ships}
+        made, card = _surest(rows), self.galleries.cards[name] if rows else None
+        ships = bool(card and card.dataset in DATASETS and shipped.listed(card.dataset, held_out(card)))
+        return {"teacher": name, "axis": axis, "made": made, "ships": ships}
 
     def recorded(self, name: str) -> dict:
         """``{"real", "pairs"}``: a recording of the class of ``value``'s clip, whole, and ``[{"real", "made"}]`` class
