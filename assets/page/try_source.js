@@ -1,5 +1,5 @@
 /* Where a sound to try comes from: the microphone (by click, while a button is held, or live), or a file. */
-import { bars, button, el, percent } from "./core.js";
+import { button, duration, el, percent } from "./core.js";
 
 const LONGEST_TAKE = 30, SHORTEST_TAKE = .15, PIECE_SECONDS = .25, PIECE_BYTES = 3000, FASTEST = 24_000;
 const CAPTURE = `registerProcessor("frami-capture", class extends AudioWorkletProcessor {
@@ -91,7 +91,7 @@ frami.source = (element, props, server, watch, trigger, upload) => {
       const mic = await openMicrophone(block => heard(mine, block));
       if (going !== mine) { mic.stop(); return; }
       mine.mic = mic;
-      say(mode === "live" ? `Listening. It ends when you leave, at the latest after ${Math.round(props.stretch)} s.` : mode === "hold" ? "Speak; let go to end." : "Recording…");
+      say(mode === "live" ? `Listening. It ends when you leave, at the latest after ${duration(props.stretch)}.` : mode === "hold" ? "Speak; let go to end." : "Recording…");
       if (mode === "live") follow(mine);
     } catch (error) {
       if (going === mine) { going = null; mark(); }
@@ -153,7 +153,7 @@ frami.source = (element, props, server, watch, trigger, upload) => {
     answer.classList.remove("past");
     answer.replaceChildren(...networks.map(one => {
       const box = el("section"), [[best, share]] = one.top;
-      box.append(el("span", "facts", one.title), el("b", "", best), el("span", "value", percent(share)), ...bars(one.top));
+      box.append(el("span", "facts", one.title), el("b", "", best), el("span", "value", percent(share)));
       return box;
     }), el("p", "facts", `answered in ${Math.round(milliseconds)} ms`));
   }
