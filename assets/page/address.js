@@ -69,6 +69,8 @@ export function copyButton(cls, words, link) {
 /* Whether others can hear a clip by its link: those of runs are their owner's. */
 export const isPublic = id => /^(gallery|recording|explore\/[^/]+\/(?!run-)[^/]+)\//.test(id);
 
+const shownTab = () => document.querySelector('#tabs [role="tab"][aria-selected="true"][data-tab-id]')?.dataset.tabId;
+
 frami.address = (element, props, server, _watch, trigger) => {
   home = props.home;
   for (const key of PLACES) if (!places.has(key)) places.set(key, home[key]);
@@ -89,7 +91,6 @@ frami.address = (element, props, server, _watch, trigger) => {
     write({ clip: clip && !forming ? clip.id : "" }, false);
   });
   // What is clicked, by whichever hand: Gradio's own events come later, in any order.
-  const shownTab = () => document.querySelector('#tabs [role="tab"][aria-selected="true"][data-tab-id]')?.dataset.tabId;
   new MutationObserver(() => { if (shownTab()) place("tab", shownTab()); })
     .observe(document.body, { subtree: true, attributeFilter: ["aria-selected"] });
   document.addEventListener("change", event => {
