@@ -34,10 +34,10 @@ function networkList(title, some) {
 function teacherCard(one, may) {
   const box = el("article", "card"), head = el("header"), facts = el("dl"), more = el("dl");
   box.dataset.teacher = one.name;
-  head.append(el("h4", "", one.title), el("span", "mark", one.bundled ? "bundled" : "your own"));
+  head.append(el("h4", "", one.chip), el("span", "mark", one.bundled ? "bundled" : "your own"));
   facts.append(factPair("accuracy", accuracyOf(one)), factPair("classes", `${one.count}${one.several ? ", several at once" : ""}`),
     factPair("parameters", amount(one.parameters)), factPair("data licence", one.data_licence));
-  more.append(factPair("name", one.name), factPair("network", one.architecture), factPair("front-end", one.front_end),
+  more.append(factPair("name", one.chip.includes(one.title) ? one.name : `${one.title} (${one.name})`), factPair("network", one.architecture), factPair("front-end", one.front_end),
     factPair("usual clip", `${one.seconds} s`), factPair("licence of the weights", one.licence), factPair("learnt from", one.dataset || "not stated"));
   const left = one.count - one.classes.length, names = el("p", "names", one.classes.join(", ") + (left > 0 ? ` and ${left} more` : ""));
   box.append(head, facts);
@@ -46,7 +46,7 @@ function teacherCard(one, may) {
   if (one.command) details.append(el("p", "on", "measured by"), el("code", "", one.command));
   box.append(details);
   if (one.students.length) box.append(networkList(plural(one.students.length, "bundled student"), one.students));
-  if (one.judge) box.append(networkList("its judge, another network that listens to its clips", [one.judge]));
+  if (one.judge) box.append(networkList("Its judge: another network that listens to its clips", [one.judge]));
   if (!one.gallery) {
     box.append(el("p", "on", may.gallery ? "It has no gallery for the Listen tab yet." : "It has no gallery for the Listen tab."));
     if (may.gallery) box.append(button("act", "Make a gallery", () => prepare("gallery", { name: one.name }), `Make a gallery of ${one.title}`));

@@ -57,7 +57,7 @@ class TeachersAndData(Tab):
             [_ARCHIVE], value=_ARCHIVE[1], label="Recordings", elem_id="train-dataset", info="or those that are here"
         )
         with gr.Row():
-            self.name = gr.Textbox(
+            self.called = gr.Textbox(
                 label="Name of the teacher", max_length=preparations.NAME, max_lines=1, elem_id="train-name",
                 placeholder="my-sounds", scale=2, min_width=160,
             )  # fmt: skip
@@ -95,16 +95,17 @@ class TeachersAndData(Tab):
         opened.select(self._look, None, shown, **quiet)
         self.work.select(self._look, None, shown, **quiet)
         self.train.click(
-            self._train, [self.name, self.dataset, self.archive, self.size, self.epochs],
+            self._train, [self.called, self.dataset, self.archive, self.size, self.epochs],
             [self.work, self.archive], **once,
         )  # fmt: skip
         self.load.click(self._import, [self.imported, self.source, self.files], [self.work, self.files], **once)
 
     def _look(self) -> tuple:
         """What is here now: cards and data sets, the visitor's work, recordings to train on, teachers to choose."""
-        who, works = self.who(), self.services.preparations
+        who, works, teachers = self.who(), self.services.preparations, self.services.teachers
+        chips = {name: title for title, name in components.titles(teachers)}
         value = {
-            "teachers": network_cards.rows(self.services.teachers),
+            "teachers": [row | {"chip": chips[row["name"]]} for row in network_cards.rows(teachers)],
             "data": data_sets.rows(),
             "folder": None if hosted() else data_sets.target(),
             "may": {kind: works.allowed(kind) for kind in preparations.KINDS},
