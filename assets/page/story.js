@@ -89,9 +89,9 @@ frami.story = (element, props, server, watch) => {
     tell.append(el("span", "", /^(zero|one|two|three|four|five|six|seven|eight|nine)$/.test(clip.target) ? ONE_SENTENCE : OTHER_SENTENCE));
     root.append(pair, tell);
     addRecording(pair, value);
-    // The panel beside it has something in it from the start, unless the address names another clip.
-    const named = new URLSearchParams(location.search).get("clip");
-    if (!onPhone() && !(named && !selection.clip) && (!selection.clip || selection.clip.id.startsWith("gallery/"))) show(clip, value.axis);
+    // The panel beside it has something in it from the start, unless the address names another clip of this teacher.
+    const named = new URLSearchParams(location.search).get("clip")?.split("/")[1] === value.teacher;
+    if (!onPhone() && !named && (!selection.clip || selection.clip.id.startsWith("gallery/"))) show(clip, value.axis);
   }
   watch("value", draw);
   draw();
