@@ -53,6 +53,7 @@ export const canSetVolume = () => {
 
 // ---- sounds
 export async function soundUrl(clip, server) {
+  if (clip.url) return clip.url;                                             // the page has it already
   const id = withVocoder(clip.id);
   let entry = sounds.get(id);
   if (!entry || (clip.mel && entry.mel && entry.mel !== clip.mel)) {         // a forming clip keeps its id while its sound changes
