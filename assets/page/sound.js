@@ -182,12 +182,13 @@ export function startAudio() {
 // the line that moves over a clip's pictures while it sounds; span: the part of its box that a picture takes
 function movePlayhead() {
   const moving = !player.paused && !player.ended && player.duration > 0;
+  const asked = document.querySelector(".frami-quiz:not([data-answered])"), game = asked?.offsetParent ? asked : null; // nothing else tells which clip it is
   document.querySelectorAll("[data-plays]").forEach(made => {
-    const on = isSounding(made.dataset.plays);
+    const on = isSounding(made.dataset.plays) && (!game || game.contains(made));
     if (made.classList.toggle("sounding", on) !== (made.textContent === "■")) made.textContent = on ? "■" : "▶";
   });
   document.querySelectorAll(".frami-tile, .picture[data-id]").forEach(box => {
-    const mine = moving && box.dataset.id === player.dataset.clip;
+    const mine = moving && !game && box.dataset.id === player.dataset.clip;
     box.classList.toggle("playing", mine);
     if (mine) box.querySelector(".playhead").style.left = `${100 * (box.span ?? 1) * player.currentTime / player.duration}%`;
   });

@@ -73,6 +73,7 @@ frami.story = (element, props, server, watch) => {
       pair.replaceWith(game);
       root.querySelector(".dare").hidden = true;
       game.querySelector("button")?.focus({ preventScroll: true });
+      game.scrollIntoView({ block: "nearest" }); // on a phone the pair that it replaces may lie above the screen
     }));
     root.dataset.recorded = found.real ? found.real.id : "";
   }
