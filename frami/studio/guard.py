@@ -1,6 +1,7 @@
 """The page as Gradio runs it, guarded: what events are sent is checked by the component that it is for, and whatever
 goes wrong in an event reaches the visitor in words."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,10 @@ _REMEMBERED = 64
 #: Seconds between two looks of Gradio's queue for an event; by itself it looks a thousand times a second, which costs
 #: an idle page 5% of a core.
 _PAUSE = 0.01
+
+
+#: How an address begins, of any kind; a drive of Windows has one letter.
+_ADDRESS = re.compile(r"(?i)[a-z][a-z0-9+.-]+:|//")
 
 
 class Refusal(Error):
@@ -99,7 +104,21 @@ def check(blocks: list, values: list, current: Callable = lambda block: block) -
         kind = next((kind for kind in CHECKS if isinstance(block, kind)), None)
         if kind is None:
             raise FramiError(f"values of {type(block).__name__} cannot be checked: add a row to CHECKS")
-        CHECKS[kind](current(block), sent.plain(value))
+        plain = sent.plain(value)
+        _no_address(plain)
+        CHECKS[kind](current(block), plain)
+
+
+def _no_address(value) -> None:
+    """Gradio fetches a file that a browser names by an address of the web, whole and of any size, before an event is
+    handled: none may be named. Raises SentError."""
+    if isinstance(value, dict):
+        path = value.get("path")
+        if isinstance(path, str) and _ADDRESS.match(path.strip()):
+            raise SentError("files are uploaded, not named by an address of the web")
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            _no_address(one)
 
 
 def _choice(block, value) -> None:

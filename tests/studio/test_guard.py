@@ -123,6 +123,19 @@ def test_each_kind_of_component_is_checked(page):
         guard.check([gr.ColorPicker(render=False)], ["#000000"])
 
 
+@pytest.mark.parametrize("address", ["http://example.com/b.zip", "HTTPS://example.com/b", "ftp://example.com", "//x/y"])
+def test_files_at_addresses_are_not_fetched(address):
+    """Gradio would fetch one before the event's function is called, whatever its size."""
+    file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+    one, several = gr.File(render=False), gr.File(file_count="multiple", render=False)
+    for block, value in ((one, file), (several, [file]), (guard.Api(None, {"type": "object"}), {"sound": [file]})):
+        with pytest.raises(SentError, match="uploaded"):
+            guard.check([block], [value])
+    guard.check(
+        [one], [file | {"path": "/tmp/gradio/x.zip", "url": "http://127.0.0.1:7860/gradio_api/file=/tmp/x.zip"}]
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "content"),
     [
@@ -282,7 +295,7 @@ def test_no_limit_takes_the_gate_or_health_away(monkeypatch, hosted):
             "/apple-touch-icon.png",
         }
         kinds = [one.cls.__name__ for one in options["middleware"]]
-        assert kinds == (["ProxyHeadersMiddleware", "UploadLimits", "Gate"] if hosted else ["Gate"])
+        assert kinds == (["ProxyHeadersMiddleware", "UploadLimits"] if hosted else []) + ["Preview", "Gate"]
 
 
 def test_so_many_pages_are_remembered_however_many_names_are_sent(monkeypatch):
