@@ -49,7 +49,7 @@ def test_what_strangers_get_is_that_of_the_page():
 
 def test_space_front_matter_names_the_pinned_gradio():
     version = re.search(r"sdk_version: (\S+)", README)[1]
-    assert README.startswith("---\n") and f"gradio=={version}\n" in (ROOT / "requirements.txt").read_text()
+    assert README.startswith("---\n") and f"gradio[mcp]=={version}\n" in (ROOT / "requirements.txt").read_text()
     assert (ROOT / re.search(r"app_file: (\S+)", README)[1]).exists()
 
 
