@@ -4,6 +4,12 @@
 const tabsOf = list => [...list.querySelectorAll('[role="tab"]:not([aria-disabled="true"])')].filter(tab => tab.offsetParent);
 function setTabStops() {
   for (const list of document.querySelectorAll('[role="tablist"]')) {
+    const chosen = list.querySelector('[role="tab"][aria-selected="true"]');
+    const seen = chosen && `${chosen.id} ${list.scrollWidth}`; // Gradio fills the bar anew when the window changes
+    if (chosen && seen !== list.dataset.seen) {
+      list.dataset.seen = seen;
+      list.scrollLeft = chosen.offsetLeft - list.offsetLeft - (list.clientWidth - chosen.offsetWidth) / 2; // on a phone the bar slides
+    }
     for (const tab of list.querySelectorAll('[role="tab"]')) {
       const index = tab.getAttribute("aria-selected") === "true" ? 0 : -1;
       if (tab.tabIndex !== index) tab.tabIndex = index;

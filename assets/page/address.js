@@ -69,10 +69,18 @@ export function copyButton(cls, words, link) {
 /* Whether others can hear a clip by its link: those of runs are their owner's. */
 export const isPublic = id => /^(gallery|recording|explore\/[^/]+\/(?!run-)[^/]+)\//.test(id);
 
+let goThere = () => {};          // asks the server for a tab
+/* Open a tab by its name; one that has no room on the bar of a phone is opened by the server. */
+export function openTab(name) {
+  const tab = document.querySelector(`#tabs [role="tab"][data-tab-id="${CSS.escape(name)}"]`);
+  if (tab) tab.click();
+  else { goThere({ tab: name }); place("tab", name); }
+}
 const shownTab = () => document.querySelector('#tabs [role="tab"][aria-selected="true"][data-tab-id]')?.dataset.tabId;
 
 frami.address = (element, props, server, _watch, trigger) => {
   home = props.home;
+  goThere = wanted => trigger("select", wanted);
   for (const key of PLACES) if (!places.has(key)) places.set(key, home[key]);
 
   async function showClip(id) {
@@ -131,7 +139,7 @@ frami.address = (element, props, server, _watch, trigger) => {
 /* Links below the page: what explains it, and the page as it is shown. */
 frami.links = (element, props) => {
   const root = element.querySelector(".frami-links");
-  if (props.how) root.append(button("", "How it works", () => document.querySelector('#tabs [role="tab"][data-tab-id="method"]')?.click()));
+  if (props.how) root.append(button("", "How it works", () => openTab("method")));
   for (const [words, url] of props.links || []) {
     const link = el("a", "", words);
     Object.assign(link, { href: url, target: "_blank", rel: "noreferrer" });

@@ -45,11 +45,7 @@ export function plotCurves(canvas, { lines, share, end = 10, levels = [], at = n
     c.textAlign = t ? x(t) > width - 30 ? "right" : "center" : "left";
     c.fillText(step < 60 ? `${t} s` : `${t / 60} min`, x(t), height - 8);
   }
-  levels.forEach(({ value, words, pattern }, i) => {
-    line([[LEFT, y(value)], [width - RIGHT, y(value)]], ink, 1, pattern || [5, 4]);
-    c.textAlign = "left";
-    c.fillText(words, LEFT + 6, y(value) + (i ? 14 : value > .93 ? 14 : -5));
-  });
+  levels.forEach(({ value, pattern }) => line([[LEFT, y(value)], [width - RIGHT, y(value)]], ink, 1, pattern || [5, 4]));
   for (const { points, colour, dash, faint } of lines.toReversed()) {
     if (!points.length) continue;
     const [t, v] = points[points.length - 1], style = css(stage, colour.replace(/^var\(|\)$/g, ""));
@@ -59,6 +55,14 @@ export function plotCurves(canvas, { lines, share, end = 10, levels = [], at = n
     if (!faint) { c.beginPath(); c.arc(x(t), y(v), 4, 0, 7); c.fill(); }
     c.globalAlpha = 1;
   }
+  // what the levels are, over the curves and below each other
+  Object.assign(c, { fillStyle: ink, strokeStyle: css(stage, "--block-background-fill"), lineWidth: 4, lineJoin: "round", textAlign: "right" });
+  levels.reduce((above, { value, words }, i) => {
+    const row = Math.max(above + 15, y(value) + (i || value > .93 ? 16 : -5));
+    c.strokeText(words, width - RIGHT - 8, row);
+    c.fillText(words, width - RIGHT - 8, row);
+    return row;
+  }, -Infinity);
   if (at !== null && at <= end) line([[x(at), TOP], [x(at), height - LOW]], ink, 1);
   return { x, end, width, left: LEFT, right: RIGHT };
 }

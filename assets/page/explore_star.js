@@ -1,4 +1,5 @@
 /* A sound that the visitor gave in Try it, as a star on the map with its nearest neighbours. */
+import { openTab } from "./address.js";
 import { el, percent } from "./core.js";
 
 let starPlace = null;      // set by the map once it is there
@@ -7,7 +8,7 @@ let starWaiting = null;         // a sound that was given before
 /* Opens the map and shows there where the sound with this token lies. */
 export function showOnMap(token, teacher) {
   starWaiting = { token, teacher };
-  [...document.querySelectorAll('[role="tab"]')].find(tab => tab.textContent.trim() === "Explore")?.click();
+  openTab("explore");
   starPlace?.();
 }
 /* server: placed(request); act: ask(more), draw(), say(words), choose(id). The star is s.star: null or a point with `near`. */

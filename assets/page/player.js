@@ -37,7 +37,6 @@ export function soundControls() {
     slider.value = volume;
   };
   onSound(say, box);
-  player.addEventListener("loadedmetadata", say);
   box.append(loop, mute, slider);
   return box;
 }

@@ -17,7 +17,7 @@ export function quiz(server, pairs, axis, close) {
 
   function ask() {
     const { real, made } = classes[round % classes.length], two = shuffled([{ clip: anyOf(real), real: true }, { clip: anyOf(made), real: false }]);
-    // Neither tells by its length: both are played as long as the shorter lasts.
+    // Neither tells by its length: both are played once, as long as the shorter lasts.
     const most = Math.min(...two.map(one => one.clip.frames)) * axis.frame;
     const head = el("p", "round"), row = el("div", "two"), verdict = el("p", "verdict"), next = button("next", round + 1 < ROUNDS ? "Next" : "Score", () => {
       round++;
@@ -28,7 +28,7 @@ export function quiz(server, pairs, axis, close) {
     next.hidden = true;
     const cards = two.map((one, i) => {
       const card = el("div", "card"), hear = button("hear", "▶", () => {
-        if (isSounding(one.clip.id)) stopSound(); else play(one.clip, server, { most });
+        if (isSounding(one.clip.id)) stopSound(); else play(one.clip, server, { most, loop: false });
       }, `Play ${LETTERS[i]}`), pick = button("pick", `${LETTERS[i]} is the recording`, () => answer(i));
       hear.dataset.plays = one.clip.id;
       card.append(hear, pick);

@@ -5,6 +5,7 @@ import { decoded } from "./core.js";
 export const player = new Audio();
 let vocoder = "frami";
 const sounds = new Map();            // id with vocoder -> { mel, url: promise }
+const MOST_SOUNDS = 80;              // of these that are kept
 const SHORT = 1;                     // seconds below which a sound is repeated unless the visitor has chosen
 const REPEATS = 3, PAUSE = 350;      // how often, and milliseconds between
 
@@ -52,12 +53,19 @@ export const canSetVolume = () => {
 
 // ---- sounds
 export async function soundUrl(clip, server) {
+  if (clip.url) return clip.url;                                             // the page has it already
   const id = withVocoder(clip.id);
   let entry = sounds.get(id);
   if (!entry || (clip.mel && entry.mel && entry.mel !== clip.mel)) {         // a forming clip keeps its id while its sound changes
     entry?.url.then(URL.revokeObjectURL, () => {});
     entry = { mel: clip.mel, url: fetchSound(id, server) };
-    sounds.set(id, entry);
+  }
+  sounds.delete(id);
+  sounds.set(id, entry);    // the latest last
+  for (const [old, { url }] of sounds) {
+    if (sounds.size <= MOST_SOUNDS) break;
+    sounds.delete(old);
+    url.then(gone => { if (gone !== player.src) URL.revokeObjectURL(gone); }, () => {});
   }
   try { return await entry.url; } catch (error) { sounds.delete(id); throw error; }
 }
@@ -101,7 +109,19 @@ export async function play(clip, server, { loop, most } = {}) {
   longest = most ?? Infinity;
   try { await begin(clip, server, timesOf(loop), mine); } catch (error) { tellTrouble(error); }
 }
-player.addEventListener("timeupdate", () => { if (player.currentTime > longest) stopSound(); });
+/* Play what lies at an address, under the name of a clip. */
+export async function playUrl(url, id) {
+  take();
+  [forced, repeated, longest, player.src] = [0, 0, Infinity, url];
+  player.dataset.clip = id;
+  try { await player.play(); } catch (error) { tellTrouble(error); }
+}
+// More often than the element itself tells.
+player.addEventListener("playing", function watchEnd() {
+  if (player.paused || player.ended) return;
+  if (player.currentTime > longest) stopSound();
+  else if (longest < Infinity) setTimeout(watchEnd, 15);
+});
 /* Play clips one after the other, each(clip, i) as one begins, until anything else is played or it is stopped; loop is
    the last one's, as of play. Resolves to whether all were heard. */
 export async function playSequence(clips, server, { pause = 220, each = () => {}, loop = false } = {}) {
@@ -162,16 +182,18 @@ export function startAudio() {
 // the line that moves over a clip's pictures while it sounds; span: the part of its box that a picture takes
 function movePlayhead() {
   const moving = !player.paused && !player.ended && player.duration > 0;
+  const asked = document.querySelector(".frami-quiz:not([data-answered])"), game = asked?.offsetParent ? asked : null; // nothing else tells which clip it is
   document.querySelectorAll("[data-plays]").forEach(made => {
-    const on = isSounding(made.dataset.plays);
+    const on = isSounding(made.dataset.plays) && (!game || game.contains(made));
     if (made.classList.toggle("sounding", on) !== (made.textContent === "■")) made.textContent = on ? "■" : "▶";
   });
   document.querySelectorAll(".frami-tile, .picture[data-id]").forEach(box => {
-    const mine = moving && box.dataset.id === player.dataset.clip;
+    const mine = moving && !game && box.dataset.id === player.dataset.clip;
     box.classList.toggle("playing", mine);
     if (mine) box.querySelector(".playhead").style.left = `${100 * (box.span ?? 1) * player.currentTime / player.duration}%`;
   });
   if (moving) requestAnimationFrame(movePlayhead);
 }
 ["play", "pause", "ended"].forEach(name => player.addEventListener(name, movePlayhead));
+player.addEventListener("loadedmetadata", () => soundActs.forEach(one => one.act()));
 Object.assign(frami, { player, chooseVocoder, play, playSequence, stopSound, setSound, soundSettings });

@@ -73,6 +73,7 @@ frami.story = (element, props, server, watch) => {
       pair.replaceWith(game);
       root.querySelector(".dare").hidden = true;
       game.querySelector("button")?.focus({ preventScroll: true });
+      game.scrollIntoView({ block: "nearest" }); // on a phone the pair that it replaces may lie above the screen
     }));
     root.dataset.recorded = found.real ? found.real.id : "";
   }
@@ -89,9 +90,9 @@ frami.story = (element, props, server, watch) => {
     tell.append(el("span", "", /^(zero|one|two|three|four|five|six|seven|eight|nine)$/.test(clip.target) ? ONE_SENTENCE : OTHER_SENTENCE));
     root.append(pair, tell);
     addRecording(pair, value);
-    // The panel beside it has something in it from the start, unless the address names another clip.
-    const named = new URLSearchParams(location.search).get("clip");
-    if (!onPhone() && !(named && !selection.clip) && (!selection.clip || selection.clip.id.startsWith("gallery/"))) show(clip, value.axis);
+    // The panel beside it has something in it from the start, unless the address names another clip of this teacher.
+    const named = new URLSearchParams(location.search).get("clip")?.split("/")[1] === value.teacher;
+    if (!onPhone() && !named && (!selection.clip || selection.clip.id.startsWith("gallery/"))) show(clip, value.axis);
   }
   watch("value", draw);
   draw();

@@ -2,7 +2,8 @@
 import { classFilter } from "./classes.js";
 import { amount, bars, button, el, onPhone, percent, swatch } from "./core.js";
 import { showOnMap } from "./explore_star.js";
-import { play, player } from "./sound.js";
+import { soundControls } from "./player.js";
+import { isSounding, play, stopSound } from "./sound.js";
 import { spectrogram } from "./spectrogram.js";
 import { changes } from "./try_change.js";
 import { decisions } from "./try_decided.js";
@@ -69,17 +70,11 @@ const line = (cls, texts) => texts.length ? [el("p", cls, `${texts.join("; ")}.`
 function predictions(value, server) {
   const { label, what, notes, cautions, networks, seen, seconds, given } = value;
   const head = el("div", "what predicted"), words = el("p"), cards = el("div", "networks"), clip = { id: `given/${given}`, mel: "" };
-  const again = button("again", "▶", () => play(clip, server), "Play"), loop = button("loop", "Loop", () => {
-    const on = loop.getAttribute("aria-pressed") !== "true";
-    loop.setAttribute("aria-pressed", String(on));
-    player.loop = on;
-    if (on) play(clip, server);
-    else player.pause();
-  });
-  loop.setAttribute("aria-pressed", String(player.loop));
+  const again = button("again", "▶", () => { if (isSounding(clip.id)) stopSound(); else play(clip, server); }, "Play");
+  again.dataset.plays = clip.id;
   if (label) words.append(el("b", "", label), ` ${what}`);
   else words.append(el("b", "", what.charAt(0).toUpperCase() + what.slice(1)));
-  head.append(again, words, el("span", "time", shortTime(seconds)), loop, button("on-map", "Show it on the map", () => showOnMap(given, value.teacher)));
+  head.append(again, words, el("span", "time", shortTime(seconds)), soundControls(), button("on-map", "Show it on the map", () => showOnMap(given, value.teacher)));
   const decided = decisions(value, server);
   cards.append(...networks.map(one => card(one, networks[0], label, name => decided.show(one.key, value.classes.indexOf(name)))));
   const pictures = el("div", "seen");

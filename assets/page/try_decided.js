@@ -1,6 +1,6 @@
 /* Try it: what decided that a network predicts a class, drawn over the spectrogram, and to be heard alone. */
 import { button, decoded, el, percent } from "./core.js";
-import { play, player } from "./sound.js";
+import { play } from "./sound.js";
 import { spectrogram } from "./spectrogram.js";
 import { teacherChosen } from "./try_teacher.js";
 
@@ -49,11 +49,7 @@ function decision({ class: name, picture, saliency, share, before, after, sound 
   legend.append(el("span", "", "no part in it"), el("i"), el("span", "", `speaks for ${name}`));
   if (soundOfPart) URL.revokeObjectURL(soundOfPart);
   soundOfPart = URL.createObjectURL(new Blob([decoded(sound)], { type: "audio/wav" }));
-  plays.append(button("alone", "▶ Play only what decided", () => {
-    Object.assign(player, { src: soundOfPart });
-    player.dataset.clip = "decided";
-    player.play().catch(() => {});
-  }), button("all", "▶ Play all", () => play({ id: `given/${given}`, mel: "" }, server)));
+  plays.append(button("alone", "▶ Play only what decided", () => play({ id: "decided", url: soundOfPart }, server)), button("all", "▶ Play all", () => play({ id: `given/${given}`, mel: "" }, server)));
   return [plot, legend, plays, el("p", "facts", `${percent(share)} of the picture is what decided. The network hears ${name} in all of it with ${percent(before)}, in this part alone with ${percent(after)}.`)];
 }
 /* Teal where a patch speaks for the class: no colour of the spectrogram. */

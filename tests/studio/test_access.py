@@ -8,6 +8,7 @@ import pytest
 
 from frami.paths import ASSETS
 from frami.studio import preview
+from tests.helpers.studio import compare_methods
 
 TABS = "[...document.querySelectorAll('#tabs [role=tab][data-tab-id]')].map(tab => tab.dataset.tabId)"
 
@@ -66,6 +67,7 @@ def test_focus_is_seen_and_motion_is_asked_for(open_page):
     page = open_page()
     page.emulate_media(reduced_motion="reduce")
     page.click("#distil-tab-button")
+    compare_methods(page)
     tick = page.locator("#distil-students input[type=checkbox]").first
     tick.wait_for(timeout=20_000)
     tick.focus()

@@ -14,6 +14,7 @@ from frami.features.gallery import EXPLORE
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.syntheses import Syntheses
 from frami.studio.tabs import explore
+from tests.helpers.studio import open_settings
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "assets" / "explore"
@@ -244,6 +245,7 @@ def test_a_run_of_the_visitor_comes_to_the_map(open_page):
     page = open_page()
     page.get_by_role("tab", name="Synthesize").click()
     page.wait_for_selector("#generate")
+    open_settings(page)
     for name, value in (("samples", 6), ("steps", 10)):
         page.locator(f"#{name} input[type=number]").fill(str(value))
         page.locator(f"#{name} input[type=number]").press("Tab")
@@ -294,7 +296,7 @@ def test_what_a_page_asks_for_is_checked(feature_maps):
     ):  # fmt: skip
         with pytest.raises(FramiError):
             feature_maps.sound(id)
-    wav, clip, more = explore.server_functions(feature_maps)
+    wav, clip, more, *_ = explore.server_functions(feature_maps)
     for ask in (None, [], {}, {"teacher": "../fsdd", "keys": []}, {"teacher": "fsdd", "keys": "real"}):
         assert "error" in clip(ask) and "error" in more(ask)
     assert "error" in wav({"a": 1}) and "error" in wav(["b"])

@@ -275,7 +275,12 @@ def test_no_limit_takes_the_gate_or_health_away(monkeypatch, hosted):
         page.defaults = launch_options()
     for given in ({}, launch_options()):
         options = page.launch(**given)
-        assert {route.path for route in options["routes"]} == {"/health", "/metrics"}
+        assert {route.path for route in options["routes"]} == {
+            "/health",
+            "/metrics",
+            "/share.png",
+            "/apple-touch-icon.png",
+        }
         kinds = [one.cls.__name__ for one in options["middleware"]]
         assert kinds == (["ProxyHeadersMiddleware", "UploadLimits", "Gate"] if hosted else ["Gate"])
 

@@ -354,8 +354,7 @@ def test_from_an_archive_to_a_teacher_in_every_tab(open_page, studio, tones):
         phone = open_page(390, 844, "dark", returning=True)
         choose_teacher(phone, "low-and-high")
         assert "No gallery for this teacher yet" in phone.locator("#gallery").inner_text()
-        phone.locator(".overflow-menu > button, button[aria-label*='more' i]").first.click()
-        phone.get_by_text("Teachers & data", exact=True).last.click()
+        phone.get_by_role("tab", name="Teachers & data").click()
         phone.wait_for_selector(".card[data-teacher='low-and-high']", timeout=30_000)
         assert phone.evaluate("document.documentElement.scrollWidth") <= 390
     finally:

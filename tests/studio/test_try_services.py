@@ -2,6 +2,7 @@
 
 import base64
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from frami import checkpoints
 from frami.errors import FramiError
+from frami.hosting import owners
 from frami.hosting.limits import LimitError, Limits
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.runs import Runs
@@ -23,6 +25,7 @@ from frami.studio.services.listening import Listening
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.sent import SentError
 from frami.studio.services.syntheses import Syntheses
+from tests.studio.test_try_it import finished_run
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "assets" / "samples" / "fsdd" / "four-en-us.flac"
@@ -53,6 +56,21 @@ def test_a_sound_is_its_visitors_alone(recognition, tmp_path):
     with pytest.raises(FramiError, match="give it again"):
         recognition.given.find(gone, ANNA)
     assert recognition.hear(token, ANNA)[:4] == b"RIFF"
+
+
+def test_students_of_others_are_not_offered_and_not_tried(recognition, teacher, monkeypatch):
+    monkeypatch.setenv("FRAMI_HOSTED", "1")
+    known = recognition.distillations
+    run, sample = finished_run(known.queue.runs, teacher), recognition.sample("sample/fsdd/7")
+    owners.claim(run.folder, ANNA.owner)
+    key, link = f"run:{run.id}", known.owned.share(run.id, ANNA)
+    assert key in recognition.chosen("fsdd", [key], ANNA)
+    for who in (BERT, replace(BERT, shared=link), EVERYONE):
+        assert key not in [k for _, k in recognition.students("fsdd", who)]
+        value = recognition.predictions("fsdd", [key], recognition.given.add(*sample, who), who)
+        assert len(value["networks"]) == 1 and "not there any more" in value["cautions"][-1]
+    mine = recognition.given.add(*sample, ANNA)
+    assert len(recognition.predictions("fsdd", [key], mine, ANNA)["networks"]) == 2
 
 
 def test_what_decided_is_drawn_and_heard_for_any_class(recognition):

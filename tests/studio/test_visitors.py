@@ -391,13 +391,13 @@ def test_sounds_are_made_for_who_asks(tmp_path, teacher, hosted):
     clips = ClipLookup(runs, ASSETS / "gallery", checkpoints.load)
     maps = FeatureMaps(ASSETS / "explore", runs, checkpoints.load, ["fsdd"])
     recognition = Recognition(Distillations(Queue(Runs()), checkpoints.load, ["fsdd"]), clips)
-    sample = recognition.sample("sample/fsdd/7")[0]
+    given = recognition.given.add(*recognition.sample("sample/fsdd/7"), ada)
     for work in (
         lambda: clips.sound("gallery/fsdd/0~griffin-lim", ada),
         lambda: clips.states("gallery/fsdd/0", ada),
         lambda: maps.sound("explore/fsdd/frami/0~griffin-lim", ada),
         lambda: recognition.sound("gallery/fsdd/0~griffin-lim", ada),
-        lambda: recognition.predictions("fsdd", [], sample, who=ada),
+        lambda: recognition.predictions("fsdd", [], given, who=ada),
     ):
         with pytest.raises(FramiError, match="enough"):
             work()
@@ -432,20 +432,6 @@ def test_a_synthesis_is_bounded_and_visitors_take_turns(tmp_path, teacher, hoste
     until(lambda: short.done, 60)
     assert not long[1].done, "the second of one visitor comes after the first of another"
     runs.close()
-
-
-def test_students_of_others_are_not_offered_and_not_tried(tmp_path, teacher, known):
-    run = finished_run(known.queue.runs, teacher)
-    owners.claim(run.folder, named("ada").owner)
-    found = Recognition(known, ClipLookup(Syntheses(tmp_path), tmp_path, checkpoints.load))
-    key, path = f"run:{run.id}", found.sample("sample/fsdd/7")[0]
-    assert key in found.chosen("fsdd", [key], named("ada"))
-    link = known.owned.share(run.id, named("ada"))
-    for who in (named("ben"), named("ben", link), owners.EVERYONE):
-        assert key not in [k for _, k in found.students("fsdd", who)]
-        value = found.predictions("fsdd", [key], path, who=who)
-        assert len(value["networks"]) == 1 and "not there any more" in value["notes"][-1]
-    assert len(found.predictions("fsdd", [key], path, who=named("ada"))["networks"]) == 2
 
 
 def test_ones_own_machine_has_one_owner(tmp_path, teacher, hosted):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from frami import audio, checkpoints, example_sounds
+from frami import checkpoints, example_sounds, loudness
 from frami.audio import MelSpec
 from frami.checkpoints import Card
 from frami.errors import FramiError
@@ -181,7 +181,8 @@ class Recognition:
         with asked_by(who.owner, who.address):
             found = shared().run("sound-decide", arguments)
         used, values = page_values.used_bands(found["mel"], teacher.spec), found["saliency"].clamp(min=0)
-        content = clips.wav_file(audio.levelled(found["samples"]), teacher.spec.sample_rate)
+        rate = teacher.spec.sample_rate
+        content = clips.wav_file(loudness.levelled(found["samples"], rate), rate)
         return {
             "class": page_values.name(teacher.classes[label]),
             "picture": _seen(found["mel"], teacher.spec, "decided"),

@@ -35,8 +35,8 @@ _REMEMBERED = f"""(run, runs) => {{
     return [(run ? [run, ...older] : older).slice(0, {_RUNS})];
 }}"""
 _INTRO = """
-**Each point is a sound**, placed by the teacher's features: two that lie together are alike to the teacher. Move over
-the points to hear them, click one to keep it, drag with *Lasso* around several.
+**Each point is a sound**, placed by the teacher's features: two that lie together are alike to the teacher. Tap a
+point, or move the mouse over it, to hear it; drag with *Lasso* around several.
 """
 
 

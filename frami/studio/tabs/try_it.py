@@ -82,7 +82,7 @@ class TryIt(Tab):
         return self.services.recognition.predictions(teacher, keys, given, self.who())
 
     def _own(self, teacher: str, keys: list, data: gr.EventData) -> tuple:
-        path = uploaded(getattr(data, "path", None))
+        path = uploaded(components.told(data).get("path"))
         given = self.services.recognition.given.add(path, "", "your sound", self.who())
         return self._predict(teacher, keys, given), given
 
