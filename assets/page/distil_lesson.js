@@ -88,10 +88,10 @@ function clipButton(clip, axis, server) {
 /* Open the tab where students are tried, with this one ticked. */
 function tryStudent(tab, id) {
   document.querySelector(`[role="tab"]#${tab}-button`)?.click();
-  const until = Date.now() + 15_000, look = () => {
+  const until = Date.now() + 60_000, look = () => {
     const box = document.querySelector(`#try-students input[name="run:${id}"]`);
     if (!box) { if (Date.now() < until) setTimeout(look, 200); return; }
-    if (!box.checked) box.click();
+    if (!box.checked) { box.click(); setTimeout(look, 1000); return; }    // once more: the tab that opens may renew its ticks
     box.closest("label").scrollIntoView({ block: "center" });
   };
   look();

@@ -1,5 +1,5 @@
 /* The first view of the Distil tab: the bundled student's curve, the button that teaches another, and its lesson. */
-import { button, duration, el, onTheme, percent } from "./core.js";
+import { button, duration, el, onTheme, percent, plural } from "./core.js";
 import { actOn, askRuns, chooseTeacher, followRuns, runs } from "./distil_server.js";
 import { lesson } from "./distil_lesson.js";
 import { plotCurves } from "./distil_plot.js";
@@ -20,7 +20,7 @@ frami.taught = (element, props, server, watch, trigger) => {
   const teach = button("teach", `Teach one yourself (${minutes} min)`, () => { begun = null; waiting = true; trigger("select", {}); drawButton(); setTimeout(() => { waiting = false; drawButton(); }, 8000); });
   const hint = el("p", "reading", "It learns from sounds made out of the teacher's weights, before your eyes.");
   const fold = button("fold", "Compare methods", () => unfold(!unfolded())), panel = lesson(server, { again: () => teach.click(), compare: () => unfold(true), tab: props.tried });
-  let begun = null, waiting = false, shownShare = null, drawnFor = null, chosen = false;
+  let begun = null, waiting = false, shownShare = null, drawnFor = null;
   alarm.setAttribute("role", "alert");
   spoken.setAttribute("role", "status");
   canvas.setAttribute("role", "img");
@@ -31,12 +31,17 @@ frami.taught = (element, props, server, watch, trigger) => {
   root.append(hero, alarm, panel.box, fold, spoken);
 
   function unfold(open, byHand = true) {
-    chosen ||= byHand;
     foldOfPage()?.classList.toggle("open", open);
     fold.setAttribute("aria-expanded", String(open));
     root.dataset.folded = String(!open);
     if (open && byHand) requestAnimationFrame(() => fold.scrollIntoView({ block: "start", behavior: isStill() ? "auto" : "smooth" }));
     askRuns();
+  }
+  /* What lies in the fold: it opens by hand alone, so that nothing moves beneath a click. */
+  function drawFold() {
+    const count = runs.own.length, working = runs.own.filter(run => isBusy(run) && !(run.quick && run.own)).length;
+    const words = ["Compare methods", ...count ? [plural(count, "student")] : [], ...working ? [`${working} at work or waiting`] : []].join(" · ");
+    if (fold.textContent !== words) fold.textContent = words;
   }
   function drawHero() {
     const run = bundledRun(), { accuracy, parameters } = runs.value, own = run && runs.last(run, "accuracy");
@@ -85,14 +90,14 @@ frami.taught = (element, props, server, watch, trigger) => {
     drawHero();
     drawButton();
     panel.draw(focus());
-    if (!chosen && runs.own.some(run => !run.quick || !run.own)) unfold(true, false);
+    drawFold();
     const busy = runs.own.find(isBusy);
     const brief = busy ? `${busy.title} learns, ${percent(Math.floor(10 * busy.share) / 10)}` : "";
     if (spoken.textContent !== brief) spoken.textContent = brief;
   }
   function change() {
     const value = props.value || {};
-    if (value.teacher !== runs.teacher) { chosen = false; drawnFor = begun = null; unfold(false, false); panel.forget(); }
+    if (value.teacher !== runs.teacher) { drawnFor = begun = null; unfold(false, false); panel.forget(); }
     root.dataset.teacher = value.teacher || "";
     if (value.begun && value.begun !== begun) {
       begun = value.begun;

@@ -137,7 +137,8 @@ def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | 
 
 
 def _run(teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock) -> Iterator[State]:
-    clock.start()
+    if settings.source == "made":  # what is ready takes nothing of the budget: only learning from it does
+        clock.start()
     course = _Course(teacher, settings, student, augmentation, memory, clock, _longest(teacher, settings, clips), spare)
     course.fill(teacher, clips, earlier)
     course.adjust()
@@ -145,6 +146,8 @@ def _run(teacher, settings, clips, student, augmentation, every, memory, earlier
     maker = (
         Maker(teacher, settings, student if settings.turns > 1 else None, inner) if settings.source == "made" else None
     )
+    if settings.source != "made":
+        clock.start()
     course.reported = clock.seconds
     try:
         while not course.pace.over:

@@ -156,6 +156,20 @@ def test_a_budget_that_the_first_clips_take_is_reported(tiny):
         list(distill(tiny, Settings(**(QUICK | {"budget": 0.01}))))
 
 
+def test_reading_ready_clips_is_no_part_of_the_budget(tiny, make_mels, monkeypatch):
+    """On a busy machine it took all of a short one, and the run failed without having learnt."""
+    passed, fill, now = [0.0], loop._Course.fill, ticking(0.05)
+
+    def slowly(*given):
+        fill(*given)
+        passed[0] += 100
+
+    monkeypatch.setattr(loop._Course, "fill", slowly)
+    wanted = Settings(**(QUICK | {"source": "real", "objective": "frami", "budget": 2.0}))
+    *_, last = distill(tiny, wanted, make_mels(), now=lambda: passed[0] + now())
+    assert last.finished and last.steps > 2 and last.seconds < 3
+
+
 @pytest.mark.slow
 def test_a_batch_that_was_cut_off_is_no_part_of_what_was_spent(tiny):
     """A run that is stopped again and again while it makes its first clips still has its whole budget."""
