@@ -62,7 +62,9 @@ def test_teacher_and_students_classify_the_same_spectrogram(recognition, teacher
     value = recognition.predictions("fsdd", [key, "run:gone"], token)
     assert [one["title"] for one in value["networks"]] == ["The teacher", "nano · FRAMI · FRAMI fast"]
     assert [len(one["top"]) for one in value["networks"]] == [5, 5] and value["networks"][0]["top"][0][0] == "seven"
-    assert all(one["milliseconds"] > 0 for one in value["networks"]) and value["networks"][1]["colour"] == 0
+    assert all(one["milliseconds"] > 0 for one in value["networks"]) and value["networks"][1]["colour"] == 1
+    bundled = recognition.predictions("fsdd", [recognition.students("fsdd")[0][1]], token)["networks"][1]
+    assert bundled["colour"] == 0, "as in the Distil tab"
     assert value["cautions"] == ["one of the students is not there any more"]
     assert len(value["seen"]) == 1, "one picture where the front-ends are the same"
     assert value["seen"][0]["clip"]["frames"] > 30 and value["label"] == "seven"

@@ -198,9 +198,10 @@ class Recognition:
         kind, _, name = key.partition(":")
         return self.distillations.student_path(name) if kind == "run" else checkpoints.resolve(name)
 
-    def _colour(self, key: str) -> int | None:
+    def _colour(self, key: str) -> int:
+        """The colour that the Distil tab has for a student."""
         kind, _, id = key.partition(":")
-        return self.distillations.colour(id) if kind == "run" else None
+        return self.distillations.colour(id) if kind == "run" else distillations.BUNDLED
 
 
 def _seen(mel: torch.Tensor, spec: MelSpec, id: str) -> dict:
