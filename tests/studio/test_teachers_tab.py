@@ -19,7 +19,7 @@ from frami import checkpoints, models
 from frami.data import DataError, own, zipped
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
-from frami.hosting.limits import Limits
+from frami.hosting.limits import NONE, Limits
 from frami.hosting.owners import EVERYONE
 from frami.studio.services import data_sets, network_cards
 from frami.studio.services.preparations import Preparations, _new_name
@@ -277,7 +277,7 @@ def _stopped_work(tmp_path, run, limits=None):
     (tmp_path / "trainings").mkdir()
     said = {"dataset": "fsdd", "settings": {"size": "nano", "epochs": 3}, "owner": None}
     (tmp_path / "trainings" / "mine.json").write_text(json.dumps(said))
-    works = Preparations(limits=limits or Limits(), run=run).begin()
+    works = Preparations(limits=limits or NONE, run=run).begin()
     return works, works.value()[0]["id"]
 
 
@@ -316,7 +316,7 @@ def test_what_may_not_go_on_now_stays_in_the_list(tmp_path, monkeypatch):
     assert [row["id"] for row in works.value()] == [other, id] and works.value()[1]["resumes"]
     with pytest.raises(FramiError, match="stop this before"):
         works.remove(other)
-    works.limits = Limits()
+    works.limits = NONE
     works.resume(id)
     for again in (works.resume, works.remove):
         with pytest.raises(FramiError, match=r"only what was stopped|stop this before"):
