@@ -101,6 +101,11 @@ class Preparations:
         """Whether somebody's work of this kind and name waits or goes on."""
         return any(w.kind == kind and w.name == name and w.status not in OVER for w in list(self._works.values()))
 
+    @property
+    def busy(self) -> bool:
+        """Whether something waits or goes on that computes."""
+        return any(work.kind != "download" and work.status not in OVER for work in list(self._works.values()))
+
     # ------------------------------------------------------------------------------------- what it can be asked for
 
     def download(self, name: str, who: Visitor = EVERYONE) -> str:
