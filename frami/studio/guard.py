@@ -20,8 +20,8 @@ from frami.studio.services.sent import SentError
 _FILES = 8
 #: Lists that the browser remembers are not longer.
 _REMEMBERED = 64
-#: Seconds between two looks of Gradio's queue for an event; by itself it looks a thousand times a second, which costs an
-#: idle page 5% of a core.
+#: Seconds between two looks of Gradio's queue for an event; by itself it looks a thousand times a second, which costs
+#: an idle page 5% of a core.
 _PAUSE = 0.01
 
 
