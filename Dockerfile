@@ -23,10 +23,12 @@ RUN set -eu; \
     pip install --no-cache-dir --no-deps --require-hashes -r /tmp/these.lock; \
     rm -f /tmp/torch.txt /tmp/these.lock
 
-COPY LICENSE app.py ./
+COPY LICENSE CITATION.cff app.py ./
 COPY frami ./frami
 COPY assets ./assets
 COPY checkpoints ./checkpoints
+# What the Method tab reads.
+COPY docs/results/distillation.md docs/results/strangers.md ./docs/results/
 
 # All that is written lies in /data: name a volume there, or it lasts as long as the container.
 RUN useradd --uid 1000 --create-home studio && install -d -o studio -g studio /data

@@ -8,7 +8,7 @@ FFmpeg makes room for it.
 
 import struct
 from contextlib import suppress
-from io import SEEK_CUR, SEEK_END, SEEK_SET
+from io import SEEK_END, SEEK_SET
 from pathlib import Path
 from typing import BinaryIO
 
@@ -215,7 +215,6 @@ def _pieces(file: BinaryIO, begin: int, end: int, left: list[int], depth: int) -
             file.seek(body)
             total += _count(name, file.read(min(stop - body, _TABLE)))
         at = stop
-    file.seek(0, SEEK_CUR)
     return total
 
 

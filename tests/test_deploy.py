@@ -116,7 +116,9 @@ def instructions(name: str) -> list[str]:
 def test_the_container_holds_what_runs_and_is_nobody_of_importance():
     allowed = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
     copied = [name for line in instructions("COPY") for name in line.split()[:-1]]
-    assert set(copied) == set(allowed) == {*space.PARTS, "requirements.lock"}
+    assert set(copied) == set(allowed) == {*space.PARTS, *space.SHOWN, "requirements.lock"}
+    hosting = (ROOT / "docs" / "hosting.md").read_text()
+    assert all(f"`{name}`" in hosting for name in space.SHOWN)
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout
     assert all(re.search(rf"^{re.escape(name)}(/|$)", tracked, re.MULTILINE) for name in copied)
     assert instructions("USER") == ["1000"] and DOCKERFILE.index("\nUSER ") < DOCKERFILE.index("\nCMD ")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from frami.cli import publish
+from frami.data import shipped
 from frami.hub import HubError, overview, space
 from tests.helpers import hub as stand_in
 from tests.helpers.cli import run
@@ -159,6 +160,7 @@ def test_the_model_card_lists_every_network():
     text = overview.text(cards)
     assert all(f"| {card['name']} | " in text and card["data_licence"] in text for card in cards)
     assert "| fsdd-tiny | fsdd, without recordings | 0.09 M | 10 | 94.8% of 500 |" in text
+    assert all(f"[{row.licence}]" in text for row in shipped.table()) and "assets/recordings/CREDITS.md" in text
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

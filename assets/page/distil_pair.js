@@ -1,6 +1,6 @@
 /* Two students beside each other: by how much one recognises more, how sure that is, and in which classes they differ. */
 import { el, percent } from "./core.js";
-import { isBusy, runMark, runName } from "./distil_runs.js";
+import { colour, isBusy, runMark, runName } from "./distil_runs.js";
 
 const MOST_CLASSES = 10;    // that are shown, those that differ most
 const inPoints = share => `${share > 0 ? "+" : share < 0 ? "−" : ""}${Math.abs(100 * share).toFixed(1)}`;
@@ -23,7 +23,7 @@ function chooser(name, renew) {
 function studentBar(run, [right, count]) {
   const row = el("div", "one"), track = el("div", "track"), fill = el("div");
   fill.style.width = `${100 * right / count}%`;
-  fill.style.background = `var(--frami-r${run.colour % 64})`;
+  fill.style.background = colour(run);
   track.append(fill);
   row.append(runMark(run), track, el("small", "", `${right}/${count}`));
   return row;

@@ -69,7 +69,7 @@ frami.explore = (element, props, server, watch) => {
   const legend = mapLegend(s, root, isolate, refresh);
   const tools = mapTools(s, stage, () => { s.version++; map.draw(); });
   const filters = mapFilters(s, { renew: refresh, reset: showAll, selectShown: () => choosePoints(s.points.filter(p => !p.faint)) });
-  const several = selectionPanel(s, server, clips, { show: map.show, clear: () => choosePoints([]), draws: () => map.draw() });
+  const several = selectionPanel(s, server, clips, { show: map.show, clear: () => choosePoints([]), draws: () => map.draw(), most: props.downloads || 200 });
   const { choose, hover, rest } = mapListening(s, root, map, clips, { playing: tools.playing, several: () => several, status, spoken });
   const star = mapStar(s, server, { ask: clips.ask, draw: map.draw, say: words => { status.textContent = words; }, choose });
   const placing = mapPlacing(s, root, map, star);

@@ -3,10 +3,13 @@ import { button, el } from "./core.js";
 import { pointBounds } from "./map.js";
 
 /* The points of these layers, where they were in `old`, the points before by id. */
-export const mapPoints = (layers, old) => layers.flatMap(layer => layer.labels.map((label, i) => {
-  const id = `${layer.prefix}/${i}`, { x, y } = old.get(id) || {};
-  return { id, row: i, layer, label, predicted: layer.predicted[i], confidence: layer.confidence[i], x, y };
-}));
+export const mapPoints = (layers, old) => layers.flatMap(layer => {
+  const soundless = new Set(layer.soundless);
+  return layer.labels.map((label, i) => {
+    const id = `${layer.prefix}/${i}`, { x, y } = old.get(id) || {};
+    return { id, row: i, layer, label, predicted: layer.predicted[i], confidence: layer.confidence[i], soundless: soundless.has(i), x, y };
+  });
+});
 export function mapPlacing(s, root, map, star) {
   let moving = 0;
   /* x and y of each point in the chosen projection. */

@@ -10,8 +10,9 @@ function rowsByLayer(points) {
   points.forEach(p => (found[p.layer.key] ??= []).push(p.row));
   return found;
 }
-/* server: selection(request), bundle(request); clips: as of clipLoader; act: show(points), clear(), draws() draws the map. */
-export function selectionPanel(s, server, clips, { show, clear, draws }) {
+/* server: selection(request), bundle(request); clips: as of clipLoader; show(points), clear(); draws() draws the map;
+   most: clips of one download. */
+export function selectionPanel(s, server, clips, { show, clear, draws, most }) {
   const box = el("section", "selection"), title = el("h3"), about = el("p", "about"), variety = el("p", "variety"), row = el("div", "actions"), said = el("p", "said");
   let asked = "", running = false;
   box.setAttribute("aria-label", "Selected clips");
@@ -38,15 +39,18 @@ export function selectionPanel(s, server, clips, { show, clear, draws }) {
     if (running) stopSound();
   }
   async function start() {
-    const all = points();
+    const chosen = points(), all = chosen.filter(p => !p.soundless), left = chosen.length - all.length;
+    const skipped = left ? `${plural(left, "clip has", "clips have")} no sound here` : "";
+    if (!all.length) { said.textContent = `${skipped}.`; return; }
     say(true);
     await playSequence(all.map(p => ({ id: p.id, mel: "" })), clips.server, { each: (clip, i) => {
       const p = s.hovered = all[i];
-      said.textContent = `${i + 1} of ${all.length}: ${s.value.classes[p.predicted]}`;
+      said.textContent = `${i + 1} of ${all.length}: ${s.value.classes[p.predicted]}${skipped && `; ${skipped}`}`;
       box.dataset.sounds = p.id;
       draws();
     } });
     say(false);
+    said.textContent = skipped && `${skipped}: left out.`;
   }
 
   // ---- how varied they are, and the file
@@ -64,10 +68,12 @@ export function selectionPanel(s, server, clips, { show, clear, draws }) {
     } catch (error) { if (key === asked) variety.textContent = error.message || String(error); }
   }
   async function fetchBundle() {
+    const some = points();
+    if (some.length > most) { said.textContent = `${some.length.toLocaleString("en")} clips are selected: one file takes at most ${most}.`; return; }
     file.disabled = true;
     said.textContent = "The sounds are being collected…";
     try {
-      const reply = await server.bundle(clips.ask({ rows: rowsByLayer(points()) }));
+      const reply = await server.bundle(clips.ask({ rows: rowsByLayer(some) }));
       if (!reply || reply.error) throw new Error(reply ? reply.error : "no reply from the server");
       const url = URL.createObjectURL(new Blob([decoded(reply.data)], { type: "application/zip" }));
       download(url, reply.name);

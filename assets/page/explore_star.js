@@ -21,11 +21,12 @@ export function mapStar(s, server, { ask, draw, say, choose }) {
   }
   async function fetchPlace(quiet = false) {
     if (!starWaiting || !s.value.layers.length || s.value.teacher !== starWaiting.teacher) return;
-    const { token } = starWaiting;
+    const { token, teacher } = starWaiting;
     starWaiting = null;
     say("Your sound is being placed…");
     try {
       const found = await server.placed(ask({ token }));
+      if (s.value.teacher !== teacher) { say(""); return; }     // another map is shown by now
       if (!found || found.error) throw new Error(found ? found.error : "no reply from the server");
       const layer = { title: "placed by its five nearest clips", real: true, key: "" };
       s.star = { ...found, id: found.clip.id, token, star: true, layer, faint: false };
@@ -34,7 +35,7 @@ export function mapStar(s, server, { ask, draw, say, choose }) {
       show();
       say("");
       if (!quiet) choose(s.star.id);
-    } catch (error) { say(error.message || String(error)); }
+    } catch (error) { say(s.value.teacher === teacher ? error.message || String(error) : ""); }
   }
   function show() {
     const star = s.star;

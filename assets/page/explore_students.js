@@ -9,25 +9,30 @@ export function mapStudents(s, server, ask, renew) {
   select.addEventListener("change", () => { known = new Map(); fetchPredictions(); });
   label.append("Student: ", select);
   const wanted = () => s.choice.colour === "student" && s.value.teacher;
+  /* The students of the map's teacher; false where another teacher was chosen meanwhile. */
   async function offer() {
-    if (teacher === s.value.teacher) return;
-    teacher = s.value.teacher;
+    const asked = s.value.teacher;
+    if (teacher === asked) return true;
     known = new Map();
     const reply = await server.students(ask({}));
+    if (asked !== s.value.teacher) return false;
+    teacher = asked;
     offered = reply?.students || [];
     const before = select.value;
     select.replaceChildren(...offered.map(([title, key]) => Object.assign(el("option", "", title), { value: key })));
     if (offered.some(([, key]) => key === before)) select.value = before;
+    return true;
   }
   async function fetchPredictions() {
     clearTimeout(timer);
     if (!wanted()) return;
+    const asked = s.value.teacher;
     try {
-      await offer();
+      if (!await offer()) return;      // the map of the other teacher asks for its own
       const missing = s.value.layers.some(layer => !known.has(layer.key));
       if (offered.length && missing) {
         const student = select.value, reply = await server.agreement(ask({ student }));
-        if (student !== select.value) return;
+        if (student !== select.value || asked !== s.value.teacher) return;
         for (const [key, predicted] of Object.entries(reply?.layers || {})) known.set(key, predicted);
         words = reply?.error || reply?.pending || "";
         if (reply?.pending) timer = setTimeout(fetchPredictions, 900);

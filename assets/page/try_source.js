@@ -2,6 +2,7 @@
 import { button, duration, el, percent } from "./core.js";
 
 const LONGEST_TAKE = 30, SHORTEST_TAKE = .15, PIECE_SECONDS = .25, PIECE_BYTES = 3000, FASTEST = 24_000;
+const LIVE_STUDENTS = 8;        // that listen at a time, as the studio allows
 const CAPTURE = `registerProcessor("frami-capture", class extends AudioWorkletProcessor {
   process([[samples]]) { if (samples) this.port.postMessage(samples.slice()); return true; } })`;
 
@@ -136,7 +137,7 @@ frami.source = (element, props, server, watch, trigger, upload) => {
     if (document.hidden || !root.offsetParent) { end("Listening ended: the page was left."); return; }
     const [piece, rate] = thinned(joined(mine.blocks.splice(0)), mine.mic.rate), asked = performance.now();
     if (!piece.length) { mine.turn(); return; }
-    const students = [...document.querySelectorAll("#try-students label")].filter(one => one.querySelector("input:checked")).map(one => one.textContent.trim());
+    const students = [...document.querySelectorAll("#try-students label")].filter(one => one.querySelector("input:checked")).slice(0, LIVE_STUDENTS).map(one => one.textContent.trim());
     try {
       const reply = await server.live({ session: mine.session, begin: mine.fresh, teacher: props.value?.teacher, students, rate, pcm: packed(piece.slice(-1.8 * rate)) });
       mine.fresh = false;

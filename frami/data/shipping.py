@@ -34,7 +34,8 @@ _FSDD_CREDIT = {
 }
 _KEPT = "the same samples, stored as FLAC"
 _ENCODED = "cut by ESC-50; here in mono at 22.05 kHz, encoded again as Ogg Vorbis"
-#: How ESC-50 names the licences of its clips; others forbid commercial use or are no licence for whole sounds.
+#: How ESC-50 names the licences of its clips; others forbid commercial use or are no licence for whole sounds. Its
+#: list names no version of "CC-BY": Freesound, where the clips are from, had 3.0 alone when ESC-50 was published.
 _ESC_LICENCES = {"CC0": "CC0 1.0", "CC-BY": "CC BY 3.0"}
 _ESC_CREDITS = "LICENSE-and-credits.txt"
 _ESC_LINE = re.compile(r"- \[(\S+)\.ogg\]:\s+clip derived from (.*) \(http://(\S*)\) by (.*) \[([^\]]*)\]\s*")
@@ -216,6 +217,11 @@ def _credits(rows: Sequence[Recording]) -> str:
         "",
         "The Free Spoken Digit Dataset is by Zohar Jackson and others (doi:10.5281/zenodo.1342401). ESC-50 and ESC-10,",
         "from which the other recordings were taken, are by Karol J. Piczak (doi:10.1145/2733373.2806390).",
+        "",
+        "ESC-50 as a collection is CC BY-NC. What counts for a single clip is the licence that its author gave it on",
+        "Freesound, which the list that ESC-50 is published with (LICENSE) names for each: only clips that it lists as",
+        "CC0 or CC-BY are here, and nothing else of the collection. It writes “CC-BY” without a version; where this",
+        "table says CC BY 3.0 of such a clip, that is the version that Freesound had when ESC-50 was published (2015).",
         "",
     ]
     for row in rows:

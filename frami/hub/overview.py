@@ -1,6 +1,9 @@
 """The model card of a Space: the networks that it serves, what they learnt from, how good they are."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+
+from frami.data import shipped
 
 _ABOUT = """
 Small classifiers of sounds, and students that learnt from them. Each is a pair of `NAME.safetensors` and `NAME.json` in
@@ -26,9 +29,20 @@ def text(cards: Sequence[Mapping]) -> str:
     parts = [
         "# The networks of FRAMI Studio", _ABOUT, "## Networks", "\n".join([head, "|---" * 7 + "|", *lines]),
         "Accuracy is that on recordings that were held out, speakers or folds of their own.", "## Use", _USE,
-        "## Made sounds", _MADE,
+        "## Made sounds", _MADE, "## Recordings", _recordings(),
     ]  # fmt: skip
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _recordings() -> str:
+    """What is said of the recordings that ship."""
+    counts = Counter(row.licence for row in shipped.table())
+    licences = ", ".join(f"{counts[name]} [{name}]({url})" for name, url in shipped.LICENCES.items() if counts[name])
+    return (
+        f"`assets/recordings` holds {counts.total()} recordings by others, which no network here learnt from. Each "
+        f"keeps its own licence: {licences}. `assets/recordings/CREDITS.md` names author, address, licence and change "
+        "of each."
+    )
 
 
 def _row(card: Mapping) -> list[str]:

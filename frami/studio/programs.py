@@ -82,7 +82,8 @@ class _Programs:
         """Classify a sound with a teacher and students that were distilled from it.
 
         Args:
-            sound: An uploaded sound file (WAV, FLAC, OGG or MP3), or the id of a clip from list_clips.
+            sound: An uploaded sound file (WAV, FLAC, OGG or MP3), or the id of a clip of a gallery
+                (list_clips) or of a recording that ships (recording/TEACHER/NUMBER).
             teacher: Name of the teacher: digits, fsdd, esc10, esc50 or urbansound8k, as far as it is installed.
             students: Keys of students, bundled:NAME or run:ID; left out, those that the page ticks.
             token: Who you are, on a shared studio: 22 to 64 letters, digits, - or _ of your own.
@@ -96,7 +97,8 @@ class _Programs:
         keys = recognition.chosen(name, None, who) if students is None else sent.texts(students, "students", _MOST)
         if unknown := set(keys) - {key for _, key in recognition.students(name, who)}:
             raise FramiError(f"no such student of this teacher: {len(unknown)} of those named")
-        found = recognition.predictions(name, keys, self._path(sound, who), who=who)
+        token = recognition.given.add(*self._given(sound), who)
+        found = recognition.predictions(name, keys, token, who=who)
         if found["state"] == "refused":
             raise FramiError(found["message"])
         fields = ("title", "parameters", "milliseconds", "top")
@@ -277,12 +279,16 @@ class _Programs:
     def _teacher(self, name: Any) -> str:
         return _known(name, self._services.teachers, "teacher")
 
-    def _path(self, sound: Any, who: Visitor) -> Path:
-        """An uploaded file, or that of a gallery's clip. FramiError for any other."""
+    def _given(self, sound: Any) -> tuple[Path, str, str]:
+        """An uploaded file, or that of a gallery's clip or a recording: its path, its class where that is known, and
+        what it is. FramiError for any other."""
         if isinstance(sound, str):
-            if clip_ids.parse(sound).kind in ("gallery", "sample"):
-                return self._clip_path(sound)
-            raise FramiError("only clips of a gallery can be named: upload the sound of another")
+            kind = clip_ids.parse(sound).kind
+            if kind in ("recording", "sample"):
+                return self._services.recognition.sample(sound)
+            if kind == "gallery":
+                return self._clip_path(sound), "", "a clip of a gallery"
+            raise FramiError("only clips of a gallery and recordings can be named: upload the sound of another")
         path = Path(sent.text(sent.record(sound, "the sound").get("path"), "the sound", sent.MOST_SIGNS))
         folder = Path(get_upload_folder()).resolve()
         try:
@@ -291,14 +297,12 @@ class _Programs:
             there = False
         if not there:
             raise FramiError("this sound is not there: upload it first (gradio_client.handle_file does)")
-        return path.resolve()
+        return path.resolve(), "", "an uploaded file"
 
     def _clip_path(self, id: str) -> Path:
         clip = clip_ids.parse(id)
         if clip.owner not in self._services.teachers:
             raise FramiError("no such clip")
-        if clip.kind == "sample":
-            return self._services.recognition.sample(id)[0]
         bank = clips.read(self._services.clips.gallery_of(clip.owner))
         path = bank.sound(clip.index) if clip.index < len(bank) else None
         if path is None:

@@ -46,6 +46,8 @@ def test_classes_have_the_same_share(name, each):
 
 def test_licences_allow_it_and_credits_are_whole():
     text = (shipped.FOLDER / shipped.CREDITS).read_text(encoding="utf-8")
+    assert text == shipping._credits(ROWS), "as the command makes it"
+    assert "CC BY-NC" in text and "“CC-BY” without a version" in text
     for row in ROWS:
         assert row.licence in shipped.LICENCES and shipped.LICENCES[row.licence] in text
         assert f"`{row.file}`" in text and row.url in text and row.author.strip() and row.title.strip() and row.change

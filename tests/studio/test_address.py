@@ -9,6 +9,7 @@ from frami.errors import FramiError
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.studio import address, forms
 from frami.studio.services import found_clips, shared
+from frami.studio.services.preparations import Work
 
 CLIP = "gallery/fsdd/3"
 HOSTILE = ("", "no such", "<img src=x onerror=alert(1)>", "constructor", "../../etc", "%00", "a" * 5000)
@@ -129,15 +130,42 @@ def services():
 
 
 def test_a_clip_is_found_by_its_id_alone(services):
-    for id in (CLIP, "explore/fsdd/frami/4"):
+    for id in (CLIP, "explore/fsdd/frami/4", "recording/fsdd/3"):
         found = found_clips.find(services, id)
         assert found["clip"]["id"] == id and found["clip"]["mel"] and found["teacher"] == "fsdd"
         assert found["axis"]["bands"]
         assert found_clips.sound(services, id)[:4] in (b"RIFF", b"fLaC")
+    assert services.recordings._picture.cache_info().currsize == 1, "one picture is made, not those of all"
+    assert services.maps.recordings is services.recordings
+
+
+def test_nothing_is_measured_while_anything_computes(services, monkeypatch):
+    costs, other = services.distillations.costs, SimpleNamespace(done=False)
+    assert not costs.busy()
+    with monkeypatch.context() as patch:
+        patch.setattr(services.syntheses, "_others", [other])
+        assert costs.busy()
+        other.done = True
+        assert not costs.busy()
+    for kind, busy in (("train", True), ("download", False)):
+        with monkeypatch.context() as patch:
+            patch.setattr(services.preparations, "_works", {"x": Work(kind, "x", "x", [])})
+            assert costs.busy() == busy
 
 
 @pytest.mark.parametrize(
-    "id", [*HOSTILE, None, 7, "run/0123456789ab/0", "gallery/no such/1", "gallery/fsdd/99999", "explore/fsdd/no such/1"]
+    "id",
+    [
+        *HOSTILE,
+        None,
+        7,
+        "run/0123456789ab/0",
+        "gallery/no such/1",
+        "gallery/fsdd/99999",
+        "explore/fsdd/no such/1",
+        "recording/fsdd/99999",
+        "recording/urbansound8k/0",
+    ],
 )
 @pytest.mark.parametrize("who", [EVERYONE, Visitor("")])
 def test_no_other_clip_is(services, id, who):

@@ -34,7 +34,9 @@ def feature_maps(tmp_path_factory):
     folder = tmp_path_factory.mktemp("maps")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRAMI_DATA", str(folder / "nowhere"))
-        found = FeatureMaps(ROOT / "assets" / "explore", Syntheses(folder), checkpoints.load, ["fsdd", "esc10"])
+        found = FeatureMaps(
+            ROOT / "assets" / "explore", Syntheses(folder), checkpoints.load, ["fsdd", "esc10", "urbansound8k"]
+        )
         yield found
         found.close()
 
@@ -55,6 +57,7 @@ def test_how_varied_a_selection_is(feature_maps):
     [
         None, [], {"dafl": [0, 1]}, {"frami": 3}, {"frami": [-1, 0]}, {"frami": [0, 100]}, {"frami": [True, 1]},
         {"frami": [0.5, 1]}, {"frami": ["0", 1]}, {"frami": [0, 0]}, {"nobody": []}, {"frami": [[0], 1]},
+        {"frami": [{}]},
     ],
 )  # fmt: skip
 def test_a_selection_is_checked(feature_maps, rows):
@@ -79,6 +82,18 @@ def test_a_download_has_sounds_and_a_table(feature_maps):
         samples, rate = soundfile.read(io.BytesIO(archive.read(f"{folder}/{row['file']}")))
         assert rate == shown.teacher.spec.sample_rate and abs(samples).max() > 0.001
         assert row["kind"] == "made" and row["recipe"] in ("FRAMI fine", "CMI") and 0 <= float(row["confidence"]) <= 1
+
+
+@pytest.mark.slow
+def test_a_download_lists_recordings_that_do_not_ship(feature_maps):
+    view = feature_maps.view("urbansound8k", ["real"])
+    (layer,) = [one for one in view["layers"] if one["real"]]
+    assert layer["soundless"] == [*range(len(layer["labels"]))], "the page skips these"
+    name, content = MapSelections(feature_maps).bundle("urbansound8k", ["real"], {"real": [0, 3]})
+    archive, folder = zipfile.ZipFile(io.BytesIO(content)), name.removesuffix(".zip")
+    rows = list(csv.DictReader(io.StringIO(archive.read(f"{folder}/clips.csv").decode())))
+    assert archive.namelist() == [f"{folder}/clips.csv"] and [row["file"] for row in rows] == ["", ""]
+    assert all("is not given on here" in row["without_sound"] for row in rows)
 
 
 def test_a_download_has_a_limit(feature_maps):

@@ -13,6 +13,7 @@ from frami.hosting import presence as hosting_presence
 from frami.hosting.limits import LimitError
 from frami.hosting.presence import Presence
 from frami.inversion import InversionSettings
+from frami.studio.services.changes import Changing
 from frami.studio.services.housekeeping import Housekeeping
 from frami.studio.services.owned_runs import OwnedRuns
 from frami.studio.services.storage import _measured, clear_uploads, taken
@@ -41,6 +42,23 @@ def make(tmp_path, monkeypatch):
     for queue, runs in made:
         runs.close()
         queue.close()
+
+
+def test_a_change_of_a_sound_ends_with_its_visitor(make, teacher, monkeypatch):
+    now = [time.time()]
+    monkeypatch.setattr(hosting_presence, "time", SimpleNamespace(time=lambda: now[0]))
+    keeping, runs, _, presence = make("silence=180,grace=75")
+    ada, ben = (Changing(teacher, 1, named(name).owner, None) for name in ("ada", "ben"))
+    for one in (ada, ben):
+        one.turn = runs.submit(one, lambda one=one: one.stopped.wait(60))
+    presence.opened("page", named("ada").owner)
+    presence.closed("page")
+    for _ in range(3):
+        now[0] += 80
+        presence.seen(named("ben").owner)
+        keeping.end_abandoned()
+    assert ada.stopped.is_set() and not ben.stopped.is_set()
+    ben.stop()
 
 
 def test_work_ends_whose_visitor_has_gone_and_no_other(make, teacher, monkeypatch):

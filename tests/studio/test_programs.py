@@ -3,14 +3,17 @@
 import asyncio
 import json
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from gradio.utils import get_upload_folder
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from frami.errors import FramiError
 from frami.studio import programs
 from frami.studio.services import shared
 
@@ -46,12 +49,43 @@ def test_the_map_and_a_distillation(studio):
     assert ask.predict(run["run"], api_name="/run_status")["run"] == run["run"]
 
 
-@pytest.mark.parametrize("sound", ["no such", "../../etc/passwd", {"path": "/etc/passwd"}, {"path": "\0"}, {}, 3, None])
-def test_no_other_file_is_read(studio, sound):
+@pytest.mark.parametrize(
+    ("sound", "words"),
+    [
+        ("no such", "no such clip"),
+        ("../../etc/passwd", "no such clip"),
+        ("gallery/fsdd/99999", "no such clip, or one without a sound"),
+        ("recording/fsdd/99999", "no such recording"),
+        ("run/0123456789ab/0", "only clips of a gallery and recordings can be named"),
+        ({"path": "/etc/passwd"}, "this sound is not there: upload it first"),
+        ({"path": "\0"}, "the sound holds invalid characters"),
+        ({}, "the sound is missing"),
+        (3, "the sound"),
+        (None, "the sound"),
+    ],
+)
+def test_no_other_file_is_read(functions, sound, words):
+    with pytest.raises(FramiError, match=f"^{re.escape(words)}"):
+        functions.classify(sound, "fsdd", [])
+
+
+@pytest.mark.parametrize("sound", [{"path": "/etc/passwd"}, {"path": "\0"}])
+def test_gradio_passes_no_other_file_on(studio, sound):
     with pytest.raises((AppError, httpx.HTTPStatusError)) as refused:
         client(studio.address).predict(sound, api_name="/classify")
-    assert re.search("sound|clip|400 Bad Request", str(refused.value))
+    assert re.search("this sound is not there|the sound holds invalid|400 Bad Request", str(refused.value))
     assert "reference" not in str(refused.value)
+
+
+@pytest.mark.parametrize("sound", ["recording/fsdd/0", "gallery/fsdd/0", "file"])
+def test_a_sound_is_classified(functions, sound):
+    if sound == "file":
+        folder = Path(get_upload_folder()) / "of-a-program"
+        folder.mkdir(parents=True, exist_ok=True)
+        sound = {"path": shutil.copy(functions._services.recordings.path("recording/fsdd/0"), folder)}
+    found = functions.classify(sound, "fsdd", ["bundled:fsdd-tiny"])
+    assert [row["title"] for row in found["networks"]] == ["The teacher", "tiny · bundled"]
+    assert all(row["top"][0][0] == "zero" and row["milliseconds"] > 0 for row in found["networks"])
 
 
 @pytest.mark.parametrize(
@@ -73,6 +107,15 @@ def test_refusals_say_what_to_do(studio, name, given, words):
     with pytest.raises(AppError) as refused:
         client(studio.address).predict(**given, api_name=f"/{name}")
     assert words in str(refused.value) and "reference" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRAMI_HOME", str(tmp_path_factory.mktemp("home")))
+        services = shared.start()
+        yield programs._Programs(services)
+        services.close()
 
 
 @pytest.fixture

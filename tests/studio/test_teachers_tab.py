@@ -6,6 +6,7 @@ import stat
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,7 +19,8 @@ from frami import checkpoints, models
 from frami.data import DataError, own, zipped
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
-from frami.hosting.limits import Limits
+from frami.hosting.limits import NONE, Limits
+from frami.hosting.owners import EVERYONE
 from frami.studio.services import data_sets, network_cards
 from frami.studio.services.preparations import Preparations, _new_name
 from frami.studio.services.teachers import Teachers
@@ -242,7 +244,6 @@ def test_a_download_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
 
 def _as_made(info, content, clips):
     import hashlib
-    from dataclasses import replace
 
     archive = replace(info.archives[0], checksum=f"sha256:{hashlib.sha256(content).hexdigest()}", size=len(content))
     return replace(info, archives=(archive,), clips=clips)
@@ -269,6 +270,62 @@ def test_a_teacher_is_imported_from_its_two_files_or_refused(tmp_path, monkeypat
     for source, given in (("", ()), ("a/b", pair)):
         with pytest.raises(FramiError, match="one of both"):
             works.import_teacher("d", source, given)
+
+
+def _stopped_work(tmp_path, run, limits=None):
+    """Preparations with a training that an earlier studio did not finish, and its id."""
+    (tmp_path / "trainings").mkdir()
+    said = {"dataset": "fsdd", "settings": {"size": "nano", "epochs": 3}, "owner": None}
+    (tmp_path / "trainings" / "mine.json").write_text(json.dumps(said))
+    works = Preparations(limits=limits or NONE, run=run).begin()
+    return works, works.value()[0]["id"]
+
+
+def test_a_training_is_not_stopped_by_the_studios_end_but_by_its_visitor(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
+    at_work, killed, asked = threading.Event(), threading.Event(), []
+
+    def run(job, arguments, told, stopped):
+        asked.append(stopped)
+        at_work.set()
+        killed.wait(60)
+        raise RuntimeError("the worker was ended")
+
+    monkeypatch.setattr(data_sets, "trainable", lambda name: str(tmp_path))
+    works, id = _stopped_work(tmp_path, run)
+    works.resume(id)
+    assert at_work.wait(60)
+    works.close()
+    assert not asked[0](), "it would become a finished teacher of few epochs"
+    with pytest.raises(FramiError, match="the studio is ending"):
+        works.gallery("fsdd")
+    killed.set()
+    assert finished(works, id)["status"] == "failed"
+    (row,) = Preparations(run=run).begin().value()
+    assert row["name"] == "mine" and row["resumes"], "the next studio goes on with it"
+
+
+def test_what_may_not_go_on_now_stays_in_the_list(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
+    monkeypatch.setattr(data_sets, "trainable", lambda name: str(tmp_path))
+    done = threading.Event()
+    works, id = _stopped_work(tmp_path, lambda *_, **__: done.wait(60), Limits({"trainings": 1}))
+    other = works.gallery("fsdd")
+    with pytest.raises(FramiError, match="at most 1"):
+        works.resume(id)
+    assert [row["id"] for row in works.value()] == [other, id] and works.value()[1]["resumes"]
+    with pytest.raises(FramiError, match="stop this before"):
+        works.remove(other)
+    works.limits = NONE
+    works.resume(id)
+    for again in (works.resume, works.remove):
+        with pytest.raises(FramiError, match=r"only what was stopped|stop this before"):
+            again(id)
+    stale = works._works[id]
+    works._works[id] = replace(stale)
+    with pytest.raises(FramiError, match="not there any more"):
+        works._start(replace(stale), EVERYONE, stale)
+    done.set()
 
 
 def test_hosted_it_is_off_unless_a_limit_allows_it(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import base64
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from frami.hosting.limits import LimitError, Limits
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.runs import Runs
 from frami.runs.queue import Queue
+from frami.studio.services import listening as listening_service
 from frami.studio.services import page_values
 from frami.studio.services.changes import Changes
 from frami.studio.services.clips import ClipLookup
@@ -93,7 +95,8 @@ def pieces(samples, rate, seconds=0.4):
         yield [base64.b64encode(content[i : i + 3_000]).decode() for i in range(0, len(content), 3_000)]
 
 
-def test_live_pieces_are_recognised_within_bounds(recognition):
+def test_live_pieces_are_recognised_within_bounds(recognition, monkeypatch):
+    monkeypatch.setattr(listening_service, "PAUSE", 0)
     samples, rate = soundfile.read(SAMPLE)
     listening = Listening(recognition, Limits({"listening": 120}))
     request = {"session": "one", "teacher": "fsdd", "students": [], "rate": rate}
@@ -105,8 +108,8 @@ def test_live_pieces_are_recognised_within_bounds(recognition):
     assert listening.piece(request | {"session": "new", "pcm": silence, "begin": True}, ANNA)["state"] == "quiet"
     assert listening.piece(request | {"pcm": silence}, ANNA)["state"] == "ended", "one session for each visitor"
     assert listening.piece(request | {"session": "b", "pcm": silence, "begin": True}, BERT)["state"] == "quiet"
-    wrong = [{"pcm": one} for one in (["!!!"], ["AAA="] * 65, "AAAA", [1], None)]
-    for bad in (*wrong, {"rate": 10**6}, {"rate": None}, {"teacher": "x"}):
+    wrong = [{"pcm": one} for one in (["!!!"], ["AAA="] * 65, "AAAA", [1], None, [], [""])]
+    for bad in (*wrong, {"rate": 10**6}, {"rate": None}, {"teacher": "x"}, {"students": ["x"] * 9}):
         with pytest.raises(SentError):
             listening.piece(request | {"session": "new", "pcm": silence} | bad, ANNA)
     with pytest.raises(FramiError, match="than time has passed"):
@@ -115,6 +118,22 @@ def test_live_pieces_are_recognised_within_bounds(recognition):
     over = Listening(recognition, Limits({"listening": 0}))
     over.piece(request | {"pcm": silence, "begin": True}, ANNA)
     assert "Start it again" in over.piece(request | {"pcm": silence}, ANNA)["message"]
+
+
+def test_live_pieces_are_computed_a_few_times_a_second(recognition, monkeypatch):
+    now, asked = [0.0], []
+    monkeypatch.setattr(listening_service, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(Listening, "_heard", lambda *_: asked.append(now[0]) or {"state": "heard", "n": len(asked)})
+    listening, rate = Listening(recognition), 8_000
+    piece = next(pieces(np.full(3_200, 0.3), rate))
+    request = {"session": "one", "teacher": "fsdd", "students": [], "rate": rate, "pcm": piece}
+    said = []
+    for at in (0.0, 0.1, 0.19, 0.25, 0.3, 0.5):
+        now[0] = at
+        said.append(listening.piece(request, ANNA)["n"])
+    assert asked == [0.0, 0.25, 0.5] and said == [1, 1, 1, 2, 2, 3], "in between the last answer is given again"
+    with pytest.raises(SentError, match="sample rate has changed"):
+        listening.piece(request | {"rate": 16_000, "begin": True}, ANNA)
 
 
 def test_a_change_takes_a_place_among_the_syntheses(recognition, syntheses, teacher):

@@ -67,19 +67,21 @@ class Distillations:
     """The distillations of the ``teachers`` (their names) as the page draws them, and their files.
 
     Each belongs to a visitor: what is not their own is to others as if it were not there, unless a link shows it.
+    ``beside()`` : whether something else computes, beside which nothing is measured.
     """
 
     queue: Queue
     load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
     limits: Limits = NONE
+    beside: Callable[[], bool] = lambda: False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self):
         self._curves = lru_cache(maxsize=64)(self._read_curves)
         self._exported = lru_cache(maxsize=8)(self._export)
         self.owned = OwnedRuns(self.queue, self.limits)
-        self.costs = IdleCosts(lambda: self.queue.busy is not None)
+        self.costs = IdleCosts(lambda: self.queue.busy is not None or self.beside())
 
     def close(self) -> None:
         """Begin nothing more; the run at work is saved."""

@@ -95,17 +95,18 @@ class FeatureMaps:
     recordings.
 
     A map is named by its teacher and the keys of its layers: a bundled recipe's name, ``run-ID``, or ``real``. Methods
-    raise FramiError for what there is not.
+    raise FramiError for what there is not. recordings : those that ship; looked up here where none are given.
     """
 
     folder: Path
     runs: Syntheses
     load_teacher: Callable[[str], Checkpoint]
     teachers: Sequence[str]
+    recordings: Recordings | None = None
     _work: Background = field(default_factory=lambda: Background("frami-map"))
 
     def __post_init__(self):
-        self.recordings = Recordings(self.folder, self.load_teacher, self.teachers)
+        self.recordings = self.recordings or Recordings(self.folder, self.load_teacher, self.teachers)
         self._bundled = lru_cache(maxsize=8)(self._read_bundled)
         self._run = lru_cache(maxsize=32)(self._read_run)
         self._projected = lru_cache(maxsize=16)(self._project)
@@ -397,6 +398,7 @@ def _columns(shown: MapLayer) -> dict:
         "labels": shown.labels.tolist(),
         "predicted": layer.predicted.tolist(),
         "confidence": [round(p, 3) for p in shown.confidence.tolist()],
+        "soundless": shown.soundless(),
     }
 
 

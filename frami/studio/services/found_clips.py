@@ -42,9 +42,7 @@ def _of_map(services: Services, clip: clip_ids.ClipId, id: str, who: Visitor) ->
 
 
 def _of_recordings(services: Services, clip: clip_ids.ClipId, id: str, who: Visitor) -> tuple | None:
-    recordings = getattr(services, "recordings", None)
-    rows = recordings.value(clip.owner)["clips"] if recordings and clip.owner in services.teachers else []
-    return next(((row, clip.owner) for row in rows if row["id"] == id), None)
+    return services.recordings.clip(id), clip.owner
 
 
 _FINDERS = {"gallery": _of_gallery, "run": _of_run, "explore": _of_map, "recording": _of_recordings}

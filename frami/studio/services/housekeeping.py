@@ -54,7 +54,7 @@ class Housekeeping:
         """Stop what works for visitors who have gone; what was made so far is saved. Distillations that were to be kept
         have longer."""
         working = set()
-        for run in self._syntheses.going():
+        for run in [*self._syntheses.going(), *self._syntheses.others()]:
             working.add(run.owner)
             if run.owner and self._presence.gone(run.owner):
                 run.stop()

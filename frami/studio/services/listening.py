@@ -23,13 +23,16 @@ RATES, PIECE, TEXTS = (8_000, 48_000), 2.0, 64
 STRETCH, AHEAD, GONE = 600.0, 4.0, 15.0
 #: Seconds that are looked at: twice a network's usual clip, within these bounds.
 WINDOW = (1.0, 5.0)
+#: Students that listen, at most; seconds between two computations at least: a piece in between gets the last answer.
+STUDENTS, PAUSE = 8, 0.2
 #: Sessions that are remembered.
 _MOST = 200
 
 
 @dataclass
 class _Session:
-    """``name`` : the page's; ``began``, ``heard_at`` : times; ``taken`` : seconds of sound; ``samples`` : the last."""
+    """``name`` : the page's; ``began``, ``heard_at``, ``asked_at`` : times, the last of a computation; ``taken`` :
+    seconds of sound; ``samples`` : the last; ``answer`` : what was last heard."""
 
     name: str
     rate: int
@@ -37,6 +40,8 @@ class _Session:
     heard_at: float
     taken: float = 0.0
     samples: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    asked_at: float = -np.inf
+    answer: dict = field(default_factory=lambda: {"state": "quiet"})
 
 
 @dataclass
@@ -60,27 +65,37 @@ class Listening:
         request = sent.record(request)
         name = sent.text(request.get("session"), "the session")
         teacher = sent.chosen(request.get("teacher"), list(self.recognition.distillations.teachers), "Teacher")
-        students = sent.texts(request.get("students"), "Students", 64)
+        students = sent.texts(request.get("students"), "Students", STUDENTS)
         rate = int(sent.number(request.get("rate"), "the sample rate", *RATES))
         piece = _decoded(request.get("pcm"), rate)
         card = self.recognition.clips.load_teacher(teacher).card
         window = min(WINDOW[1], max(WINDOW[0], 2 * card.seconds))
-        samples = self._added(name, rate, piece, window, who, bool(request.get("begin")))
-        if samples is None:
+        session = self._added(name, rate, piece, window, who, bool(request.get("begin")))
+        if session is None:
             return {"state": "ended", "message": "Listening has ended here: it goes on in another page of yours."}
-        if isinstance(samples, str):
-            return {"state": "ended", "message": samples}
+        if isinstance(session, str):
+            return {"state": "ended", "message": session}
+        samples = session.samples
         if len(samples) < 0.3 * rate or float(np.abs(samples).max()) < 0.01:
             return {"state": "quiet"}
-        return self._heard(teacher, students, samples, rate, who)
+        with self._lock:
+            now = time.monotonic()
+            if now - session.asked_at < PAUSE:
+                return session.answer
+            session.asked_at = now
+        session.answer = self._heard(teacher, students, samples, rate, who)
+        return session.answer
 
     def _added(self, name: str, rate: int, piece: np.ndarray, window: float, who: Visitor, begin: bool):
-        """The last ``window`` seconds with this piece; why the session ended, or None where another took its place."""
+        """The session, whose samples are the last ``window`` seconds with this piece; why it ended, or None where
+        another took its place."""
         now, key = time.monotonic(), who.owner or who.address or ""
         with self._lock:
             known = self._sessions.get(key)
-            if known is None or known.name != name or known.rate != rate:
-                if not begin and known is not None and known.name != name:
+            if known is not None and known.name == name and known.rate != rate:
+                raise sent.SentError("the sample rate has changed: start listening again")
+            if known is None or known.name != name:
+                if not begin and known is not None:
                     return None
                 known = self._sessions[key] = _Session(name, rate, now, now)
                 while len(self._sessions) > _MOST:
@@ -94,7 +109,7 @@ class Listening:
             if known.taken > now - known.began + AHEAD:
                 raise FramiError("more sound was sent than time has passed; start listening again")
             known.samples = np.concatenate([known.samples, piece])[-int(window * rate) :]
-            return known.samples
+            return known
 
     def _heard(self, teacher: str, students: list[str], samples: np.ndarray, rate: int, who: Visitor) -> dict:
         titles = {key: title for title, key in self.recognition.students(teacher, who)}
@@ -128,6 +143,8 @@ def _decoded(texts, rate: int) -> np.ndarray:
         )
     except (binascii.Error, ValueError) as error:
         raise sent.SentError("the piece of sound is not what the page sends") from error
+    if not content:
+        raise sent.SentError("the piece of sound is empty")
     if len(content) % 2 or len(content) > 2 * PIECE * rate:
         raise sent.SentError("the piece of sound is too long")
     return np.frombuffer(content, "<i2").astype(np.float32) / 32_768

@@ -29,7 +29,7 @@ class MapLayer:
 
     prefix : what the ids of its clips begin with; labels, confidence : Tensor[N], the class that a clip is shown under
     and the teacher's probability of it; clips : the made ones, None of recordings; mels : the log-Mels of all,
-    Tensor[F, T] each, None for a clip without sound.
+    Tensor[F, T] each, None for a clip without sound; soundless : numbers of those without.
     """
 
     layer: maps.Layer
@@ -40,6 +40,7 @@ class MapLayer:
     sound: Callable[[int, str | None], bytes]
     clips: Callable[[], Clips] | None = None
     mels: Callable[[], list[Tensor | None]] | None = None
+    soundless: Callable[[], list[int]] = list
 
 
 def of_bank(bank: Bank, teacher: Checkpoint, key: str, title: str) -> MapLayer:
@@ -120,7 +121,10 @@ def of_stored(found: StoredRecordings, teacher: Checkpoint, recordings: Recordin
         paths = [file(i) for i in range(len(layer))]
         return [recordings.log_mel(path, card.name).float() if path else None for path in paths]
 
-    return MapLayer(layer, prefix, layer.target, layer.confidence, show, sound, mels=mels)
+    def soundless() -> list[int]:
+        return [i for i in range(len(layer)) if not file(i)]
+
+    return MapLayer(layer, prefix, layer.target, layer.confidence, show, sound, mels=mels, soundless=soundless)
 
 
 def _soundless(dataset: str) -> str:

@@ -24,7 +24,7 @@ MOST_MEASURED, MOST_DOWNLOADED = 2_000, 200
 #: Columns of a download's table; coordinates are those of the projection as it is shown, which have no unit.
 COLUMNS = (
     "file", "id", "target_class", "predicted_class", "confidence", "recipe", "kind", "origin",
-    "pca_1", "pca_2", "umap_1", "umap_2",
+    "pca_1", "pca_2", "umap_1", "umap_2", "without_sound",
 )  # fmt: skip
 
 #: Chosen clips of a layer, and the numbers of these among all points of the map.
@@ -45,7 +45,9 @@ class MapSelections:
         rows : of each layer's key the numbers of its clips.
         """
         shown = self.maps.shown(name, keys, who)
-        chosen = _chosen(shown, rows, MOST_MEASURED)
+        chosen = _chosen(shown, rows)
+        if len(chosen) > MOST_MEASURED:
+            raise FramiError(f"{len(chosen)} clips are too many at once: select at most {MOST_MEASURED:,}")
         if len(chosen) < 2:
             raise FramiError("select at least two clips")
         features = torch.stack([one.layer.pooled[row] for one, row, _ in chosen])
@@ -62,10 +64,10 @@ class MapSelections:
         return {"vendi": round(vendi, 2), "distance": round(distance, 2), "classes": classes, "words": words}
 
     def bundle(self, name: str, keys: Sequence[str], rows, who: Visitor = EVERYONE) -> tuple[str, bytes]:
-        """Name and content of a ZIP archive: a WAV file of each chosen clip, and ``clips.csv``. LimitError for more
-        clips than a hosted studio gives at once."""
+        """Name and content of a ZIP archive: a WAV file of each chosen clip that has a sound, and ``clips.csv``
+        of all, which says why one has none. LimitError for more clips than a hosted studio gives at once."""
         shown = self.maps.shown(name, keys, who)
-        chosen = _chosen(shown, rows, 99_999)
+        chosen = _chosen(shown, rows)
         if not chosen:
             raise FramiError("select some clips first")
         self.limits.check("selection", len(chosen))
@@ -78,14 +80,16 @@ class MapSelections:
             for number, (one, row, place) in enumerate(chosen, 1):
                 id = f"{one.prefix}/{row}"
                 clip = one.show(row)
-                file = f"{number:03d}-{one.layer.key}-{row}.wav"
-                archive.writestr(f"{stem}/{file}", _as_wav(self.maps.sound(id, who)))
+                silence = clip.get("soundless", "")
+                file = "" if silence else f"{number:03d}-{one.layer.key}-{row}.wav"
+                if file:
+                    archive.writestr(f"{stem}/{file}", _as_wav(self.maps.sound(id, who)))
                 umap = ["", ""] if shown.umap is None else _coordinates(shown.umap[place])
                 kind = "real" if one.layer.real else "made"
                 writer.writerow([
                     file, id, "" if clip.get("untargeted") else clip["target"], clip["predicted"], clip["confidence"],
                     one.layer.title, kind, clip.get("credit") or clip.get("origin", ""),
-                    *_coordinates(shown.pca[place]), *umap,
+                    *_coordinates(shown.pca[place]), *umap, silence,
                 ])  # fmt: skip
             archive.writestr(f"{stem}/clips.csv", table.getvalue())
         return f"{stem}.zip", content.getvalue()
@@ -98,7 +102,7 @@ def mean_distance(features: Tensor) -> float:
     return total / (len(x) * (len(x) - 1))
 
 
-def _chosen(shown: ShownMap, rows, most: int) -> Chosen:
+def _chosen(shown: ShownMap, rows) -> Chosen:
     """The clips that a page names, in the map's order. Raises FramiError."""
     given, found, start = sent.record(rows, "the selection"), [], 0
     if not set(given) <= {one.layer.key for one in shown.layers}:
@@ -107,14 +111,12 @@ def _chosen(shown: ShownMap, rows, most: int) -> Chosen:
         numbers = given.get(one.layer.key, [])
         if not isinstance(numbers, list):
             raise FramiError("the selection is not what the page sends")
-        for row in dict.fromkeys(numbers):
+        for row in numbers:
             sent.number(row, "a clip", 0, len(one.layer) - 1)
             if not isinstance(row, int):
                 raise FramiError("no such clip")
-            found.append((one, row, start + row))
+        found += [(one, row, start + row) for row in dict.fromkeys(numbers)]
         start += len(one.layer)
-    if len(found) > most:
-        raise FramiError(f"{len(found)} clips are too many at once: select at most {most:,}")
     return found
 
 

@@ -38,6 +38,7 @@ OVER = ("finished", "stopped", "failed")
 #: What a repository of the Hub is named by, with a revision or without.
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]*")
+_GONE = "this is not there any more; reload the page"
 
 
 @dataclass
@@ -82,7 +83,8 @@ class Preparations:
         return self
 
     def close(self) -> None:
-        """Begin nothing more. A training at work is saved after each epoch."""
+        """Begin nothing more. A training at work is not stopped, which would make a teacher of what it has learnt: it
+        ends with its worker, is saved after each epoch, and is listed again by the next studio."""
         self._closing = True
 
     def allowed(self, kind: str) -> bool:
@@ -98,6 +100,11 @@ class Preparations:
     def going(self, kind: str, name: str) -> bool:
         """Whether somebody's work of this kind and name waits or goes on."""
         return any(w.kind == kind and w.name == name and w.status not in OVER for w in list(self._works.values()))
+
+    @property
+    def busy(self) -> bool:
+        """Whether something waits or goes on that computes."""
+        return any(work.kind != "download" and work.status not in OVER for work in list(self._works.values()))
 
     # ------------------------------------------------------------------------------------- what it can be asked for
 
@@ -162,29 +169,31 @@ class Preparations:
         work = self._own(id, who)
         if work.status not in ("stopped", "failed") or not work.steps:
             raise FramiError("only what was stopped can go on")
-        del self._works[work.id]
-        self._start(Work(work.kind, work.name, work.title, work.steps, id=work.id, curve=work.curve), who)
+        self._start(Work(work.kind, work.name, work.title, work.steps, id=work.id, curve=work.curve), who, work)
 
     def remove(self, id: str, who: Visitor = EVERYONE) -> None:
         """Take what has ended from the list, and what an unfinished training left from the disk."""
-        work = self._own(id, who)
-        if work.status not in OVER:
-            raise FramiError("stop this before you remove it")
-        del self._works[work.id]
-        if work.kind == "train" and not self.going("train", work.name):
-            _forget(work.name, unfinished=True)
+        with self._lock:
+            work = self._own(id, who)
+            if work.status not in OVER:
+                raise FramiError("stop this before you remove it")
+            del self._works[work.id]
+            if work.kind == "train" and not self.going("train", work.name):
+                _forget(work.name, unfinished=True)
 
     # ------------------------------------------------------------------------------------- at work
 
     def _own(self, id: str, who: Visitor) -> Work:
         work = self._works.get(id)
         if work is None or not _owns(who, work):
-            raise FramiError("this is not there any more; reload the page")
+            raise FramiError(_GONE)
         return work
 
     def _check(self, kind: str, who: Visitor) -> None:
         """Refuse one more of this kind where it may not be."""
         owners.check(who)
+        if self._closing:
+            raise FramiError("the studio is ending: begin this again when it is back")
         going = [work for work in list(self._works.values()) if work.status not in OVER]
         limit = KINDS[kind]
         if self.limits.of(limit) < 1:
@@ -193,13 +202,16 @@ class Preparations:
         if len(going) >= MOST:
             raise FramiError(f"{MOST} pieces of work wait or go on already; wait for one to end, or stop one")
 
-    def _start(self, work: Work, who: Visitor) -> str:
+    def _start(self, work: Work, who: Visitor, before: Work | None = None) -> str:
+        """Begin a piece of work; its id. before : what it goes on with, whose place in the list it takes."""
         with self._lock:
+            if before is not None and self._works.get(before.id) is not before:
+                raise FramiError(_GONE)
             self._check(work.kind, who)
             if self.going(work.kind, work.name):
                 raise FramiError(f"{work.title} is being made already: see the list below")
             work.owner, work.address = who.owner, who.address
-            self._works[work.id] = work
+            self._works = {id: one for id, one in self._works.items() if id != work.id} | {work.id: work}
             over = [one for one in self._works.values() if one.status in OVER]
             for old in over[: max(0, len(self._works) - LISTED)]:
                 del self._works[old.id]
@@ -224,12 +236,12 @@ class Preparations:
 
         try:
             for job, arguments in work.steps:
+                if self._closing:
+                    raise FramiError("the studio ended")
                 if job == "train-teacher":
                     _remember(work)
                 with asked_by(work.owner, work.address):
-                    found = self._run(
-                        job, arguments, told=told, stopped=lambda: work.status == "stopping" or self._closing
-                    )
+                    found = self._run(job, arguments, told=told, stopped=lambda: work.status == "stopping")
                 work.note = _said(job, found, work)
                 if job == "data-unpack":  # what is unpacked is not unpacked again by Resume
                     work.steps = work.steps[1:]

@@ -115,7 +115,12 @@ def start() -> Services:
         syntheses.tidy()
     recordings = Recordings(ASSETS / "explore", load_teacher, teachers)
     clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher, recordings.sound)
-    distillations = Distillations(Queue().begin(tidy=place is not None), load_teacher, teachers, allowed)
+    preparations = Preparations(str(here), allowed).begin()
+
+    def beside() -> bool:
+        return bool(preparations.busy or syntheses.going() or syntheses.others())
+
+    distillations = Distillations(Queue().begin(tidy=place is not None), load_teacher, teachers, allowed, beside)
     recognition = Recognition(distillations, clips, recordings)
     return Services(
         device=here,
@@ -126,12 +131,12 @@ def start() -> Services:
         clips=clips,
         galleries=Galleries(clips, teachers),
         recordings=recordings,
-        maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, teachers),
+        maps=FeatureMaps(ASSETS / "explore", syntheses, load_teacher, teachers, recordings),
         distillations=distillations,
         recognition=recognition,
         listening=Listening(recognition, allowed),
         changes=Changes(syntheses),
-        preparations=Preparations(str(here), allowed).begin(),
+        preparations=preparations,
         limits=allowed,
         presence=presence,
         housekeeping=Housekeeping(syntheses, distillations.owned, presence, allowed).begin(),

@@ -240,6 +240,10 @@ class Syntheses:
         """Runs that wait or are at work."""
         return [run for run in list(self._runs.values()) if not run.done]
 
+    def others(self) -> list:
+        """What was submitted beside runs (``submit``), and waits or is at work."""
+        return [other for other in list(self._others) if not other.done]
+
     def before(self, run: Synthesis) -> list[Synthesis]:
         """Runs that must end before this one begins, the first first."""
         order, going = self._turns.order(), self.going()

@@ -11,7 +11,7 @@ from frami.studio.services import sent
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.given import GivenSounds
 from frami.studio.services.map_places import PREFIX, MapPlaces
-from frami.studio.services.map_selections import MapSelections
+from frami.studio.services.map_selections import MOST_DOWNLOADED, MapSelections
 from frami.studio.services.map_students import MapStudents
 from frami.studio.tabs.base import EVENT, Page, Tab
 
@@ -54,7 +54,8 @@ class Explore(Tab):
             *selection_functions(MapSelections(maps, self.services.limits), self.who),
             *student_functions(MapStudents(maps, recognition), self.who),
         ]
-        shown = components.drawn("explore", {}, "explore", functions, columns=columns)
+        most = int(self.services.limits.least("selection", MOST_DOWNLOADED))
+        shown = components.drawn("explore", {}, "explore", functions, columns=columns, downloads=most)
         self.outputs = [layers, shown]
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
