@@ -7,9 +7,10 @@ import { colour, isBusy } from "./distil_runs.js";
 
 const DRAWN_IN = 1600;    // milliseconds in which the curve is drawn
 const PARTS = { 2: "half", 3: "a third of", 4: "a quarter of", 5: "a fifth of", 6: "a sixth of", 7: "a seventh of", 8: "an eighth of", 9: "a ninth of", 10: "a tenth of" };
-const foldOfPage = () => document.getElementById("distil-compare");
+/* Whether the comparison is open, noted where no component that is drawn anew loses it. */
+const noted = document.documentElement.dataset;
 const bundledRun = () => runs.runs.find(run => run.bundled);
-const unfolded = () => foldOfPage()?.classList.contains("open") === true;
+const unfolded = () => noted.compared === "true";
 const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 /* seconds: of the lesson; tried: element of the tab where a student is tried. */
@@ -31,7 +32,7 @@ frami.taught = (element, props, server, watch, trigger) => {
   root.append(hero, alarm, panel.box, fold, spoken);
 
   function unfold(open, byHand = true) {
-    foldOfPage()?.classList.toggle("open", open);
+    noted.compared = String(open);
     fold.setAttribute("aria-expanded", String(open));
     root.dataset.folded = String(!open);
     if (open && byHand) requestAnimationFrame(() => fold.scrollIntoView({ block: "start", behavior: isStill() ? "auto" : "smooth" }));
@@ -97,7 +98,7 @@ frami.taught = (element, props, server, watch, trigger) => {
   }
   function change() {
     const value = props.value || {};
-    if (value.teacher !== runs.teacher) { drawnFor = begun = null; unfold(false, false); panel.forget(); }
+    if (value.teacher !== runs.teacher) { drawnFor = begun = null; panel.forget(); }
     root.dataset.teacher = value.teacher || "";
     if (value.begun && value.begun !== begun) {
       begun = value.begun;
@@ -114,6 +115,6 @@ frami.taught = (element, props, server, watch, trigger) => {
   onTheme(() => { plot(1); panel.plot(); });
   new ResizeObserver(() => { if (canvas.clientHeight && shownShare === null) drawHero(); }).observe(stage);
   new ResizeObserver(() => { if (shownShare === null && drawnFor) plot(1); panel.plot(); }).observe(root);
-  unfold(false, false);
+  unfold(unfolded(), false);
   change();
 };

@@ -332,7 +332,11 @@ def test_a_student_is_taught_before_ones_eyes_and_tried(open_page, monkeypatch):
     assert page.evaluate("document.querySelector('.lesson').getBoundingClientRect().top") < 900, "scrolled to it"
     lesson.locator(".frami-tile").first.click()
     page.wait_for_function("frami.player.dataset.clip?.startsWith('explore/fsdd/frami/')")
-    page.wait_for_selector(".lesson .big b", timeout=120_000)
+    try:
+        page.wait_for_selector(".lesson .big b", timeout=180_000)
+    except PlaywrightTimeout as error:
+        shot(page, "distil-lesson-late")
+        raise AssertionError(f"no point yet; the page says: {lesson.inner_text()}") from error
     assert "100 recordings" in lesson.locator(".big").inner_text()
     shot(page, "distil-lesson")
     page.wait_for_selector(".lesson .try-it:visible", timeout=240_000)
