@@ -20,13 +20,15 @@ function tile(server) {
     if (made.clip.mel) chosen(made.clip);
     else made.whole(made.clip).then(clip => { if (clicked === made) chosen(clip); }, error => showTrouble(error.message));
   });
-  // Once the visitor has clicked something, a mouse that rests on a tile plays it.
-  let resting = 0;
-  made.addEventListener("pointerenter", event => {
-    if (event.pointerType !== "mouse" || !clicked || player.dataset.sequence || made.dataset.state === "forming") return;
+  // Once the visitor has clicked something, a mouse that comes to rest on a tile plays it; tiles that scroll under a
+  // mouse do not.
+  let resting = 0;    // a timer; other than 0 until the mouse has left
+  made.addEventListener("pointermove", event => {
+    if (resting || event.pointerType !== "mouse" || !clicked || player.dataset.sequence || made.dataset.state === "forming") return;
     resting = setTimeout(() => { if (made.clip.mel && player.dataset.clip !== made.clip.id) play(made.clip, server); }, RESTING);
   });
-  ["pointerleave", "pointerdown"].forEach(name => made.addEventListener(name, () => clearTimeout(resting)));
+  for (const [name, after] of [["pointerleave", 0], ["pointerdown", -1]])
+    made.addEventListener(name, () => { clearTimeout(resting); resting = after; });
   made.addEventListener("keydown", event => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     const all = [...made.closest(".frami-wall, .frami-live").querySelectorAll(".frami-tile")].filter(inSight);

@@ -10,6 +10,7 @@ import pytest
 
 from frami import checkpoints, locks
 from frami.errors import FramiError
+from frami.hosting.owners import EVERYONE
 from frami.hosting.presence import Presence
 from frami.inversion import InversionSettings
 from frami.paths import ASSETS
@@ -144,11 +145,11 @@ def test_a_sound_that_takes_all_memory_costs_a_worker_only(tmp_path, monkeypatch
     monkeypatch.setitem(pool._limits, "sound", WorkLimits(seconds=60, gigabytes=-1))
     lookup = ClipLookup(Syntheses(tmp_path), ASSETS / "gallery", checkpoints.load)
     recognition = Recognition(Distillations(Queue(Runs()), checkpoints.load, ["fsdd"]), lookup)
-    path, label, origin = recognition.sample("sample/fsdd/7")
+    given = recognition.given.add(*recognition.sample("sample/fsdd/7"), EVERYONE)
     with pytest.raises(FramiError, match="memory"):
-        recognition.predictions("fsdd", [], path, label, origin)
+        recognition.predictions("fsdd", [], given)
     monkeypatch.undo()
-    assert recognition.predictions("fsdd", [], path, label, origin)["networks"][0]["top"][0][0] == "seven"
+    assert recognition.predictions("fsdd", [], given)["networks"][0]["top"][0][0] == "seven"
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_what_a_visitor_meets(open_page):
     page.mouse.click(*page.evaluate(f"{MAP}.where('{ids[0]}')"))
     page.wait_for_selector(".frami-detail .credit", timeout=10_000)
     assert page.locator(".frami-detail .credit a").get_attribute("rel") == "noopener noreferrer"
-    page.locator("#teacher label", has_text="UrbanSound8K").click()
+    page.locator("#teacher input[value=urbansound8k]").check()
     page.wait_for_selector(".frami-explore[data-teacher=urbansound8k][data-pending=no]", timeout=30_000)
     page.locator("#explore-banks label", has_text="FRAMI fine").click()
     page.locator("#explore-banks label", has_text="CMI").click()
