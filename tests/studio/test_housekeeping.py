@@ -50,7 +50,7 @@ def test_a_change_of_a_sound_ends_with_its_visitor(make, teacher, monkeypatch):
     keeping, runs, _, presence = make("silence=180,grace=75")
     ada, ben = (Changing(teacher, 1, named(name).owner, None) for name in ("ada", "ben"))
     for one in (ada, ben):
-        one.turn = runs.submit(one, lambda one=one: one.stopped.wait(60))
+        one._turn = runs.submit(one, lambda one=one: one.stopped.wait(60))
     presence.opened("page", named("ada").owner)
     presence.closed("page")
     for _ in range(3):

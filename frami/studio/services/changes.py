@@ -30,13 +30,13 @@ class Changing:
     done: bool = False
     error: str | None = None
     latest: dict | None = None
-    turn: Future | None = None
+    _turn: Future | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
         """End after the present step; at once while it waits its turn."""
         self.stopped.set()
-        if self.turn is not None and self.turn.cancel():
+        if self._turn is not None and self._turn.cancel():
             self.done = True
 
     def value(self) -> dict:
@@ -76,10 +76,14 @@ class Changes:
         self._known: dict[str, Changing] = {}
 
     def start(self, teacher: Checkpoint, given: Given, target, who: Visitor) -> str:
-        """Begin a change of a sound; its id. FramiError where it would be more than the limits."""
+        """Begin a change of a sound; its id. The visitor's one before ends: a page shows one. FramiError where it would
+        be more than the limits."""
         label = int(sent.number(target, "the class", 0, len(teacher.classes) - 1))
         one = Changing(teacher, label, who.owner, who.address)
-        one.turn = self._syntheses.submit(one, lambda: self._work(one, given))
+        before = [other for other in list(self._known.values()) if other.owner == who.owner and not other.done]
+        one._turn = self._syntheses.submit(one, lambda: self._work(one, given))
+        for other in before:
+            other.stop()
         id = uuid4().hex[:12]
         self._known[id] = one
         for other in [key for key, value in self._known.items() if value.done][:-_MOST]:

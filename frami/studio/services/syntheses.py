@@ -37,6 +37,8 @@ _RATE = 0.04
 _NOTHING = "Nothing was saved yet: press Generate to start it again."
 #: Seconds for which a zip is left for the page to copy.
 _COPIED = 600
+#: Seconds that something else usually takes which is made among the runs (a change of a sound).
+_OTHER = 30.0
 
 
 @dataclass
@@ -244,9 +246,9 @@ class Syntheses:
         """What was submitted beside runs (``submit``), and waits or is at work."""
         return [other for other in list(self._others) if not other.done]
 
-    def before(self, run: Synthesis) -> list[Synthesis]:
-        """Runs that must end before this one begins, the first first."""
-        order, going = self._turns.order(), self.going()
+    def before(self, run: Synthesis) -> list:
+        """Runs, and others, that must end before this one begins, the first first."""
+        order, going = self._turns.order(), [*self.going(), *self.others()]
         if run._turn not in order:
             return []
         of_turn = {other._turn: other for other in going}
@@ -254,14 +256,18 @@ class Syntheses:
         return at_work + [of_turn[turn] for turn in order[: order.index(run._turn)] if turn in of_turn]
 
     def ahead(self, run: Synthesis) -> int:
-        """Number of runs that must end before this one begins."""
+        """Number of runs and others that must end before this one begins."""
         return len(self.before(run))
 
     def seconds_before(self, run: Synthesis) -> float:
         """Seconds until this run begins, as far as can be told."""
-        return sum(
-            other.latest.left if other.latest else self._rate * work(other.settings) for other in self.before(run)
-        )
+        return sum(self._seconds(other) for other in self.before(run))
+
+    def _seconds(self, other) -> float:
+        """Seconds that a run still takes; of others the usual ones."""
+        if not isinstance(other, Synthesis):
+            return _OTHER
+        return other.latest.left if other.latest else self._rate * work(other.settings)
 
     def owned(self, id: str | None, who: Visitor) -> bool:
         """Whether a run is the visitor's own."""
@@ -307,7 +313,7 @@ class Syntheses:
 
     def load(self) -> tuple[int, int]:
         """How many runs wait, and how many are at work."""
-        there = [run for run in list(self._runs.values()) if not run.done]
+        there = [*self.going(), *self.others()]
         waiting = sum(run._turn is not None and not run._turn.running() for run in there)
         return waiting, len(there) - waiting
 
