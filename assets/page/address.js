@@ -13,6 +13,8 @@ let home = {};                   // of tab and teacher what the page opens with,
 let arrived = false;             // until then the address says what the page will show, not what it shows
 let wished = "";                 // the clip that the address names, until it is here
 
+/* Whether the page shows by now what its address says. */
+export const hasArrived = () => arrived;
 const asked = key => (new URLSearchParams(location.search).get(key) || "").slice(0, LONGEST);
 function write(values, step) {
   const url = new URL(location.href), before = url.search;

@@ -1,4 +1,5 @@
 /* The pair that Listen begins with: a recording, and what the network made of its class, which forms as it sounds. */
+import { hasArrived } from "./address.js";
 import { button, el, onPhone, percent } from "./core.js";
 import { statesOf } from "./detail.js";
 import { quiz } from "./quiz.js";
@@ -91,8 +92,8 @@ frami.story = (element, props, server, watch) => {
     root.append(pair, tell);
     addRecording(pair, value);
     // The panel beside it has something in it from the start, unless the address names another clip of this teacher.
-    const named = new URLSearchParams(location.search).get("clip")?.split("/")[1] === value.teacher;
-    if (!onPhone() && !named && (!selection.clip || selection.clip.id.startsWith("gallery/"))) show(clip, value.axis);
+    const clipNamed = new URLSearchParams(location.search).get("clip"), awaited = clipNamed && (!hasArrived() || clipNamed.split("/")[1] === value.teacher);
+    if (!onPhone() && !awaited && (!selection.clip || selection.clip.id.startsWith("gallery/"))) show(clip, value.axis);
   }
   watch("value", draw);
   draw();

@@ -111,7 +111,7 @@ def choose_teacher(page, name: str) -> None:
     radio = page.locator(f"#teacher input[value='{name}']")
     if not radio.is_checked():
         radio.check()
-    page.wait_for_selector(f"#gallery .frami-wall[data-teacher='{name}']", timeout=20_000)
+    page.wait_for_selector(f"#gallery .frami-wall[data-teacher='{name}']", state="attached", timeout=20_000)
 
 
 def open_settings(page) -> None:

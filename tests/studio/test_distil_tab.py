@@ -220,7 +220,7 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
     wait(page, "micro", "waiting")
     wait(page, "nano", "running", 120)
     page.reload()
-    page.wait_for_selector("#gallery .frami-tile", timeout=60_000)
+    page.wait_for_selector("#gallery .frami-tile", state="attached", timeout=60_000)
     choose_teacher(page, "fsdd")
     # Gradio itself reports the stream that the reload cut off.
     cut = ("AbortError: signal is aborted", "Connection errored out")

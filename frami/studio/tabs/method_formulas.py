@@ -104,7 +104,7 @@ def html(repository: str) -> str:
         if repository:
             where = f'<a href="{escape(repository)}/blob/main/{row.path}" target="_blank" rel="noreferrer">{where}</a>'
         rows.append(
-            f'<div class="formula"><h4>{escape(row.title)}</h4><math display="block">{row.math}</math>'
+            f'<div class="formula"><h4>{escape(row.title)}</h4><math display="block" tabindex="0">{row.math}</math>'
             f"<p>{escape(row.words)}</p><small><code>{escape(row.code)}</code> in {where}</small></div>"
         )
     return f'<div class="frami-formulas">{"".join(rows)}</div>'
