@@ -93,7 +93,7 @@ def _beside(given: list[str], folder: Path) -> str:
     cards = [path for path in given if path.lower().endswith(".json")]
     if len(weights) != 1 or len(cards) != 1 or len(given) != 2:
         raise FramiError(
-            "choose two files: the weights (.safetensors), and the card (.json) that frami wrote beside them"
+            "choose two files: the weights (.safetensors), and the card (.json) that was written beside them"
         )
     try:
         shutil.copyfile(weights[0], folder / f"{hub.MODEL}.safetensors")
