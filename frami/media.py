@@ -178,7 +178,7 @@ def _reason(error: Exception) -> str:
     text = (getattr(error, "strerror", None) or str(error)).lower()
     if "decoder not found" in text or "not implemented" in text:
         return "its sound is compressed in a way that is not read here"
-    return "it is damaged, or its end is missing" if "invalid data" in text or "end of file" in text else text
+    return "it is damaged, or its end is missing"
 
 
 # ------------------------------------------------------------------------------------------------------------------ MP4
