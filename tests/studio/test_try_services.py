@@ -136,6 +136,18 @@ def test_live_pieces_are_computed_a_few_times_a_second(recognition, monkeypatch)
         listening.piece(request | {"rate": 16_000, "begin": True}, ANNA)
 
 
+def test_a_new_session_for_each_piece_gives_no_more_sound(recognition, monkeypatch):
+    monkeypatch.setattr(listening_service, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(Listening, "_heard", lambda *_: {"state": "heard"})
+    listening, rate = Listening(recognition), 8_000
+    text = base64.b64encode(np.full(1_000, 9_000, "<i2").tobytes()).decode()
+    request = {"teacher": "fsdd", "students": [], "rate": rate, "pcm": [text] * 16, "begin": True}  # 2 s
+    for k in range(2):  # as far ahead of the clock as one session may be
+        listening.piece(request | {"session": f"s{k}"}, ANNA)
+    with pytest.raises(FramiError, match="than time has passed"):
+        listening.piece(request | {"session": "s2"}, ANNA)
+
+
 def test_a_change_takes_a_place_among_the_syntheses(recognition, syntheses, teacher):
     changes, token = Changes(syntheses), recognition.given.add(SAMPLE, "four", "your sound", ANNA)
     given = recognition.given.find(token, ANNA)

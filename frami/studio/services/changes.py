@@ -86,7 +86,7 @@ class Changes:
             other.stop()
         id = uuid4().hex[:12]
         self._known[id] = one
-        for other in [key for key, value in self._known.items() if value.done][:-_MOST]:
+        for other in [key for key, value in list(self._known.items()) if value.done][:-_MOST]:
             self._known.pop(other, None)
         return id
 

@@ -97,7 +97,9 @@ class Listening:
             if known is None or known.name != name:
                 if not begin and known is not None:
                     return None
-                known = self._sessions[key] = _Session(name, rate, now, now)
+                # What was sent too early before counts on: a new name every piece gives no more sound.
+                early = 0.0 if known is None else max(0.0, known.taken - (now - known.began))
+                known = self._sessions[key] = _Session(name, rate, now, now, early)
                 while len(self._sessions) > _MOST:
                     del self._sessions[next(iter(self._sessions))]
             if now - known.heard_at > GONE:

@@ -4,7 +4,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import soundfile
 import torch
@@ -21,6 +21,8 @@ from frami.studio.services.map_layers import MapLayer
 
 #: Clips of a selection whose variety is measured, and clips of one download on one's own machine, at most.
 MOST_MEASURED, MOST_DOWNLOADED = 2_000, 200
+#: Maps whose variety is kept.
+_MAPS = 64
 #: Columns of a download's table; coordinates are those of the projection as it is shown, which have no unit.
 COLUMNS = (
     "file", "id", "target_class", "predicted_class", "confidence", "recipe", "kind", "origin",
@@ -37,6 +39,7 @@ class MapSelections:
 
     maps: FeatureMaps
     limits: Limits = NONE
+    _whole: dict[tuple, tuple[float, float]] = field(default_factory=dict, repr=False)
 
     def measures(self, name: str, keys: Sequence[str], rows, who: Visitor = EVERYONE) -> dict:
         """How varied the chosen clips are: ``vendi``, ``distance`` (mean Euclidean distance of two clips), ``classes``
@@ -51,17 +54,26 @@ class MapSelections:
         if len(chosen) < 2:
             raise FramiError("select at least two clips")
         features = torch.stack([one.layer.pooled[row] for one, row, _ in chosen])
-        everything = torch.cat([one.layer.pooled for one in shown.layers])
-        every = everything[torch.linspace(0, len(everything) - 1, min(len(everything), MOST_MEASURED)).round().long()]
-        vendi, distance = diversity.vendi(features), mean_distance(features)
-        whole_vendi, whole_distance = diversity.vendi(every), mean_distance(every)
+        (vendi, distance), (whole_vendi, whole_distance) = _variety(features), self._variety_of(shown)
+        count = sum(len(one.layer) for one in shown.layers)
         classes = len({int(one.layer.predicted[row]) for one, row, _ in chosen})
         words = (
-            f"They are as varied as {vendi:.1f} wholly different sounds (Vendi score; all {len(everything):,} clips of "
+            f"They are as varied as {vendi:.1f} wholly different sounds (Vendi score; all {count:,} clips of "
             f"this map: {whole_vendi:.1f}). Two of them are {distance:.1f} apart in the teacher's feature space on "
             f"average (two of all: {whole_distance:.1f})."
         )
         return {"vendi": round(vendi, 2), "distance": round(distance, 2), "classes": classes, "words": words}
+
+    def _variety_of(self, shown: ShownMap) -> tuple[float, float]:
+        """The same two of a whole map, which are kept: every selection of it is compared with them."""
+        key = tuple(one.layer.digest for one in shown.layers)
+        if key not in self._whole:
+            every = torch.cat([one.layer.pooled for one in shown.layers])
+            some = torch.linspace(0, len(every) - 1, min(len(every), MOST_MEASURED)).round().long()
+            self._whole[key] = _variety(every[some])
+            for old in list(self._whole)[:-_MAPS]:
+                self._whole.pop(old, None)
+        return self._whole[key]
 
     def bundle(self, name: str, keys: Sequence[str], rows, who: Visitor = EVERYONE) -> tuple[str, bytes]:
         """Name and content of a ZIP archive: a WAV file of each chosen clip that has a sound, and ``clips.csv``
@@ -93,6 +105,11 @@ class MapSelections:
                 ])  # fmt: skip
             archive.writestr(f"{stem}/clips.csv", table.getvalue())
         return f"{stem}.zip", content.getvalue()
+
+
+def _variety(features: Tensor) -> tuple[float, float]:
+    """Vendi score and mean distance of embeddings, Tensor[N, D]."""
+    return diversity.vendi(features), mean_distance(features)
 
 
 def mean_distance(features: Tensor) -> float:
