@@ -25,7 +25,7 @@ TEACHER = "fsdd"
 READY = {
     "listen": "#gallery .frami-tile",
     "explore": ".frami-explore[data-teacher='fsdd']:not([data-points='0'])",
-    "distil": ".frami-distil[data-runs]:not([data-runs='0'])",
+    "distil": ".frami-taught[data-teacher='fsdd'] .facts b",
     "try": ".frami-try[data-state='predicted'], .frami-try .bars .row",
 }
 #: Bytes that all pictures of the docs take at most.
@@ -44,7 +44,7 @@ def main() -> None:
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=chromium(), args=BROWSER_FLAGS)
-        page = browser.new_page()
+        page = browser.new_page(reduced_motion="reduce")  # curves are there at once
         tabs = _tabs(page, studio.address)
         if given.share:
             _share(page, studio.address)
@@ -57,7 +57,7 @@ def main() -> None:
                     picture = page.screenshot()
                     _save(picture, ALL / f"{tab}-{size}-{theme}.png", 256)
                     if theme == "light" and tab in SHOWN and (size == "desktop" or tab == "listen"):
-                        _save(picture, DOCS / (f"{tab}.png" if size == "desktop" else f"{tab}-phone.png"), 128)
+                        _save(picture, DOCS / (f"{tab}.png" if size == "desktop" else f"{tab}-phone.png"), 256)
         browser.close()
     names = [f"{tab}.png" for tab in SHOWN] + ["listen-phone.png"]
     size = sum((DOCS / name).stat().st_size for name in names if (DOCS / name).exists())
@@ -121,7 +121,7 @@ def _icon(page: Page) -> None:
 def _save(picture: bytes, path: Path, colours: int) -> None:
     """As a PNG of few colours."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ let home = {};                   // of tab and teacher what the page opens with,
 let arrived = false;             // until then the address says what the page will show, not what it shows
 let wished = "";                 // the clip that the address names, until it is here
 
+/* The teacher that the page shows, or will show as its address says. */
+export const teacherHere = () => arrived ? places.get("teacher") : asked("teacher") || home.teacher;
 /* Whether the page shows by now what its address says. */
 export const hasArrived = () => arrived;
 const asked = key => (new URLSearchParams(location.search).get(key) || "").slice(0, LONGEST);
@@ -115,6 +117,7 @@ frami.address = (element, props, server, _watch, trigger) => {
     arrived = true;
     for (const key of PLACES) write({ [key]: places.get(key) === home[key] ? "" : places.get(key) }, false);
     if (clip && !selection.clip) showClip(clip);
+    document.dispatchEvent(new Event("frami-arrived"));
   };
   addEventListener("popstate", () => {
     const wanted = Object.fromEntries(PLACES.map(key => [key, asked(key) || home[key]])), clip = asked("clip");

@@ -1,4 +1,5 @@
 /* The first view of the Distil tab: the bundled student's curve, the button that teaches another, and its lesson. */
+import { teacherHere } from "./address.js";
 import { button, duration, el, onTheme, percent, plural } from "./core.js";
 import { actOn, askRuns, chooseTeacher, followRuns, runs } from "./distil_server.js";
 import { lesson } from "./distil_lesson.js";
@@ -88,6 +89,9 @@ frami.taught = (element, props, server, watch, trigger) => {
   }
   function draw() {
     root.dataset.runs = runs.own.length;
+    // No figure of one teacher stands under the name of another, on its way from a link to what it names.
+    const here = teacherHere(), meant = !here || !props.value?.teacher || here === props.value.teacher;
+    root.style.visibility = meant ? "" : "hidden";
     drawHero();
     drawButton();
     panel.draw(focus());
@@ -112,6 +116,7 @@ frami.taught = (element, props, server, watch, trigger) => {
   followRuns({ root, server, draw, alarm });
   panel.onStop = id => actOn(server, "stop", id, alarm);
   watch("value", change);
+  document.addEventListener("frami-arrived", draw);
   onTheme(() => { plot(1); panel.plot(); });
   new ResizeObserver(() => { if (canvas.clientHeight && shownShare === null) drawHero(); }).observe(stage);
   new ResizeObserver(() => { if (shownShare === null && drawnFor) plot(1); panel.plot(); }).observe(root);

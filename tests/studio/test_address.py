@@ -66,6 +66,8 @@ def test_reload_back_and_links(open_page, studio):
     # A link from elsewhere: what it names is shown, without being played.
     page.goto(f"{studio.address}?tab=distil&teacher=esc10&clip=gallery/esc10/2&other=kept")
     opened(page, "distil")
+    first = page.wait_for_function("document.querySelector('.frami-taught .facts')?.innerText", timeout=30_000)
+    assert "87.5%" in first.json_value(), "figures of another teacher are not shown on the way"
     chosen_clip(page, "gallery/esc10/2")
     settled(page, teacher="esc10", tab="distil", clip="gallery/esc10/2", other="kept")
     assert page.evaluate("frami.player.paused")
