@@ -19,13 +19,14 @@ def lower(niceness: int) -> None:
     """
     with suppress(OSError, AttributeError):
         os.nice(max(0, niceness - os.nice(0)))
-        if os.getsid(0) == os.getpid() and _group("self") != _group(os.getppid()):
+        own = _group("self")
+        if own and os.getsid(0) == os.getpid() and own != _group(os.getppid()):
             Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def _group(process: int | str) -> str:
-    """Name of a process' group, ``/autogroup-12``."""
-    return Path(f"/proc/{process}/autogroup").read_text().split()[0]
+    """Name of a process' group, ``/autogroup-12``; empty for one that is in none."""
+    return Path(f"/proc/{process}/autogroup").read_text().partition(" ")[0].strip()
 
 
 def share_memory_of_threads() -> None:

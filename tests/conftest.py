@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Of several processes one runs all tests of the studio, which share it and a browser; else a module is a unit."""
+    """Of several processes each takes a module at a time, those that take longest first, and has its own studio."""
     from xdist.scheduler import LoadScopeScheduling
 
     config.option.loadscopereorder = False
@@ -50,8 +50,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def _unit(nodeid: str) -> str:
-    path = nodeid.partition("::")[0]
-    return "studio" if path.startswith("tests/studio/") else path
+    return nodeid.partition("::")[0]
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -64,8 +64,10 @@ def spend(teller, *, seconds: float = 0.0, gigabytes: float = 0.0, deaf: bool = 
 
 
 def niceness(teller) -> list[int]:
-    """This process, its niceness, and that of its group."""
-    return [os.getpid(), os.nice(0), int(Path("/proc/self/autogroup").read_text().split()[-1])]
+    """This process, its niceness, and that of its group where the system has put it in one of its own (else 0)."""
+    words = Path("/proc/self/autogroup").read_text().split()
+    shared = words == Path(f"/proc/{os.getppid()}/autogroup").read_text().split()
+    return [os.getpid(), os.nice(0), 0 if shared or not words else int(words[-1])]
 
 
 KINDS = {

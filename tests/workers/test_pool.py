@@ -183,7 +183,7 @@ def test_short_jobs_come_before_long_ones():
         first, usual, group = own.run("test-niceness", {})
         assert usual == os.nice(0) and group == 0
         long, low, low_group = own.run("long-niceness", {})
-        assert low == low_group == process.WATCHED
+        assert low == process.WATCHED and low_group in (0, process.WATCHED)
         short, *levels = own.run("test-niceness", {})
         assert long == first != short and levels == [usual, 0]
         assert own.run("long-niceness", {})[0] == long
