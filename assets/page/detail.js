@@ -119,7 +119,7 @@ function showOrigin(box) {
   box.replaceChildren(text, ...clip.soundless ? [] : [" · ", link], ...clip.credit ? [credited(clip.credit)] : []);
 }
 /* Whose recording it is; the address in brackets as a link. */
-function credited(words) {
+export function credited(words) {
   const line = el("span", "credit"), [, before, address, after] = words.match(/^(.*) \((https:\/\/[^\s()]+)\)(.*)$/) || ["", words];
   line.append("Recording: ", before);
   if (address) {

@@ -14,7 +14,7 @@ const ON = {
 /* again, compare: what buttons at the end do; tab: element of the tab where a student is tried. */
 export function lesson(server, { again, compare, tab }) {
   const box = el("section", "lesson"), head = el("div", "head"), title = el("h3"), status = el("p", "status"), figure = el("p", "big");
-  const stage = el("div", "stage"), canvas = el("canvas"), tiles = el("div", "tiles"), heard = el("h4"), after = el("div", "after"), left = el("div", "course"), right = el("div", "clips");
+  const stage = el("div", "stage"), canvas = el("canvas"), tiles = el("div", "tiles"), heard = el("h4"), after = el("div", "after"), why = el("p", "reading why"), left = el("div", "course"), right = el("div", "clips");
   const panel = { box, draw, plot, forget, expect, onStop: () => {} };
   let run = null, loaded = null, expected = null;
   const stop = button("stop", "Stop", () => panel.onStop(run.id));
@@ -24,7 +24,7 @@ export function lesson(server, { again, compare, tab }) {
   head.append(title, status, stop);
   stage.append(canvas);
   after.append(tryIt, button("again", "Teach another", again), button("more", "Compare it", compare));
-  left.append(figure, stage, after);
+  left.append(figure, stage, why, after);
   right.append(heard, tiles);
   box.append(head, left, right);
 
@@ -44,12 +44,19 @@ export function lesson(server, { again, compare, tab }) {
     after.hidden = !run || run.status !== "finished" || !run.own;
     figure.replaceChildren(...name ? [el("b", "", runs.share(run, name)), el("span", "", (ON[name] || ON.agreement)(runs.clips(run, name)))]
       : [el("span", "", busy ? "The curve begins with the first step of learning, in some seconds." : "")]);
+    why.textContent = after.hidden ? "" : compared(name);
     tiles.classList.toggle("learning", Boolean(run && run.status === "running"));
     plot();
   }
   function words() {
     if (run.status === "running") return run.left === null || run.left === undefined ? "starting…" : `${duration(run.left)} left`;
     return run.status === "starting" ? "starting: its process takes some seconds" : runs.status(run);
+  }
+  /* Why it has less than the student that ships. */
+  function compared(name) {
+    const other = runs.runs.find(one => one.bundled), theirs = other && runs.last(other, name), seconds = other && runs.last(other, "seconds"), own = runs.last(run, name), time = runs.result(run).seconds;
+    if (!theirs || !own || !seconds || !time || own >= theirs || seconds < 2 * time) return "";
+    return `It learnt for ${duration(time)} from clips that were ready. The bundled student learnt for ${duration(seconds)}, most of it from new clips, and has ${percent(theirs, 1)}: with more time, under “Compare it”, yours comes closer.`;
   }
   function plot() {
     if (box.hidden) return;

@@ -41,6 +41,7 @@ export function drawMeasures(box, measures, { rows = [], note = [] } = {}) {
   scroll.setAttribute("role", "region");
   scroll.setAttribute("aria-label", "Diversity and fidelity of the clips");
   box.append(el("h3", "", "Diversity and fidelity of the clips"));
-  if (yardsticks.length) box.append(el("p", "lead", "What is in italics is the yardstick: real recordings, measured in the same way."));
+  if (yardsticks.length) box.append(el("p", "lead", yardsticks.length > 1 ? "In italics, two yardsticks: real recordings measured in the same way, those that the teacher never heard and those that it learnt from."
+    : "In italics, the yardstick: real recordings, measured in the same way."));
   box.append(scroll, ...note.map(words => el("p", "", words)));
 }

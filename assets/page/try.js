@@ -1,6 +1,7 @@
 /* The Try it tab: sounds to click, and the predictions of teacher and students side by side. */
 import { classFilter } from "./classes.js";
 import { amount, bars, button, el, onPhone, percent, swatch } from "./core.js";
+import { credited } from "./detail.js";
 import { showOnMap } from "./explore_star.js";
 import { soundControls } from "./player.js";
 import { isSounding, play, stopSound } from "./sound.js";
@@ -9,6 +10,7 @@ import { changes } from "./try_change.js";
 import { decisions } from "./try_decided.js";
 
 const SOUNDS = 24;    // of a group that are shown at once
+const RECORDED = "a recording: ";
 
 const press = pressed => document.querySelectorAll(".frami-samples button").forEach(b => b.setAttribute("aria-pressed", String(b === pressed)));
 
@@ -72,7 +74,7 @@ function predictions(value, server) {
   const head = el("div", "what predicted"), words = el("p"), cards = el("div", "networks"), clip = { id: `given/${given}`, mel: "" };
   const again = button("again", "▶", () => { if (isSounding(clip.id)) stopSound(); else play(clip, server); }, "Play");
   again.dataset.plays = clip.id;
-  if (label) words.append(el("b", "", label), ` ${what}`);
+  if (label) words.append(el("b", "", label), " ", what.startsWith(RECORDED) ? credited(what.slice(RECORDED.length)) : what);
   else words.append(el("b", "", what.charAt(0).toUpperCase() + what.slice(1)));
   head.append(again, words, el("span", "time", shortTime(seconds)), soundControls(), button("on-map", "Show it on the map", () => showOnMap(given, value.teacher)));
   const decided = decisions(value, server);

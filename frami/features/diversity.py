@@ -133,6 +133,18 @@ def vendi(features: Tensor) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
+def mean_distance(features: Tensor) -> float:
+    """Mean Euclidean distance between two different clips.
+
+    features : Tensor[N, D], N ≥ 2. Raises FramiError.
+    """
+    x = points(features)
+    if len(x) < 2:
+        raise FramiError("a mean distance needs at least two clips")
+    total = sum(float(found.sqrt().nan_to_num(posinf=0).sum()) for found in to_others(x - x.mean(0)))
+    return total / (len(x) * (len(x) - 1))
+
+
 def within_class(features: Tensor, labels: Tensor) -> float | None:
     """Mean Euclidean distance between two clips of a class, averaged over the classes with two clips or more.
 

@@ -18,7 +18,7 @@ from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.device import threads
 from frami.errors import FramiError
-from frami.features import judges, maps
+from frami.features import diversity, judges, maps
 from frami.inversion import Clips
 from frami.inversion.change import change
 from frami.workers import synthesis, teachers
@@ -65,6 +65,12 @@ def measures(
     judge = judges.of(network(teacher, device))
     heard = judges.measures(judge, clips) if judge and clips else None
     return judges.added(maps.measures(layer, real), heard)
+
+
+def variety(teller: Teller, *, features: Tensor) -> list[float]:
+    """Vendi score and mean distance of embeddings, Tensor[N, D]."""
+    with threads(1):
+        return [diversity.vendi(features), diversity.mean_distance(features)]
 
 
 def measure_cost(teller: Teller, *, teacher: str) -> dict:
@@ -227,6 +233,7 @@ JOBS: dict[str, Callable] = {
     "map-measures": measures,
     "map-cost": measure_cost,
     "map-students": students,
+    "sound-variety": variety,
     "sound-vocode": vocode,
     "sound-classify": classify,
     "sound-recognise": recognise,

@@ -37,7 +37,7 @@ class WorkLimits:
 LIMITS = {
     "clips": WorkLimits(seconds=7200, gigabytes=6, waiting=64, long=True, patience=120),
     "map": WorkLimits(seconds=900, gigabytes=6, waiting=64, long=True),
-    "sound": WorkLimits(seconds=60, gigabytes=3, waiting=24, each=3),
+    "sound": WorkLimits(seconds=60, gigabytes=3, waiting=24, each=6),
     # Recordings that are fetched or unpacked, trainings, imports and galleries: hosted only where a limit allows them.
     "data": WorkLimits(seconds=3600, gigabytes=3, waiting=4, kept=False, long=True, patience=60),
     "train": WorkLimits(seconds=3600, gigabytes=6, waiting=4, kept=False, long=True, patience=600),

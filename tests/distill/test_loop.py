@@ -138,7 +138,7 @@ def test_measuring_a_step_leaves_the_student_as_it_was(tiny):
     def trained(probe):
         settings = Settings(**(QUICK | {"budget": 1e9}))
         student = new_student(tiny, "nano", objective("frami"))
-        course = loop._Course(tiny, settings, student, AugmentConfig(), None, Clock(now=ticking(0.01)), 40)
+        course = loop._Course(tiny, settings, student, AugmentConfig(), None, Clock(now=ticking(0.01)), 40, None)
         course.clock.start()
         course.add(*(make_clips(tiny, "frami-flash", samples=8, batch=8, seconds=0.4).__dict__[k] for k in NAMES))
         if probe:

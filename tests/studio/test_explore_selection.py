@@ -19,7 +19,7 @@ from frami.hosting.owners import Visitor
 from frami.studio.services.feature_maps import FeatureMaps
 from frami.studio.services.given import GivenSounds
 from frami.studio.services.map_places import NEAREST, MapPlaces, place
-from frami.studio.services.map_selections import COLUMNS, MapSelections, mean_distance
+from frami.studio.services.map_selections import COLUMNS, MapSelections
 from frami.studio.services.map_students import MapStudents
 from frami.studio.services.syntheses import Syntheses
 from frami.studio.tabs import explore
@@ -41,6 +41,7 @@ def feature_maps(tmp_path_factory):
         found.close()
 
 
+@pytest.mark.slow
 def test_how_varied_a_selection_is(feature_maps):
     rows = {"frami": [0, 1, 2, 50], "cmi": [3]}
     found = MapSelections(feature_maps).measures("fsdd", KEYS, rows)
@@ -48,7 +49,7 @@ def test_how_varied_a_selection_is(feature_maps):
     features = torch.cat([frami.layer.pooled[[0, 1, 2, 50]], cmi.layer.pooled[[3]]])
     assert found["vendi"] == pytest.approx(diversity.vendi(features), abs=0.01)
     assert found["distance"] == pytest.approx(float(torch.pdist(features.double()).mean()), abs=0.01)
-    assert found["distance"] == pytest.approx(mean_distance(features), abs=0.01)
+    assert found["distance"] == pytest.approx(diversity.mean_distance(features), abs=0.01)
     assert f"{found['vendi']:.1f} wholly different sounds" in found["words"] and "all 200 clips" in found["words"]
 
 

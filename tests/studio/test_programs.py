@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shutil
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,8 +43,10 @@ def test_the_snippets_of_the_docs_run(studio, capsys):
 def test_the_map_and_a_distillation(studio):
     ask = client(studio.address)
     answer = ask.predict(teacher="fsdd", api_name="/feature_map")
-    point = answer["points"][0]
-    assert len(answer["points"]) == 300 and len(point["pca"]) == 2 and point["target"] == "zero"
+    points = answer["points"]
+    assert len(points[0]["pca"]) == 2 and points[0]["target"] == "zero"
+    layers = Counter(point["id"].split("/")[2] for point in points)
+    assert layers["real"] == 100 and layers.total() == 400, "made clips, and the recordings that ship"
     run = ask.predict(teacher="fsdd", student="nano", seconds=2, api_name="/distill")
     assert run["kind"] == "distillation" and run["status"] in ("waiting", "running") and run["run"]
     assert ask.predict(run["run"], api_name="/run_status")["run"] == run["run"]

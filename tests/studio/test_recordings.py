@@ -65,7 +65,7 @@ def test_the_map_with_recordings_needs_no_computation(name, nothing_computed, tm
     assert len(value["umap"]) == len(value["pca"]) == 2 * 400 and found.more(name, keys, value["stamp"]) == {
         "pending": None
     }
-    assert [row["title"] for row in value["table"]["rows"]][-2:] == ["recordings", "real training clips"]
+    assert [row["title"] for row in value["table"]["rows"]][-2:] == ["held-out recordings", "recordings it learnt from"]
     without, alone = found.view(name, keys[:-1]), found.view(name, ["real"])
     assert without["umap"] == value["umap"][:600] and alone["umap"] == value["umap"][600:], "ticks move no point"
     clip = found.clip(name, keys, f"explore/{name}/real/7")

@@ -125,11 +125,17 @@ def shot(page, name):
     page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
 
 
+@pytest.mark.slow
 def test_a_sample_is_played_and_classified_side_by_side(open_page):
     page = opened(open_page())
-    page.locator("#try-samples button", has_text="four").first.click()
+    sample = page.locator("#try-samples button[data-id^='recording/fsdd/']", has_text="four").first
+    sample.click()
     shown = predicted(page)
-    page.wait_for_function("frami.player.dataset.clip === 'sample/fsdd/4' && frami.player.readyState > 0")
+    page.wait_for_function(
+        "id => frami.player.dataset.clip === id && frami.player.readyState > 0", arg=sample.get_attribute("data-id")
+    )
+    credit = shown.locator(".what .credit")
+    assert credit.inner_text().startswith("Recording: ") and credit.locator("a").get_attribute("rel")
     networks = shown.locator(".network")
     students = page.locator("#try-students label").count()
     assert students >= 2, "the bundled one and that of a run"
@@ -157,7 +163,7 @@ def test_a_sample_is_played_and_classified_side_by_side(open_page):
     page.locator("#teacher input[value='esc10']").check()
     page.wait_for_selector("#try-samples button:has-text('dog')")
     predicted(page, "idle")
-    page.locator("#try-samples button", has_text="dog").click()
+    page.locator("#try-samples button[data-id^='gallery/']", has_text="dog").click()
     assert predicted(page).locator(".network").first.get_attribute("data-predicted") == "dog"
 
 

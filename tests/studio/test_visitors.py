@@ -332,7 +332,8 @@ def test_clips_are_nobody_elses(tmp_path, teacher, monkeypatch):
     maps = FeatureMaps(tmp_path / "none", runs, checkpoints.load, ["fsdd"])
     id, key = f"run/{run.id}/0", f"run-{run.id}"
     assert clips.sound(id, ada)[:4] == b"RIFF" and clips.states(id, ada)
-    assert [k for _, k in maps.choices("fsdd", [run.id], ada)] == [key]
+    assert [k for _, k in maps.choices("fsdd", [run.id], ada)] == [key, "real"], "and the recordings that ship"
+    others = maps.choices("fsdd", [], ben)
     assert maps.clip("fsdd", [key], f"explore/fsdd/{key}/0", ada)["clip"]
     assert maps.sound(f"explore/fsdd/{key}/0", ada)[:4] == b"RIFF"
     for who in (ben, owners.EVERYONE, owners.visitor(None)):
@@ -341,7 +342,7 @@ def test_clips_are_nobody_elses(tmp_path, teacher, monkeypatch):
                 hear(id, who)
         with pytest.raises(FramiError, match="no such clip"):
             clips.sound(f"{id}@0", who)
-        assert maps.choices("fsdd", [run.id], who) == [] and maps.view("fsdd", [key], who=who)["layers"] == []
+        assert maps.choices("fsdd", [run.id], who) == others and maps.view("fsdd", [key], who=who)["layers"] == []
         assert maps.more("fsdd", [key], "", who).get("layers") == []
         for look in (lambda who=who: maps.clip("fsdd", [key], f"explore/fsdd/{key}/0", who),
                      lambda who=who: maps.sound(f"explore/fsdd/{key}/0", who),
@@ -351,7 +352,7 @@ def test_clips_are_nobody_elses(tmp_path, teacher, monkeypatch):
         assert not runs.owned(run.id, who)
     friend = named("ben", runs.share(run.id, ada))
     assert clips.sound(id, friend)[:4] == b"RIFF" and runs.teacher_of(run.id, friend) == "fsdd"
-    assert not runs.owned(run.id, friend) and maps.choices("fsdd", [run.id], friend) == []
+    assert not runs.owned(run.id, friend) and maps.choices("fsdd", [run.id], friend) == others
     runs.unshare(run.id, ada)
     with pytest.raises(FramiError, match="no such clip"):
         clips.sound(id, friend)
@@ -366,7 +367,7 @@ def test_where_too_many_maps_wait_the_page_asks_again(tmp_path, hosted):
     folder.mkdir(parents=True)
     (folder / "frami").symlink_to(ASSETS / "explore" / "fsdd" / "frami")  # a bank without a precomputed map
     work = Background("test", waiting=0)
-    maps = FeatureMaps(folder.parent, Syntheses(tmp_path), checkpoints.load, ["fsdd"], work)
+    maps = FeatureMaps(folder.parent, Syntheses(tmp_path), checkpoints.load, ["fsdd"], _work=work)
     value = maps.view("fsdd", ["frami"], who=named("ada"))
     assert "other visitors" in maps.more("fsdd", ["frami"], value["stamp"], named("ada"))["pending"]
     wishes = []

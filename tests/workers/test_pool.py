@@ -66,6 +66,7 @@ def test_errors_come_back_in_the_words_of_the_job(pool):
     assert pool.run("test-echo", {"value": 1}) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_visitor_told(pool):
     def kill(pid):
         os.kill(pid, signal.SIGKILL)

@@ -237,8 +237,8 @@ class FeatureMaps:
         ]
         real, beside = chosen.measures.get("recordings"), chosen.real is not chosen.read and REAL in chosen.keys
         for title, measures in (
-            ("recordings", beside and real),
-            ("real training clips", chosen.measures.get("reference")),
+            ("held-out recordings", beside and real),
+            ("recordings it learnt from", chosen.measures.get("reference")),
         ):
             if measures:
                 rows.append({"title": title, "measures": measures, "reference": True})

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from frami.errors import FramiError
-from frami.features import diversity
-from frami.features.distances import points, to_others
 from frami.hosting.limits import NONE, Limits
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.studio.services import clips, sent
 from frami.studio.services.feature_maps import FeatureMaps, ShownMap
 from frami.studio.services.map_layers import MapLayer
+from frami.workers.pool import asked_by, shared
 
 #: Clips of a selection whose variety is measured, and clips of one download on one's own machine, at most.
 MOST_MEASURED, MOST_DOWNLOADED = 2_000, 200
@@ -54,7 +53,8 @@ class MapSelections:
         if len(chosen) < 2:
             raise FramiError("select at least two clips")
         features = torch.stack([one.layer.pooled[row] for one, row, _ in chosen])
-        (vendi, distance), (whole_vendi, whole_distance) = _variety(features), self._variety_of(shown)
+        with asked_by(who.owner, who.address):
+            (vendi, distance), (whole_vendi, whole_distance) = _variety(features), self._variety_of(shown)
         count = sum(len(one.layer) for one in shown.layers)
         classes = len({int(one.layer.predicted[row]) for one, row, _ in chosen})
         words = (
@@ -108,15 +108,9 @@ class MapSelections:
 
 
 def _variety(features: Tensor) -> tuple[float, float]:
-    """Vendi score and mean distance of embeddings, Tensor[N, D]."""
-    return diversity.vendi(features), mean_distance(features)
-
-
-def mean_distance(features: Tensor) -> float:
-    """Mean Euclidean distance between two different rows of Tensor[N, D], N ≥ 2."""
-    x = points(features)
-    total = sum(float(found.sqrt().nan_to_num(posinf=0).sum()) for found in to_others(x - x.mean(0)))
-    return total / (len(x) * (len(x) - 1))
+    """Vendi score and mean distance of embeddings, Tensor[N, D], measured in a worker."""
+    vendi, distance = shared().run("sound-variety", {"features": features})
+    return vendi, distance
 
 
 def _chosen(shown: ShownMap, rows) -> Chosen:
