@@ -84,6 +84,8 @@ def synthesis(page) -> None:
     page.get_by_role("tab", name="Synthesize").click()
     for name, value in (("samples", 2), ("steps", 10)):
         field = page.locator(f"#{name} input[type=number]")
+        if not field.is_visible():
+            page.locator("#advanced button").first.click()
         field.fill(str(value))
         field.press("Tab")
     started = time.monotonic()
@@ -113,6 +115,7 @@ def own_clips(page) -> None:
 def distillation(page) -> None:
     """A student learns for some seconds."""
     page.get_by_role("tab", name="Distil").click()
+    page.locator(".frami-taught .fold").click()
     page.wait_for_selector("#distil-start")
     seconds = page.locator("#distil-seconds input")
     for started, budget in enumerate((round(10 + 4 * page.pace), _LONG), 1):

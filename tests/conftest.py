@@ -1,11 +1,13 @@
 """Fixtures that several tests share, the markers that follow from them, and the time that each marker's tests take."""
 
 import os
+import re
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: one thread computes the same bits each time
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Of several processes each takes a module at a time, those that take longest first, and has its own studio."""
+    """Of several processes one runs all modules that open a browser: two browsers and their studios at once would take
+    the time from one another that tests wait for. The others take a module at a time."""
     from xdist.scheduler import LoadScopeScheduling
 
     config.option.loadscopereorder = False
@@ -50,7 +53,13 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def _unit(nodeid: str) -> str:
-    return nodeid.partition("::")[0]
+    path = nodeid.partition("::")[0]
+    return "browser" if _browses(path) else path
+
+
+@lru_cache
+def _browses(path: str) -> bool:
+    return bool(re.search(r"\bopen_page\b|\(browser\b|space_check", (ROOT / path).read_text()))
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -8,7 +8,8 @@ import { colour, isBusy } from "./distil_runs.js";
 
 const DRAWN_IN = 1600;    // milliseconds in which the curve is drawn
 const PARTS = { 2: "half", 3: "a third of", 4: "a quarter of", 5: "a fifth of", 6: "a sixth of", 7: "a seventh of", 8: "an eighth of", 9: "a ninth of", 10: "a tenth of" };
-/* Whether the comparison is open, noted where no component that is drawn anew loses it. */
+/* Whether the comparison is open, noted where no component that is drawn anew loses it. It opens by hand, and once for
+   a run that somebody has shared, which lies in it. */
 const noted = document.documentElement.dataset;
 const bundledRun = () => runs.runs.find(run => run.bundled);
 const unfolded = () => noted.compared === "true";
@@ -33,7 +34,7 @@ frami.taught = (element, props, server, watch, trigger) => {
   root.append(hero, alarm, panel.box, fold, spoken);
 
   function unfold(open, byHand = true) {
-    noted.compared = String(open);
+    if (open || byHand) noted.compared = String(open);
     fold.setAttribute("aria-expanded", String(open));
     root.dataset.folded = String(!open);
     if (open && byHand) requestAnimationFrame(() => fold.scrollIntoView({ block: "start", behavior: isStill() ? "auto" : "smooth" }));
@@ -88,6 +89,7 @@ frami.taught = (element, props, server, watch, trigger) => {
     return own.find(run => run.id === begun) || own.find(isBusy) || own[0] || null;
   }
   function draw() {
+    if (noted.compared === undefined && runs.runs.some(run => !run.own && !run.bundled)) unfold(true, false);
     root.dataset.runs = runs.own.length;
     // No figure of one teacher stands under the name of another, on its way from a link to what it names.
     const here = teacherHere(), meant = !here || !props.value?.teacher || here === props.value.teacher;

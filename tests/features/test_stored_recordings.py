@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -23,7 +24,7 @@ EXPLORE = ASSETS / "explore"
 def fresh_clone(monkeypatch, tmp_path):
     """No data set is here."""
     monkeypatch.delenv("FRAMI_DATA", raising=False)
-    monkeypatch.setattr("frami.data.recordings.data_folder", lambda given=None: given or tmp_path / "none")
+    monkeypatch.setattr("frami.data.recordings.data_folder", lambda given=None: Path(given or tmp_path / "none"))
 
 
 @pytest.mark.parametrize("name", ["digits", "fsdd", "esc10", "esc50", "urbansound8k"])

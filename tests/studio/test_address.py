@@ -34,7 +34,7 @@ def chosen_clip(page, id):
 
 def ignore_what_was_left(open_page):
     """Gradio complains of the events of a page that was left."""
-    left = ("signal is aborted", "Connection errored out")
+    left = ("signal is aborted", "Connection errored out", "Unexpected error 404")
     open_page.trouble[:] = [one for one in open_page.trouble if not any(words in one for words in left)]
 
 

@@ -203,7 +203,9 @@ def test_requests_with_the_id_of_anothers_run_find_none(studio):
                     name
                 )
                 if name not in open_to_all:
-                    assert re.match("no such|this .* is not (there|here)|the map has changed", answer["error"]), (
+                    assert re.match(
+                        "no such|this .* is not (there|here)|the map has changed|nothing is on the map", answer["error"]
+                    ), (
                         function,
                         answer,
                     )

@@ -79,12 +79,13 @@ def test_the_map_with_recordings_needs_no_computation(name, nothing_computed, tm
     found.close()
 
 
+@pytest.mark.slow
 def test_what_a_visitor_meets(open_page):
     """A fresh clone: recordings to try, and on the map, with their credits; a point without sound says why."""
     page = open_page()
     page.get_by_role("tab", name="Try it").click()
     group = page.locator(".frami-samples section", has_text="was not trained on")
-    group.locator("button").first.click()
+    group.locator("button[data-id]").first.click()
     page.wait_for_selector(".frami-try[data-state=predicted]", timeout=30_000)
     assert "CC BY-SA 4.0" in page.locator(".frami-try").inner_text()
     page.get_by_role("tab", name="Explore").click()
