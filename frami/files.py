@@ -67,7 +67,7 @@ def replacing(path: str | Path, long: bool = False) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if long:
-            _clear_dead(path)
+            clear_dead(path.parent, path.name)
             held = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o666)
             _locked(held)
         yield temporary
@@ -87,10 +87,14 @@ def replacing(path: str | Path, long: bool = False) -> Iterator[Path]:
             os.close(held)
 
 
-def _clear_dead(path: Path) -> None:
-    """Remove what ``replacing`` left of a path whose process holds it no longer."""
-    mark = re.compile(rf"\.[0-9a-f]{{8}}\.{re.escape(path.name)}", re.DOTALL)
-    for one in [one for one in path.parent.iterdir() if mark.fullmatch(one.name)]:
+def clear_dead(folder: Path, name: str = "", ending: str = "") -> None:
+    """Remove what ``replacing`` of a ``long`` write left of this file, or of all with this ending, whose process holds
+    it no longer. Only long writes hold theirs: others' files must be named otherwise."""
+    mark = re.compile(rf"\.[0-9a-f]{{8}}\.{re.escape(name) or f'.*{re.escape(ending)}'}", re.DOTALL)
+    found = []
+    with suppress(OSError):
+        found = [one for one in folder.iterdir() if mark.fullmatch(one.name)]
+    for one in found:
         with suppress(OSError):
             file = os.open(one, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:

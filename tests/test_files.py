@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from frami import files, weights
+from frami.data import store
 from frami.paths import child_environment
+from frami.studio.services import shared
 
 
 def test_a_file_is_replaced_and_its_folder_made(tmp_path):
@@ -122,16 +124,33 @@ with files.replacing(Path(sys.argv[1]), long=True) as temporary:
 """
 
 
-def test_what_a_killed_process_left_of_a_long_write_goes_with_the_next(tmp_path):
-    def writing():
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        process = subprocess.Popen([sys.executable, "-c", WRITING, path], env=child_environment(), **pipes)
-        assert process.stdout.readline() == "writing\n"
-        return process
+def writing(path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", WRITING, path], env=child_environment(), **pipes)
+    assert process.stdout.readline() == "writing\n"
+    return process
 
+
+def test_what_the_dead_left_of_stores_goes_with_the_next_studio(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path))
+    store.tidy()  # there is none
+    folder = store.folder() / "digits"
+    folder.mkdir(parents=True)
+    dead, living = writing(folder / "a.npy"), writing(folder / "b.npy")
+    other = folder / ".01234567.a.json"
+    other.touch()
+    dead.kill()
+    dead.communicate()
+    assert len(os.listdir(folder)) == 3
+    shared.start().close()
+    assert sorted(name.split(".", 2)[2] for name in os.listdir(folder)) == ["a.json", "b.npy"]
+    assert living.communicate("\n")[0] == "" and living.returncode == 0
+
+
+def test_what_a_killed_process_left_of_a_long_write_goes_with_the_next(tmp_path):
     path, other = tmp_path / "it.bin", tmp_path / ".01234567.it.bin.more"
     other.touch()
-    dead, living = writing(), writing()
+    dead, living = writing(path), writing(path)
     dead.kill()
     dead.communicate()
     assert len(os.listdir(tmp_path)) == 3

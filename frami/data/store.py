@@ -28,6 +28,12 @@ def _paths(stem: Path) -> tuple[Path, Path]:
     return Path(f"{stem}.npy"), Path(f"{stem}.json")
 
 
+def tidy() -> None:
+    """Remove what processes that were killed left of stores that they were writing."""
+    for found in (folder(), *files.folders(folder())):
+        files.clear_dead(found, ending=".npy")
+
+
 def complete(stem: Path) -> bool:
     """Whether a store is there."""
     return all(path.exists() for path in _paths(stem))

@@ -7,6 +7,7 @@ import torch
 
 from frami import device, locks
 from frami.checkpoints import Checkpoint
+from frami.data import store
 from frami.errors import FramiError
 from frami.hosting import limits
 from frami.hosting.limits import Limits
@@ -113,6 +114,7 @@ def start() -> Services:
     syntheses = Syntheses(limits=allowed)
     if place is not None:
         syntheses.tidy()
+        store.tidy()
     recordings = Recordings(ASSETS / "explore", load_teacher, teachers)
     clips = ClipLookup(syntheses, ASSETS / "gallery", load_teacher, recordings.sound)
     preparations = Preparations(str(here), allowed).begin()
