@@ -16,6 +16,7 @@ from gradio.utils import get_upload_folder
 from frami.checkpoints import Card
 from frami.data.catalogue import in_words
 from frami.device import describe
+from frami.errors import sentence
 from frami.hosting.limits import BY_NAME, LIFTING, Limits
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
@@ -43,7 +44,7 @@ def header(device, notice: str | None = None) -> gr.HTML:
         '<header class="frami-head"><div><h1>FRAMI <span>Studio</span></h1>'
         "<p>Hear what a sound classifier remembers.</p></div>"
         f'<div class="frami-chip" id="device">{describe(device)}</div></header>'
-        + (f'<p class="frami-notice" role="status" id="notice">{escape(notice)}</p>' if notice else ""),
+        + (f'<p class="frami-notice" role="status" id="notice">{escape(sentence(notice))}</p>' if notice else ""),
         elem_id="header",
     )
 
@@ -128,7 +129,7 @@ def reply(work: Callable) -> Callable:
         try:
             return work(sent.plain(request))
         except Exception as error:
-            return {"error": troubles.in_words(error)}
+            return {"error": sentence(troubles.in_words(error))}
 
     return replied
 

@@ -10,7 +10,7 @@ from torch import Tensor, tensor
 from frami import banks
 from frami.checkpoints import Checkpoint
 from frami.data.catalogue import in_words
-from frami.errors import FramiError
+from frami.errors import FramiError, sentence
 from frami.features import judges, maps, stored_recordings
 from frami.features.gallery import EXPLORE
 from frami.features.maps import REAL
@@ -220,7 +220,8 @@ class FeatureMaps:
     def _trouble(self, chosen: _Choice) -> str | None:
         """Why a part of the map is missing."""
         recordings = self._work.trouble((REAL, chosen.teacher.card.name)) if REAL in chosen.keys else None
-        return recordings or self._work.trouble(("umap", *chosen.projection))
+        found = recordings or self._work.trouble(("umap", *chosen.projection))
+        return found and sentence(found)
 
     def _project(self, name: str, extras: tuple[str, ...]) -> maps.Map:
         return maps.project([one.layer for one in self._choose(name, extras).all])
