@@ -112,7 +112,7 @@ class Distillations:
         """All runs of a teacher that a visitor may look at; curves and results only of those that changed since
         ``seen`` ({id: stamp}), its classes unless they are ``known`` already."""
         if name not in self.teachers:
-            raise FramiError("no such teacher")
+            raise FramiError("no such teacher; reload the page")
         teacher, seen = self.load_teacher(name), seen or {}
         waiting = self.queue.waiting()
         runs = self.of(name, who)
@@ -161,7 +161,7 @@ class Distillations:
     def pair(self, name: str, ids: Sequence[str], who: Visitor = EVERYONE) -> dict:
         """Two finished runs of a teacher that a visitor may look at, beside each other (``run_pairs.pair``)."""
         if name not in self.teachers:
-            raise FramiError("no such teacher")
+            raise FramiError("no such teacher; reload the page")
         found = {run.id: run.result for run in self.of(name, who)}
         found |= {run.id: run.result for _, run, _ in self._bundled(name)}
         if any(id not in found for id in ids):

@@ -14,7 +14,7 @@ from frami.workers.zerogpu import Loan, NotLentError, ZeroGpu
 #: Seconds of budget up to which a distillation is short enough for slices.
 SHORT = 120.0
 #: What the visitor is told of a run that is over without a reason.
-UNEXPECTED = "it ended unexpectedly; please start it again"
+UNEXPECTED = "it ended unexpectedly; start it again"
 
 
 def in_words(reason: Exception) -> str:
