@@ -238,7 +238,7 @@ class Pool:
             elif asked is not None and content:
                 asked = now  # it is coming to its end, or has only now begun
             if asked is not None and now - asked > (START if worker.base is None else limits.patience):
-                raise OverLimitError("it did not stop when it was told to, and was ended")
+                raise OverLimitError("it did not stop when it was told to, and was ended; start it again")
             if now - begin > limits.seconds:
                 raise OverLimitError(f"this took more than {limits.seconds:g} s and was ended; choose less at a time")
             if now - weighed > _WEIGH:

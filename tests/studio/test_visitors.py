@@ -138,9 +138,9 @@ def test_who_does_not_say_who_it_is_begins_nothing(known, tmp_path, teacher):
     """Nobody could count such a request: 36 runs once waited of one visitor."""
     runs = Syntheses(tmp_path / "studio", limits.current())
     for nobody in (owners.visitor(None), owners.visitor("short")):
-        with pytest.raises(FramiError, match="does not say whose it is; reload the page"):
+        with pytest.raises(FramiError, match="did not say which browser this is; reload it"):
             known.owned.begin(wanted(), nobody)
-        with pytest.raises(FramiError, match="does not say whose it is; reload the page"):
+        with pytest.raises(FramiError, match="did not say which browser this is; reload it"):
             runs.start(teacher, synthesis(teacher), who=nobody, queued=False)
     assert known.queue.all() == [] and not runs.going() and not (tmp_path / "studio").exists()
 

@@ -20,7 +20,7 @@ UNEXPECTED = "it ended unexpectedly; start it again"
 def in_words(reason: Exception) -> str:
     """What the visitor is told when the GPU is not lent."""
     first = str(reason).strip().splitlines()[0][:200].rstrip(". ")
-    return f"The GPU is not available now ({first}): this goes on on the CPU, which takes longer."
+    return f"The GPU is not available now ({first}): the run goes on, on the CPU, which takes longer."
 
 
 def synthesize(syntheses: Syntheses, run: Synthesis, gpu: ZeroGpu) -> Iterator[None]:
