@@ -21,7 +21,7 @@ from frami.hosting.limits import BY_NAME, LIFTING, Limits
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.studio import visitors
-from frami.studio.services import offers, sent, troubles
+from frami.studio.services import offers, page_values, sent, troubles
 from frami.studio.services.clips import ClipLookup, to_hear, to_save
 from frami.studio.services.galleries import Galleries
 
@@ -88,7 +88,7 @@ def teacher_facts(card: Card) -> str:
     where = f" on {in_words(card.dataset, held)}, held out from training" if held else ""
     facts = {
         "classes": f"{len(card.classes)}{', several at once' * card.multilabel}",
-        "parameters": f"{card.parameters / 1e6:.2f} M",
+        "parameters": page_values.amount(card.parameters),
         f"accuracy{where}": "not measured" if card.accuracy is None else f"{card.accuracy:.1%}",
         "data licence": card.data_licence,
     }

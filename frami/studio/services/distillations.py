@@ -51,15 +51,11 @@ def objectives() -> list[tuple[str, str]]:
 
 def students(teacher: Checkpoint) -> list[tuple[str, str]]:
     """(size and parameters, size) of the students to tick."""
-    return [(f"{size} · {_thousands(_size(teacher, size))}", size) for size in STUDENTS]
+    return [(f"{size} · {page_values.amount(_size(teacher, size))}", size) for size in STUDENTS]
 
 
 def _size(teacher: Checkpoint, size: str) -> int:
     return cost.parameters(new_student(teacher, size, OBJECTIVES["frami"]))
-
-
-def _thousands(count: int) -> str:
-    return f"{count / 1000:.0f} k" if count < 1e6 else f"{count / 1e6:.2f} M"
 
 
 @dataclass
