@@ -265,7 +265,7 @@ def test_the_table_of_judges_is_that_of_the_maps():
         rows = {row["key"]: row for row in (*found["rows"], found["reference"])}
         for title, shown in own.items():
             row = rows[keys[title]]
-            figures = f"{100 * row['judge_accuracy']:.0f} %, {row['judge_coverage']:.2f}, {row['judge_kad']:.1f}"
+            figures = f"{100 * row['judge_accuracy']:.0f}%, {row['judge_coverage']:.2f}, {row['judge_kad']:.1f}"
             assert shown[place] == figures, (name, title)
 
 

@@ -189,7 +189,7 @@ def test_evaluate_prints_all_of_it(make_checkpoint, tree, capsys):
     assert len(value["interval"]) == 2 and 0 <= value["agreement"] <= 1
     assert main(["evaluate", "child", "--data", str(tree), "--split", "george"]) == 0
     text = capsys.readouterr().out
-    assert "95 % interval" in text and "its teacher teach does" in text and "multiply-adds" in text
+    assert "95% interval" in text and "its teacher teach does" in text and "multiply-adds" in text
 
 
 def test_many_classes_stay_readable():

@@ -486,7 +486,7 @@ def test_the_page_says_what_a_checkpoint_is(name):
     assert f"{card.accuracy:.1%}" in page and f"of {card.clips:,} clips" in page and "frami evaluate it" in page
     assert 'from_pretrained("me/it")' in page and "frami import --hub me/it" in page and card.data_licence in page
     if card.measured.get("interval"):
-        assert "95 % interval" in page
+        assert "95% interval" in page
 
 
 def test_code_of_the_page_runs(server, saved, monkeypatch, tmp_path, capsys):

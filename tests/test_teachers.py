@@ -228,7 +228,7 @@ def test_a_share_or_folds_on_the_command_line(tree, tmp_path, capsys):
     assert status == 0 and json.loads(out)["training"]["validation_clips"] == 0
     assert json.loads(out)["training"]["best_epoch"] is None
     status, out, _ = train("plain", "jackson", "")
-    assert "95 % interval" in out and "epoch 1 of 1, best on 20 other clips" in out
+    assert "95% interval" in out and "epoch 1 of 1, best on 20 other clips" in out
     status, _, err = train("c", "0.7")
     assert status == 2 and "between 0 and 0.5" in err
     for text in ("", ","):

@@ -56,9 +56,13 @@ export function download(url, name) {
   link.click();
 }
 
+/* Said where the studio sends nothing back. */
+export const NO_ANSWER = "The studio does not answer. Look whether you are online, then try again.";
+
 // ---- numbers in words
 export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
 export const duration = s => s < 90 ? `${Math.max(0, Math.ceil(s))} s` : s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`;
 export const amount = n => n >= 1e6 ? `${(n / 1e6).toFixed(n < 1e7 ? 2 : 0)} M` : n >= 1e3 ? `${(n / 1e3).toFixed(n < 1e4 ? 1 : 0)} k` : String(n);
 export const fileSize = n => n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(n < 1e8 ? 2 : 0)} MB` : `${Math.round(n / 1e3)} kB`;
-export const plural = (n, one, several = `${one}s`) => `${n} ${n === 1 ? one : several}`;
+export const counted = n => n.toLocaleString("en");
+export const plural = (n, one, several = `${one}s`) => `${counted(n)} ${n === 1 ? one : several}`;

@@ -1,5 +1,5 @@
 /* The comparison of the Distil tab: all students that learn, their curves, their figures. */
-import { decoded, download, el, onTheme, percent, plural } from "./core.js";
+import { decoded, download, el, NO_ANSWER, onTheme, percent, plural } from "./core.js";
 import { confusionMatrices } from "./distil_confusion.js";
 import { curveChart } from "./distil_curves.js";
 import { actOn, askRuns, chooseTeacher, followRuns, runs } from "./distil_server.js";
@@ -39,7 +39,7 @@ frami.distil = (element, props, server, watch) => {
       const url = URL.createObjectURL(new Blob([decoded(reply.data)]));
       download(url, reply.name);
       setTimeout(() => URL.revokeObjectURL(url), 10_000);
-    } catch { alarm.textContent = "The file could not be made."; }
+    } catch { alarm.textContent = NO_ANSWER; }
   }
   function draw() {
     root.dataset.runs = data.own.length;

@@ -1,6 +1,6 @@
 /* Confusion matrices side by side: of few classes as a table of numbers, of many as a heat map with lists below it. */
 import { classFilter, inOrder, MANY } from "./classes.js";
-import { el, percent } from "./core.js";
+import { counted, el, percent } from "./core.js";
 import { confusionLists } from "./distil_confusion_lists.js";
 import { confusionMap } from "./distil_confusion_map.js";
 import { colour, runMark, runName } from "./distil_runs.js";
@@ -44,8 +44,8 @@ export function confusionMatrices(data) {
 
   function matrix(run) {
     const figure = el("figure"), caption = el("figcaption"), found = read(data.result(run).confusion), many = found.size > MANY;
-    const right = found.rows.reduce((sum, row) => sum + row.right, 0), counted = found.rows.reduce((sum, row) => sum + row.clips, 0);
-    caption.append(runMark(run), el("span", "", runName(run)), el("small", "", `${right} of ${counted}: ${percent(right / counted, 1)}`));
+    const right = found.rows.reduce((sum, row) => sum + row.right, 0), total = found.rows.reduce((sum, row) => sum + row.clips, 0);
+    caption.append(runMark(run), el("span", "", runName(run)), el("small", "", `${counted(right)} of ${counted(total)}: ${percent(right / total, 1)}`));
     figure.style.setProperty("--frami-run", colour(run));
     figure.append(caption);
     if (many) {

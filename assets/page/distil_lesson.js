@@ -1,5 +1,5 @@
 /* A student that learns before one's eyes: its curve on recordings, and the clips that it learns from, to be heard. */
-import { button, duration, el, percent } from "./core.js";
+import { button, counted, duration, el, percent } from "./core.js";
 import { runs } from "./distil_server.js";
 import { plotCurves } from "./distil_plot.js";
 import { colour, dash, isBusy, isWorking, SHARES } from "./distil_runs.js";
@@ -7,8 +7,8 @@ import { play } from "./sound.js";
 import { paint } from "./spectrogram.js";
 
 const ON = {
-  accuracy: n => `of ${n ? `${n} recordings` : "recordings"} that nobody learnt from`,
-  agreement: n => `of ${n ? `${n} made clips` : "made clips"} that it did not learn from: it predicts what its teacher predicts`,
+  accuracy: n => `of ${n ? `${counted(n)} recordings` : "recordings"} held out from training are recognised`,
+  agreement: n => `of ${n ? `${counted(n)} made clips` : "made clips"} that it did not learn from: it predicts what its teacher predicts`,
 };
 
 /* again, compare: what buttons at the end do; tab: element of the tab where a student is tried. */

@@ -1,5 +1,5 @@
 /* Two students beside each other: by how much one recognises more, how sure that is, and in which classes they differ. */
-import { el, percent } from "./core.js";
+import { counted, el, NO_ANSWER, percent } from "./core.js";
 import { colour, isBusy, runMark, runName } from "./distil_runs.js";
 
 const MOST_CLASSES = 10;    // that are shown, those that differ most
@@ -42,7 +42,7 @@ export function studentPair(data, server) {
     const key = JSON.stringify([data.teacher, ids, runsOf.map(run => run.stamp)]);
     if (key === asked) return;
     asked = key;
-    const reply = await server.pair({ teacher: data.teacher, first: ids[0], second: ids[1] }).catch(() => ({ error: "The studio does not respond." }));
+    const reply = await server.pair({ teacher: data.teacher, first: ids[0], second: ids[1] }).catch(() => ({ error: NO_ANSWER }));
     if (key !== asked) return;
     found = reply?.error ? null : reply;
     if (found) say(runsOf); else { verdict.textContent = reply?.error || ""; rows.replaceChildren(); }
@@ -51,7 +51,7 @@ export function studentPair(data, server) {
     const { shares, difference, interval: [low, high], of, clips } = found, sure = low > 0 || high < 0;
     verdict.replaceChildren(
       el("b", "", a.id === b.id ? "One and the same student." : sure ? `${difference > 0 ? "B" : "A"} recognises more.` : "These clips do not tell which is better."),
-      ` A ${percent(shares[0], 1)}, B ${percent(shares[1], 1)} of ${clips[0] === clips[1] ? clips[0] : `${clips[0]} and ${clips[1]}`} ${of}: a difference of ${inPoints(difference)} points, 95% interval ${inPoints(low)} to ${inPoints(high)}.`,
+      ` A ${percent(shares[0], 1)}, B ${percent(shares[1], 1)} of ${clips[0] === clips[1] ? counted(clips[0]) : `${counted(clips[0])} and ${counted(clips[1])}`} ${of}: a difference of ${inPoints(difference)} points, 95% interval ${inPoints(low)} to ${inPoints(high)}.`,
     );
     const differing = found.classes.filter(one => one.first[0] / one.first[1] !== one.second[0] / one.second[1]).slice(0, MOST_CLASSES);
     rows.replaceChildren(

@@ -1,5 +1,5 @@
 /* What the Distil tab knows of a teacher's runs: rows as the server sent them last, and of each run its curves and result. */
-import { duration, el, percent } from "./core.js";
+import { counted, duration, el, percent, plural } from "./core.js";
 
 const NEWEST = 8;    // runs that are in the chart and the table at first
 const SURE = 50;     // clips from which on a share is said without its interval
@@ -71,9 +71,9 @@ export class DistilRuns {
   }
   /* Where a run stands, in words. */
   status(run) {
-    const clips = run.latest.clips ? ` · ${run.latest.clips.toLocaleString("en")} clips` : "", at = percent(Math.floor(100 * run.share) / 100);
+    const clips = run.latest.clips ? ` · ${counted(run.latest.clips)} clips` : "", at = percent(Math.floor(100 * run.share) / 100);
     switch (run.status) {
-      case "waiting": return run.ahead ? `waits for ${run.ahead} other run${run.ahead > 1 ? "s" : ""}${run.begins ? `, begins in about ${duration(run.begins)}` : ""}` : "is next";
+      case "waiting": return run.ahead ? `waits for ${plural(run.ahead, "other run")}${run.begins ? `, begins in about ${duration(run.begins)}` : ""}` : "is next";
       case "starting": return "starting…";
       case "running": return run.latest.clips ? `${at} · ${run.left === null ? "" : `${duration(run.left)} left`}${clips}` : "makes the first clips…";
       case "stopping": return "saves its state…";

@@ -1,7 +1,8 @@
 /* The runs of the Distil tab, asked for as long as one of its views is in sight; all views draw the same ones. */
+import { NO_ANSWER } from "./core.js";
 import { DistilRuns, isBusy } from "./distil_runs.js";
 
-const NO_ANSWER = "The studio does not respond; start it again: the runs are saved.";
+const UNANSWERED = "The studio does not answer. The runs are saved, and this page asks again by itself.";
 const runViews = [];    // { root, server, draw, alarm }
 let runsPoll = 0, runsAsked = false;
 
@@ -31,16 +32,16 @@ export async function askRuns() {
     const reply = await view.server.runs({ teacher: mine, seen: runs.stamps, known: runs.value.classes.length > 0 });
     if (reply?.error) alarmAll(reply.error);
     else if (reply && mine === runs.teacher) {
-      if (view.alarm.textContent === NO_ANSWER) alarmAll("");
+      if (view.alarm.textContent === UNANSWERED) alarmAll("");
       runs.take(reply);
       drawRuns();
     }
-  } catch { alarmAll(NO_ANSWER); }
+  } catch { alarmAll(UNANSWERED); }
   runsAsked = false;
   runsPoll = setTimeout(askRuns, mine !== runs.teacher ? 0 : runs.own.some(isBusy) ? 800 : 4000);
 }
 /* Ask the server to do something to a run. */
 export async function actOn(server, what, id, alarm) {
-  try { alarm.textContent = (await server[what]({ id }))?.error || ""; } catch { alarm.textContent = "The studio does not respond."; }
+  try { alarm.textContent = (await server[what]({ id }))?.error || ""; } catch { alarm.textContent = NO_ANSWER; }
   askRuns();
 }

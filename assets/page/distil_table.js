@@ -1,5 +1,5 @@
 /* Runs and their teacher beside each other: settings in which they differ, and figures. */
-import { amount, duration, el, fileSize, percent } from "./core.js";
+import { amount, counted, duration, el, fileSize, percent } from "./core.js";
 import { isBusy, runMark, runName, SHARES } from "./distil_runs.js";
 
 const tenth = share => percent(share, 1);
@@ -13,7 +13,7 @@ const COLUMNS = [
   ["Latency", "on the CPU, one thread, for a clip", "latency_ms", milliseconds, teacher => teacher.latency_ms],
   ["File", "safetensors", "bytes", fileSize, teacher => teacher.bytes],
   ["Time", "spent", "seconds", duration],
-  ["Clips", "made", "clips", n => n.toLocaleString("en")],
+  ["Clips", "made", "clips", counted],
 ];
 /* What a cell says of a run, and a remark below it. Latency counts where it was measured while no run computed. */
 function runFigure(data, run, name, words) {

@@ -55,7 +55,7 @@ frami.taught = (element, props, server, watch, trigger) => {
     facts.replaceChildren(...own && accuracy ? [el("b", "", percent(own, 1)), ` of held-out recordings recognised by this student, ${percent(accuracy, 1)} by its teacher. It heard none: it learnt from clips made out of the teacher's weights.`]
       : ["A student learns from clips made out of the teacher's weights alone."]);
     if (!run) return;
-    caption.textContent = `Accuracy on recordings of the student that comes with the studio, over its ${duration(runs.last(run, "seconds") || 0)} of making clips and learning`;
+    caption.textContent = `Accuracy of the bundled student on held-out recordings, over its ${duration(runs.last(run, "seconds") || 0)} of making clips and learning`;
     canvas.setAttribute("aria-label", `Accuracy of the bundled student over its training: it ends at ${own === null ? "a value that is not known" : percent(own, 1)}; the teacher has ${accuracy ? percent(accuracy, 1) : "an unknown one"}.`);
     if (drawnFor !== run.id && canvas.clientHeight) { drawnFor = run.id; drawIn(); } else if (shownShare === null) plot(1);
   }

@@ -1,5 +1,5 @@
 /* The Explore tab: a map of clips on a canvas, its legend, filters, selection and table. */
-import { choices, el, onTheme, percent } from "./core.js";
+import { choices, el, onTheme, percent, plural } from "./core.js";
 import { clipLoader } from "./explore_clips.js";
 import { paintPoints, startClasses } from "./explore_colours.js";
 import { mapFilters, narrowed, noFilters } from "./explore_filters.js";
@@ -124,7 +124,7 @@ frami.explore = (element, props, server, watch) => {
   }
   function say() {
     const { share = [0, 0], umap, pending, trouble } = s.value, pca = root.dataset.projection === "pca";
-    const words = [!s.points.length ? `Nothing to show: tick a layer above. Where there is none: ${s.value.making || "choose a teacher"}`
+    const words = [!s.points.length ? `Nothing to show: tick a recipe above. Where there is none: ${s.value.making || "choose a teacher"}`
       : pca ? `PCA${s.choice.projection === "umap" ? " for now" : ""}: the two directions in which the clips differ most (${percent(share[0] + share[1])} of all variance).`
       : "UMAP: neighbours stay neighbours; distances between far groups mean little."];
     if (pending) words.push(pending);
@@ -156,7 +156,7 @@ frami.explore = (element, props, server, watch) => {
     offerColours();
     root.dataset.points = s.points.length;
     root.dataset.teacher = s.value.teacher || "";
-    canvas.setAttribute("aria-label", `Feature map of ${s.points.length} clips. Arrow keys walk to the nearest clip and play it, Enter plays it again, Escape takes back what is selected.`);
+    canvas.setAttribute("aria-label", `Feature map of ${plural(s.points.length, "clip")}. Arrow keys walk to the nearest clip and play it, Enter plays it again, Escape takes back what is selected.`);
     if (s.chosen && !s.byId.has(s.chosen)) {
       s.chosen = null;
       delete root.dataset.selected;

@@ -1,4 +1,5 @@
 /* Sounds and details of the clips on a map: fetched once, ahead of time where the pointer rests or the arrows lead. */
+import { NO_ANSWER } from "./core.js";
 import { withVocoder } from "./sound.js";
 
 /* A Map that forgets its oldest entries. */
@@ -24,7 +25,7 @@ export function clipLoader(s, server) {
     if (s.details.has(id)) return s.details.get(id);
     if (!pending.has(id)) pending.set(id, server.clip(ask({ id })).finally(() => pending.delete(id)));
     const { stamp } = s.value, found = await pending.get(id);
-    if (!found || found.error) throw new Error(found ? found.error : "no reply from the server");
+    if (!found || found.error) throw new Error(found ? found.error : NO_ANSWER);
     return stamp === s.value.stamp ? bounded(s.details, id, found) : found;
   }
   const fetchSound = id => wav(withVocoder(id)).catch(() => {});

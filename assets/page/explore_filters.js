@@ -1,6 +1,6 @@
 /* The filters of a map: classes, confidence, right or wrong; what does not pass is faint or hidden. Below them a line says
    how many clips are left. */
-import { button, choices, el, percent } from "./core.js";
+import { button, choices, counted, el, percent, plural } from "./core.js";
 
 export const noFilters = () => ({ classes: new Set(), low: 0, high: 1, right: "all", rest: "faint" });
 export const filtersOn = ({ filters: f }) => f.classes.size > 0 || f.low > 0 || f.high < 1 || f.right !== "all";
@@ -51,7 +51,7 @@ export function mapFilters(s, { renew, reset, selectShown }) {
   let drawn = "";
   function draw() {
     const f = s.filters, shown = s.points.filter(p => !p.faint).length, total = s.points.length;
-    count.textContent = narrowed(s) || shown < total ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} clips` : `${total.toLocaleString("en")} ${total === 1 ? "clip" : "clips"}`;
+    count.textContent = narrowed(s) || shown < total ? `${counted(shown)} of ${plural(total, "clip")}` : plural(total, "clip");
     again.hidden = !narrowed(s);
     pick.hidden = !shown || !total;
     line.hidden = !total;

@@ -1,7 +1,7 @@
 /* The legend of a map: its groups, each a button; of many classes also a search field, whose classes are coloured by a click.
    s: what the map shows (see explore.js and explore_colours.js). */
 import { matcher, searchField } from "./classes.js";
-import { button, el, plural } from "./core.js";
+import { button, counted, el, plural } from "./core.js";
 import { byClass, classOf, groups, hasMany, nth, pick, ramp, unpick } from "./explore_colours.js";
 
 const OFFERED = 8;    // classes that a search offers
@@ -43,7 +43,7 @@ export function mapLegend(s, root, isolate, renew) {
     found.replaceChildren(...some.slice(0, OFFERED).map(label => {
       const one = button("", undefined, () => choose(label)), has = s.picked.includes(label), square = el("i");
       square.style.color = has ? nth(s.hues.get(label)) : "var(--frami-other)";
-      one.append(square, el("span", "", s.value.classes[label]), el("small", "", all.get(label)));
+      one.append(square, el("span", "", s.value.classes[label]), el("small", "", counted(all.get(label))));
       one.setAttribute("aria-pressed", String(has));
       one.title = `${s.value.classes[label]}: ${has ? "take its colour away" : "give it a colour"}`;
       return one;
@@ -55,7 +55,7 @@ export function mapLegend(s, root, isolate, renew) {
     const count = s.points.filter(group.has).length, alone = s.isolated.has(i), cell = el("span", "entry");
     if (!count && !alone) return null;
     const one = button("", undefined, () => isolate(i, group));
-    one.append(mark(group), el("span", "", group.name), el("small", "", count));
+    one.append(mark(group), el("span", "", group.name), el("small", "", counted(count)));
     one.setAttribute("aria-pressed", String(alone));
     one.title = alone ? `Take ${group.name} away again` : s.isolated.size ? `Show also: ${group.name}` : `Show only: ${group.name}`;
     cell.append(one);
@@ -69,7 +69,7 @@ export function mapLegend(s, root, isolate, renew) {
     const back = s.picked.length || s.open !== null
       ? button("back", categories.length ? "← All categories" : "Take all colours away", () => { Object.assign(s, { picked: [], open: null, isolated: new Set() }); renew(); }) : null;
     const rest = s.points.filter(p => p.plain && !p.faint).length, other = el("span", "key");
-    other.append(mark({ colour: "var(--frami-other)" }), `other classes, ${rest}`);
+    other.append(mark({ colour: "var(--frami-other)" }), `other classes, ${counted(rest)}`);
     return [back ? [back] : [], rest ? [other] : []];
   }
   function draw() {

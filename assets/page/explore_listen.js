@@ -1,5 +1,6 @@
 /* Hearing the clips of a map: what a click, the arrow keys and the pointer play. */
 import { percent } from "./core.js";
+import { plainly } from "./notices.js";
 import { select } from "./selection.js";
 import { play, player, stopSound } from "./sound.js";
 
@@ -31,7 +32,7 @@ export function mapListening(s, root, map, clips, { playing, several, status, sp
         if (own !== walk) return;
         await clips.ahead(other);    // oxlint-disable-line no-await-in-loop -- one after the other, so that a click goes first
       }
-    } catch (error) { status.textContent = error.message || String(error); }
+    } catch (error) { status.textContent = plainly(error.message || String(error)); }
   }
   player.addEventListener("playing", () => {
     if (!silent || player.dataset.clip !== s.chosen) return;

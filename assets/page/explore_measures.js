@@ -1,6 +1,6 @@
 /* The table of diversity and fidelity below a map: a row for each measure, a column for each layer, and beside them what
    recordings themselves get: the best that can be expected with this data. */
-import { el, percent } from "./core.js";
+import { el, percent, plural } from "./core.js";
 
 const figure = (share, x) => x === null || x === undefined ? "–" : share ? percent(x, 1) : x.toFixed(x >= 100 ? 0 : x >= 10 ? 1 : 2);
 const th = (scope, title, small) => {
@@ -15,7 +15,7 @@ export function drawMeasures(box, measures, { rows = [], note = [] } = {}) {
   if (!rows.length) return;
   const grid = el("table"), head = el("tr"), top = el("thead"), body = el("tbody"), scroll = el("div", "scroll"), yardsticks = rows.filter(row => row.reference);
   head.append(el("th", "what"), ...rows.map(row => {
-    const cell = th("col", row.reference ? `${row.title.charAt(0).toUpperCase()}${row.title.slice(1)}` : row.title, row.measures ? `${row.measures.samples} clips` : "measuring…");
+    const cell = th("col", row.reference ? `${row.title.charAt(0).toUpperCase()}${row.title.slice(1)}` : row.title, row.measures ? plural(row.measures.samples, "clip") : "measuring…");
     if (row.reference) cell.className = "reference";
     return cell;
   }));

@@ -1,5 +1,6 @@
 /* Several clips selected on a map: how many and which, played one after the other, downloaded, how varied they are. */
-import { button, decoded, download, el, plural } from "./core.js";
+import { button, counted, decoded, download, el, NO_ANSWER, plural } from "./core.js";
+import { plainly } from "./notices.js";
 import { playSequence, stopSound } from "./sound.js";
 
 const MOST_MEASURED = 2000;      // clips whose variety is asked for at once
@@ -65,21 +66,21 @@ export function selectionPanel(s, server, clips, { show, clear, draws, most }) {
       if (key !== asked) return;
       variety.textContent = reply?.words || reply?.error || "";
       Object.assign(box.dataset, { vendi: reply?.vendi ?? "", mean: reply?.distance ?? "" });
-    } catch (error) { if (key === asked) variety.textContent = error.message || String(error); }
+    } catch (error) { if (key === asked) variety.textContent = plainly(error.message || String(error)); }
   }
   async function fetchBundle() {
     const some = points();
-    if (some.length > most) { said.textContent = `${some.length.toLocaleString("en")} clips are selected: one file takes at most ${most}.`; return; }
+    if (some.length > most) { said.textContent = `${counted(some.length)} clips are selected: one file takes at most ${most}. Select fewer.`; return; }
     file.disabled = true;
     said.textContent = "The sounds are being collected…";
     try {
       const reply = await server.bundle(clips.ask({ rows: rowsByLayer(some) }));
-      if (!reply || reply.error) throw new Error(reply ? reply.error : "no reply from the server");
+      if (!reply || reply.error) throw new Error(reply ? reply.error : NO_ANSWER);
       const url = URL.createObjectURL(new Blob([decoded(reply.data)], { type: "application/zip" }));
       download(url, reply.name);
       setTimeout(() => URL.revokeObjectURL(url), 60_000);
       said.textContent = "";
-    } catch (error) { said.textContent = error.message || String(error); }
+    } catch (error) { said.textContent = plainly(error.message || String(error)); }
     file.disabled = false;
   }
   function draw() {
@@ -89,9 +90,9 @@ export function selectionPanel(s, server, clips, { show, clear, draws, most }) {
     if (!some.length) { stop(); asked = ""; return; }
     some.forEach(p => counts.set(p.predicted, (counts.get(p.predicted) || 0) + 1));
     const order = [...counts].toSorted((a, b) => b[1] - a[1]), real = some.filter(p => p.layer.real).length;
-    const names = order.slice(0, 5).map(([i, n]) => `${s.value.classes[i]} (${n})`).join(", ");
+    const names = order.slice(0, 5).map(([i, n]) => `${s.value.classes[i]} (${counted(n)})`).join(", ");
     title.textContent = `${plural(some.length, "clip")} selected`;
-    about.textContent = `${plural(order.length, "predicted class", "predicted classes")}: ${names}${order.length > 5 ? " and others" : ""}. ${real ? `${real} real, ${some.length - real} made.` : "All made."}`;
+    about.textContent = `${plural(order.length, "predicted class", "predicted classes")}: ${names}${order.length > 5 ? " and others" : ""}. ${real ? `${counted(real)} real, ${counted(some.length - real)} made.` : "All made."}`;
     measure();
   }
   return { box, draw, stop };

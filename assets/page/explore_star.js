@@ -1,6 +1,7 @@
 /* A sound that the visitor gave in Try it, as a star on the map with its nearest neighbours. */
 import { openTab } from "./address.js";
-import { el, percent } from "./core.js";
+import { el, NO_ANSWER, percent } from "./core.js";
+import { plainly } from "./notices.js";
 
 let starPlace = null;      // set by the map once it is there
 let starWaiting = null;         // a sound that was given before
@@ -27,7 +28,7 @@ export function mapStar(s, server, { ask, draw, say, choose }) {
     try {
       const found = await server.placed(ask({ token }));
       if (s.value.teacher !== teacher) { say(""); return; }     // another map is shown by now
-      if (!found || found.error) throw new Error(found ? found.error : "no reply from the server");
+      if (!found || found.error) throw new Error(found ? found.error : NO_ANSWER);
       const layer = { title: "placed by its five nearest clips", real: true, key: "" };
       s.star = { ...found, id: found.clip.id, token, star: true, layer, faint: false };
       s.byId.set(s.star.id, s.star);
@@ -35,7 +36,7 @@ export function mapStar(s, server, { ask, draw, say, choose }) {
       show();
       say("");
       if (!quiet) choose(s.star.id);
-    } catch (error) { say(s.value.teacher === teacher ? error.message || String(error) : ""); }
+    } catch (error) { say(s.value.teacher === teacher ? plainly(error.message || String(error)) : ""); }
   }
   function show() {
     const star = s.star;

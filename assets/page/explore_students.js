@@ -1,5 +1,5 @@
 /* What a student predicts for the clips of a map, asked for once it is looked at. */
-import { el } from "./core.js";
+import { counted, el, percent, plural } from "./core.js";
 
 /* ask(more): a request about the map; renew(): draw the map again; server: students(request), agreement(request). */
 export function mapStudents(s, server, ask, renew) {
@@ -43,7 +43,7 @@ export function mapStudents(s, server, ask, renew) {
   /* What stands in the legend beside the groups. */
   function parts() {
     const some = s.points.filter(p => known.has(p.layer.key)), same = some.filter(p => predictedBy(p) === p.predicted).length;
-    said.textContent = words || (some.length ? `the student agrees on ${same} of ${some.length} clips, ${(100 * same / some.length).toFixed(1)}%` : "asking the student…");
+    said.textContent = words || (some.length ? `the student agrees on ${counted(same)} of ${plural(some.length, "clip")}, ${percent(same / some.length, 1)}` : "asking the student…");
     return offered.length ? [label, said] : [said];
   }
   const predictedBy = p => known.get(p.layer.key)?.[p.row];

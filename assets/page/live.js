@@ -87,7 +87,7 @@ function words(value, finished) {
   const count = plural(finished.length, "clip"), classes = new Set(finished.map(clip => clip.predicted)).size;
   const made = !finished.length ? "no clip was finished"
     : value.untargeted ? `${count} of ${plural(classes, "class", "classes")}`
-    : `${count}, ${finished.filter(clip => clip.predicted === clip.target).length} classified as their target class`;
+    : `${count}, ${finished.filter(clip => clip.predicted === clip.target).length} classified as ${finished.length === 1 ? "its" : "their"} target class`;
   const what = value.teacher ? `${value.own === false ? "Shared with you: " : ""}${value.teacher} · ${value.recipe} · ` : "";
   switch (value.state) {
     case "waiting": return value.ahead ? `Waiting for ${plural(value.ahead, "other run")} on this machine${value.begins ? `, begins in about ${duration(value.begins)}` : ""}…` : "Starting…";

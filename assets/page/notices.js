@@ -1,6 +1,6 @@
 /* Notices that Gradio makes itself, in plain words with what to do; those that the studio makes are left as they are.
    The first row that fits a notice says it, with what its brackets hold in place of $1. */
-const RELOAD = "Reload the page if it stays so.";
+const RELOAD = "If that does not help, reload the page.";
 const BUSY = "The studio has too much to do just now. Wait a minute, then try again.";
 const UNREACHED = `The studio could not be reached. Look whether you are online, then try again. ${RELOAD}`;
 const TOO_LARGE = "This file is too large. Choose a shorter sound: a few seconds are enough.";
@@ -15,7 +15,7 @@ const NOTICES = [
   [/HTTP 429\b|too many requests|currently busy|queue is full|long queue of requests/i, BUSY],
   [/^HTTP 40[134]\b/, "This page is too old for the studio. Reload it."],
   [/^HTTP 5\d\d\b|Could not (connect to component server|get|resolve|parse)/, `The studio could not do this now. Wait a minute, then try again. ${RELOAD}`],
-  [/^HTTP \d/, `The studio could not take this. ${RELOAD}`],
+  [/^HTTP \d/, "The studio could not take this. Reload the page, then try again."],
   [/connection errored out|failed to fetch|networkerror|load failed|no reply from the server/i, UNREACHED],
   [/not valid JSON|unexpected (token|end)|JSON\.parse/i, `The studio's answer could not be read. Wait a minute, then try again. ${RELOAD}`],
   [/^Lost connection due to leaving page/, "The connection ended while the page was out of sight; it is made again."],

@@ -4,7 +4,7 @@ import { isSounding, play, showTrouble, stopSound } from "./sound.js";
 import { paint } from "./spectrogram.js";
 
 const ROUNDS = 5, LETTERS = ["A", "B"];
-const NETWORK = "The network takes for the recording whichever of the two it is surer of. Made clips are made to be sure of, so they often fool it.";
+const NETWORK = "The network picks the one of the two in which its confidence is higher. Made clips are optimised for that confidence, so they often fool it.";
 const anyOf = list => list[Math.floor(Math.random() * list.length)];
 const shuffled = list => list.map(one => [Math.random(), one]).toSorted((a, b) => a[0] - b[0]).map(([, one]) => one);
 
@@ -38,7 +38,7 @@ export function quiz(server, pairs, axis, close) {
       const right = two[i].real, surer = two[0].clip.confidence >= two[1].clip.confidence ? 0 : 1, itIsRight = two[surer].real;
       yours += Number(right);
       its += Number(itIsRight);
-      verdict.textContent = `${right ? "Right" : "Wrong"}. The network is surer of ${LETTERS[surer]}, so it is ${itIsRight ? "right" : "wrong"} too.`.replace(right === itIsRight ? "" : " too", "");
+      verdict.textContent = `${right ? "Right" : "Wrong"}. The network is more confident in ${LETTERS[surer]}, so it is ${itIsRight ? "right" : "wrong"} too.`.replace(right === itIsRight ? "" : " too", "");
       cards.forEach((card, k) => reveal(card, two[k]));
       root.dataset.answered = String(right);
       next.hidden = false;

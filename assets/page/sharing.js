@@ -1,5 +1,6 @@
 /* Buttons that copy a link which shows a run to others, and take it back. */
 import { button, el } from "./core.js";
+import { plainly } from "./notices.js";
 
 /* A box with both for the run of this id; server has share({ id }) and unshare({ id }). */
 export function sharing(server, id) {
@@ -9,7 +10,7 @@ export function sharing(server, id) {
       const reply = await server[what]({ id });
       if (reply?.error) throw new Error(reply.error);
       await then(reply);
-    } catch (error) { said.textContent = error.message; }
+    } catch (error) { said.textContent = plainly(error.message || String(error)); }
   };
   const copy = button("copy-link", "Copy link", () => ask("share", async ({ run }) => {
     field.value = `${location.origin}${location.pathname}?run=${run}`;

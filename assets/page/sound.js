@@ -1,6 +1,7 @@
 /* One player for the whole page: equally loud sounds, fetched once, by id, with the chosen vocoder; a volume and a
    loop that the browser remembers. */
-import { decoded } from "./core.js";
+import { decoded, NO_ANSWER } from "./core.js";
+import { plainly } from "./notices.js";
 
 export const player = new Audio();
 let vocoder = "frami";
@@ -71,7 +72,7 @@ export async function soundUrl(clip, server) {
 }
 async function fetchSound(request, server) {
   const reply = await server.wav(request);
-  if (!reply || reply.error) throw new Error(reply ? reply.error : "no reply from the server");
+  if (!reply || reply.error) throw new Error(reply ? reply.error : NO_ANSWER);
   return URL.createObjectURL(new Blob([decoded(reply.data)], { type: "audio/wav" }));
 }
 /* The sound as it was made, to save: what is played is brought to one loudness. */
@@ -170,7 +171,7 @@ export function showTrouble(text) {
   const box = document.querySelector(".frami-detail .note, .frami-detail .frami-empty");
   if (!box) return;
   box.setAttribute("role", "alert");
-  box.textContent = text;
+  box.textContent = plainly(text);
 }
 /* The first sound of a page starts the browser's audio, most of a second: a moment of silence does it ahead. */
 export function startAudio() {

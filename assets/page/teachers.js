@@ -1,8 +1,7 @@
 /* The Teachers & data tab: cards of the networks that are here, and the data sets with what it takes to fetch one. */
-import { amount, button, el, fileSize, plural } from "./core.js";
+import { amount, button, counted, el, fileSize, plural } from "./core.js";
 import { prepare } from "./teachers_work.js";
 
-const counted = n => n.toLocaleString("en");
 const factPair = (name, value) => {
   const box = el("div");
   box.append(el("dt", "", name), el("dd", "", value));
@@ -43,7 +42,7 @@ function teacherCard(one, may) {
   box.append(head, facts);
   if (accuracyPart(one)) box.append(el("p", "on", accuracyPart(one)));
   const details = disclosure("Classes, network, front-end", names, more);
-  if (one.command) details.append(el("p", "on", "measured by"), el("code", "", one.command));
+  if (one.command) details.append(el("p", "on", "Measured by"), el("code", "", one.command));
   box.append(details);
   if (one.students.length) box.append(networkList(plural(one.students.length, "bundled student"), one.students));
   if (one.judge) box.append(networkList("Its judge: another network that listens to its clips", [one.judge]));

@@ -3,7 +3,7 @@ import { button, duration, el, fileSize, onPhone, percent } from "./core.js";
 
 const WORK_PAUSE = 1000, WORK_GOES_ON = new Set(["waiting", "running", "stopping"]);   // milliseconds between two looks
 const WORK_WORDS = { waiting: "starts, or waits its turn", running: "at work", stopping: "is stopping", finished: "finished", stopped: "stopped", failed: "failed" };
-const WORK_CURVES = [["training", "training clips, changed"], ["held out", "held-out clips"]];
+const WORK_CURVES = [["training", "training clips, augmented"], ["held out", "held-out clips"]];
 const SVG_NAMES = "http://www.w3.org/2000/svg", [CHART_WIDE, CHART_HIGH, CHART_EDGE, CHART_FOOT] = [320, 130, 34, 18];
 
 /* Begin something: { name }. Whoever shows the work takes it from there. */

@@ -87,7 +87,7 @@ function predictions(value, server) {
     pictures.append(spectrogram(one.clip, one.axis));
   }
   return [head, ...line("notes", notes), ...line("cautions", cautions), cards,
-    ...networks.length > 1 ? [] : [el("p", "notes", "No student is ticked: distil one in the Distil tab, and it is compared with its teacher here.")],
+    ...networks.length > 1 ? [] : [el("p", "notes", "No student is ticked. Tick one, or distil one in the Distil tab: it is compared with its teacher here.")],
     pictures, el("p", "facts", "The milliseconds are those of the network alone on this machine, as busy as it is now: the median of a few passes."), decided.box, changes(value, server)];
 }
 function card(one, teacher, label, ask) {

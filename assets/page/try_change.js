@@ -1,5 +1,5 @@
 /* Try it: what must change in a sound until the teacher hears another class, as it forms; before, after, difference. */
-import { button, decoded, el, percent } from "./core.js";
+import { button, decoded, el, NO_ANSWER, percent } from "./core.js";
 import { play } from "./sound.js";
 import { spectrogram } from "./spectrogram.js";
 import { picker } from "./try_decided.js";
@@ -25,7 +25,7 @@ export function changes({ given, networks, classes }, server) {
     shown.replaceChildren();
     try {
       const begun = await server.change({ given, teacher: teacherChosen(), label: Number(label.value) });
-      if (!begun || begun.error) throw new Error(begun?.error || "The studio does not answer.");
+      if (!begun || begun.error) throw new Error(begun?.error || NO_ANSWER);
       id = begun.id;
       stop.hidden = false;
       await follow();
@@ -37,7 +37,7 @@ export function changes({ given, networks, classes }, server) {
   async function follow() {
     const state = await server.changing(id);
     if (!box.isConnected) { server.stop_change(id); return; }
-    if (!state || state.error) throw new Error(state?.error || "The studio does not answer.");
+    if (!state || state.error) throw new Error(state?.error || NO_ANSWER);
     if (state.state === "error") throw new Error(state.message);
     if (state.frames) shown.replaceChildren(...pictures(state, id, server));
     words.textContent = changeVerdict(state);

@@ -1,5 +1,5 @@
 /* Try it: what decided that a network predicts a class, drawn over the spectrogram, and to be heard alone. */
-import { button, decoded, el, percent } from "./core.js";
+import { button, decoded, el, NO_ANSWER, percent } from "./core.js";
 import { play } from "./sound.js";
 import { spectrogram } from "./spectrogram.js";
 import { teacherChosen } from "./try_teacher.js";
@@ -29,7 +29,7 @@ export function decisions({ given, networks, classes }, server) {
     try {
       const reply = await server.decided({ given, teacher: teacherChosen(), network: key, label: index });
       if (mine !== asked) return;
-      if (!reply || reply.error) throw new Error(reply?.error || "The studio does not answer.");
+      if (!reply || reply.error) throw new Error(reply?.error || NO_ANSWER);
       shown.replaceChildren(...decision(reply, given, server));
       box.dataset.state = "shown";
     } catch (error) {

@@ -1,5 +1,5 @@
 /* Where a sound to try comes from: the microphone (by click, while a button is held, or live), or a file. */
-import { button, duration, el, percent } from "./core.js";
+import { button, duration, el, NO_ANSWER, percent } from "./core.js";
 
 const LONGEST_TAKE = 30, SHORTEST_TAKE = .15, PIECE_SECONDS = .25, PIECE_BYTES = 3000, FASTEST = 24_000;
 const LIVE_STUDENTS = 8;        // that listen at a time, as the studio allows
@@ -142,7 +142,7 @@ frami.source = (element, props, server, watch, trigger, upload) => {
       const reply = await server.live({ session: mine.session, begin: mine.fresh, teacher: props.value?.teacher, students, rate, pcm: packed(piece.slice(-1.8 * rate)) });
       mine.fresh = false;
       if (going !== mine) return;
-      if (!reply || reply.error || reply.state === "ended") { end(reply?.error || reply?.message || "The studio does not answer."); return; }
+      if (!reply || reply.error || reply.state === "ended") { end(reply?.error || reply?.message || NO_ANSWER); return; }
       showLive(reply, performance.now() - asked);
       mine.turn();
     } catch (error) { end(frami.plainly(error.message || String(error))); return; }

@@ -1,6 +1,6 @@
 /* The gallery: groups of tiles, a group a class; of a large one the pictures are fetched as they come into sight. */
 import { classFilter, inOrder, MANY } from "./classes.js";
-import { button, el } from "./core.js";
+import { button, el, NO_ANSWER } from "./core.js";
 import { deselect, selection } from "./selection.js";
 import { playSequence, stopSound } from "./sound.js";
 import { fill, renew, setTabStop } from "./tiles.js";
@@ -18,7 +18,7 @@ export function pictureLoader(server) {
     timer = waiting.length ? setTimeout(ask, 0) : 0;
     try {
       const reply = await server.pictures(some.map(one => one.id));
-      if (!reply || reply.error) throw new Error(reply ? reply.error : "no reply from the server");
+      if (!reply || reply.error) throw new Error(reply ? reply.error : NO_ANSWER);
       some.forEach((one, i) => one.done(reply[i]));
     } catch (error) {
       some.forEach(one => { asked.delete(one.id); one.failed(error); });

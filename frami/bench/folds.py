@@ -124,10 +124,10 @@ def page(value: dict, command: str) -> list[str]:
         for row in value["rows"]
     ]
     mean = plus_minus(100 * value["mean"], None if value["sd"] is None else 100 * value["sd"])
-    rows.append(["*mean ± standard deviation*", "", f"{mean} %", "", ""])
+    rows.append(["*mean ± standard deviation*", "", f"{mean}%", "", ""])
     together = ["*all clips together*", str(pooled["clips"]), f"{pooled['accuracy']:.1%}"]
     rows.append([*together, _interval(pooled), f"{pooled['balanced_accuracy']:.1%}"])
-    return lines + table([f"{kind}, held out", "clips", "accuracy", "95 %", "balanced"], rows)
+    return lines + table([f"{kind}, held out", "clips", "accuracy", "95%", "balanced"], rows)
 
 
 def _interval(row: dict) -> str:

@@ -122,7 +122,7 @@ def page(value: dict, command: str) -> list[str]:
         for kind, row in [*value["clicks"].items(), ("all", value["all"])]
         if row["count"]
     ]
-    lines += table(["click", "times", "median", "95 % within", "longest"], rows)
+    lines += table(["click", "times", "median", "95% within", "longest"], rows)
     words = [("errors", value["errors"]), ("polite refusals", value["refusals"]), ("brought to an end", value["done"])]
     for title, found in words:
         said = "; ".join(f"{count} × {what}" for what, count in sorted(found.items())) or "none"

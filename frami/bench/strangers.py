@@ -159,7 +159,7 @@ def page(value: dict, command: str) -> list[str]:
         rows = [[f"`{name}`", *(_cell(common.get((name, one["name"]))) for one in shown)] for name in names]
         lines += heading("On the same clips", f"Clips of {speakers} that no network of the table was trained on.")
         lines += table(["network", *(one["title"] for one in shown)], rows)
-    heads = ["network", "clips", "number", speakers, "accuracy", "balanced", "95 %", f"95 % over {speakers}", "teacher"]
+    heads = ["network", "clips", "number", speakers, "accuracy", "balanced", "95%", f"95% over {speakers}", "teacher"]
     for one in listed:
         lines += heading(one["title"])
         found = [cells[name, one["name"]] for name in names if (name, one["name"]) in cells]

@@ -60,8 +60,8 @@ def _summary(by_name: dict[str, list[dict]]) -> list[str]:
         lost = {name: pair[1] - pair[0] for name, pair in gaps.items()}
         least, most = min(lost, key=lost.get), max(lost, key=lost.get)
         lines.append(
-            f"Students without data agree with their teachers on {made:.1f} % of the held-out clips, students of real "
-            f"clips on {real:.1f} % (means of the networks): {lost[least]:.1f} points less for `{least}`, "
+            f"Students without data agree with their teachers on {made:.1f}% of the held-out clips, students of real "
+            f"clips on {real:.1f}% (means of the networks): {lost[least]:.1f} points less for `{least}`, "
             f"{lost[most]:.1f} for `{most}`."
         )
     few = [name for name, (made, _) in pairs.items() if (shares := _recognised(made)) and min(shares) < 100 * FEW]

@@ -60,7 +60,7 @@ def _teachers(results: dict[str, dict]) -> dict[Section, Budgets]:
 
 
 def _table(budgets: Budgets, kind: str, name: str | None, marks: Sequence[float]) -> list[str]:
-    heads = ["row", *(f"to {100 * mark:g} %" for mark in marks), *(f"in {budget:g} s" for budget in budgets)]
+    heads = ["row", *(f"to {100 * mark:g}%" for mark in marks), *(f"in {budget:g} s" for budget in budgets)]
     rows = []
     for row in _rows(budgets):
         cells = {budget: runs.get(row, []) for budget, runs in budgets.items()}

@@ -50,7 +50,7 @@ def _lines(value: dict, notes: list[str]) -> list[str]:
         equal += "; what real sound gets is in the last column"
     return [
         f"teacher {value['teacher']}; {value['samples']} clips each{beside if value['real_clips'] else ''}; "
-        "95 % intervals in brackets",
+        "95% intervals in brackets",
         "",
         *aligned([*zip(*columns, strict=True)]),
         "",

@@ -88,7 +88,7 @@ def _summary(value: dict, card: Card) -> list[str]:
     return [
         *([] if precision is None else [f"mean average precision {precision:.3f} (multi-label); the likeliest class:"]),
         f"{value['accuracy']:.2%} of {clips}; "
-        f"95 % interval {low:.1%} to {high:.1%}; balanced accuracy {value['balanced_accuracy']:.1%}",
+        f"95% interval {low:.1%} to {high:.1%}; balanced accuracy {value['balanced_accuracy']:.1%}",
         *[_ALL_OF_THEM] * value["shipped"],
         *_origin(value, card),
         f"calibration error {value['ece']:.1%}{agreement}",

@@ -160,7 +160,7 @@ def _notes(card: checkpoints.Card) -> list[str]:
     shares = sorted(card.measured["per_class"].items(), key=lambda pair: pair[1])
     best, empty = card.training["best_epoch"], card.training.get("classes_without_clips", ())
     lines = [
-        f"95 % interval {low:.1%} to {high:.1%} of {card.clips} clips; mean of the classes "
+        f"95% interval {low:.1%} to {high:.1%} of {card.clips} clips; mean of the classes "
         f"{card.measured['balanced_accuracy']:.1%}; lowest: "
         + ", ".join(f"{name} {share:.0%}" for name, share in shares[:3]),
     ]

@@ -148,5 +148,7 @@ def _refusal(name: str, words: str, most: float, amount: float) -> str:
 def _in_words(value: float, unit: str) -> str:
     if unit == "s" and value >= 120:
         value, unit = (value / 60, "min") if value < 3600 else (value / 3600, "h")
+    if value == 1 and unit not in ("", "s"):
+        unit = unit.removesuffix("s")
     digits = 0 if value >= 10 or float(value).is_integer() else 1
     return f"{value:,.{digits}f} {unit}".strip()

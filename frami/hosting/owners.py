@@ -60,7 +60,7 @@ def check(who: Visitor) -> None:
     """FramiError where a visitor of a hosted studio, who wants to begin something, does not say who they are: nobody
     could count what is theirs."""
     if not who.owner and hosted():
-        raise FramiError("this browser does not say whose it is; reload the page")
+        raise FramiError("the page did not say which browser this is; reload it")
 
 
 def claim(folder: Path, owner: str | None, keep: bool = False) -> None:

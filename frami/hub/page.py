@@ -69,7 +69,7 @@ def _accuracy(card: Mapping, repository: str) -> str:
         lines = ["Not measured on recordings."]
     else:
         interval, held = card["measured"].get("interval"), ", ".join(map(_plain, card["split"].get("test", [])))
-        within = f" (95 % interval {interval[0]:.1%} to {interval[1]:.1%})" if interval else ""
+        within = f" (95% interval {interval[0]:.1%} to {interval[1]:.1%})" if interval else ""
         where = f", held out: {held}" if held else ""
         lines = [f"{card['accuracy']:.1%}{within} of {card['clips']:,} clips of {_plain(card['dataset'])}{where}."]
         if card["evaluation"]:

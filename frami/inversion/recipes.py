@@ -177,7 +177,7 @@ _CMI = Recipe(
 _DEEPINVERSION = Recipe(
     name="deepinversion",
     title="DeepInversion",
-    about="No generator: each point of the spectrogram is optimised itself, a penalty makes it smooth.",
+    about="No generator: each point of the spectrogram is optimised itself; a penalty makes it smooth.",
     source="DeepInversion and Adaptive DeepInversion, Yin et al., CVPR 2020",
     weights={"class": 1.0, "batch_norm": 0.05, "variation": 1e-3, "adversarial": 1.0},
     steps=1000, lr=0.1, lr_latent=0.1, betas=(0.5, 0.99), parameter="clip", divergence="js", first_norm=10.0, best=True,
@@ -204,7 +204,7 @@ _ZSKT = replace(
     _DFQ,
     name="zskt",
     title="ZSKT",
-    about="Disagreement alone: whatever a student classifies otherwise than the teacher, like a sound or not.",
+    about="Disagreement alone: whatever a student classifies differently from the teacher, like a sound or not.",
     source="Zero-shot Knowledge Transfer via Adversarial Belief Matching, Micaelli and Storkey, NeurIPS 2019",
     weights={"adversarial": 1.0},
 )
@@ -219,7 +219,7 @@ _FAST_DATAFREE = Recipe(
 _NAYER = Recipe(
     name="nayer",
     title="NAYER",
-    about="One generator hears of the class alone; a noisy layer, made anew for each batch, makes its clips differ.",
+    about="One generator is given the class alone; a noisy layer, made anew for each batch, makes its clips differ.",
     source="NAYER, Tran et al., CVPR 2024 (arXiv 2310.00258)",
     weights={"class": 0.5, "batch_norm": 10.0, "adversarial": 1.33},
     steps=40, lr=4e-3, lr_latent=4e-3, given="noisy_layer", keep="kept", past=0.9, best=True,

@@ -16,11 +16,12 @@ from gradio.utils import get_upload_folder
 from frami.checkpoints import Card
 from frami.data.catalogue import in_words
 from frami.device import describe
+from frami.errors import sentence
 from frami.hosting.limits import BY_NAME, LIFTING, Limits
 from frami.hosting.mode import hosted
 from frami.hosting.owners import Visitor
 from frami.studio import visitors
-from frami.studio.services import offers, sent, troubles
+from frami.studio.services import offers, page_values, sent, troubles
 from frami.studio.services.clips import ClipLookup, to_hear, to_save
 from frami.studio.services.galleries import Galleries
 
@@ -43,7 +44,7 @@ def header(device, notice: str | None = None) -> gr.HTML:
         '<header class="frami-head"><div><h1>FRAMI <span>Studio</span></h1>'
         "<p>Hear what a sound classifier remembers.</p></div>"
         f'<div class="frami-chip" id="device">{describe(device)}</div></header>'
-        + (f'<p class="frami-notice" role="status" id="notice">{escape(notice)}</p>' if notice else ""),
+        + (f'<p class="frami-notice" role="status" id="notice">{escape(sentence(notice))}</p>' if notice else ""),
         elem_id="header",
     )
 
@@ -87,7 +88,7 @@ def teacher_facts(card: Card) -> str:
     where = f" on {in_words(card.dataset, held)}, held out from training" if held else ""
     facts = {
         "classes": f"{len(card.classes)}{', several at once' * card.multilabel}",
-        "parameters": f"{card.parameters / 1e6:.2f} M",
+        "parameters": page_values.amount(card.parameters),
         f"accuracy{where}": "not measured" if card.accuracy is None else f"{card.accuracy:.1%}",
         "data licence": card.data_licence,
     }
@@ -128,7 +129,7 @@ def reply(work: Callable) -> Callable:
         try:
             return work(sent.plain(request))
         except Exception as error:
-            return {"error": troubles.in_words(error)}
+            return {"error": sentence(troubles.in_words(error))}
 
     return replied
 

@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.components.api_component import Api
 from gradio.exceptions import Error
 
-from frami.errors import FramiError
+from frami.errors import FramiError, sentence
 from frami.studio import web
 from frami.studio.pages import Pages
 from frami.studio.services import sent, troubles
@@ -39,7 +39,7 @@ class Refusal(Error):
 
 def refusal(reason: object) -> Refusal:
     """A refusal in the words of a reason: a text, or an exception as ``troubles.in_words`` tells it."""
-    return Refusal(troubles.in_words(reason) if isinstance(reason, BaseException) else str(reason))
+    return Refusal(sentence(troubles.in_words(reason) if isinstance(reason, BaseException) else reason))
 
 
 class Studio(gr.Blocks):

@@ -6,6 +6,7 @@ from collections import deque
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
+from frami.errors import sentence
 from frami.hosting import owners
 from frami.hosting.limits import LimitError, Limits
 from frami.studio.visitors import TOKEN
@@ -37,7 +38,7 @@ class UploadLimits:
                 self.count(who.owner or who.address or "", length, who.address)
             except LimitError as error:
                 await _drain(receive)
-                await PlainTextResponse(str(error), 413)(scope, receive, send)
+                await PlainTextResponse(sentence(error), 413)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

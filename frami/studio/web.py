@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from frami.errors import sentence
 from frami.hosting import addresses
 from frami.hosting.limits import LimitError
 from frami.studio import preview
@@ -81,7 +82,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _refused(error: BaseException, status: int) -> Response:
-    words = troubles.in_words(error)
+    words = sentence(troubles.in_words(error))
     return JSONResponse({"detail": words, "error": words}, status)
 
 

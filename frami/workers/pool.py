@@ -238,7 +238,7 @@ class Pool:
             elif asked is not None and content:
                 asked = now  # it is coming to its end, or has only now begun
             if asked is not None and now - asked > (START if worker.base is None else limits.patience):
-                raise OverLimitError("it did not stop when it was told to, and was ended")
+                raise OverLimitError("it did not stop when it was told to, and was ended; start it again")
             if now - begin > limits.seconds:
                 raise OverLimitError(f"this took more than {limits.seconds:g} s and was ended; choose less at a time")
             if now - weighed > _WEIGH:
@@ -282,7 +282,7 @@ class Pool:
             if line or self._working[kind] >= limits.at_once:
                 if len(line) + self._working[kind] >= limits.waiting + limits.at_once:
                     self._refused += 1
-                    raise BusyError("as much of this as can be done at once is at work; please try again in a minute")
+                    raise BusyError("too many of these are at work or waiting already; try again in a minute")
                 line.append((mine, owner or "", address, time.monotonic()))
                 try:
                     while not self._closed and not (
@@ -392,13 +392,13 @@ def _lost():
         yield
     except (EOFError, OSError) as error:
         raise WorkLostError(
-            "the process that computed this was ended, perhaps because memory ran out; please try again"
+            "the process that computed this was ended, perhaps because memory ran out; try again"
         ) from error
 
 
 def _already(count: float, whose: str) -> str:
     these = "one of these is" if count == 1 else f"{count:g} of these are"
-    return f"{these} being made for {whose} already; please try again in a moment"
+    return f"{these} being made for {whose} already; try again in a moment"
 
 
 def _places() -> dict[str, str]:

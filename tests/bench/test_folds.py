@@ -42,7 +42,7 @@ def test_every_fold_is_held_out_once(capsys, tree, fresh_home, tmp_path):
     page = out.read_text()
     assert "frami bench folds --dataset fsdd --size nano --epochs 1 --batch 16 --data FOLDER" in page
     assert "60 of the 3,000 published clips are here, 6 of the folds are tested" in page and "| theo | 10 |" in page
-    assert f"{100 * value['mean']:.1f} ± {100 * value['sd']:.1f} %" in page
+    assert f"{100 * value['mean']:.1f} ± {100 * value['sd']:.1f}%" in page
 
 
 def test_a_finished_teacher_is_not_trained_again(capsys, part, fresh_home, monkeypatch):

@@ -33,7 +33,7 @@ def test_the_shortest_run_that_reaches_a_mark_counts(tmp_path):
     lines = page(some, tmp_path / "page.md")
     start = lines.index("strangers (elsewhere), 50 clips:")
     assert lines[start + 2 : start + 6] == [
-        "| row | to 80 % | to 90 % | in 30 s | in 60 s | in 120 s |",
+        "| row | to 80% | to 90% | in 30 s | in 60 s | in 120 s |",
         "|---|---|---|---|---|---|",
         "| `frami + frami` | 61 s | 121 s | 79.0 ± 12.7 | 82.0 ± 1.4 | 95.0 |",
         "| `real clips, frami` | 31 s | 31 s | 90.0 | 99.0 | – |",
@@ -77,4 +77,4 @@ def test_the_command_goes_on_where_it_was(capsys, tmp_path, fresh_home, make_tre
     both = json.loads(text)["cells"]
     assert len(first) == 1 and len(both) == 2 and first.items() <= both.items()
     assert sorted(cell["budget"] for cell in both.values()) == [0.4, 0.8]
-    assert "| row | to 1 % | to 99.9 % | in 0.4 s | in 0.8 s |" in out.read_text() and "audiomnist" in out.read_text()
+    assert "| row | to 1% | to 99.9% | in 0.4 s | in 0.8 s |" in out.read_text() and "audiomnist" in out.read_text()

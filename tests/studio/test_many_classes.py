@@ -346,7 +346,7 @@ def test_pictures_that_cannot_be_had_are_asked_for_again_later(fifty):
     page.wait_for_timeout(700)
     assert page.evaluate("window.asked") == 1
     page.locator("#gallery .frami-tile").first.click()
-    page.wait_for_function("document.querySelector('#detail').innerText.includes('no such clip')")
+    page.wait_for_function("document.querySelector('#detail').textContent.includes('no such clip')")
 
 
 def test_a_picked_class_is_seen_whatever_category_is_open(fifty):

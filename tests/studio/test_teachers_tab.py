@@ -149,7 +149,7 @@ def test_a_teacher_is_trained_on_an_archive_and_is_there_at_once(tones, tmp_path
     for wrong in ("low-high", "fsdd", "", "!!"):
         with pytest.raises(FramiError, match=r"choose another name|letters and digits"):
             _new_name(wrong)
-    with pytest.raises(FramiError, match="one of both"):
+    with pytest.raises(FramiError, match="not both"):
         works.train("other", "own/low-high", tones, "nano", 2)
 
 
@@ -268,7 +268,7 @@ def test_a_teacher_is_imported_from_its_two_files_or_refused(tmp_path, monkeypat
         row = finished(works, works.import_teacher(name, source, given))
         assert row["status"] == "failed" and said in row["error"], row
     for source, given in (("", ()), ("a/b", pair)):
-        with pytest.raises(FramiError, match="one of both"):
+        with pytest.raises(FramiError, match="not both"):
             works.import_teacher("d", source, given)
 
 
@@ -319,7 +319,7 @@ def test_what_may_not_go_on_now_stays_in_the_list(tmp_path, monkeypatch):
     works.limits = NONE
     works.resume(id)
     for again in (works.resume, works.remove):
-        with pytest.raises(FramiError, match=r"only what was stopped|stop this before"):
+        with pytest.raises(FramiError, match=r"only work that was stopped|stop this before"):
             again(id)
     stale = works._works[id]
     works._works[id] = replace(stale)

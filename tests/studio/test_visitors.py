@@ -138,9 +138,9 @@ def test_who_does_not_say_who_it_is_begins_nothing(known, tmp_path, teacher):
     """Nobody could count such a request: 36 runs once waited of one visitor."""
     runs = Syntheses(tmp_path / "studio", limits.current())
     for nobody in (owners.visitor(None), owners.visitor("short")):
-        with pytest.raises(FramiError, match="does not say whose it is; reload the page"):
+        with pytest.raises(FramiError, match="did not say which browser this is; reload it"):
             known.owned.begin(wanted(), nobody)
-        with pytest.raises(FramiError, match="does not say whose it is; reload the page"):
+        with pytest.raises(FramiError, match="did not say which browser this is; reload it"):
             runs.start(teacher, synthesis(teacher), who=nobody, queued=False)
     assert known.queue.all() == [] and not runs.going() and not (tmp_path / "studio").exists()
 
@@ -232,7 +232,7 @@ def test_exports_that_wait_are_few(known, teacher, hosted):
     assert all("FRAMI_LIMITS=none" in answer for answer in answers)
     for name, refused in (("ben", 44), ("cleo", 44), ("dora", 45)):  # one at work and two that wait
         threads += asked(here, name, 1, refused)
-    assert "as much of this as can be done at once" in answers[-1]
+    assert "too many of these are at work or waiting" in answers[-1]
     go.set()
     for one in threads:
         one.join(20)
@@ -242,7 +242,7 @@ def test_exports_that_wait_are_few(known, teacher, hosted):
     go.clear()
     answers.clear()
     threads = asked(pool.Pool(), "ada", 10, 7)
-    assert all("as much of this" in answer for answer in answers), "without limits, too"
+    assert all("too many of these" in answer for answer in answers), "without limits, too"
     go.set()
     for one in threads:
         one.join(20)

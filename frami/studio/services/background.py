@@ -52,7 +52,7 @@ class Background:
             if task is None:
                 near = sum(address is not None and one.address == address for one in self._pending.values())
                 if len(self._pending) >= self._waiting or near >= half_of(self._waiting):
-                    raise BusyError("as many maps as can wait are waiting; please try again in a minute")
+                    raise BusyError("as many maps as can wait are waiting; try again in a minute")
                 task = self._pending[key] = _Task(work, address=address)
                 if not self._draining:
                     self._worker.submit(self._drain)

@@ -8,7 +8,7 @@ from uuid import uuid4
 import torch
 
 from frami.checkpoints import Checkpoint
-from frami.errors import FramiError
+from frami.errors import FramiError, sentence
 from frami.hosting.owners import Visitor
 from frami.studio.services import clips, page_values, sent, troubles
 from frami.studio.services.given import Given
@@ -45,7 +45,7 @@ class Changing:
         if self.done:
             state = "error" if self.error else "stopped" if self.latest is None or self.stopped.is_set() else "done"
         target = page_values.name(self.teacher.classes[self.target])
-        found = {"state": state, "message": self.error, "target": target}
+        found = {"state": state, "message": self.error and sentence(self.error), "target": target}
         if self.latest is None:
             return found
         now, spec = self.latest, self.teacher.spec

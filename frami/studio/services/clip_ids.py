@@ -40,7 +40,7 @@ def parse(text) -> ClipId:
     """An id as the page sent it. FramiError for anything else, and for a vocoder that is not offered."""
     found = _ID.fullmatch(text) if isinstance(text, str) and len(text) <= sent.NAME else None
     if not found or (found["kind"] == "run" and not is_run(found["owner"])):
-        raise FramiError("no such clip")
+        raise FramiError("no such clip; reload the page")
     if found["vocoder"] not in (None, *offers.VOCODERS):
         raise FramiError("no such vocoder")
     state = None if found["state"] is None else int(found["state"])

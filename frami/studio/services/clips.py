@@ -61,7 +61,7 @@ class ClipLookup:
         if run is not None and clip.index >= run.saved:
             now, row = run.latest, clip.index - run.saved
             if now is None or row >= len(now.clips):
-                raise FramiError("no such clip")
+                raise FramiError("no such clip; reload the page")
             one = slice(row, row + 1)
             return wav(now.clips.mels[one], now.clips.lengths[one], run.teacher.spec, clip.vocoder)
         return sound(self._bank(clip), clip.index, clip.vocoder)
@@ -73,7 +73,7 @@ class ClipLookup:
         """
         clip = self._parsed(id, who)
         if clip.state is not None or clip.vocoder is not None:
-            raise FramiError("no such clip")
+            raise FramiError("no such clip; reload the page")
         run = self.runs.get(clip.owner) if clip.kind == "run" else None
         if clip.kind == "recording" or (run is not None and clip.index >= run.saved):
             return []
@@ -101,27 +101,27 @@ class ClipLookup:
         """A clip that this visitor may hear: no clip of somebody else's run."""
         clip = clip_ids.parse(id)
         if clip.kind == "run" and not self.runs.shown(clip.owner, who):
-            raise FramiError("no such clip")
+            raise FramiError("no such clip; reload the page")
         return clip
 
     def _synthesized_state(self, clip: ClipId) -> bytes:
         bank = self._bank(clip)
         found = bank.trajectory(clip.index)
         if found is None or clip.state >= len(found[0]):
-            raise FramiError("no such clip")
+            raise FramiError("no such clip; reload the page")
         mel = found[1][clip.state].reshape(1, 1, *found[1].shape[-2:])
         return wav(mel, torch.tensor([mel.shape[-1]]), bank.spec, clip.vocoder)
 
     def _bank(self, clip: ClipId) -> Bank:
         folders = {"gallery": self.gallery_of, "run": lambda id: self.runs.folder / id}
         if clip.kind not in folders:
-            raise FramiError("no such clip")
+            raise FramiError("no such clip; reload the page")
         try:
             bank = read(folders[clip.kind](clip.owner))
         except FramiError as error:
-            raise FramiError("no such clip") from error
+            raise FramiError("no such clip; reload the page") from error
         if clip.index >= len(bank):
-            raise FramiError("no such clip")
+            raise FramiError("no such clip; reload the page")
         return bank
 
 

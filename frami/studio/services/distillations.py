@@ -51,15 +51,11 @@ def objectives() -> list[tuple[str, str]]:
 
 def students(teacher: Checkpoint) -> list[tuple[str, str]]:
     """(size and parameters, size) of the students to tick."""
-    return [(f"{size} · {_thousands(_size(teacher, size))}", size) for size in STUDENTS]
+    return [(f"{size} · {page_values.amount(_size(teacher, size))}", size) for size in STUDENTS]
 
 
 def _size(teacher: Checkpoint, size: str) -> int:
     return cost.parameters(new_student(teacher, size, OBJECTIVES["frami"]))
-
-
-def _thousands(count: int) -> str:
-    return f"{count / 1000:.0f} k" if count < 1e6 else f"{count / 1e6:.2f} M"
 
 
 @dataclass
@@ -112,7 +108,7 @@ class Distillations:
         """All runs of a teacher that a visitor may look at; curves and results only of those that changed since
         ``seen`` ({id: stamp}), its classes unless they are ``known`` already."""
         if name not in self.teachers:
-            raise FramiError("no such teacher")
+            raise FramiError("no such teacher; reload the page")
         teacher, seen = self.load_teacher(name), seen or {}
         waiting = self.queue.waiting()
         runs = self.of(name, who)
@@ -161,7 +157,7 @@ class Distillations:
     def pair(self, name: str, ids: Sequence[str], who: Visitor = EVERYONE) -> dict:
         """Two finished runs of a teacher that a visitor may look at, beside each other (``run_pairs.pair``)."""
         if name not in self.teachers:
-            raise FramiError("no such teacher")
+            raise FramiError("no such teacher; reload the page")
         found = {run.id: run.result for run in self.of(name, who)}
         found |= {run.id: run.result for _, run, _ in self._bundled(name)}
         if any(id not in found for id in ids):

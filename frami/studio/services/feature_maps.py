@@ -10,7 +10,7 @@ from torch import Tensor, tensor
 from frami import banks
 from frami.checkpoints import Checkpoint
 from frami.data.catalogue import in_words
-from frami.errors import FramiError
+from frami.errors import FramiError, sentence
 from frami.features import judges, maps, stored_recordings
 from frami.features.gallery import EXPLORE
 from frami.features.maps import REAL
@@ -138,7 +138,7 @@ class FeatureMaps:
 
     def _choose(self, name: str, keys: Sequence[str]) -> _Choice:
         if name not in self.teachers:
-            raise FramiError("no such teacher")
+            raise FramiError("no such teacher; reload the page")
         runs = [one for key in dict.fromkeys(keys) if (one := self._of_run(name, key)) is not None]
         return _Choice(self.load_teacher(name), keys, *self._bundled(name), runs, self._work.result((REAL, name)))
 
@@ -220,7 +220,8 @@ class FeatureMaps:
     def _trouble(self, chosen: _Choice) -> str | None:
         """Why a part of the map is missing."""
         recordings = self._work.trouble((REAL, chosen.teacher.card.name)) if REAL in chosen.keys else None
-        return recordings or self._work.trouble(("umap", *chosen.projection))
+        found = recordings or self._work.trouble(("umap", *chosen.projection))
+        return found and sentence(found)
 
     def _project(self, name: str, extras: tuple[str, ...]) -> maps.Map:
         return maps.project([one.layer for one in self._choose(name, extras).all])
@@ -279,7 +280,7 @@ class FeatureMaps:
         clip, shown = clip_ids.parse(id), {one.layer.key: one for one in chosen.shown}
         own = self._find(clip)
         if own.layer.key not in shown:
-            raise FramiError("no such clip")
+            raise FramiError("no such clip; reload the page")
         nearest = maps.nearest([one.layer for one in shown.values()], own.layer.key, clip.index)
         near = [
             shown[layer.key].show(row) | {"layer": layer.key, "distance": round(distance, 2)}
@@ -292,7 +293,7 @@ class FeatureMaps:
         too many."""
         clip = clip_ids.parse(id)
         if not self._allowed([clip.layer], who):
-            raise FramiError("no such clip")
+            raise FramiError("no such clip; reload the page")
         with asked_by(who.owner, who.address):
             return self._sound(clip)
 
@@ -305,7 +306,7 @@ class FeatureMaps:
             for one in self._choose(clip.owner, [clip.layer]).shown:
                 if clip.index < len(one.layer):
                     return one
-        raise FramiError("no such clip")
+        raise FramiError("no such clip; reload the page")
 
     # ------------------------------------------------------------------------------------- reading
 
@@ -370,16 +371,18 @@ def _note(chosen: _Choice, runs: bool) -> list[str]:
     """Where the figures of the table come from; ``runs`` : there are runs among the layers."""
     card, words = chosen.teacher.card, []
     if measured := chosen.measures:
-        words.append(f"The gallery was measured when it was made: {measured['samples']} clips of each recipe")
+        words.append(f"The gallery was measured when it was made: {measured['samples']:,} clips of each recipe")
         if measured.get("real_clips"):
             held = f"{card.title}, {in_words(card.dataset, measured['folds'])}"
-            words[0] += f" against {measured['real_clips']} recordings that the teacher was not trained on ({held})."
+            words[0] += f" against {measured['real_clips']:,} recordings that the teacher was not trained on ({held})."
         else:
             words[0] += "; no recordings were at hand for coverage, density and the Fréchet distance."
         if says := measured.get("judge"):
-            words.append(f"The other network: {says}.")
+            words.append(f"The judge: {says}.")
     if runs:
-        beside = f"against {len(chosen.real.layer)} recordings" if chosen.real else "without recordings: none are shown"
+        beside = (
+            f"against {len(chosen.real.layer):,} recordings" if chosen.real else "without recordings: none are shown"
+        )
         words.append(f"Your runs are measured here, all clips of each, {beside}.")
     return [
         *words,

@@ -13,7 +13,7 @@ def find(services: Services, id: str, who: Visitor = EVERYONE) -> dict:
     plain = clip.state is None and clip.vocoder is None
     found = _FINDERS[clip.kind](services, clip, id, who) if plain and clip.kind in _FINDERS else None
     if found is None:
-        raise FramiError("no such clip")
+        raise FramiError("no such clip; reload the page")
     row, teacher = found
     return {"clip": row, "axis": page_values.axis(services.load_teacher(teacher).spec), "teacher": teacher}
 

@@ -55,7 +55,7 @@ class Galleries:
         for clip in map(clip_ids.parse, ids):
             rows = self._rows(clip.owner)[0] if clip.kind == "gallery" and clip.owner in self.cards else []
             if clip.state is not None or clip.vocoder is not None or clip.index >= len(rows):
-                raise FramiError("no such clip")
+                raise FramiError("no such clip; reload the page")
             found.append(rows[clip.index])
         return found
 

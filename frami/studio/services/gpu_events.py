@@ -14,13 +14,13 @@ from frami.workers.zerogpu import Loan, NotLentError, ZeroGpu
 #: Seconds of budget up to which a distillation is short enough for slices.
 SHORT = 120.0
 #: What the visitor is told of a run that is over without a reason.
-UNEXPECTED = "it ended unexpectedly; please start it again"
+UNEXPECTED = "it ended unexpectedly; start it again"
 
 
 def in_words(reason: Exception) -> str:
     """What the visitor is told when the GPU is not lent."""
     first = str(reason).strip().splitlines()[0][:200].rstrip(". ")
-    return f"The GPU is not available now ({first}): this goes on on the CPU, which takes longer."
+    return f"The GPU is not available now ({first}): the run goes on, on the CPU, which takes longer."
 
 
 def synthesize(syntheses: Syntheses, run: Synthesis, gpu: ZeroGpu) -> Iterator[None]:

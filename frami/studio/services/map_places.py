@@ -63,7 +63,7 @@ class MapPlaces:
         """A placed sound as the teacher heard it, as a WAV file."""
         name, _, token = id.removeprefix(PREFIX).rpartition("/")
         if name not in self.maps.teachers:
-            raise FramiError("no such clip")
+            raise FramiError("no such clip; reload the page")
         teacher = self.maps.load_teacher(name)
         return clips.wav_file(self._embed(teacher, token, who)["samples"], teacher.spec.sample_rate)
 

@@ -125,7 +125,7 @@ def _chosen(shown: ShownMap, rows) -> Chosen:
         for row in numbers:
             sent.number(row, "a clip", 0, len(one.layer) - 1)
             if not isinstance(row, int):
-                raise FramiError("no such clip")
+                raise FramiError("no such clip; reload the page")
         found += [(one, row, start + row) for row in dict.fromkeys(numbers)]
         start += len(one.layer)
     return found

@@ -23,7 +23,7 @@ class MapStudents:
     def offered(self, name: str, who: Visitor = EVERYONE) -> list[tuple[str, str]]:
         """(title, key) of each student of a teacher that this visitor may ask. Raises FramiError."""
         if name not in self.maps.teachers:
-            raise FramiError("no such teacher")
+            raise FramiError("no such teacher; reload the page")
         return self.recognition.students(name, who)
 
     def agreement(self, name: str, keys: Sequence[str], student: str, who: Visitor = EVERYONE) -> dict:

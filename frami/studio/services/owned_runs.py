@@ -63,7 +63,8 @@ class OwnedRuns:
         """Why a visitor may not begin so many runs of so many seconds at all; None where nothing speaks against it."""
         for name, value in (("runs_at_once", count), ("budget", budget)):
             if value > self.limits.of(name):
-                return f"{BY_NAME[name].words}: at most {self.limits.words(name)} on this shared page"
+                words = BY_NAME[name].words
+                return f"{words[0].upper()}{words[1:]}: at most {self.limits.words(name)} on this shared page"
         return None
 
     def resume(self, id: str, who: Visitor = EVERYONE) -> None:

@@ -108,6 +108,11 @@ def confidence(made: Clips, untargeted: bool) -> float:
     return float((likeliest if untargeted else made.confidence).mean())
 
 
+def amount(count: int) -> str:
+    """How many parameters, in thousands or millions, as the scripts write them."""
+    return f"{count / 1000:.0f} k" if count < 1e6 else f"{count / 1e6:.2f} M"
+
+
 def name(label: str) -> str:
     """A class name for people."""
     return label.replace("_", " ")

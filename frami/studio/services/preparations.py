@@ -111,7 +111,7 @@ class Preparations:
     def download(self, name: str, who: Visitor = EVERYONE) -> str:
         """Fetch a data set of the catalogue; the id of the work."""
         if name not in DATASETS:
-            raise FramiError("no such data set")
+            raise FramiError("no such data set; reload the page")
         info = DATASETS[name]
         return self._start(Work("download", name, info.title, [("data-download", {"name": name})]), who)
 
@@ -124,7 +124,7 @@ class Preparations:
         name, settings = _new_name(name), _settings(size, epochs)
         steps = []
         if archive and dataset:
-            raise FramiError("choose the archive or recordings that are here: one of both")
+            raise FramiError("choose the archive or recordings that are here, not both")
         if archive:
             folder = data_sets.own_folder() / name
             if folder.exists():
@@ -143,7 +143,7 @@ class Preparations:
         self._check("import", who)
         source = source.strip()
         if bool(source) == bool(uploads):
-            raise FramiError("give the name of a repository or choose two files: one of both")
+            raise FramiError("give either the name of a repository or two files, not both")
         if hosted() and source and (Path(source).exists() or not _REPOSITORY.fullmatch(source)):
             raise FramiError("name a repository of the Hub, OWNER/NAME")
         usual = source.rstrip("/").rpartition("/")[2].partition("@")[0] if source else ""
@@ -154,7 +154,7 @@ class Preparations:
     def gallery(self, teacher: str, who: Visitor = EVERYONE) -> str:
         """Make the gallery of a teacher that is here."""
         if not checkpoints.exists(checkpoints.resolve(teacher)):
-            raise FramiError("no such teacher")
+            raise FramiError("no such teacher; reload the page")
         job = ("gallery-make", {"teacher": teacher, "device": self._device})
         return self._start(Work("gallery", teacher, f"Gallery of {teacher}", [job]), who)
 
@@ -168,7 +168,7 @@ class Preparations:
         """Go on with what was stopped or failed."""
         work = self._own(id, who)
         if work.status not in ("stopped", "failed") or not work.steps:
-            raise FramiError("only what was stopped can go on")
+            raise FramiError("only work that was stopped or has failed can be resumed")
         self._start(Work(work.kind, work.name, work.title, work.steps, id=work.id, curve=work.curve), who, work)
 
     def remove(self, id: str, who: Visitor = EVERYONE) -> None:
@@ -302,11 +302,11 @@ def _said(job: str, found: dict, work: Work) -> str:
     if job == "data-unpack":
         bad = found["unusable"]
         words = f"{found['clips']:,} recordings of {found['classes']} classes"
-        return words + (f"; {bad:,} files could not be used: {'; '.join(found['named'])}" if bad else "")
+        return words + (f"; {_files(bad)} could not be used: {'; '.join(found['named'])}" if bad else "")
     if job == "train-teacher":
         last = work.curve[-1] if work.curve else None
         short = last and last["epoch"] < last["epochs"]
-        skipped = f"; {found['skipped']} files could not be used" if found["skipped"] else ""
+        skipped = f"; {_files(found['skipped'])} could not be used" if found["skipped"] else ""
         return (
             f"{found['accuracy']:.1%} of {found['clips']:,} held-out recordings are classified correctly{skipped}"
             + (f"; stopped after epoch {last['epoch']} of {last['epochs']}" if short else "")
@@ -314,6 +314,10 @@ def _said(job: str, found: dict, work: Work) -> str:
     if job == "import-teacher":
         return "; ".join([f"{found['classes']} classes", *found["notes"]])
     return ""
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' * (count != 1)}"
 
 
 def _slug(text: str) -> str:

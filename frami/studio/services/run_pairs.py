@@ -21,7 +21,7 @@ def pair(first: dict, second: dict, classes: Sequence[str]) -> dict:
     if len(kinds) > 1:
         raise FramiError("one of them was measured on recordings, the other on made clips: these do not compare")
     if any(len(matrix) != len(classes) for matrix in matrices):
-        raise FramiError("one of them learnt some of the classes alone: their accuracies do not compare")
+        raise FramiError("one of them learnt only some of the classes: their accuracies do not compare")
     right, clips = ([[tally(row, k) for k, row in enumerate(one)] for one in matrices] for tally in (_right, _clips))
     totals, counts = tuple(map(sum, right)), tuple(map(sum, clips))
     if not all(counts):

@@ -11,7 +11,13 @@ from frami.runs import Run
 from frami.studio.services import offers, page_values
 
 #: Settings that the page names in words of its own; the others keep their names.
-SETTINGS = {"student": "Student", "objective": "Objective", "recipe": "Clips by", "budget": "Budget", "seed": "Seed"}
+SETTINGS = {
+    "student": "Student",
+    "objective": "Objective",
+    "recipe": "Clips by",
+    "budget": "Time for each",
+    "seed": "Seed",
+}
 #: Settings that are none of the distillation itself.
 BESIDE = ("teacher", "data", "dataset", "skip_bad")
 
@@ -73,7 +79,7 @@ def _parts(settings: dict) -> dict[str, str]:
         "student": str(settings.get("student", "?")),
         "objective": objective(str(settings.get("objective", "?"))),
         "clips by": made_by(settings),
-        "time": _time(budget) if isinstance(budget, int | float) else f"{rounds} rounds",
+        "time": _time(budget) if isinstance(budget, int | float) else f"{rounds} round{'s' * (rounds != 1)}",
         "seed": f"seed {settings.get('seed', 0)}",
     }
     if settings.get("classes"):
@@ -105,7 +111,7 @@ def in_words(name: str, value) -> str:
     if name == "recipe":
         return offers.title(value)
     if name == "budget":
-        return f"{value:g} s"
+        return _time(value)
     if name == "classes":
         more = f" and {len(value) - _NAMED} more" * (len(value) > _NAMED)
         return ", ".join(map(page_values.name, value[:_NAMED])) + more

@@ -36,7 +36,7 @@ class Stories:
         """``{"real", "pairs"}``: a recording of the class of ``value``'s clip, whole, and ``[{"real", "made"}]`` class
         by class, lists of brief clips. None and [] where no recordings ship; a worker may have to classify them."""
         if name not in self.recordings.teachers:
-            raise FramiError("no such teacher")
+            raise FramiError("no such teacher; reload the page")
         rows, _ = self.galleries.clips_of(name)
         found = self.recordings.value(name, pictures=False)["clips"]
         made = _surest(rows)

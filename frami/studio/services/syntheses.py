@@ -101,7 +101,7 @@ class Synthesis:
         value = {
             "run": self.id,
             "state": "running" if not self.done else "error" if self.error else "stopped" if self.stopped else "done",
-            "message": self.error,
+            "message": self.error and sentence(self.error),
             "axis": page_values.axis_of(self.teacher),
             "hints": {name: term.about for name, term in TERMS.items()},
             "clips": [],

@@ -21,7 +21,9 @@ from frami.studio.services.page_words import worded
 
 LOG = logging.getLogger("frami.studio")
 FULL = "the studio's disk is full: try again later, or delete runs that you do not need"
-UNWRITABLE = "the studio's disk cannot be written now: try again later, and tell who runs this studio if it stays"
+UNWRITABLE = (
+    "the studio's disk cannot be written now: try again later, and if that does not help, tell whoever runs this studio"
+)
 #: A path of a file system, of Linux and macOS or of Windows; addresses of the web are none.
 _PATH = re.compile(r"(?<![\w:/.~-])(?:/(?:[\w.@+~-]+/)+[\w.@+~-]*|~/[\w.@+~-]|[A-Za-z]:\\)")
 #: The last line of a Python traceback, and what libraries say of memory and the like.
@@ -54,7 +56,10 @@ def in_words(error: BaseException) -> str:
         scrubbed(str(error))[:_MOST],
         extra={"failure": kind, "reference": reference, "place": places(error)},
     )
-    return f"Something went wrong here (reference {reference}); try again, and tell who runs this studio if it stays."
+    return (
+        f"Something went wrong here (reference {reference}); try again, and if that does not help, tell whoever runs "
+        "this studio."
+    )
 
 
 def of_run(message: str | None) -> str | None:

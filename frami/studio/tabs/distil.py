@@ -27,7 +27,7 @@ from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 #: Recipe that is ticked at first, and stands first.
 RECIPE = Settings().recipe
 #: Name of a preset, and its seconds of making clips and learning; the default ends within three minutes on two cores.
-PRESETS = (("A look: 30 s", 30), ("Short: 2 min", 120), ("Long: 10 min", 600), ("Best: 30 min", 1800))
+PRESETS = (("Quick: 30 s", 30), ("Short: 2 min", 120), ("Long: 10 min", 600), ("Best: 30 min", 1800))
 BUDGET = 120
 LEAST, MOST = 2, 24 * 3600
 #: Runs that one click starts at most.
@@ -104,9 +104,9 @@ class Distil(Tab):
                 allowed, value=BUDGET, label="Time for each", elem_id="distil-preset", scale=4, min_width=300
             )
             self.budget = gr.Number(
-                BUDGET, label="in seconds", precision=0, elem_id="distil-seconds", scale=1, min_width=110
+                BUDGET, label="In seconds", precision=0, elem_id="distil-seconds", scale=1, min_width=110
             )
-            self.seed = gr.Number(0, label="seed", precision=0, elem_id="distil-seed", scale=1, min_width=90)
+            self.seed = gr.Number(0, label="Seed", precision=0, elem_id="distil-seed", scale=1, min_width=90)
         self.keep = gr.Checkbox(
             False,
             label=f"Keep going when I leave (up to {self.services.limits.words('kept')})",
@@ -305,7 +305,7 @@ def lesson_functions(
     def learnt(request) -> dict:
         teacher = _text(request, "teacher")
         if teacher not in known.teachers:
-            raise FramiError("no such teacher")
+            raise FramiError("no such teacher; reload the page")
         return quick_students.shown(teacher, load_teacher)
 
     runs, stop, *_ = server_functions(known, who)

@@ -23,7 +23,7 @@ MEASURES = (
     ("vendi", "Vendi score", False, "How many wholly different sounds these amount to: more is richer."),
     ("within_class", "Within a class", False, "How far two sounds of one class lie apart on average: more is richer."),
     ("target_accuracy", "Target accuracy", True, "Share that the teacher classifies as the class that was aimed at."),
-    ("judge_accuracy", "Another network", True, "Share in which a network that was not inverted hears that class."),
+    ("judge_accuracy", "Judge accuracy", True, "The same share by the judge: a network that was not inverted."),
 )
 _RUNS = 8
 #: Ticks that are still another teacher's are not sent: the layers that they name are not offered any more.

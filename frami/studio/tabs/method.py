@@ -66,7 +66,7 @@ def _table(head: list[str], rows: list[list[str]], command: str) -> str:
     return (
         f'<div class="frami-measured"><div class="scroll" tabindex="0" role="group" aria-label="Table">'
         f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>"
-        f"<p>made by <code>{escape(command)}</code></p></div>"
+        f"<p>Measured by <code>{escape(command)}</code></p></div>"
     )
 
 

@@ -71,7 +71,7 @@ class Synthesize(Tab):
             ]
             self.seed = gr.Number(
                 0,
-                label="seed",
+                label="Seed",
                 info="same seed, same clips; the next run takes the next one",
                 minimum=0,
                 maximum=MOST_SEED,
@@ -82,7 +82,7 @@ class Synthesize(Tab):
             self.vocoder = gr.Dropdown(
                 [(title, name) for name, title in offers.VOCODERS.items()],
                 value=next(iter(offers.VOCODERS)),
-                label="vocoder",
+                label="Vocoder",
                 info="turns the pictures into sound, here and in the download",
                 elem_id="vocoder",
                 min_width=210,

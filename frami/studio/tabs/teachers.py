@@ -22,8 +22,8 @@ _ARCHIVE = ("the archive above", "")
 #: Sizes to train, smallest first, with what to expect of them.
 _SIZES = (("nano", "nano"), ("tiny", "tiny"), ("small", "small"), ("base: as the bundled ones", "base"))
 _TRAIN = (
-    "Recordings train a teacher when they have a class each: pack a **folder for each class** into one ZIP archive, "
-    "two classes at least, a dozen recordings each or more. A fifth is held out to measure it. The training goes on "
+    "To train a teacher, put recordings into a **folder for each class** and pack these into one ZIP archive: two "
+    "classes at least, with a dozen recordings each or more. A fifth is held out to measure it. The training goes on "
     "when you close this page."
 )
 _IMPORT = (
@@ -64,7 +64,7 @@ class TeachersAndData(Tab):
             self.epochs = gr.Number(
                 0, minimum=0, maximum=preparations.EPOCHS, label="Epochs", precision=0, elem_id="train-epochs",
                 scale=1, min_width=110,
-                info="0: what suits",
+                info="0: what suits the data",
             )  # fmt: skip
         self.size = gr.Radio(
             [choice for choice in _SIZES if choice[1] in ARCHITECTURES[DEFAULT].sizes], value="tiny", label="Size",
