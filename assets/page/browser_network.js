@@ -36,10 +36,11 @@ function runtimeOf({ script, module }, told) {
   return runtimeHere;
 }
 
-/* Fetch the runtime ({ script, module }: addresses) and a network (() => bytes), and start it. about: { rate, window,
-   classes, multilabel }; told(share): of what is fetched; sealed(): all is here. Resolves to what runs it. */
-export async function openNetwork({ runtime, model, about, told = nothing, sealed = nothing }) {
-  const [here, bytes] = await Promise.all([runtimeOf(runtime, (sum, all) => told(all ? sum / all : 0)), model()]);
+/* Fetch the runtime ({ script, module }: addresses) and a network, and start it. model: resolves to its { bytes, about:
+   { rate, window, classes, multilabel } }; told(share): of what is fetched; sealed(): all is here. Resolves to what runs
+   it, which knows `about`. */
+export async function openNetwork({ runtime, model, told = nothing, sealed = nothing }) {
+  const [here, { bytes, about }] = await Promise.all([runtimeOf(runtime, (sum, all) => told(all ? sum / all : 0)), model()]);
   sealed();
   const url = URL.createObjectURL(new Blob([`(${networkWorker})()`], { type: "text/javascript" }));
   const worker = new Worker(url, { type: "module" }), waiting = new Map();
@@ -68,6 +69,7 @@ export async function openNetwork({ runtime, model, about, told = nothing, seale
     worker.postMessage({ kind: "stop" });
   }
   return {
+    about,
     stop,
     close: () => { stop(); worker.terminate(); },
     /* The answer to a sound, Float32Array at the network's rate: { logits, samples, milliseconds } or { quiet }. */

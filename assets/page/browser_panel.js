@@ -19,7 +19,7 @@ export const probabilitiesOf = (logits, multilabel) => {
 const median = values => values.toSorted((a, b) => a - b)[values.length >> 1];
 const short = milliseconds => `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
 
-/* ready(told): resolves to { network, about }, once fetched; more(run): elements beside the microphone's button, where
+/* ready(told): resolves to what openNetwork gives; more(run): elements beside the microphone's button, where
    run(name, about => ArrayBuffer of a file) shows what the network makes of it. The root gets an event "answer" each
    time, its detail { logits, probabilities, samples, milliseconds, live }. Returns { stop, reset }. */
 export function browserPanel(root, { ready, more }) {
@@ -63,7 +63,7 @@ export function browserPanel(root, { ready, more }) {
     told(0);
     say("Fetching the network, once…");
     const found = await ready(told);
-    if (mine !== turn) { found.network.close(); return null; }
+    if (mine !== turn) { found.close(); return null; }
     here = found;
     return here;
   }
@@ -79,7 +79,7 @@ export function browserPanel(root, { ready, more }) {
       if (!found || mine !== turn) return;
       fresh();
       say("Asking for the microphone…");
-      await found.network.listen(data => heard(data, found.about, mine), () => { if (mine === turn) stop("The microphone was taken away. Connect it again, or choose a file."); });
+      await found.listen(data => heard(data, found.about, mine), () => { if (mine === turn) stop("The microphone was taken away. Connect it again, or choose a file."); });
       if (mine !== turn) return;
       mode("listening");
       say("Listening. The sound stays on this device.");
@@ -87,7 +87,7 @@ export function browserPanel(root, { ready, more }) {
   }
   async function run(title, content) {
     const mine = ++turn;
-    here?.network.stop();
+    here?.stop();
     try {
       const found = await fetched(mine);
       if (!found || mine !== turn) return;
@@ -95,7 +95,7 @@ export function browserPanel(root, { ready, more }) {
       fresh();
       say(`Reading ${title}…`);
       const sound = await decodedSound(await content(found.about), found.about.rate);
-      const data = await found.network.clip(sound.samples);
+      const data = await found.clip(sound.samples);
       if (mine !== turn) return;
       if (data.quiet) { shown.hidden = true; say(`${title}: this is silence, there is nothing in it to recognise.`); return; }
       heard(data, found.about, mine);
@@ -153,12 +153,12 @@ export function browserPanel(root, { ready, more }) {
   }
   function stop(words = "") {
     turn++;
-    here?.network.stop();
+    here?.stop();
     mode("");
     say(words);
   }
   addEventListener("pagehide", () => stop());
   shown.hidden = true;
   mode("");
-  return { stop, reset() { stop(); here?.network.close(); here = null; shown.hidden = true; fresh(); }, network: () => here?.network };
+  return { stop, reset() { stop(); here?.close(); here = null; shown.hidden = true; fresh(); }, network: () => here };
 }

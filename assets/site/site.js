@@ -1,6 +1,7 @@
 /* The exported page: a network, a microphone, files. */
 import { fetchedBytes, openNetwork } from "../page/browser_network.js";
 import { browserPanel } from "../page/browser_panel.js";
+import { fileChoice } from "../page/browser_sound.js";
 import { el } from "../page/core.js";
 
 const about = JSON.parse(document.querySelector("#about").textContent), root = document.querySelector(".frami-browser");
@@ -12,20 +13,9 @@ function seal() {
   Object.assign(policy, { httpEquiv: "Content-Security-Policy", content: "connect-src 'none'" });
   document.head.append(policy);
 }
-async function ready(told) {
+function ready(told) {
   const runtime = { script: at(about.runtime.script), module: at(about.runtime.module) };
-  return { about, network: await openNetwork({ runtime, model: () => fetchedBytes(at("model.onnx")), about, told, sealed: seal }) };
-}
-function files(run) {
-  const label = el("label", "file"), input = el("input");
-  Object.assign(input, { type: "file", accept: "audio/*,video/*" });
-  label.append(el("span", "", "Choose a file"), input);
-  const use = file => { if (file) run(file.name, () => file.arrayBuffer()); };
-  input.addEventListener("change", () => { use(input.files[0]); input.value = ""; });
-  root.addEventListener("dragover", event => { event.preventDefault(); root.classList.add("over"); });
-  root.addEventListener("dragleave", () => root.classList.remove("over"));
-  root.addEventListener("drop", event => { event.preventDefault(); root.classList.remove("over"); use(event.dataTransfer.files[0]); });
-  return [label];
+  return openNetwork({ runtime, model: async () => ({ bytes: await fetchedBytes(at("model.onnx")), about }), told, sealed: seal });
 }
 root.replaceChildren();    // what is there says that it needs scripts
-frami.panel = browserPanel(root, { ready, more: files });
+frami.panel = browserPanel(root, { ready, more: run => [fileChoice(root, run)] });
