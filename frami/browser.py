@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from frami import export, files
+from frami import export, files, intervals
 from frami.checkpoints import Card, Checkpoint, public
 from frami.export import ExportError
 from frami.paths import ASSETS
@@ -83,9 +83,10 @@ def site(network: Checkpoint, folder: str | Path, overwrite: bool = False) -> di
             styles = (SITE / "site.css", PAGE / "browser.css")
             (made / "page.css").write_text("".join(one.read_text(encoding="utf-8") for one in styles), encoding="utf-8")
             shutil.copytree(RUNTIME, made / "onnxruntime-web", copy_function=shutil.copyfile)
-            if folder.exists():
-                files.remove_folder(folder)
+            before = files.put_aside(folder) if folder.exists() else None
             made.rename(folder)
+            if before is not None:
+                shutil.rmtree(before, ignore_errors=True)
     except ExportError:
         raise
     except OSError as error:
@@ -146,10 +147,10 @@ def _facts(card: Card) -> list[tuple[str, str]]:
     if card.teacher:
         rows.append(("Teacher", card.teacher))
     if card.accuracy is not None and card.clips:
-        held = ", ".join(card.split.get("test", []))
-        rows.append(
-            ("Accuracy", f"{card.accuracy:.1%} of {card.clips:,} recordings" + f", held out: {held}" * bool(held))
-        )
+        held = f", held out: {', '.join(card.split['test'])}" if card.split.get("test") else ""
+        low, high = card.measured.get("interval") or intervals.wilson(round(card.accuracy * card.clips), card.clips)
+        rows.append(("Accuracy", f"{card.accuracy:.1%} of {card.clips:,} recordings{held}"))
+        rows.append(("With 95% confidence", f"{low:.1%} to {high:.1%}"))
     else:
         rows.append(("Accuracy", "not measured on recordings"))
     if card.agreement is not None:
@@ -176,9 +177,7 @@ def _limits(card: Card) -> list[str]:
         "Microphones, rooms and voices unlike those of the recordings that it was measured on may be recognised "
         "less often.",
     ]
-    if card.accuracy is not None and card.clips and card.clips < 1000:
-        lines.append(f"Its accuracy was measured on {card.clips} recordings: it is known to a few percent.")
-    elif card.accuracy is None:
+    if card.accuracy is None:
         lines.append("How often it is right for recordings was not measured.")
     return lines
 

@@ -5,10 +5,11 @@ import { drawWave } from "./browser_wave.js";
 import { microphoneTrouble } from "./capture.js";
 import { bars, button, el, percent } from "./core.js";
 
-const FEW = 12;                     // classes up to which all have a bar, in their own order; of more the likeliest
-const LIKELIEST = 5, SURE = .5;     // bars of many classes; probability from which on a class is said aloud
+const FEW_CLASSES = 12;                     // classes up to which all have a bar, in their own order; of more the likeliest
+const LIKELIEST = 5, SAID_FROM = .5;     // bars of many classes; probability from which on a class is said aloud
 const CALM = 150;                   // milliseconds in which a shown probability follows two thirds of the way
 const HELD = 600, PAUSE_SAID = 2000;    // milliseconds that a class is likeliest before it is said, and between two that are
+const LABEL = 16;                   // letters of a class beside its bar
 const TIMED = 20;                   // answers whose median time is shown
 
 export const probabilitiesOf = (logits, multilabel) => {
@@ -129,7 +130,7 @@ export function browserPanel(root, { ready, more }) {
   }
   function show({ classes }) {
     const order = smooth.map((value, k) => k).toSorted((a, b) => smooth[b] - smooth[a]), best = order[0];
-    const drawn = classes.length <= FEW ? classes.map((_, k) => k) : order.slice(0, LIKELIEST);
+    const drawn = classes.length <= FEW_CLASSES ? classes.map((_, k) => k) : order.slice(0, LIKELIEST);
     root.dataset.heard = classes[best];
     name.textContent = classes[best];
     share.textContent = percent(smooth[best]);
@@ -140,14 +141,17 @@ export function browserPanel(root, { ready, more }) {
         row.querySelector(".track div").style.width = `${100 * top[i][1]}%`;
         row.querySelector(".value").textContent = percent(top[i][1]);
       });
-    } else rows.replaceChildren(...bars(top, classes[best]));
+    } else {
+      rows.style.setProperty("--label", `${Math.min(LABEL, Math.max(...top.map(([label]) => label.length)) + 1)}ch`);
+      rows.replaceChildren(...bars(top, classes[best]));
+    }
     likeliest = likeliest.label === classes[best] ? likeliest : { label: classes[best], since: performance.now() };
     likeliest.share = smooth[best];
   }
   /* For screen readers: a class once it has stayed the likeliest, and not more often than every two seconds. */
   function speak(now) {
     const { label, since, share: sure } = likeliest;
-    if (sure < SURE || now - since < HELD || now - said.at < PAUSE_SAID || said.label === label) return;
+    if (sure < SAID_FROM || now - since < HELD || now - said.at < PAUSE_SAID || said.label === label) return;
     said = { label, at: now };
     spoken.textContent = label;
   }
