@@ -31,6 +31,7 @@ frami.inbrowser = (element, props, server, watch) => {
   const panel = browserPanel(box, { ready, more: run => [button("sample", "Run the clicked sound", () => { if (chosenSample()) run(`“${chosenSample().textContent}”`, sample); }), fileChoice(box, run)] });
 
   function draw() {
+    root.dataset.teacher = props.value?.teacher || "";
     const { students = [] } = props.value || {}, before = choice.value;
     choice.replaceChildren(...students.map(([title, key]) => Object.assign(el("option", "", title), { value: key })));
     if (students.some(([, key]) => key === before)) choice.value = before;
