@@ -105,7 +105,7 @@ def test_a_student_runs_in_the_page_without_a_request(browser, open_page, tmp_pa
     try:
         page = open_page(context=window.new_context(permissions=["microphone"]))
         asked = []
-        page.on("request", asked.append)
+        page.on("request", lambda request: asked.append(request))
         opened(page)
         assert not [one.url for one in asked if "onnxruntime" in one.url], "no byte of it before a click"
         page.locator("#try-samples button", has_text="four").first.click()
