@@ -27,7 +27,7 @@ export function browserPanel(root, { ready, more }) {
   const controls = el("div", "controls"), progress = el("div", "progress"), status = el("p", "status"), shown = el("div", "answer");
   const verdict = el("p", "verdict"), wave = el("canvas"), rows = el("div", "bars"), facts = el("p", "facts"), spoken = el("p", "frami-spoken");
   const name = el("b"), share = el("span");
-  let turn = 0, smooth = null, last = 0, times = [], delays = [], likeliest = { label: "", since: 0 }, said = { label: "", at: 0 };
+  let turn = 0, smooth = null, last = 0, times = [], delays = [], gaps = [], likeliest = { label: "", since: 0 }, said = { label: "", at: 0 };
   const listen = button("listen", "Use the microphone", () => root.dataset.mode === "listening" ? stop("Stopped.") : begin());
   [status, spoken].forEach(one => one.setAttribute("role", "status"));
   progress.setAttribute("role", "progressbar");
@@ -54,7 +54,7 @@ export function browserPanel(root, { ready, more }) {
   }
   function fresh() {
     smooth = null;
-    [times, delays, likeliest, said] = [[], [], { label: "", since: 0 }, { label: "", at: 0 }];
+    [times, delays, gaps, last, likeliest, said] = [[], [], [], 0, { label: "", since: 0 }, { label: "", at: 0 }];
     spoken.textContent = "";
   }
   let here = null;    // what is fetched
@@ -118,12 +118,14 @@ export function browserPanel(root, { ready, more }) {
     shown.hidden = false;
     const probabilities = probabilitiesOf(data.logits, about.multilabel), pace = data.live && smooth ? 1 - Math.exp(-(now - last) / CALM) : 1;
     smooth = probabilities.map((value, k) => smooth ? smooth[k] + pace * (value - smooth[k]) : value);
+    const before = last;
     last = now;
     show(about);
     drawWave(wave, data.samples);
     times = [...times, data.milliseconds].slice(-TIMED);
     if (data.live) delays = [...delays, performance.timeOrigin + now - data.heard].slice(-TIMED);
-    facts.textContent = data.live ? `${short(median(delays))} from sound to answer, of which ${short(median(times))} compute · the last ${about.window.toFixed(1)} s, ten times a second` : `computed in ${short(data.milliseconds)} on this device`;
+    if (data.live && before) gaps = [...gaps, now - before].slice(-TIMED);
+    facts.textContent = data.live ? `${short(median(delays))} from sound to answer, of which ${short(median(times))} compute · the last ${about.window.toFixed(1)} s${gaps.length ? `, every ${(median(gaps) / 1000).toFixed(2)} s` : ""}` : `computed in ${short(data.milliseconds)} on this device`;
     Object.assign(root.dataset, { milliseconds: median(times).toFixed(2), delay: data.live ? median(delays).toFixed(1) : "" });
     if (data.live) speak(now);
     root.dispatchEvent(new CustomEvent("answer", { detail: { logits: data.logits, probabilities, samples: data.samples, milliseconds: data.milliseconds, live: Boolean(data.live) } }));
