@@ -1,29 +1,9 @@
 /* Where a sound to try comes from: the microphone (by click, while a button is held, or live), or a file. */
+import { microphoneTrouble, openMicrophone } from "./capture.js";
 import { button, duration, el, NO_ANSWER, percent } from "./core.js";
 
 const LONGEST_TAKE = 30, SHORTEST_TAKE = .15, PIECE_SECONDS = .25, PIECE_BYTES = 3000, FASTEST = 24_000;
 const LIVE_STUDENTS = 8;        // that listen at a time, as the studio allows
-const CAPTURE = `registerProcessor("frami-capture", class extends AudioWorkletProcessor {
-  process([[samples]]) { if (samples) this.port.postMessage(samples.slice()); return true; } })`;
-
-/* The microphone, block by block (Float32Array); returns its rate and what ends it. */
-async function openMicrophone(onBlock) {
-  if (!navigator.mediaDevices?.getUserMedia) throw new Error("This browser gives a page no microphone here (it needs https). Choose a file instead.");
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false } });
-  const context = new AudioContext(), url = URL.createObjectURL(new Blob([CAPTURE], { type: "text/javascript" }));
-  const stop = () => { stream.getTracks().forEach(track => track.stop()); context.close().catch(() => {}); };
-  try {
-    await context.audioWorklet.addModule(url);
-    const node = new AudioWorkletNode(context, "frami-capture"), silent = new GainNode(context, { gain: 0 });
-    node.port.addEventListener("message", ({ data }) => onBlock(data));
-    node.port.start();
-    context.createMediaStreamSource(stream).connect(node).connect(silent).connect(context.destination);
-    await context.resume();
-  } catch (error) { stop(); throw error; } finally { URL.revokeObjectURL(url); }
-  return { rate: context.sampleRate, stop };
-}
-const microphoneTrouble = ({ name, message }) => name === "NotAllowedError" ? "The microphone was not allowed. Allow it for this page in the browser's address bar, or choose a file."
-  : name === "NotFoundError" ? "No microphone was found. Connect one, or choose a file." : message;
 
 const joined = blocks => {
   const all = new Float32Array(blocks.reduce((sum, one) => sum + one.length, 0));
@@ -89,7 +69,7 @@ frami.source = (element, props, server, watch, trigger, upload) => {
     answer.replaceChildren();
     say("Asking for the microphone…");
     try {
-      const mic = await openMicrophone(block => heard(mine, block));
+      const mic = await openMicrophone({ onBlock: block => heard(mine, block) });
       if (going !== mine) { mic.stop(); return; }
       mine.mic = mic;
       say(mode === "live" ? `Listening. It ends when you leave, at the latest after ${duration(props.stretch)}.` : mode === "hold" ? "Speak; let go to end." : "Recording…");

@@ -42,7 +42,7 @@ COMMANDS = {
     "diversity": ("diversity", "How rich the clips of banks are, also beside real recordings."),
     "bench": ("bench", "measurements side by side: inversion, diversity, distillation, vocoder, …"),
     "train-vocoder": ("vocoder", "Train a vocoder; goes on where it was stopped."),
-    "export": ("export", "A teacher or a student as ONNX, or its weights and card, for elsewhere."),
+    "export": ("export", "A teacher or a student as ONNX, as a page for browsers, or its weights and card."),
     "push": ("hub", "A teacher or a student to a repository of the Hugging Face Hub."),
     "publish": ("publish", "The studio as a Space of the Hugging Face Hub."),
     "runs": ("runs", "what has been run: settings, curves, results"),

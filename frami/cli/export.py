@@ -1,8 +1,9 @@
 """``frami export``: a teacher or a student for use elsewhere."""
 
+import shlex
 from pathlib import Path
 
-from frami import checkpoints, export
+from frami import browser, checkpoints, export
 from frami.cli.arguments import checkpoint_path, command
 from frami.errors import FramiError
 from frami.weights import paths
@@ -11,14 +12,16 @@ from frami.weights import paths
 def add(commands) -> None:
     sub = command(commands, "export", _export)
     sub.add_argument("checkpoint", help="name of a teacher or student, a path, or a run (id or folder)")
-    sub.add_argument("--format", default="onnx", choices=["onnx", "safetensors"])
-    sub.add_argument("--out", required=True, metavar="FILE")
+    sub.add_argument("--format", default="onnx", choices=["onnx", "safetensors", "web"])
+    sub.add_argument("--out", required=True, metavar="PATH", help="the file, or for web the folder")
     sub.add_argument("--input", default="mel", choices=["mel", "waveform"], help="what the ONNX file takes")
-    sub.add_argument("--overwrite", action="store_true", help="replace a file at --out")
+    sub.add_argument("--overwrite", action="store_true", help="replace what is at --out")
 
 
 def _export(options) -> tuple[dict, list[str]]:
     path = checkpoint_path(options.checkpoint)
+    if options.format == "web":
+        return _page(options, path)
     copied = options.format == "safetensors"
     out = paths(options.out)[0] if copied else Path(options.out)
     if out.is_file() and not options.overwrite:
@@ -36,3 +39,13 @@ def _export(options) -> tuple[dict, list[str]]:
 
 
 _TAKES = {"mel": "log-Mel-spectrograms (batch, 1, bands, frames)", "waveform": "sound (batch, samples)"}
+
+
+def _page(options, path: Path) -> tuple[dict, list[str]]:
+    """A folder that runs the network in a browser."""
+    value = browser.site(checkpoints.load(path), options.out, options.overwrite)
+    line = (
+        f"{options.out}: a page of {value['bytes'] / 1e6:.1f} MB that runs it in the browser; to look at it: "
+        f"python3 -m http.server --directory {shlex.quote(options.out)} (a microphone needs https elsewhere)"
+    )
+    return value | {"format": "web"}, [line]

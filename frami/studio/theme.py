@@ -1,12 +1,12 @@
 """Looks of the studio: theme, style sheet, script, icon. All local: the page asks no other host for anything."""
 
 import math
-import re
 
 import gradio as gr
 from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from frami import browser
 from frami.hosting import addresses, limits
 from frami.paths import ASSETS
 from frami.studio.uploads import UploadLimits
@@ -70,9 +70,7 @@ def theme() -> gr.themes.Base:
 def script() -> str:
     """The modules of ``assets/page`` as one script, so that the page needs no second request: they share a scope, in
     which no two of them may declare one name, and ``frami`` has what components and tests call."""
-    modules = (path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.js")))
-    joined = re.sub(r"^import .*\n|^export ", "", "\n".join(modules), flags=re.MULTILINE)
-    return f'(frami => {{\n"use strict";\n{joined}}})(window.frami = {{}});\n'
+    return browser.joined(sorted(PAGE.glob("*.js")))
 
 
 def launch_options() -> dict:

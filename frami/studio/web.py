@@ -21,7 +21,7 @@ from starlette.routing import Route
 from frami.errors import sentence
 from frami.hosting import addresses
 from frami.hosting.limits import LimitError
-from frami.studio import preview
+from frami.studio import preview, runtime
 from frami.studio.pages import Pages
 from frami.studio.services import sent, troubles
 from frami.studio.services.observation import Observation
@@ -57,6 +57,7 @@ def app_options(more: dict) -> dict:
             Route("/health", _health),
             Route("/metrics", _metrics),
             *preview.routes(),
+            *runtime.routes(),
             *more.get("routes", ()),
         ],
         "middleware": [*more.get("middleware", ()), Middleware(preview.Preview), Middleware(Gate)],

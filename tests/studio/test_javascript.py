@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from frami.browser import SHARED, SITE, joined
 from frami.studio.theme import PAGE, script
 
 
@@ -16,8 +17,8 @@ def lint(*arguments) -> subprocess.CompletedProcess:
 
 
 def test_the_linter_finds_nothing():
-    done = lint(PAGE)
-    assert done.returncode == 0, done.stdout
+    for done in (lint(PAGE), lint("-c", PAGE / ".oxlintrc.json", SITE)):
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(
@@ -36,10 +37,16 @@ def test_the_linter_sees_faults(tmp_path, fault, rule):
     assert done.returncode == 1 and rule in done.stdout
 
 
-def test_the_scripts_share_a_scope(tmp_path):
-    """No name is declared twice, and nothing of the modules' own syntax is left."""
+def exported() -> str:
+    """The script of an exported page (``frami.browser``)."""
+    return joined([*(PAGE / f"{name}.js" for name in SHARED), SITE / "site.js"])
+
+
+@pytest.mark.parametrize("whole", [script, exported])
+def test_the_scripts_share_a_scope(tmp_path, whole):
+    """No name is declared twice, none is missing, and nothing of the modules' own syntax is left."""
     for seeded, status in (("", 0), ("const el = 1;", 1)):
-        seeded_script = script().replace('use strict";', f'use strict"; {seeded}')
+        seeded_script = whole().replace('use strict";', f'use strict"; {seeded}')
         (tmp_path / "page.js").write_text(seeded_script, encoding="utf-8")
-        done = lint("--allow", "all", tmp_path)
+        done = lint("-c", PAGE / ".oxlintrc.json", "--allow", "all", "--deny", "no-undef", tmp_path)
         assert done.returncode == status, done.stdout

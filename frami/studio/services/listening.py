@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from frami import browser
 from frami.errors import FramiError
 from frami.hosting.limits import NONE, Limits
 from frami.hosting.owners import Visitor
@@ -21,8 +22,6 @@ RATES, PIECE, TEXTS = (8_000, 48_000), 2.0, 64
 #: Seconds of listening at a stretch where no limit is set; that a page may be ahead of the clock; and of silence after
 #: which a session is over.
 STRETCH, AHEAD, GONE = 600.0, 4.0, 15.0
-#: Seconds that are looked at: twice a network's usual clip, within these bounds.
-WINDOW = (1.0, 5.0)
 #: Students that listen, at most; seconds between two computations at least: a piece in between gets the last answer.
 STUDENTS, PAUSE = 8, 0.2
 #: Sessions that are remembered.
@@ -69,8 +68,7 @@ class Listening:
         rate = int(sent.number(request.get("rate"), "the sample rate", *RATES))
         piece = _decoded(request.get("pcm"), rate)
         card = self.recognition.clips.load_teacher(teacher).card
-        window = min(WINDOW[1], max(WINDOW[0], 2 * card.seconds))
-        session = self._added(name, rate, piece, window, who, bool(request.get("begin")))
+        session = self._added(name, rate, piece, browser.window(card), who, bool(request.get("begin")))
         if session is None:
             return {"state": "ended", "message": "Listening has ended here: it goes on in another page of yours."}
         if isinstance(session, str):

@@ -14,6 +14,7 @@ from frami.hosting.limits import Limits
 from frami.hosting.presence import Presence
 from frami.paths import ASSETS, home
 from frami.runs.queue import Queue
+from frami.studio.services.browser_students import BrowserStudents
 from frami.studio.services.changes import Changes
 from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
@@ -54,6 +55,7 @@ class Services:
     distillations: Distillations
     recognition: Recognition
     listening: Listening
+    browser_students: BrowserStudents
     changes: Changes
     preparations: Preparations
     limits: Limits
@@ -137,6 +139,7 @@ def start() -> Services:
         distillations=distillations,
         recognition=recognition,
         listening=Listening(recognition, allowed),
+        browser_students=BrowserStudents(recognition),
         changes=Changes(syntheses),
         preparations=preparations,
         limits=allowed,

@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from frami.errors import FramiError
-from frami.studio import components
+from frami.studio import components, runtime
 from frami.studio.services import sent
 from frami.studio.tabs.base import EVENT, Page, Tab, refusal
 
@@ -42,11 +42,18 @@ class TryIt(Tab):
                     [components.wav_function(lambda id: recognition.sound(id, self.who()))],
                 )
                 self.students = gr.CheckboxGroup(**self._students(teacher), label="Students", elem_id="try-students")
+                self.browser = components.drawn(
+                    "inbrowser",
+                    self._in_browser(teacher),
+                    "try-browser",
+                    self._browser_functions(),
+                    runtime=runtime.addresses(),
+                )
             with gr.Column(scale=3, min_width=320):
                 self.shown = components.drawn("try", _IDLE, "try", self._functions())
         #: Token of the sound that is shown (``services.given``).
         self.given = gr.State(None)
-        self.outputs = [self.samples, self.students, self.source, self.shown, self.given]
+        self.outputs = [self.samples, self.students, self.source, self.shown, self.given, self.browser]
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
         event = EVENT | {"concurrency_limit": None}
@@ -56,13 +63,14 @@ class TryIt(Tab):
         going.append(self.students.input(self._predict, [*chosen, self.given], self.shown, **latest))
         going.append(self.samples.select(self._sample, chosen, [self.shown, self.given], **latest))
         page.teacher.change(None, None, None, cancels=going, **event)
-        renewed = lambda *ticks: gr.update(**self._students(*ticks))  # noqa: E731
-        opened.select(renewed, chosen, self.students, js=_OWN_STUDENTS, **event)
+        renewed = lambda name, ticked: (gr.update(**self._students(name, ticked)), self._in_browser(name))  # noqa: E731
+        opened.select(renewed, chosen, [self.students, self.browser], js=_OWN_STUDENTS, **event)
 
     def on_teacher(self, teacher: str) -> tuple:
         groups = self.services.recognition.samples(teacher)
         samples = {"teacher": teacher, "groups": groups}
-        return samples, gr.update(**self._students(teacher)), {"teacher": teacher}, _IDLE, None
+        ticks, source = gr.update(**self._students(teacher)), {"teacher": teacher}
+        return samples, ticks, source, _IDLE, None, self._in_browser(teacher)
 
     def _students(self, teacher: str, ticked: list | None = None) -> dict:
         """What the choice of students offers."""
@@ -72,6 +80,10 @@ class TryIt(Tab):
             "compared with the teacher" if choices else "none yet: distil one, and it is compared with the teacher here"
         )
         return {"choices": choices, "value": self.services.recognition.chosen(teacher, ticked, who), "info": info}
+
+    def _in_browser(self, teacher: str) -> dict:
+        """The students that may run in the visitor's browser."""
+        return {"teacher": teacher, "students": self.services.browser_students.offered(teacher, self.who())}
 
     # ------------------------------------------------------------------------------------- events
 
@@ -102,6 +114,13 @@ class TryIt(Tab):
             return self.services.listening.piece(request, self.who())
 
         return live
+
+    def _browser_functions(self) -> list:
+        @components.reply
+        def model(request) -> dict:
+            return self.services.browser_students.model(request, self.who())
+
+        return [model, components.wav_function(lambda id: self.services.recognition.sound(id, self.who()))]
 
     def _functions(self) -> list:
         recognition, changes = self.services.recognition, self.services.changes
