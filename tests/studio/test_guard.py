@@ -293,6 +293,7 @@ def test_no_limit_takes_the_gate_or_health_away(monkeypatch, hosted):
             "/metrics",
             "/share.png",
             "/apple-touch-icon.png",
+            "/onnxruntime-web/{name}",
         }
         kinds = [one.cls.__name__ for one in options["middleware"]]
         assert kinds == (["ProxyHeadersMiddleware", "UploadLimits"] if hosted else []) + ["Preview", "Gate"]
