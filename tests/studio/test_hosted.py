@@ -193,7 +193,7 @@ def test_requests_with_the_id_of_anothers_run_find_none(studio):
         "download": [{"name": folder.name}],
         "gallery": [{"name": folder.name}],
     }
-    open_to_all = ("runs", "more", "beat", "recorded", "work", "learnt", "students")
+    open_to_all = ("runs", "more", "beat", "recorded", "work", "learnt", "students", "live")
     for function, component in known.items():
         name = function.rpartition(".")[2]
         for data in asked.get(name, [{"id": folder.name, "kind": "onnx-mel"}]):
