@@ -246,7 +246,7 @@ def test_a_visitor_has_so_many_places(pool):
         time.sleep(0.01)
     with pytest.raises(BusyError, match="2 of these are being made for you"):
         asking("ada")()
-    with pytest.raises(BusyError, match="as can be done at once"):
+    with pytest.raises(BusyError, match="too many of these are at work"):
         asking("ben")()
     first.join()
     assert asking(None)() is False
