@@ -55,10 +55,11 @@ def runtime() -> dict:
 
 
 def joined(modules: Iterable[Path]) -> str:
-    """JavaScript modules as one script without imports: they share a scope, in which no two of them may declare one
-    name, and ``frami`` has what others call."""
+    """JavaScript modules as one script without imports, indents and lines of comment: they share a scope, in which no
+    two of them may declare one name, and ``frami`` has what others call."""
     texts = "\n".join(path.read_text(encoding="utf-8") for path in modules)
-    texts = re.sub(r"^import .*\n|^export ", "", texts, flags=re.MULTILINE)
+    texts = re.sub(r"^[ \t]+", "", texts, flags=re.MULTILINE)
+    texts = re.sub(r"^(?:import .*|//.*|/\*(?:[^*]|\*(?!/))*\*/)\n|^export ", "", texts, flags=re.MULTILINE)
     return f'(frami => {{\n"use strict";\n{texts}}})(window.frami = {{}});\n'
 
 

@@ -19,7 +19,7 @@ import torch
 from frami import audio, audio_input, browser, checkpoints, export, files
 from frami.checkpoints import Checkpoint
 from tests.helpers.cli import run
-from tests.helpers.studio import BROWSER_FLAGS, chromium
+from tests.helpers.studio import chromium, microphone_flags
 
 ROOT = Path(__file__).parents[1]
 #: A digit that the student knows, as the studio ships it.
@@ -237,12 +237,7 @@ def test_a_file_is_recognised_as_in_python_without_a_request(browser, served, si
 
 @pytest.mark.slow
 def test_the_microphone_is_heard_ten_times_a_second_and_stops(browser, served, site, said):
-    flags = [
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={said}",
-    ]
-    window = browser.browser_type.launch(executable_path=chromium(), args=[*BROWSER_FLAGS, *flags])
+    window = browser.browser_type.launch(executable_path=chromium(), args=microphone_flags(said))
     try:
         page, trouble = visit(
             window.new_context(permissions=["microphone"], viewport={"width": 390, "height": 844}), served

@@ -2,7 +2,7 @@
 import { openNetwork } from "./browser_network.js";
 import { browserPanel } from "./browser_panel.js";
 import { fileChoice } from "./browser_sound.js";
-import { button, decoded, el } from "./core.js";
+import { button, decoded, el, NO_ANSWER } from "./core.js";
 import { originalUrl } from "./sound.js";
 
 const chosenSample = () => document.querySelector(".frami-samples button[aria-pressed='true']") || document.querySelector(".frami-samples button");
@@ -15,7 +15,7 @@ frami.inbrowser = (element, props, server, watch) => {
 
   async function model() {
     const reply = await server.model({ teacher: props.value?.teacher, student: choice.value });
-    if (!reply || reply.error) throw new Error(reply?.error || "The studio does not answer.");
+    if (!reply || reply.error) throw new Error(reply?.error || NO_ANSWER);
     const { onnx, ...about } = reply;
     return { bytes: decoded(onnx), about };
   }

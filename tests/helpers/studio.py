@@ -28,6 +28,16 @@ BROWSER_FLAGS = [
 ]
 
 
+def microphone_flags(said: Path) -> list[str]:
+    """Of a browser whose microphone hears this WAV file, over and over."""
+    return [
+        *BROWSER_FLAGS,
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={said}",
+    ]
+
+
 def chromium() -> str:
     """Path of the browser. Without one a test is skipped, or fails where FRAMI_DATA says that all must run."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

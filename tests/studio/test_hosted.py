@@ -1,11 +1,13 @@
 """A hosted studio with several visitors: in two browsers, and by the requests that a hostile one sends."""
 
+import base64
 import json
 import os
 import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from frami.hosting import owners
@@ -162,12 +164,18 @@ def test_distillations_of_two_visitors(visit, studio):
     ben.wait_for_selector("button#distil-start[disabled]:has-text('at most 10 min')", timeout=10_000)
 
 
+#: How what is another's, or nobody's, is refused.
+REFUSED = "no such|this (.* )?is not (there|here)|the map has changed|nothing is on the map"
+
+
 def test_requests_with_the_id_of_anothers_run_find_none(studio):
     """Each function that the page's scripts call, by another visitor and by one without a token."""
     folder = studio.home / "studio" / ("ab" * 6)
     owners.claim(folder, "of ada")
     known, theirs = functions(studio.address), {"teacher": "fsdd", "keys": [f"run-{folder.name}"]}
     assert {"distil.stop", "distil.file", "live.wav", "live.share", "explore.clip", "visitor.beat"} <= set(known)
+    wave = (9000 * np.sin(np.arange(9000) / 5)).astype("<i2").reshape(6, -1)
+    loud = [base64.b64encode(some.tobytes()).decode() for some in wave]
     asked = {
         "wav": [f"run/{folder.name}/0", f"explore/fsdd/run-{folder.name}/0"],
         "states": [f"run/{folder.name}/0"],
@@ -185,7 +193,7 @@ def test_requests_with_the_id_of_anothers_run_find_none(studio):
         "students": [theirs],
         "agreement": [theirs | {"student": f"run:{folder.name}"}],
         "pair": [{"teacher": "fsdd", "first": folder.name, "second": folder.name}],
-        "live": [{"session": folder.name, "teacher": "fsdd", "students": [f"run:{folder.name}"]}],
+        "live": [{"session": "s", "teacher": "fsdd", "students": [f"run:{folder.name}"], "rate": 16_000, "pcm": loud}],
         "model": [{"teacher": "fsdd", "student": f"run:{folder.name}"}],
         "decided": [{"given": folder.name, "teacher": "fsdd", "network": f"run:{folder.name}", "label": 0}],
         "change": [{"given": folder.name, "teacher": "fsdd", "label": 0}],
@@ -194,7 +202,7 @@ def test_requests_with_the_id_of_anothers_run_find_none(studio):
         "download": [{"name": folder.name}],
         "gallery": [{"name": folder.name}],
     }
-    open_to_all = ("runs", "more", "beat", "recorded", "work", "learnt", "students", "live")
+    open_to_all = ("runs", "more", "beat", "recorded", "work", "learnt", "students")
     for function, component in known.items():
         name = function.rpartition(".")[2]
         for data in asked.get(name, [{"id": folder.name, "kind": "onnx-mel"}]):
@@ -203,8 +211,10 @@ def test_requests_with_the_id_of_anothers_run_find_none(studio):
                 assert status == 200 and folder.name not in json.dumps(answer.get("runs", answer.get("layers", []))), (
                     name
                 )
-                if name not in open_to_all:
-                    refused = "no such|this (.* )?is not (there|here)|the map has changed|nothing is|Students: choose"
+                if name == "live":
+                    assert [one["title"] for one in answer["networks"]] == ["The teacher"], "no student of another"
+                elif name not in open_to_all:
+                    refused = "Students: choose" if name == "model" else REFUSED
                     assert re.match(refused, answer["error"]), (function, answer)
 
 

@@ -52,4 +52,4 @@ def test_an_idle_studio_costs_little(start_studio):
 def test_the_page_is_not_heavier_than_it_must_be():
     """Script and style sheet, which come with the page itself."""
     options = theme.launch_options()
-    assert len(options["head"]) + len(options["css"]) < 400_000
+    assert len(options["head"]) + len(options["css"]) < 350_000

@@ -21,7 +21,7 @@ from frami.studio.services.clips import ClipLookup
 from frami.studio.services.distillations import Distillations
 from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
-from tests.helpers.studio import BROWSER_FLAGS, chromium
+from tests.helpers.studio import chromium, microphone_flags
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "assets" / "samples" / "fsdd" / "four-en-us.flac"
@@ -96,12 +96,7 @@ def test_a_student_runs_in_the_page_without_a_request(browser, open_page, tmp_pa
     sound, rate = soundfile.read(SAMPLE, dtype="float32")
     sound = np.concatenate([audio.mono(sound, rate, 22_050).numpy(), np.zeros(11_025, np.float32)])
     soundfile.write(tmp_path / "said.wav", sound, 22_050, "PCM_16")
-    flags = [
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={tmp_path / 'said.wav'}",
-    ]
-    window = browser.browser_type.launch(executable_path=chromium(), args=[*BROWSER_FLAGS, *flags])
+    window = browser.browser_type.launch(executable_path=chromium(), args=microphone_flags(tmp_path / "said.wav"))
     try:
         page = open_page(context=window.new_context(permissions=["microphone"]))
         asked = []

@@ -19,7 +19,7 @@ from frami.studio.services.recognition import Recognition
 from frami.studio.services.syntheses import Syntheses
 from tests.helpers.media import make
 from tests.helpers.recordings import tone_file
-from tests.helpers.studio import BROWSER_FLAGS, chromium, running_studio
+from tests.helpers.studio import chromium, microphone_flags, running_studio
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "assets" / "samples" / "fsdd" / "four-en-us.flac"
@@ -209,12 +209,7 @@ def test_what_decided_and_what_must_change(open_page):
 def test_what_the_microphone_records_is_classified(browser, open_page, tmp_path):
     """By click, held and live, from a device that the browser feigns: a digit said over and over."""
     soundfile.write(tmp_path / "said.wav", np.tile(soundfile.read(SAMPLE)[0], 3), soundfile.info(SAMPLE).samplerate)
-    flags = [
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={tmp_path / 'said.wav'}",
-    ]
-    window = browser.browser_type.launch(executable_path=chromium(), args=[*BROWSER_FLAGS, *flags])
+    window = browser.browser_type.launch(executable_path=chromium(), args=microphone_flags(tmp_path / "said.wav"))
     try:
         page = opened(open_page(context=window.new_context(permissions=["microphone"])))
         status = page.locator(".frami-source .status")
