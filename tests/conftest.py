@@ -43,7 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Of several processes one runs all modules that open a browser: two browsers and their studios at once would take
-    the time from one another that tests wait for. The others take a module at a time."""
+    the time from one another that tests wait for. It begins with them, so that those which fork it as ZeroGPU does go
+    there, too: PyTorch computes no gradients in a fork of a process that has exported. The others take a module at a
+    time."""
     from xdist.scheduler import LoadScopeScheduling
 
     config.option.loadscopereorder = False
@@ -59,7 +61,7 @@ def _unit(nodeid: str) -> str:
 
 @lru_cache
 def _browses(path: str) -> bool:
-    return bool(re.search(r"\bopen_page\b|\(browser\b|space_check", (ROOT / path).read_text()))
+    return bool(re.search(r"\bopen_page\b|\(browser\b|space_check|helpers import zerogpu", (ROOT / path).read_text()))
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
