@@ -80,8 +80,8 @@ def _show(page: Page, address: str, tab: str, theme: str) -> None:
     page.goto(f"{address}?__theme={theme}&tab={tab}&teacher={TEACHER}")
     page.wait_for_selector("#gallery .frami-tile", state="attached", timeout=120_000)
     page.wait_for_selector(f"#{tab}-tab", timeout=120_000)
-    if tab == "try" and (sample := page.locator("#try-samples button").first):
-        sample.click(timeout=60_000)
+    if tab == "try":  # not a sound of the teacher before the one that the link names
+        page.locator(f".frami-samples[data-teacher='{TEACHER}'] button[data-id]").first.click(timeout=60_000)
     if tab == "listen":
         page.locator("#gallery .frami-tile").nth(6).click(timeout=60_000)
         page.wait_for_function("!frami.selection.clip || frami.player.ended || frami.player.paused", timeout=20_000)
