@@ -230,7 +230,12 @@ def open_page(profile, studio):
         choose_teacher(page, teacher)
         return page
 
-    opened.trouble = trouble
+    def left(*more):
+        """A page was left or loaded again: Gradio itself reports the streams that this cut off, and ``more``."""
+        cut = ("AbortError: signal is aborted", "Connection errored out", *more)
+        trouble[:] = [text for text in trouble if not any(word in text for word in cut)]
+
+    opened.trouble, opened.left = trouble, left
     yield opened
     for page in pages:
         page.close()  # does nothing where it is closed already

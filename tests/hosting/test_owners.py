@@ -72,7 +72,7 @@ def test_a_forged_owner_is_another(hosted, tmp_path, owner):
 def test_who_begins_something_says_who_it_is(hosted, monkeypatch):
     owners.check(visitor(TOKENS[0]))
     for nobody in (visitor(None), visitor("short"), EVERYONE):
-        with pytest.raises(FramiError, match="reload the page"):
+        with pytest.raises(FramiError, match="did not say which browser this is; reload it"):
             owners.check(nobody)
     monkeypatch.setenv("FRAMI_HOSTED", "0")
     owners.check(EVERYONE)

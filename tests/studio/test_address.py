@@ -32,12 +32,6 @@ def chosen_clip(page, id):
     page.wait_for_function("id => (frami.selection.clip?.id ?? '') === id", arg=id, timeout=15_000)
 
 
-def ignore_what_was_left(open_page):
-    """Gradio complains of the events of a page that was left."""
-    left = ("signal is aborted", "Connection errored out", "Unexpected error 404")
-    open_page.trouble[:] = [one for one in open_page.trouble if not any(words in one for words in left)]
-
-
 @pytest.mark.slow
 def test_reload_back_and_links(open_page, studio):
     page = open_page()
@@ -71,7 +65,7 @@ def test_reload_back_and_links(open_page, studio):
     chosen_clip(page, "gallery/esc10/2")
     settled(page, teacher="esc10", tab="distil", clip="gallery/esc10/2", other="kept")
     assert page.evaluate("frami.player.paused")
-    ignore_what_was_left(open_page)
+    open_page.left("Unexpected error 404")
 
 
 @pytest.mark.slow
@@ -84,7 +78,7 @@ def test_what_is_not_known_is_ignored(open_page, studio, sign):
     opened(page, "listen")
     assert page.evaluate("frami.selection.clip") is None and page.title() != "gone"
     assert not page.locator(".toast-body").count()
-    ignore_what_was_left(open_page)
+    open_page.left("Unexpected error 404")
 
 
 @pytest.mark.parametrize("sign", [*HOSTILE, None, 3, ["listen"], {"a": 1}])
@@ -121,7 +115,7 @@ def test_forms_survive_a_reload(open_page):
     page.reload()
     opened(page, "synthesize")
     page.wait_for_function("document.querySelector('#samples input[type=number]')?.value === '3'", timeout=20_000)
-    ignore_what_was_left(open_page)
+    open_page.left("Unexpected error 404")
 
 
 @pytest.fixture(scope="module")
