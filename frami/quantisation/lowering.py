@@ -40,6 +40,8 @@ def eight_bits(source: Path, target: Path, clips: Sequence[Tensor], method: str 
         "minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile,
         "entropy": CalibrationMethod.Entropy,
     }  # fmt: skip
+    if method != "minmax":
+        clips = _alike(clips)
     model = onnx.load(source)
     nodes = _nodes(model.graph)
     options = {
@@ -53,9 +55,9 @@ def eight_bits(source: Path, target: Path, clips: Sequence[Tensor], method: str 
         quantize_static(
             model, target, _reader(clips), nodes_to_quantize=[node.name for node in nodes],
             op_types_to_quantize=sorted({node.op_type for node in nodes}), calibrate_method=methods[method],
-            # A clip at a time: they are of all durations.
             extra_options={
-                "CalibStridedMinMax": 1, "CalibPercentile": PERCENTILE,
+                # A clip at a time: they are of all durations.
+                "CalibStridedMinMax": 1 if method == "minmax" else None, "CalibPercentile": PERCENTILE,
                 # Logits stay as fine as they are: confidences are compared with thresholds.
                 "OpTypesToExcludeOutputQuantization": ["Gemm"],
             },
@@ -127,6 +129,13 @@ def _reader(clips: Sequence[Tensor]):
             return None if clip is None else {"mel": given(clip)}
 
     return Reader()
+
+
+def _alike(clips: Sequence[Tensor]) -> list[Tensor]:
+    """Clips of the median duration, longer ones cut and shorter ones repeated: onnxruntime's histograms take clips of
+    one duration, all at once."""
+    frames = sorted(clip.shape[-1] for clip in clips)[len(clips) // 2]
+    return [clip.repeat(1, -(-frames // clip.shape[-1]))[:, :frames] for clip in clips]
 
 
 def given(clip: Tensor) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Files in half precision and in eight bits: they answer as the network does, and say what they are."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from frami import checkpoints, quantisation
+from frami import checkpoints, export, quantisation
 from frami.audio import MelSpec
 from frami.export import ExportError
 from frami.quantisation import Calibration, Material, PrecisionError, exporting, lowering
@@ -38,11 +39,15 @@ def network(tiny_teacher):
 
 @pytest.fixture(scope="module")
 def plain(network, tmp_path_factory) -> Path:
-    from frami import export
-
     path = tmp_path_factory.mktemp("plain") / "plain.onnx"
     export.onnx(network, path)
     return path
+
+
+@pytest.fixture
+def written(plain, monkeypatch):
+    """The network in float32 is there already."""
+    monkeypatch.setattr(exporting.exports, "onnx", lambda network, path: shutil.copy(plain, path))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +101,7 @@ def test_what_the_file_says_of_itself(lowered, network):
 
 
 @pytest.mark.slow
-def test_the_front_end_stays_exact(lowered, network, material, tmp_path):
+def test_the_front_end_stays_exact(lowered, network, material, tmp_path, written):
     value = quantisation.export(network, tmp_path / "it.onnx", "waveform", "int8", material)
     sounds = 0.1 * torch.randn(3, 9_000, generator=torch.Generator().manual_seed(0))
     mels = network.spec(sounds)[:, None]
@@ -110,7 +115,7 @@ def test_the_front_end_stays_exact(lowered, network, material, tmp_path):
     assert value["bytes"] < value["float_bytes"]
 
 
-def test_half_the_file_and_the_same_arithmetic(network, material, plain, tmp_path):
+def test_half_the_file_and_the_same_arithmetic(network, material, plain, tmp_path, written):
     value = quantisation.export(network, tmp_path / "it.onnx", "mel", "fp16", material)
     assert value["agreement"] == 1.0 and "calibration" not in value
     assert value["bytes"] < 0.65 * value["float_bytes"]
@@ -132,7 +137,9 @@ def test_weights_too_large_for_half_precision_stay(tmp_path):
 
 
 @pytest.mark.parametrize("on", ["made clips", "recordings"])
-def test_a_file_that_answers_otherwise_is_not_written_unless_forced(on, network, material, tmp_path, monkeypatch):
+def test_a_file_that_answers_otherwise_is_not_written_unless_forced(
+    on, network, material, tmp_path, monkeypatch, written
+):
     bad = {"agreement": 1.0, "unseen": 100, "recordings": None}
     if on == "made clips":
         bad["agreement"] = 0.9
