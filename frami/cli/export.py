@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from frami import banks, checkpoints, export, quantisation
-from frami.cli.arguments import checkpoint_path, command, data_option, progress, whole
+from frami.cli.arguments import checkpoint_path, command, data_option, number, progress, whole
 from frami.errors import FramiError
-from frami.quantisation import KINDS, PRECISIONS
+from frami.quantisation import KINDS, PRECISIONS, litert
 from frami.weights import paths
 
 
 def add(commands) -> None:
     sub = command(commands, "export", _export)
     sub.add_argument("checkpoint", help="name of a teacher or student, a path, or a run (id or folder)")
-    sub.add_argument("--format", default="onnx", choices=["onnx", "safetensors"])
+    sub.add_argument("--format", default="onnx", choices=["onnx", "safetensors", "litert"])
     sub.add_argument("--out", required=True, metavar="FILE")
     sub.add_argument("--input", default="mel", choices=["mel", "waveform"], help="what the ONNX file takes")
     sub.add_argument("--overwrite", action="store_true", help="replace a file at --out")
@@ -28,6 +28,8 @@ def _add_precision(sub) -> None:
     sub.add_argument("--calibration-clips", type=whole(1, 1000), metavar="N", help=count)
     bank = "made clips: a bank's folder, or a run (id or folder; default: the run that is exported, else clips that "
     sub.add_argument("--bank", metavar="FOLDER|RUN", help=f"{bank}come with its teacher, else some made now)")
+    usual = "of a LiteRT file, in which it is fixed (default: the usual duration of the training clips)"
+    sub.add_argument("--seconds", type=number(0.05, 30), help=usual)
     sub.add_argument("--force", action="store_true", help="write a file too that answers otherwise than float32 does")
     data_option(sub)
 
@@ -42,7 +44,7 @@ def _export(options) -> tuple[dict, list[str]]:
     if copied:
         value = export.safetensors(path, out)
         line = f"{out}: {value['bytes'] / 1e3:,.0f} kB, with its card beside it"
-    elif options.precision != "float32":
+    elif options.precision != "float32" or options.format == "litert":
         value, line = _lowered(options, path, out)
     else:
         value = export.onnx(checkpoints.load(path), out, options.input) | {"input": options.input}
@@ -60,6 +62,10 @@ def _check(options) -> None:
     """Refuse options that belong to another precision, which would be without effect."""
     if options.format == "safetensors" and options.precision != "float32":
         raise FramiError("--precision is of an ONNX file: leave out --format safetensors")
+    if options.seconds is not None and options.format != "litert":
+        raise FramiError("--seconds is of a LiteRT file: add --format litert")
+    if options.format == "litert" and options.input != "mel":
+        raise FramiError("a LiteRT file takes log-Mels: leave out --input")
     given = {
         "--calibration": options.calibration, "--calibration-clips": options.calibration_clips, "--bank": options.bank,
     }  # fmt: skip
@@ -69,19 +75,22 @@ def _check(options) -> None:
 
 
 def _lowered(options, path: Path, out: Path) -> tuple[dict, list[str]]:
-    """An export in half precision or eight bits."""
+    """An export in half precision or eight bits, or as LiteRT."""
     network, each = checkpoints.load(path), options.calibration_clips or quantisation.CLIPS
     export.writable(out)
     with progress("step", "clips") as report:
         material = quantisation.gather(
             network, options.calibration or "made", each, _bank(options.bank, path), options.data, report
         )
-    value = quantisation.export(
-        network, out, options.input, options.precision, material, force=options.force
-    ) | {"input": options.input}  # fmt: skip
+    if options.format == "litert":
+        seconds = options.seconds or network.card.seconds
+        value = litert.export(network, out, options.precision, material, seconds, options.force)
+    else:
+        value = quantisation.export(network, out, options.input, options.precision, material, force=options.force)
+    value["input"] = options.input
     lines = [
         f"{out}: {value['bytes'] / 1e3:,.0f} kB ({options.precision}; float32: {value['float_bytes'] / 1e3:,.0f} kB), "
-        f"takes {_TAKES[options.input]}"
+        f"takes {_TAKES[options.input]}{', ' + str(value['frames']) + ' frames' if 'frames' in value else ''}"
     ]
     if options.precision == "int8":
         used = value["calibration"]

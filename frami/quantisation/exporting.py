@@ -62,7 +62,7 @@ def export(
         if precision == "int8":
             found["calibration"] = material.calibration.facts() | {"method": method}
         if not force:
-            _refuse(found, path)
+            refuse(found, path)
         about |= {"measured": json.dumps(found, ensure_ascii=False)}
         kept = _metadata(plain) | about
         if input == "waveform":
@@ -90,14 +90,19 @@ def judge(plain: Path, lowered: Path, material: Material | None, multilabel: boo
     """How a file of ``mel`` answers beside the one in float32: plain numbers, 0 to 1."""
     if material is None:
         return {"agreement": None, "unseen": 0, "recordings": None}
-    nets = Network(plain), Network(lowered)
+    return judged(Network(plain), Network(lowered), material, multilabel)
+
+
+def judged(plain, lowered, material: Material, multilabel: bool = False) -> dict:
+    """The same of two networks that have ``logits(clips)``."""
+    nets = plain, lowered
     wanted, found = (_answers(net, material.unseen, multilabel) for net in nets)
     agreement = float((wanted == found).all(1).mean()) if len(wanted) else None
     recordings = material.recordings and _on_recordings(*nets, material.recordings, multilabel)
     return {"agreement": agreement, "unseen": len(material.unseen), "recordings": recordings}
 
 
-def _on_recordings(plain: Network, lowered: Network, given: Judging, multilabel: bool) -> dict:
+def _on_recordings(plain, lowered, given: Judging, multilabel: bool) -> dict:
     wanted, found = (np.stack(list(net.logits(given.clips))) for net in (plain, lowered))
     labels = np.array(given.labels)
     same = (_decided(wanted, multilabel) == _decided(found, multilabel)).all(1)
@@ -107,7 +112,7 @@ def _on_recordings(plain: Network, lowered: Network, given: Judging, multilabel:
     }  # fmt: skip
 
 
-def _answers(net: Network, clips: Sequence[Tensor], multilabel: bool) -> np.ndarray:
+def _answers(net, clips: Sequence[Tensor], multilabel: bool) -> np.ndarray:
     return _decided(np.stack(list(net.logits(clips))), multilabel) if clips else np.zeros((0, 1))
 
 
@@ -116,7 +121,7 @@ def _decided(logits: np.ndarray, multilabel: bool) -> np.ndarray:
     return logits > 0 if multilabel else logits.argmax(1)[:, None]
 
 
-def _refuse(found: dict, path: Path) -> None:
+def refuse(found: dict, path: Path) -> None:
     """PrecisionError where a file answers too differently from the network in float32."""
     advice = (
         "calibrate on more clips (--calibration-clips), on others (--bank, --calibration recordings), export with "

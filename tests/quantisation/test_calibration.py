@@ -83,7 +83,7 @@ def test_clips_are_made_where_there_are_none(network, monkeypatch):
 
 
 def test_recordings_of_the_training_folds(make_tree, tmp_path, student):
-    root = make_tree("fsdd", tmp_path, speakers=("theo", "george"))
+    root = make_tree("fsdd", tmp_path, speakers=("theo", "george", "jackson", "nicolas", "yweweler"))
     found = gather(student, "recordings", each=1, data_folder=root)
     assert found.calibration.kind == "recordings" and 1 < len(found.calibration.clips) <= 10
     assert found.recordings is not None and found.recordings.clips

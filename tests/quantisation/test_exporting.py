@@ -155,9 +155,9 @@ def test_a_file_that_answers_otherwise_is_not_written_unless_forced(
 
 def test_few_recordings_may_go_by_chance():
     real = {"which": "20 recordings", "clips": 20, "accuracy": 0.85, "float_accuracy": 1.0}
-    exporting._refuse({"agreement": 1.0, "unseen": 9, "recordings": real}, Path("it.onnx"))
+    exporting.refuse({"agreement": 1.0, "unseen": 9, "recordings": real}, Path("it.onnx"))
     with pytest.raises(PrecisionError):
-        exporting._refuse({"agreement": 1.0, "unseen": 9, "recordings": real | {"accuracy": 0.8}}, Path("it.onnx"))
+        exporting.refuse({"agreement": 1.0, "unseen": 9, "recordings": real | {"accuracy": 0.8}}, Path("it.onnx"))
 
 
 def test_the_judgement_sees_other_weights(network, plain, material, tmp_path):
