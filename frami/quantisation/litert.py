@@ -116,6 +116,14 @@ def export(
     return {"path": str(path), **sizes, "frames": frames, "precision": precision, "difference": difference, **found}
 
 
+def _widest(ranges: Sequence[dict]) -> dict:
+    """The range that has all of these."""
+    if not {"min", "max"} <= set(ranges[0]):
+        return ranges[0]
+    ends = {name: function([one[name] for one in ranges], 0) for name, function in (("min", np.min), ("max", np.max))}
+    return ranges[0] | ends
+
+
 @torch.inference_mode()
 def _compare(model: nn.Module, plain: Path, frames: int, material: Material) -> float:
     """Largest difference of the float32 file's logits from PyTorch's. Raises ExportError where it is too large."""
@@ -144,7 +152,9 @@ def _lower(plain: Path, lowered: Path, frames: int, clips: Sequence[Tensor]) -> 
             )  # fmt: skip
         ends = _File(plain, frames)
         with warnings.catch_warnings(action="ignore"):
-            ranges = work.calibrate({ends.signature: [{ends.input: fitted(clip, frames)} for clip in clips]})
+            # A clip at a time: over several the quantiser takes a moving average of ranges, which cuts peaks off.
+            found = [work.calibrate({ends.signature: [{ends.input: fitted(clip, frames)}]}) for clip in clips]
+        ranges = {name: _widest([one[name] for one in found]) for name in found[0]}
         work.quantize(ranges).export_model(str(lowered), overwrite=True)
     except (RuntimeError, ValueError) as error:
         raise FramiError(f"LiteRT's quantiser refuses this network: {str(error).splitlines()[0][:200]}") from error
