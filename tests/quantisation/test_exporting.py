@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from frami import checkpoints, export, quantisation
 from frami.audio import MelSpec
 from frami.export import ExportError
-from frami.quantisation import Calibration, Material, PrecisionError, exporting, lowering
+from frami.quantisation import Calibration, Material, PrecisionError, exporting, litert, lowering
 from frami.quantisation.calibration import Judging
 from tests.helpers.cli import run
 
@@ -185,6 +186,34 @@ def test_bad_choices(network, material, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_litert_says_what_it_needs(network, material, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    with pytest.raises(ExportError, match=r"requirements-litert\.txt"):
+        litert.export(network, tmp_path / "it.tflite", "int8", material, 0.5)
+    with pytest.raises(ExportError, match="float32 or int8"):
+        litert.export(network, tmp_path / "it.tflite", "fp16", material, 0.5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_litert_takes_clips_of_its_duration():
+    clip = torch.arange(6.0).reshape(2, 3)
+    assert litert.fitted(clip, 5)[0, 0].tolist() == [[0, 1, 2, 0, 1], [3, 4, 5, 3, 4]]
+    assert litert.fitted(clip, 2)[0, 0].tolist() == [[0, 1], [3, 4]]
+
+
+def test_ranges_of_several_clips_are_joined():
+    one, other = ({"min": np.float32(a), "max": np.float32(b)} for a, b in ((-1, 2), (-3, 1)))
+    assert litert._widest([one, other]) == {"min": -3, "max": 2}
+
+
+@pytest.mark.slow
+def test_a_litert_file_answers_as_the_network_does(network, material, tmp_path):
+    pytest.importorskip("litert_torch")
+    value = litert.export(network, tmp_path / "it.tflite", "int8", material, 0.35)
+    assert value["agreement"] >= 0.95 and value["bytes"] < 0.6 * value["float_bytes"] and value["difference"] < 1e-3
+    assert json.loads((tmp_path / "it.json").read_text())["frames"] == value["frames"]
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +239,8 @@ def test_a_student_in_eight_bits_without_data(capsys, tmp_path, monkeypatch):
         (["--precision", "int8", "--calibration", "songs"], "songs"),
         (["--precision", "int8", "--calibration-clips", "0"], "below 1"),
         (["--precision", "int8", "--bank", "nowhere"], "no bank in nowhere"),
+        (["--seconds", "1"], "--format litert"),
+        (["--format", "litert", "--input", "waveform"], "log-Mels"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, arguments, word):
