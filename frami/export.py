@@ -29,6 +29,8 @@ from frami.weights import paths
 INPUTS = ("mel", "waveform")
 #: Largest difference of a logit from PyTorch's that is accepted.
 TOLERANCE = 1e-4
+#: The same of a front-end's log-Mel values, whose logarithm enlarges the rounding of quiet bands.
+FRONT_TOLERANCE = 1e-3
 #: Seconds of the clips that are compared; the first is shorter than a window.
 DURATIONS = (0.02, 0.13, 0.5, 1.0, 2.7, 6.0)
 
@@ -111,13 +113,25 @@ class _Exported(nn.Module):
         return self.model(x).logits
 
 
+class _Front(nn.Module):
+    """The front-end alone: Tensor[B, N] → Tensor[B, 1, n_mels, T]."""
+
+    def __init__(self, spec: MelSpec):
+        super().__init__()
+        self.front = LogMel(spec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.front(x)[:, None]
+
+
 def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
     """Write a checkpoint as an ONNX file that takes clips of any duration, any number at once, and returns ``logits``.
 
     ``input`` : ``mel``, float32 (B, 1, n_mels, T) as ``MelSpec`` makes it, or ``waveform``, float32 (B, N) at its
     sample rate. The file's metadata hold ``classes``, ``mel_spec`` (both JSON), ``sample_rate``, ``name``, ``input``,
-    ``licence`` and ``multilabel`` (``true``: sigmoids make probabilities of the logits, else a softmax). An existing
-    file is replaced, once the new one has passed the comparison.
+    ``licence``, ``precision`` (here ``float32``; others: ``frami.quantisation``) and ``multilabel`` (``true``: sigmoids
+    make probabilities of the logits, else a softmax). An existing file is replaced, once the new one has passed the
+    comparison.
 
     Returns ``path``, ``bytes``, ``difference`` (largest of any logit from PyTorch's) and ``durations`` (seconds that
     were compared). One export at a time, and none where other threads compute with torch. Raises ``ExportError``.
@@ -125,7 +139,7 @@ def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
     if input not in INPUTS:
         raise ExportError(f"no input '{input}'; choose one of: {', '.join(INPUTS)}")
     path = Path(path)
-    _writable(path)
+    writable(path)
     with _ONE, files.replacing(path, long=True) as temporary:
         module = _Exported(teacher, input)
         _write(module, teacher, input, temporary)
@@ -138,6 +152,28 @@ def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
     return {"path": str(path), "bytes": path.stat().st_size, "difference": difference, "durations": list(DURATIONS)}
 
 
+def front_end(spec: MelSpec, path: Path) -> None:
+    """Write a front-end alone as an ONNX file: ``waveform``, float32 (B, N), to ``mel``, float32 (B, 1, n_mels, T).
+
+    Raises ExportError where its log-Mels in onnxruntime are not those of ``MelSpec``.
+    """
+    with _ONE:
+        module = _Front(spec).eval().requires_grad_(False)
+        _program(module, spec, "waveform", "mel", ["batch", 1, spec.n_mels, "frames"], "the front-end").save(
+            path, external_data=False
+        )
+        session, largest = _session(path), 0.0
+        for k, seconds in enumerate(DURATIONS):
+            sounds = torch.stack([_sound(seconds, spec, seed) for seed in range(1 + k % 3)])
+            (found,) = session.run(["mel"], {"waveform": sounds.numpy()})
+            largest = float(np.maximum(largest, np.abs(found - spec(sounds)[:, None].numpy()).max()))
+    if not largest <= FRONT_TOLERANCE:
+        raise ExportError(
+            f"the front-end's log-Mels in onnxruntime differ by {largest:.1e} from PyTorch's, more than "
+            f"{FRONT_TOLERANCE:.0e}; export with --input mel instead, and report this"
+        )
+
+
 def safetensors(source: str | Path, path: str | Path) -> dict:
     """Copy a checkpoint's weights and card to ``path`` (with or without ending), as they are but for paths of folders
     on this machine, of which the last part stays.
@@ -146,7 +182,7 @@ def safetensors(source: str | Path, path: str | Path) -> dict:
     """
     card = checkpoints.load(source).card  # whole and fitting its card
     weights, _ = copies = paths(path)
-    _writable(weights)
+    writable(weights)
     origins = paths(checkpoints.resolve(source))
     with files.replacing(copies[1], long=True) as note, files.replacing(weights, long=True) as temporary:
         shutil.copyfile(origins[0], temporary)
@@ -157,7 +193,8 @@ def safetensors(source: str | Path, path: str | Path) -> dict:
     return {"path": str(weights), "bytes": weights.stat().st_size}
 
 
-def _writable(path: Path) -> None:
+def writable(path: Path) -> None:
+    """Refuse a folder, and a file in a place that cannot be written. Raises ExportError."""
     if path.is_dir():
         raise ExportError(f"{path} is a folder; name a file in it")
     try:
@@ -169,9 +206,25 @@ def _writable(path: Path) -> None:
 
 
 def _write(module: _Exported, teacher: Checkpoint, input: str, path: Path) -> None:
+    card = teacher.card
+    program = _program(module, teacher.spec, input, "logits", ["batch", len(teacher.classes)], f"'{card.name}'")
+    program.model.metadata_props.update(
+        name=card.name,
+        classes=json.dumps(list(teacher.classes), ensure_ascii=False),
+        mel_spec=json.dumps(teacher.spec.to_dict()),
+        sample_rate=str(teacher.spec.sample_rate),
+        multilabel=json.dumps(card.multilabel),
+        input=input,
+        licence=card.licence,
+        precision="float32",
+    )
+    program.save(path, external_data=False)
+
+
+def _program(module: nn.Module, spec: MelSpec, input: str, output: str, returned: list, title: str):
+    """A module as an ONNX program of free durations; ``returned`` : shape of its output. Raises ExportError."""
     from onnxscript import ir
 
-    spec, card = teacher.spec, teacher.card
     free = torch.export.Dim.DYNAMIC
     if input == "mel":
         clip, dims = torch.full((2, 1, spec.n_mels, 50), spec.floor), {0: free, 3: free}
@@ -181,13 +234,13 @@ def _write(module: _Exported, teacher: Checkpoint, input: str, path: Path) -> No
     try:
         with _quietly():
             program = torch.onnx.export(
-                module, (clip,), dynamo=True, input_names=[input], output_names=["logits"],
+                module, (clip,), dynamo=True, input_names=[input], output_names=[output],
                 dynamic_shapes=(dims,), verbose=False,
             )  # fmt: skip
     except Exception as error:  # of many kinds, from every layer of the exporter
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(
-            f"'{card.name}' cannot be written as ONNX ({why[:200]}); export with --format safetensors"
+            f"{title} cannot be written as ONNX ({why[:200]}); export with --format safetensors"
         ) from error
     graph = program.model.graph
     for node in graph:
@@ -195,28 +248,14 @@ def _write(module: _Exported, teacher: Checkpoint, input: str, path: Path) -> No
         for value in node.outputs:
             value.shape = None  # in the exporter's names of the free dimensions, which these two replace
     graph.inputs[0].shape = ir.Shape(shape)
-    graph.outputs[0].shape = ir.Shape(["batch", len(teacher.classes)])
-    program.model.metadata_props.update(
-        name=card.name,
-        classes=json.dumps(list(teacher.classes), ensure_ascii=False),
-        mel_spec=json.dumps(spec.to_dict()),
-        sample_rate=str(spec.sample_rate),
-        multilabel=json.dumps(card.multilabel),
-        input=input,
-        licence=card.licence,
-    )
-    program.save(path, external_data=False)
+    graph.outputs[0].shape = ir.Shape(returned)
+    return program
 
 
 @torch.inference_mode()
 def _compare(module: _Exported, spec: MelSpec, input: str, path: Path) -> float:
     """Largest difference of the file's logits in onnxruntime from PyTorch's with ``MelSpec`` itself as front-end."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    largest = 0.0
+    session, largest = _session(path), 0.0
     for k, seconds in enumerate(DURATIONS):
         sounds = torch.stack([_sound(seconds, spec, seed) for seed in range(1 + k % 3)])
         mels = spec(sounds)[:, None]
@@ -224,6 +263,14 @@ def _compare(module: _Exported, spec: MelSpec, input: str, path: Path) -> float:
         (found,) = session.run(["logits"], {input: given.numpy()})
         largest = float(np.maximum(largest, np.abs(found - module.model(mels).logits.numpy()).max()))  # NaN stays
     return largest
+
+
+def _session(path: Path):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _sound(seconds: float, spec: MelSpec, seed: int) -> Tensor:

@@ -23,7 +23,7 @@ from frami.bench import (
     vocoder,
 )
 from frami.bench.results import TEACHERS, filling
-from frami.cli import endurance, importing
+from frami.cli import deployment, endurance, importing
 from frami.cli.arguments import (
     Parser,
     command,
@@ -140,6 +140,7 @@ def add(commands) -> None:
     device_option(sub, data=True)
 
     _allocation_options(bench)
+    deployment.add(bench)
     endurance.add(bench)
 
     about = "Cross-validation: each fold in turn is the test of a teacher that all others train; goes on where it was."

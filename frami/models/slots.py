@@ -127,23 +127,22 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """x : Tensor[B, 1, F, T], lengths : Tensor[B] or None (all T). Returns Tensor[B, C, F', T'], Tensor[B]."""
         ragged = lengths is not None
-        if not ragged:
-            lengths = torch.full((x.shape[0],), x.shape[-1], device=x.device)
 
         def mask(frames: int) -> Tensor | None:
             return length_mask(lengths, frames, x.dtype) if ragged else None
 
         x = self.bands(x.transpose(1, 2), mask(x.shape[-1]))
         x = self.stem(x if self.temporal else x.transpose(1, 2))
-        lengths = _strided(lengths, self.stem.stride[1])
+        if ragged:
+            lengths = _strided(lengths, self.stem.stride[1])
         here = mask(x.shape[-1])
         x = self.stem_norm(x, here, relu=True)
         for block in self.blocks:
-            if block.stride > 1:
+            if ragged and block.stride > 1:
                 lengths = _strided(lengths, block.stride)
                 here = mask(_strided(x.shape[-1], block.stride))
             x = block(x, here)
-        return x, lengths
+        return x, lengths if ragged else torch.full((x.shape[0],), x.shape[-1], device=x.device)
 
 
 def _strided(frames, stride: int):
