@@ -5,13 +5,13 @@ _TITLES = {"torch": "PyTorch", "torchaudio": "PyTorch's torchaudio", "av": "PyAV
 #: The extra that has a library; those that are not named here are in "train".
 _EXTRAS = {"gradio": "studio", "av": "listen", "sounddevice": "listen"}
 #: Libraries that every installation has.
-_ALWAYS = ("numpy", "soundfile", "soxr", "onnxruntime", "tqdm")
+ALWAYS = ("numpy", "soundfile", "soxr", "onnxruntime", "tqdm")
 
 
 def lacking(module: str) -> str:
     """What to do where a library cannot be imported, in one line. module : its name, as ``torch``."""
     title = _TITLES.get(module, module)
-    if module in _ALWAYS:
+    if module in ALWAYS:
         return f"this needs {title}: pip install frami"
     extra = _EXTRAS.get(module, "train")
     hint = "; an exported .onnx does without: frami listen FILE.onnx" if module == "torch" else ""
