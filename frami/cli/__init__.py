@@ -44,6 +44,7 @@ COMMANDS = {
     "train-vocoder": ("vocoder", "Train a vocoder; goes on where it was stopped."),
     "export": ("export", "A teacher or a student as ONNX, or its weights and card, for elsewhere."),
     "listen": ("listen", "What a student hears in a long sound, a pipe or a microphone, as it goes by."),
+    "card": ("card", "What whoever deploys a network asks: data-free or not, licences, accuracy, latency, failures."),
     "push": ("hub", "A teacher or a student to a repository of the Hugging Face Hub."),
     "publish": ("publish", "The studio as a Space of the Hugging Face Hub."),
     "runs": ("runs", "what has been run: settings, curves, results"),

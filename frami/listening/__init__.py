@@ -5,10 +5,10 @@ Nothing here needs PyTorch but a checkpoint (``recognisers.checkpoint``): an exp
 
 from frami.listening.answers import Answer, Events, Settings, Smoothing, answers_of
 from frami.listening.listener import Listener, Summary, listen
-from frami.listening.recognisers import ListenError, Recogniser, checkpoint, onnx
+from frami.listening.recognisers import ListenError, Recogniser, checkpoint, metadata, onnx
 from frami.listening.windows import Windows
 
 __all__ = [
     "Answer", "Events", "ListenError", "Listener", "Recogniser", "Settings", "Smoothing", "Summary", "Windows",
-    "answers_of", "checkpoint", "listen", "onnx",
+    "answers_of", "checkpoint", "listen", "metadata", "onnx",
 ]  # fmt: skip

@@ -59,22 +59,7 @@ def onnx(path: str | Path, threads: int | None = None) -> Recogniser:
     """A file that ``frami export --input waveform`` wrote. threads : of the CPU (None: onnxruntime's choice).
     ListenError for another one."""
     path = Path(path)
-    if not os.path.isfile(path):
-        raise ListenError(
-            f"{path}: no such file; make it with: frami export STUDENT --input waveform --out {path.name}"
-        )
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # between windows the CPU is idle
-    if threads:
-        options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of many kinds, of onnxruntime's own
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise ListenError(f"{path}: not readable as ONNX ({why}); export it again") from error
+    session = _session(path, threads)
     about = session.get_modelmeta().custom_metadata_map
     (given, *more), outputs = session.get_inputs(), [one.name for one in session.get_outputs()]
     if about.get("input") == "mel":
@@ -99,6 +84,34 @@ def onnx(path: str | Path, threads: int | None = None) -> Recogniser:
         about.get("name") or path.stem, classes, rate, multilabel, answer,
         _seconds(card.get("seconds", about.get("seconds"))), batch is None, length, {**about, "card": card},
     )  # fmt: skip
+
+
+def metadata(path: str | Path) -> dict[str, str]:
+    """What an exported file says of itself. ListenError for another one."""
+    about = _session(Path(path)).get_modelmeta().custom_metadata_map
+    if "classes" not in about or "input" not in about:
+        raise ListenError(f"{path} is none that frami exported; make one with: frami export STUDENT")
+    return dict(about)
+
+
+def _session(path: Path, threads: int | None = None):
+    """A file in onnxruntime. ListenError where it is none."""
+    if not os.path.isfile(path):
+        raise ListenError(
+            f"{path}: no such file; make it with: frami export STUDENT --input waveform --out {path.name}"
+        )
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # between windows the CPU is idle
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of many kinds, of onnxruntime's own
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ListenError(f"{path}: not readable as ONNX ({why}); export it again") from error
 
 
 def _facts(path: Path, about: Mapping[str, str]) -> tuple[tuple[str, ...], int, bool]:
