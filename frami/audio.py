@@ -12,12 +12,9 @@ from torch import Tensor
 
 from frami import sound_files
 from frami.mel import MelSpec
-from frami.sound_files import AudioError, check_length, check_rate
+from frami.sound_files import LOUDEST, AudioError, check_length, check_rate
 
 __all__ = ["LOUDEST", "AudioError", "MelSpec", "encoded", "load", "mono", "save", "to_int16"]
-
-#: Peak of a recording in floats that is still taken as it is: 18 dB above full scale.
-LOUDEST = 8.0
 
 
 def load(path: str | Path, sample_rate: int = 22_050) -> Tensor:

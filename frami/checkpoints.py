@@ -15,8 +15,9 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from frami import hub, schema, weights
+from frami import cost, hub, schema, weights
 from frami.audio import MelSpec
+from frami.device import processor
 from frami.errors import FramiError
 from frami.models import from_dict
 from frami.paths import BUNDLED, home
@@ -161,8 +162,24 @@ def push_to_hub(checkpoint: Checkpoint, repository: str, private: bool = False) 
         path, card = Path(made) / hub.MODEL, public(checkpoint.card)
         save(path, checkpoint.model, card)
         load(path)
-        (Path(made) / "README.md").write_text(hub.page(asdict(card), name), encoding="utf-8")
+        (Path(made) / "README.md").write_text(hub.page(asdict(card), name, facts(checkpoint)), encoding="utf-8")
         return hub.push(Path(made), name, private)
+
+
+def facts(checkpoint: Checkpoint) -> dict:
+    """What a card's page says beside the card (``facts.answers``): the teacher's licence, where the teacher that it
+    learnt from is here, and the latency on this machine, measured now."""
+    card, found = checkpoint.card, {"precision": "float32"}
+    if card.teacher:
+        try:
+            teacher = read_card(resolve(card.teacher))
+            if card.training.get("teacher_sha256") in (None, "", teacher.sha256):
+                found["teacher_licence"] = teacher.licence
+        except CheckpointError:
+            pass
+    measured = cost.measure(checkpoint.model, checkpoint.spec, card.seconds)
+    found["latency"] = {"milliseconds": round(measured.latency_ms, 3), "seconds": card.seconds, "machine": processor()}
+    return found
 
 
 def public(card: Card) -> Card:

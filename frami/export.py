@@ -129,9 +129,9 @@ def onnx(teacher: Checkpoint, path: Path, input: str = "mel") -> dict:
 
     ``input`` : ``mel``, float32 (B, 1, n_mels, T) as ``MelSpec`` makes it, or ``waveform``, float32 (B, N) at its
     sample rate. The file's metadata hold ``classes``, ``mel_spec`` (both JSON), ``sample_rate``, ``name``, ``input``,
-    ``licence``, ``precision`` (here ``float32``; others: ``frami.quantisation``) and ``multilabel`` (``true``: sigmoids
-    make probabilities of the logits, else a softmax). An existing file is replaced, once the new one has passed the
-    comparison.
+    ``licence``, ``precision`` (here ``float32``; others: ``frami.quantisation``), ``multilabel`` (``true``: sigmoids
+    make probabilities of the logits, else a softmax) and the ``card`` (JSON, as of ``checkpoints.Card``, without paths
+    of this machine). An existing file is replaced, once the new one has passed the comparison.
 
     Returns ``path``, ``bytes``, ``difference`` (largest of any logit from PyTorch's) and ``durations`` (seconds that
     were compared). One export at a time, and none where other threads compute with torch. Raises ``ExportError``.
@@ -217,6 +217,7 @@ def _write(module: _Exported, teacher: Checkpoint, input: str, path: Path) -> No
         input=input,
         licence=card.licence,
         precision="float32",
+        card=json.dumps(asdict(public(card)), ensure_ascii=False),
     )
     program.save(path, external_data=False)
 

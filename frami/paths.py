@@ -10,8 +10,11 @@ from pathlib import Path
 from frami.errors import FramiError
 
 PACKAGE = Path(__file__).resolve().parent
-BUNDLED = PACKAGE.parent / "checkpoints"
-ASSETS = PACKAGE.parent / "assets"
+#: Whether this is no clone, but an installed wheel, which has the checkpoints within the package and no assets.
+INSTALLED = (PACKAGE / "checkpoints").is_dir()
+_ROOT = PACKAGE if INSTALLED else PACKAGE.parent
+BUNDLED = _ROOT / "checkpoints"
+ASSETS = _ROOT / "assets"
 #: Where libraries store what they compute or download, and the part of our folder that takes its place without a home.
 _CACHES = {
     "NUMBA_CACHE_DIR": "numba",
@@ -89,10 +92,12 @@ def data_folder(given: str | Path | None = None) -> Path:
 def made(kind: str, teacher: str) -> Path:
     """Folder of what was made of a teacher for the studio. kind : ``gallery`` or ``explore``.
 
-    Below ``assets`` for a bundled teacher, and where it is there already; below ``home()`` for one's own.
+    Below ``assets`` for a bundled teacher, and where it is there already; below ``home()`` for one's own, and for all
+    where the package was installed.
     """
     bundled = ASSETS / kind / teacher
-    return bundled if bundled.is_dir() or (BUNDLED / f"{teacher}.safetensors").is_file() else home() / kind / teacher
+    ours = not INSTALLED and (BUNDLED / f"{teacher}.safetensors").is_file()
+    return bundled if bundled.is_dir() or ours else home() / kind / teacher
 
 
 def child_environment() -> dict[str, str]:

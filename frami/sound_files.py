@@ -10,7 +10,8 @@ import math
 import os
 import re
 import shlex
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from frami import media
 from frami.errors import FramiError
 from frami.media import MediaError, MediaFile
 
+#: Peak of a recording in floats that is still taken as it is: 18 dB above full scale.
+LOUDEST = 8.0
 #: Sample rates in Hz that are believed; a header with another one is damaged.
 RATES = (1_000, 768_000)
 #: Seconds that a sound may last, and samples that it may have; the environment variable ``LIFTED`` (seconds) lifts
@@ -29,7 +32,7 @@ LONGEST, LARGEST, LIFTED = 3_600, 1 << 28, "FRAMI_SOUND_SECONDS"
 _BLOCK = 1 << 20  # values that are decoded at a time
 _MENDABLE = 1 << 30  # bytes of a file that is mended in memory
 _CHUNKS = 100  # of a WAV file, which are looked at for its data
-_UNKNOWN = 1 << 35  # frames from which a header's number of them means that it is not known
+UNKNOWN = 1 << 35  # frames from which a header's number of them means that it is not known
 _ROOM = 1 << 24  # samples that room is made for at first, whatever a header says
 _MISSES = 100_000  # of an MP3 file, which are passed over in search of its next frame
 
@@ -85,9 +88,23 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
     """
     path = Path(path)
     name = name or str(path)
+    with opened(path, name) as file:
+        samples = _decode(file, seconds, name)
+        claimed = file.frames / file.samplerate if file.frames < UNKNOWN else None
+        return Sound(samples, file.samplerate, file.channels, claimed)
+
+
+@contextmanager
+def opened(path: Path, name: str, memory: bool = True) -> Iterator[soundfile.SoundFile | MediaFile]:
+    """A file to read from beginning to end, ``read(count, dtype="float32", always_2d=True)``, with its ``samplerate``,
+    ``channels`` and ``frames``. memory : whether one that has to be mended is, in memory; else it is left to FFmpeg.
+
+    Raises AudioError as ``read`` does, also for what goes wrong in the block.
+    """
     if not os.path.isfile(path):  # unlike Path.is_file it takes any name
         why = "a link to a file that is not there" if os.path.islink(path) else "no such sound file"
         raise UnreadableError(f"{path}: {why}")
+    head = b""
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -95,11 +112,9 @@ def read(path: str | Path, seconds: float | None = None, name: str | None = None
             raise UnreadableError(f"{name} is empty: a file of 0 bytes; copy it again")
         if kind := no_sound(head):
             raise AudioError(f"{name} is {kind}")
-        with _open(path, head) as file:
+        with _open(path, head) if memory else _open_long(path, head) as file:
             check_rate(file.samplerate, name)
-            samples = _decode(file, seconds, name)
-            claimed = file.frames / file.samplerate if file.frames < _UNKNOWN else None
-            return Sound(samples, file.samplerate, file.channels, claimed)
+            yield file
     except MediaError as error:
         known = media.kind(head)
         raise AudioError(
@@ -165,7 +180,7 @@ def _decode(file: _Stream | MediaFile, seconds: float | None, name: str) -> np.n
     """Mean of the channels, an array (N,); a header's length is not believed, as memory goes with it."""
     most, known = bound(file.samplerate), file.frames
     said = file.counted if file.format in _GUESSED else known
-    if seconds is None and said is not None and said < _UNKNOWN:
+    if seconds is None and said is not None and said < UNKNOWN:
         check_length(said, file.samplerate, name)
     wanted = most + 1 if seconds is None else min(most, int(seconds * file.samplerate))
     # libsndfile fills the rest of a block with zeros: of a short sound one of its length is asked for, and a bit more.
@@ -188,7 +203,7 @@ def _decode(file: _Stream | MediaFile, seconds: float | None, name: str) -> np.n
 def _open(path: Path, head: bytes) -> _Stream | MediaFile:
     """The file itself, or a mended copy of it in memory. Raises MediaError too."""
     if known := media.kind(head):
-        return MediaFile(path, known[0], _UNKNOWN)
+        return MediaFile(path, known[0], UNKNOWN)
     mendable = path.stat().st_size <= _MENDABLE
     try:
         file = _Stream(path if os.name == "nt" else os.fsencode(path))  # bytes, for names that are not UTF-8
@@ -198,7 +213,7 @@ def _open(path: Path, head: bytes) -> _Stream | MediaFile:
             return _Stream(io.BytesIO(copy))
         if known := media.partly(head):
             with suppress(MediaError):  # then it is told what libsndfile says
-                return MediaFile(path, known[0], _UNKNOWN)
+                return MediaFile(path, known[0], UNKNOWN)
         raise
     copy = counted = None
     if file.frames == 0 and file.format in ("WAV", "WAVEX", "RF64") and mendable:
@@ -213,6 +228,32 @@ def _open(path: Path, head: bytes) -> _Stream | MediaFile:
         file = _Stream(io.BytesIO(copy))
     file.counted = counted
     return file
+
+
+def _open_long(path: Path, head: bytes) -> _Stream | MediaFile:
+    """A file of any length, of which little is held in memory. Raises MediaError too."""
+    if known := media.kind(head):
+        return MediaFile(path, known[0], UNKNOWN)
+    other = (media.partly(head) or (None,))[0] or ("wav" if head[:4] in (b"RIFF", b"RF64") else None)
+    file = None
+    try:
+        file = _Stream(path if os.name == "nt" else os.fsencode(path))
+    except soundfile.LibsndfileError:
+        if other is None:
+            raise
+    if file is not None and file.format in _GUESSED:
+        other = "mp3"
+    elif file is not None and file.frames > 0:
+        return file
+    try:  # it reads to the end, whatever the header says
+        long = MediaFile(path, other, UNKNOWN) if other else None
+    except (MediaError, ModuleNotFoundError):
+        if file is None:
+            raise
+        long = None
+    if long is not None and file is not None:
+        file.close()
+    return file if long is None else long
 
 
 # ------------------------------------------------------------------------------------------------------------------ WAV

@@ -18,7 +18,7 @@ from typing import TextIO
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from frami import __version__, paths
+from frami import __version__, extras, paths
 from frami.cli.arguments import Parser
 from frami.errors import FramiError
 from frami.files import AGAIN
@@ -43,6 +43,8 @@ COMMANDS = {
     "bench": ("bench", "measurements side by side: inversion, diversity, distillation, vocoder, …"),
     "train-vocoder": ("vocoder", "Train a vocoder; goes on where it was stopped."),
     "export": ("export", "A teacher or a student as ONNX, as a page for browsers, or its weights and card."),
+    "listen": ("listen", "What a student hears in a long sound, a pipe or a microphone, as it goes by."),
+    "card": ("card", "What whoever deploys a network asks: data-free or not, licences, accuracy, latency, failures."),
     "push": ("hub", "A teacher or a student to a repository of the Hugging Face Hub."),
     "publish": ("publish", "The studio as a Space of the Hugging Face Hub."),
     "runs": ("runs", "what has been run: settings, curves, results"),
@@ -57,11 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_everything(stream)
     if notice := paths.settle(strict=True):
         print(f"frami: {notice}", file=sys.stderr)
-    options = _parser(arguments).parse_args(arguments)
+    try:
+        options = _parser(arguments).parse_args(arguments)
+    except ModuleNotFoundError as error:
+        return _lacking(arguments[0], error)
     try:
         value, lines, *failed = options.run(options)
-        print(json.dumps(value) if options.json else "\n".join(lines), flush=True)
+        if value is not None:  # else it is printed already
+            print(json.dumps(value) if options.json else "\n".join(lines), flush=True)
         return int(any(failed))
+    except ModuleNotFoundError as error:
+        return _lacking(options.command, error)
     except FramiError as error:
         print(f"frami {options.command}: {error}".replace("\n", " "), file=sys.stderr)
         return 2
@@ -81,6 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"frami {options.command}: {error}{full * (error.errno in _FULL)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _lacking(command: str, error: ModuleNotFoundError) -> int:
+    """Say what to install where a library is not here; the exit status."""
+    name = (error.name or "").partition(".")[0]
+    if name in ("", "frami"):
+        raise error
+    print(f"frami {command}: {extras.lacking(name)}", file=sys.stderr)
+    return 2
 
 
 def _print_everything(stream: TextIO) -> None:

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping
 
+from frami import facts as known
+
 #: Licences as the Hub calls them, beside those whose name in small letters with hyphens is theirs.
 _LICENCES = frozenset(
     """
@@ -15,15 +17,23 @@ _LICENCES = frozenset(
 _CLASSES = 100
 
 
-def text(card: Mapping, repository: str) -> str:
-    """README.md for the repository ``OWNER/NAME`` of a checkpoint. card : as ``asdict`` gives it."""
+def text(card: Mapping, repository: str, facts: Mapping | None = None) -> str:
+    """README.md for the repository ``OWNER/NAME`` of a checkpoint. card : as ``asdict`` gives it; facts : what else is
+    known (``facts.answers``)."""
     front = _front(card)
     parts = [
-        f"# {_plain(card['name'])}", _about(card), "## Classes", _classes(card["classes"]),
+        f"# {_plain(card['name'])}", _about(card), "## In use", table(card, facts),
+        "## Classes", _classes(card["classes"]),
         "## Front-end", _front_end(card["mel_spec"]), "## Accuracy", _accuracy(card, repository), "## How to load it",
         _loading(card, repository), "## Licence", _licence(card),
     ]  # fmt: skip
     return "---\n" + "\n".join(front) + "\n---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def table(card: Mapping, facts: Mapping | None = None) -> str:
+    """What whoever deploys it asks, as a table in Markdown."""
+    rows = "\n".join(f"| {question} | {_plain(answer)} |" for question, answer in known.answers(card, facts))
+    return f"| | |\n|---|---|\n{rows}"
 
 
 def _front(card: Mapping) -> list[str]:
