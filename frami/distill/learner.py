@@ -2,8 +2,11 @@
 
 On a CPU of several cores a thread prepares the next batch (draws it, augments it, asks the teacher) while the student
 learns from the present one: two threads of such small operations get more from two cores than one operation on both.
+Where preparing a batch takes longer than learning from it, each is learnt from twice (``Echo``).
 """
 
+import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +30,8 @@ ORTHOGONAL = 8.0
 #: Batches among which clips are sorted by the length of their views, and what frames are rounded up to (so that shapes
 #: recur).
 _SOME, _ROUND = 4, 8
+#: Batches that wait for their second use, so that it comes some steps after the first.
+WAITING = 8
 
 
 @dataclass
@@ -43,6 +48,38 @@ class Prepared:
     rows: Tensor
 
 
+class Echo:
+    """Prepared batches that are learnt from once more, some steps later: *data echoing* (Choi et al. 2019, arXiv
+    1907.05550). It pays where a teacher is costly beside its student. On a CPU only.
+
+    ``on`` : whether batches are used twice.
+    """
+
+    def __init__(self):
+        self.on = False
+        self._waiting: deque[Prepared] = deque()
+        self._next = False
+
+    def keep(self, batch: Prepared) -> Prepared:
+        """Note a batch that is used for the first time; returns it."""
+        if self.on:
+            self._waiting.append(batch)
+            self._next = len(self._waiting) > WAITING
+        return batch
+
+    def again(self) -> Prepared | None:
+        """The batch that has waited longest, where its turn has come: every second step, once enough of them wait."""
+        if not self._next:
+            return None
+        self._next = False
+        return self._waiting.popleft()
+
+    def forget(self) -> None:
+        """Drop what waits."""
+        self._waiting.clear()
+        self._next = False
+
+
 @dataclass
 class Learner:
     """Everything that a training step reads and writes. Shapes: mels Tensor[B, 1, F, T]; lengths, labels Tensor[B];
@@ -52,7 +89,8 @@ class Learner:
     clips of the latest batch that was drawn, and how far off the student was on those of the latest step;
     ``frames`` : of the augmented batch, None for as many as any view has;
     ``fast_teacher`` : copy of the teacher's model for the steps; ``last`` : terms of the latest step by name;
-    ``ahead`` : the next batch while it is prepared, with the state that ``rng`` had before it.
+    ``ahead`` : the next batch while it is prepared, with the state that ``rng`` had before it; ``seconds`` : that the
+    latest batch took to be prepared, and the latest step to learn from one, on a CPU.
     """
 
     teacher: Checkpoint
@@ -77,6 +115,8 @@ class Learner:
     priorities: Priorities | None = None
     rows: Tensor | None = None
     errors: Tensor | None = None
+    echo: Echo = field(default_factory=Echo)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -127,8 +167,13 @@ def learn(learner: Learner, buffer: ReplayBuffer) -> None:
     if learner.objective.reuse:  # these stay as they are in the teacher
         learner.student.pooling.eval()
         learner.student.classifier.eval()
-    if learner.device.type == "cpu" and torch.get_num_threads() > 1:
-        _learn_beside(learner, buffer)
+    if learner.device.type == "cpu":
+        batch, cores = learner.echo.again() or learner.echo.keep(_fresh(learner, buffer)), torch.get_num_threads()
+        with threads(cores - cores // 2):
+            begin = time.perf_counter()
+            _improve(learner, batch)
+            learner.seconds["improve"] = time.perf_counter() - begin
+        _remember(learner, batch.rows)
     else:
         learner.step(work=_draw(learner, buffer, _weights(learner, buffer)))
         _remember(learner, learner.rows)
@@ -141,29 +186,36 @@ def _remember(learner: Learner, rows: Tensor) -> None:
         learner.priorities.update(rows, learner.errors)
 
 
-def _learn_beside(learner: Learner, buffer: ReplayBuffer) -> None:
-    """A training step while a second thread prepares the batch of the next one."""
+def _fresh(learner: Learner, buffer: ReplayBuffer) -> Prepared:
+    """A new batch. On several cores it was prepared meanwhile, and the next one begins to be."""
     cores = torch.get_num_threads()
+    if cores == 1:
+        return _prepare(learner, buffer, _weights(learner, buffer))
     if learner.worker is None:
         learner.worker = ThreadPoolExecutor(1, thread_name_prefix="teacher")
     if learner.ahead is None:
         _look_ahead(learner, buffer, cores // 2)
     batch = learner.ahead[0].result()
     _look_ahead(learner, buffer, cores // 2)
-    with threads(cores - cores // 2):
-        _improve(learner, batch)
-    _remember(learner, batch.rows)
+    return batch
 
 
 def _look_ahead(learner: Learner, buffer: ReplayBuffer, cores: int) -> None:
     def prepare() -> Prepared:
         with threads(cores):
-            _draw(learner, buffer, weights)
-            return replace(_prepared(learner), labels=learner.labels.clone())
+            return _prepare(learner, buffer, weights)
 
     before = learner.rng.get_state()
     weights = _weights(learner, buffer)
     learner.ahead = learner.worker.submit(prepare), before
+
+
+def _prepare(learner: Learner, buffer: ReplayBuffer, weights: Tensor | None) -> Prepared:
+    begin = time.perf_counter()
+    _draw(learner, buffer, weights)
+    batch = replace(_prepared(learner), labels=learner.labels.clone())
+    learner.seconds["prepare"] = time.perf_counter() - begin
+    return batch
 
 
 def forget_ahead(learner: Learner) -> None:

@@ -1,6 +1,7 @@
 """The one loop that all distillations run through: clips are made first, then learnt from."""
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -212,6 +213,7 @@ class _Course:
         self.inversion: Callable[[], dict] | dict | None = memory["inversion"] if memory else None
         if memory:
             load_learner(self.learner, memory["learner"])
+            self.learner.echo.on = memory.get("echo", False)
         self.compared: torch.Tensor | None = None
         self.notes: tuple[str, ...] = ()
         self.strength = memory.get("strength", 1.0) if memory else None if self._foreign else 1.0
@@ -219,6 +221,7 @@ class _Course:
             self._weaken(self.strength)
         self.spent = self.reported = memory["seconds"] if memory else 0.0
         self._terms: list[dict[str, torch.Tensor]] = []
+        self._ratios: list[float] | None = [] if settings.budget and not memory else None
         self._measured, self._effort = -math.inf, 0.0
 
     @property
@@ -311,17 +314,35 @@ class _Course:
             if self.learner.device.type == "cuda":
                 torch.cuda.synchronize(self.learner.device)
             spent.append(self.clock.seconds - before)
+            self.pace.of_step = max(min(spent), 1e-6)
+            self._compare()
+        self.learner.echo.forget()
         forget_ahead(self.learner)
         load_learner(self.learner, state)
         forget(self.learner.optimiser, learnt(self.learner.optimiser))
         self.learner.last = {}
-        self.pace.of_step = max(min(spent), 1e-6)
         self.pace.making += self.clock.seconds - begin
+
+    def _compare(self) -> None:
+        """Note what the latest step took to prepare and to learn from; of enough steps follows whether batches are used
+        twice: where preparing one takes longer (``Echo``)."""
+        spent = self.learner.seconds
+        if self._ratios is None or not spent:
+            return
+        self._ratios.append(spent["prepare"] / max(spent["improve"], 1e-9))
+        if len(self._ratios) < PROBES:
+            return
+        ratio, self._ratios = statistics.median(self._ratios), None
+        self.learner.echo.on = ratio > 1
+        if self.learner.echo.on:  # on one thread one after the other, on several side by side
+            alone = torch.get_num_threads() == 1
+            self.pace.of_step *= (ratio / 2 + 1) / (ratio + 1) if alone else max(ratio / 2, 1) / ratio
 
     def learn(self) -> None:
         """One training step; its losses are recorded (on a GPU they stay there)."""
         set_rate(self.learner.optimiser, _rate(self.pace.learnt))
         learn(self.learner, self.buffer)
+        self._compare()
         self.pace.steps += 1
         if self.learner.device.type != "cuda":
             self._terms.append(self.learner.last)
@@ -364,5 +385,6 @@ class _Course:
             "learner": learner_state(self.learner),
             "pace": self.pace.state(),
             "strength": self.strength,
+            "echo": self.learner.echo.on,
             "inversion": self.inversion() if callable(self.inversion) else self.inversion,
         }
