@@ -24,11 +24,12 @@ LOSS, FEW = 0.02, 3
 
 
 class PrecisionError(FramiError):
-    """A file that answers too differently from the network in float32; ``why`` : how, without the path."""
+    """A file that answers too differently from the network in float32; ``why`` : how, without the path;
+    ``advice`` : what to do."""
 
     def __init__(self, path: Path, why: str, advice: str):
         super().__init__(f"{path} was not written: {why}; {advice}")
-        self.why = why
+        self.why, self.advice = why, advice
 
 
 def export(
