@@ -5,13 +5,14 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 from string import Template
 
 from frami import export, files, intervals
 from frami.checkpoints import Card, Checkpoint, public
+from frami.errors import FramiError
 from frami.export import ExportError
 from frami.paths import ASSETS
 
@@ -63,12 +64,16 @@ def joined(modules: Iterable[Path]) -> str:
     return f'(frami => {{\n"use strict";\n{texts}}})(window.frami = {{}});\n'
 
 
-def site(network: Checkpoint, folder: str | Path, overwrite: bool = False) -> dict:
+def site(
+    network: Checkpoint, folder: str | Path, overwrite: bool = False, write: Callable[[Path], dict] | None = None
+) -> dict:
     """Write the folder of a page that runs a network: ``index.html``, a script, a style sheet, ``model.onnx`` and the
     runtime. It is there as a whole or not at all.
 
-    overwrite : replace such a folder. Returns ``path``, ``bytes`` and ``files`` of the folder, and ``difference`` of
-    the logits as of ``export.onnx``. Raises ExportError where the folder cannot take it, or holds anything else.
+    overwrite : replace such a folder. write : writes another ``model.onnx`` of the network, which takes sound, and
+    returns what is known of it. Returns ``path``, ``bytes`` and ``files`` of the folder, and what ``write`` returned
+    (else ``difference`` of the logits as of ``export.onnx``). Raises ExportError where the folder cannot take it, or
+    holds anything else, and what ``write`` raises.
     """
     folder = Path(folder)
     _replaceable(folder, overwrite)
@@ -77,7 +82,8 @@ def site(network: Checkpoint, folder: str | Path, overwrite: bool = False) -> di
         with tempfile.TemporaryDirectory(prefix=".frami-", dir=folder.parent) as temporary:
             made = Path(temporary) / "site"
             made.mkdir()
-            difference = export.onnx(network, made / "model.onnx", input="waveform")["difference"]
+            model = made / "model.onnx"
+            known = write(model) if write else _plain(network, model)
             (made / "index.html").write_text(_html(public(network.card)), encoding="utf-8")
             modules = [*(PAGE / f"{name}.js" for name in SHARED), SITE / "site.js"]
             (made / "page.js").write_text(joined(modules), encoding="utf-8")
@@ -88,14 +94,18 @@ def site(network: Checkpoint, folder: str | Path, overwrite: bool = False) -> di
             made.rename(folder)
             if before is not None:
                 shutil.rmtree(before, ignore_errors=True)
-    except ExportError:
+    except FramiError:
         raise
     except OSError as error:
         files.raise_full(folder, error)
         raise ExportError(f"{folder} cannot be written ({error.strerror or error}); choose another --out") from error
     written = [path for path in folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in written)
-    return {"path": str(folder), "bytes": size, "files": len(written), "difference": difference}
+    return {**known, "path": str(folder), "bytes": size, "files": len(written)}
+
+
+def _plain(network: Checkpoint, path: Path) -> dict:
+    return {"difference": export.onnx(network, path, input="waveform")["difference"]}
 
 
 def _replaceable(folder: Path, overwrite: bool) -> None:

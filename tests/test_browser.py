@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import torch
 
-from frami import audio, audio_input, browser, checkpoints, export, files
+from frami import audio, audio_input, browser, checkpoints, export, files, quantisation
 from frami.checkpoints import Checkpoint
 from tests.helpers.cli import run
 from tests.helpers.studio import chromium, microphone_flags
@@ -90,6 +90,31 @@ def test_what_fails_leaves_the_page_that_was_there(quick_export, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         browser.site(teacher, out, overwrite=True)
     assert (out / "index.html").read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+def test_a_page_with_a_smaller_network_says_what_that_costs(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def lowered(network, path, input, precision, material, force):
+        asked.append((network.card.name, input, precision, force))
+        path.write_bytes(b"small")
+        return {"path": str(path), "bytes": 5, "agreement": 0.985, "unseen": 200, "recordings": None}
+
+    monkeypatch.setattr(quantisation, "gather", lambda *_: None)
+    monkeypatch.setattr(quantisation, "export", lowered)
+    out = tmp_path / "site"
+    status, told, err = run(capsys, "export", STUDENT, "--format", "web", "--precision", "int8", "--out", out)
+    assert status == 0 and "agrees with float32 on 98.5% of 200 unseen made clips" in told, err
+    assert asked == [(STUDENT, "waveform", "int8", False)] and (out / "model.onnx").read_bytes() == b"small"
+
+    def refused(*_, **__):
+        raise quantisation.PrecisionError(Path("model.onnx"), "it agrees seldom", "--force")
+
+    monkeypatch.setattr(quantisation, "export", refused)
+    command = ["export", STUDENT, "--format", "web", "--precision", "int8", "--out", tmp_path / "other"]
+    status, _, err = run(capsys, *command)
+    assert status == 2 and f"{tmp_path / 'other'} was not written: it agrees seldom; --force" in err, err
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
 def test_names_of_classes_are_text_alone(quick_export, tmp_path, teacher):

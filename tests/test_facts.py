@@ -17,6 +17,7 @@ QUESTIONS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_bundled_student_says_what_a_deployer_asks(capsys, tmp_path):
     status, out, err = run(capsys, "card", "fsdd-tiny", "--json", "--out", tmp_path / "card.md")
     assert status == 0, err

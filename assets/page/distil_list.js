@@ -17,9 +17,9 @@ export function runList(data, server, files, { act, save, show }) {
     bar.append(el("div"));
     select.append(new Option("Download…", ""), ...files.map(([kind, words]) => new Option(words, kind)));
     select.addEventListener("change", async () => {
-      const kind = select.value;
+      const kind = select.value, what = select.selectedOptions[0].text;
       Object.assign(select, { value: "", disabled: true });
-      select.options[0].text = "Preparing…";
+      select.options[0].text = `Making ${what}…`;
       await save(id, kind);
       select.options[0].text = "Download…";
       select.disabled = false;

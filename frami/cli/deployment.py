@@ -1,11 +1,11 @@
-"""``frami bench deploy``: networks as files in half precision and in eight bits."""
+"""``frami bench deploy``: networks as smaller files; ``frami bench listen``: what they hear in a long sound."""
 
 import shlex
 from pathlib import Path
 
-from frami.bench import deploy, deploy_page, parts
+from frami.bench import deploy, deploy_page, listen, parts
 from frami.bench.results import filling
-from frami.cli.arguments import command, context, data_option, names, whole
+from frami.cli.arguments import aligned, command, context, data_option, names, whole
 from frami.errors import FramiError
 from frami.quantisation import METHODS
 from frami.quantisation.lowering import METHOD
@@ -23,6 +23,31 @@ def add(bench) -> None:
     sub.add_argument("--out", default="docs/results/deploy.md", help="page; its figures lie beside it as .json")
     sub.add_argument("--page", action="store_true", help="measure nothing, write the page of what has been measured")
     data_option(sub)
+
+    about = "What frami listen --events hears of words in a row, over its settings; on clips of development."
+    sub = command(bench, "listen", _listen, about)
+    sub.add_argument("--checkpoints", type=names, help=f"of spoken words (default: {', '.join(_LISTENING)})")
+    words = f"of each sound (default: {listen.WORDS})"
+    sub.add_argument("--words", type=whole(10, 10_000), default=listen.WORDS, help=words)
+    sub.add_argument("--best", type=whole(1, 100), default=5, help="combinations of settings to show (default: 5)")
+    data_option(sub)
+
+
+#: Students on which defaults of ``frami listen`` were chosen.
+_LISTENING = ("fsdd-tiny", "digits-mini")
+
+
+def _listen(options) -> tuple[dict, list[str]]:
+    rows = listen.measure(options.checkpoints or _LISTENING, context(options), options.words)
+    shown = dict.fromkeys([listen.WINDOWWISE, listen.USUAL, *(key for key, _ in listen.ranked(rows)[: options.best])])
+    table = [["network, sound", *listen.CHOSEN, "words", "events", "found", "missed", "false"]]
+    for key in shown:
+        for row in (row for row in rows if listen.key(row) == key):
+            missed, false = row["words"] - row["found"], row["events"] - row["found"]
+            counts = (row["words"], row["events"], f"{row['recall']:.1%}", missed, false)
+            table.append([f"{row['checkpoint']}, {row['sound']}", *map(str, (*key, *counts))])
+    note = "window: times the usual one; hop: share of a window; first settings: of windows; second: of --events"
+    return {"rows": rows}, [*aligned(table), "", note]
 
 
 def _counts(text: str) -> list[int]:

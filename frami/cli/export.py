@@ -6,7 +6,7 @@ from pathlib import Path
 from frami import banks, browser, checkpoints, export, quantisation
 from frami.cli.arguments import checkpoint_path, command, data_option, number, progress, whole
 from frami.errors import FramiError
-from frami.quantisation import KINDS, PRECISIONS, litert
+from frami.quantisation import KINDS, PRECISIONS, PrecisionError, litert
 from frami.weights import paths
 
 
@@ -63,18 +63,23 @@ _TAKES = {"mel": "log-Mel-spectrograms (batch, 1, bands, frames)", "waveform": "
 
 def _page(options, path: Path) -> tuple[dict, list[str]]:
     """A folder that runs the network in a browser."""
-    value = browser.site(checkpoints.load(path), options.out, options.overwrite)
+    network = checkpoints.load(path)
+    smaller = None if options.precision == "float32" else lambda out: _converted(options, path, network, out)
+    try:
+        value = browser.site(network, options.out, options.overwrite, smaller)
+    except PrecisionError as error:  # names a file that is not there any more
+        raise PrecisionError(Path(options.out), error.why, error.advice) from error
     line = (
         f"{options.out}: a page of {value['bytes'] / 1e6:.1f} MB that runs it in the browser; to look at it: "
         f"python3 -m http.server --directory {shlex.quote(options.out)} (a microphone needs https elsewhere)"
     )
-    return value | {"format": "web"}, [line]
+    return value | {"format": "web"}, [line, *(_judgement(value) if smaller else [])]
 
 
 def _check(options) -> None:
     """Refuse options that belong to another precision, which would be without effect."""
-    if options.format in ("safetensors", "web") and options.precision != "float32":
-        raise FramiError(f"--precision is of an ONNX file: leave out --format {options.format}")
+    if options.format == "safetensors" and options.precision != "float32":
+        raise FramiError("--precision is of an ONNX file: leave out --format safetensors")
     if options.seconds is not None and options.format != "litert":
         raise FramiError("--seconds is of a LiteRT file: add --format litert")
     if options.format == "litert" and options.input != "mel":
@@ -89,29 +94,38 @@ def _check(options) -> None:
 
 def _lowered(options, path: Path, out: Path) -> tuple[dict, list[str]]:
     """An export in half precision or eight bits, or as LiteRT."""
-    network, each = checkpoints.load(path), options.calibration_clips or quantisation.CLIPS
     export.writable(out)
+    value = _converted(options, path, checkpoints.load(path), out)
+    value["input"] = options.input
+    line = (
+        f"{out}: {value['bytes'] / 1e3:,.0f} kB ({options.precision}; float32: {value['float_bytes'] / 1e3:,.0f} kB), "
+        f"takes {_TAKES[options.input]}{', ' + str(value['frames']) + ' frames' if 'frames' in value else ''}"
+    )
+    return value, [line, *_judgement(value)]
+
+
+def _converted(options, path: Path, network: checkpoints.Checkpoint, out: Path) -> dict:
+    each = options.calibration_clips or quantisation.CLIPS
     with progress("step", "clips") as report:
         material = quantisation.gather(
             network, options.calibration or "made", each, _bank(options.bank, path), options.data, report
         )
     if options.format == "litert":
         seconds = options.seconds or network.card.seconds
-        value = litert.export(network, out, options.precision, material, seconds, options.force)
-    else:
-        value = quantisation.export(network, out, options.input, options.precision, material, force=options.force)
-    value["input"] = options.input
-    lines = [
-        f"{out}: {value['bytes'] / 1e3:,.0f} kB ({options.precision}; float32: {value['float_bytes'] / 1e3:,.0f} kB), "
-        f"takes {_TAKES[options.input]}{', ' + str(value['frames']) + ' frames' if 'frames' in value else ''}"
-    ]
-    if options.precision == "int8":
-        used = value["calibration"]
+        return litert.export(network, out, options.precision, material, seconds, options.force)
+    takes = "waveform" if options.format == "web" else options.input
+    return quantisation.export(network, out, takes, options.precision, material, force=options.force)
+
+
+def _judgement(value: dict) -> list[str]:
+    """What was found of a file of smaller numbers."""
+    lines = []
+    if used := value.get("calibration"):
         lines.append(f"calibrated on {used['clips']} clips, at most {used['per_class']} a class: {used['source']}")
     lines.append(f"agrees with float32 on {value['agreement']:.1%} of {value['unseen']} unseen made clips")
     if real := value["recordings"]:
         lines.append(f"recognises {real['accuracy']:.1%} of {real['which']}; float32: {real['float_accuracy']:.1%}")
-    return value, lines
+    return lines
 
 
 def _bank(named: str | None, exported: Path) -> Path | None:

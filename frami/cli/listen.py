@@ -9,6 +9,7 @@ from frami import streams
 from frami.cli.arguments import command, number, progress, whole
 from frami.errors import FramiError
 from frami.listening import Answer, Listener, Recogniser, Settings, checkpoint, listen, onnx
+from frami.listening.answers import EVENT_HOP, EVENT_SMOOTH, event_window
 from frami.sound_files import RATES
 from frami.streams import Source, clock
 
@@ -20,11 +21,13 @@ def add(commands) -> None:
         "sound", nargs="?", default="microphone", metavar="FILE|microphone|-",
         help="a sound file of any length, a microphone (default), or - for raw samples from standard input",
     )  # fmt: skip
-    sub.add_argument("--window", type=number(0.01, 600), metavar="SECONDS", help="default: as long as training clips")
-    sub.add_argument("--hop", type=number(0.001, 3_600), metavar="SECONDS", help="default: half a window")
+    window = "default: as long as training clips; with --events half as long again"
+    sub.add_argument("--window", type=number(0.01, 600), metavar="SECONDS", help=window)
+    hop = "default: half a window; with --events a quarter"
+    sub.add_argument("--hop", type=number(0.001, 3_600), metavar="SECONDS", help=hop)
     sub.add_argument("--threshold", type=number(0, 1), default=0.5, help="least probability (default: 0.5)")
-    smooth = "mean of the probabilities of so many windows (default: 1)"
-    sub.add_argument("--smooth", type=whole(1, 1_000), default=1, metavar="WINDOWS", help=smooth)
+    smooth = f"mean of the probabilities of so many windows (default: 1; with --events {EVENT_SMOOTH})"
+    sub.add_argument("--smooth", type=whole(1, 1_000), metavar="WINDOWS", help=smooth)
     sub.add_argument("--events", action="store_true", help="one answer from the first to the last window of a class")
     gap = "of events: what lies within one at most without its class (default: 0)"
     sub.add_argument("--gap", type=number(0, 3_600), default=0.0, metavar="SECONDS", help=gap)
@@ -42,11 +45,16 @@ def add(commands) -> None:
 
 
 def _listen(options) -> tuple[None, list[str]]:
+    usual = EVENT_SMOOTH if options.events else 1
     settings = Settings(
-        options.threshold, options.smooth, options.events, options.gap, options.shortest, options.silence
+        options.threshold, options.smooth or usual, options.events, options.gap, options.shortest, options.silence
     )
     network = _network(options)
-    listener = Listener(network, settings, options.window, options.hop)
+    window, hop = options.window, options.hop
+    if options.events:
+        window = window or (event_window(network.window) if network.length is None else network.window)
+        hop = hop or EVENT_HOP * window
+    listener = Listener(network, settings, window, hop)
     with _source(options, network) as source:
         print(
             f"frami listen: {network.name}, windows of {listener.window:.3g} s each {listener.hop:.3g} s",

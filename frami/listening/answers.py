@@ -11,6 +11,15 @@ import numpy as np
 
 from frami.errors import FramiError
 
+#: What suits events, chosen on spoken words by ``frami bench listen``: a window as a multiple of the usual one, and
+#: seconds that it is longer at most; the hop as a share of it; windows that are smoothed over.
+EVENT_WINDOW, EVENT_MORE, EVENT_HOP, EVENT_SMOOTH = 1.5, 0.5, 0.25, 2
+
+
+def event_window(usual: float) -> float:
+    """Seconds of a window that suits events of a network whose training clips usually last so long."""
+    return usual + min((EVENT_WINDOW - 1) * usual, EVENT_MORE)
+
 
 @dataclass(frozen=True)
 class Settings:

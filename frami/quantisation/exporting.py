@@ -24,7 +24,12 @@ LOSS, FEW = 0.02, 3
 
 
 class PrecisionError(FramiError):
-    """A file that answers too differently from the network in float32."""
+    """A file that answers too differently from the network in float32; ``why`` : how, without the path;
+    ``advice`` : what to do."""
+
+    def __init__(self, path: Path, why: str, advice: str):
+        super().__init__(f"{path} was not written: {why}; {advice}")
+        self.why, self.advice = why, advice
 
 
 def export(
@@ -129,8 +134,10 @@ def refuse(found: dict, path: Path) -> None:
     )
     if found["agreement"] is not None and found["agreement"] < AGREEMENT:
         raise PrecisionError(
-            f"{path} was not written: it agrees with the float32 network on {found['agreement']:.1%} of "
-            f"{found['unseen']} unseen made clips, less than {AGREEMENT:.0%}; {advice}"
+            path,
+            f"it agrees with the float32 network on {found['agreement']:.1%} of {found['unseen']} unseen made clips, "
+            f"less than {AGREEMENT:.0%}",
+            advice,
         )
     real = found["recordings"]
     if real is None:
@@ -138,6 +145,8 @@ def refuse(found: dict, path: Path) -> None:
     lost = round((real["float_accuracy"] - real["accuracy"]) * real["clips"])
     if lost > max(FEW, LOSS * real["clips"]):
         raise PrecisionError(
-            f"{path} was not written: it recognises {real['accuracy']:.1%} of {real['which']}, the float32 network "
-            f"{real['float_accuracy']:.1%}; {advice}"
+            path,
+            f"it recognises {real['accuracy']:.1%} of {real['which']}, the float32 network "
+            f"{real['float_accuracy']:.1%}",
+            advice,
         )

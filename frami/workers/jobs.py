@@ -5,15 +5,13 @@ Short jobs, for which a visitor waits, are computed on one thread: where all cor
 one another are many times slower than one.
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from frami import audio_input, checkpoints, cost, export, saliency, vocoder
+from frami import audio_input, checkpoints, cost, saliency, vocoder
 from frami.audio import MelSpec
 from frami.checkpoints import Checkpoint
 from frami.device import threads
@@ -21,7 +19,7 @@ from frami.errors import FramiError
 from frami.features import diversity, judges, maps
 from frami.inversion import Clips
 from frami.inversion.change import change
-from frami.workers import synthesis, teachers
+from frami.workers import exports, synthesis, teachers
 from frami.workers.teller import Teller
 
 
@@ -215,14 +213,6 @@ def change_sound(teller: Teller, *, path: str, teacher: str, device: str, target
                 return
 
 
-def export_onnx(teller: Teller, *, source: str, input: str) -> bytes:
-    """Content of a checkpoint's ONNX file. input : as of ``export.onnx``."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "student.onnx"
-        export.onnx(checkpoints.load(source), path, input=input)
-        return path.read_bytes()
-
-
 #: What a worker can do, by name; the first part of a name is the kind of work, which has limits (``limits.LIMITS``).
 JOBS: dict[str, Callable] = {
     "clips-make": synthesize,
@@ -241,7 +231,9 @@ JOBS: dict[str, Callable] = {
     "sound-live": live,
     "sound-given": given,
     "sound-decide": decide,
-    "export-onnx": export_onnx,
+    "export-onnx": exports.export_onnx,
+    "export-int8": exports.export_int8,
+    "export-web": exports.export_web,
     "data-download": teachers.download_data,
     "data-unpack": teachers.unpack_data,
     "train-teacher": teachers.train_teacher,

@@ -16,6 +16,7 @@ import torch
 
 from frami import audio, checkpoints, streams
 from frami.listening import Listener, ListenError, Settings, listen, onnx
+from frami.listening.answers import event_window
 from tests.helpers.cli import run
 from tests.helpers.listening import RATE, sound, tones_onnx
 
@@ -65,6 +66,16 @@ def test_events_of_a_file(capsys, tones, long):
     for row, (onset, offset) in zip(found, [(0, 2), (3, 4.5), (4.5, 6)], strict=True):
         assert abs(row["start"] - onset) < 0.1 and abs(row["end"] - offset) < 0.1, "half a window"
         assert row["windows"] > 20 and row["peak"] >= row["confidence"] > 0.5
+
+
+def test_events_have_windows_of_their_own_unless_they_are_given(capsys, tones, long, tmp_path):
+    for words, told in (([], "0.4 s each 0.2 s"), (["--events"], "0.6 s each 0.15 s"),
+                        (["--events", "--window", "0.2"], "0.2 s each 0.05 s"),
+                        (["--events", "--hop", "0.1"], "0.6 s each 0.1 s")):  # fmt: skip
+        assert f"windows of {told}" in run(capsys, "listen", tones, long, *words)[2]
+    fixed = tones_onnx(tmp_path / "fixed.onnx", length=RATE // 2)
+    assert "windows of 0.5 s each 0.125 s" in run(capsys, "listen", fixed, long, "--events")[2], "it takes no other"
+    assert event_window(5.0) == 5.5 and event_window(0.4) == pytest.approx(0.6)
 
 
 def test_several_classes_at_once(capsys, tmp_path):

@@ -267,6 +267,14 @@ def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, 
         assert json.loads(file.read(f"{folder}/student.json"))["kind"] == "student"
     name, content = saved(page, "micro", "onnx")
     assert name.endswith(".onnx") and len(content) > 20_000
+    row(page, "micro").locator("select").evaluate(
+        "list => new MutationObserver(() => (window.making ||= []).push(list.options[0].text))"
+        ".observe(list, { childList: true, subtree: true, characterData: true })"
+    )
+    name, content = saved(page, "micro", "web")
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        assert f"{Path(name).stem}/index.html" in file.namelist() and name.endswith("-web.zip")
+    assert page.evaluate("window.making.includes('Making Web page (zip)…')")
     row(page, "nano").locator("label").click()
     assert page.locator(".frami-distil .matrices figure").count() == 2 and table.locator("tbody tr").count() == 3
     row(page, "nano").locator(".delete").click()

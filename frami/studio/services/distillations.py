@@ -33,7 +33,14 @@ MOST = 40
 #: no other run gets it. Runs of one colour have other dashes.
 COLOURS, BUNDLED = 64, 0
 #: What a run can be downloaded as: name of the kind, its words on the page.
-FILES = (("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"), ("onnx-mel", "ONNX, takes log-Mels"))
+FILES = (
+    ("safetensors", "Weights and card (zip)"), ("onnx", "ONNX, takes sound"), ("onnx-mel", "ONNX, takes log-Mels"),
+    ("onnx-int8", "ONNX, eight bits"), ("web", "Web page (zip)"),
+)  # fmt: skip
+#: What the names of files end with behind the run.
+_ENDINGS = {
+    "safetensors": ".zip", "onnx": ".onnx", "onnx-mel": "-mel.onnx", "onnx-int8": "-int8.onnx", "web": "-web.zip",
+}  # fmt: skip
 #: Points of a curve that the page draws at most.
 POINTS = 240
 #: Seconds that a run takes beside its budget, and those of one without a budget, as far as can be told.
@@ -268,20 +275,29 @@ class Distillations:
 
     def file(self, id: str, kind: str, who: Visitor = EVERYONE) -> tuple[str, bytes]:
         """Name and content of a run's student as a file. FramiError for a run that is not the visitor's, an unknown
-        kind, where there is none yet, or while too many others are exported."""
+        kind, where there is none yet, for eight bits that answer otherwise, or while too many others are exported."""
         run = self.owned.own(id, who)
         if kind not in dict(FILES) or not has_student(run):
             raise FramiError("this run has no student to download yet")
-        stem = f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
+        name = _stem(run) + _ENDINGS[kind]
         if kind == "safetensors":
-            return f"{stem}.zip", _zip(run.folder, stem)
+            return name, _zip(run.folder, _stem(run))
         with asked_by(who.owner, who.address):
-            content = self._exported(run.id, kind, checkpoints.read_card(self.student_path(id)).sha256)
-        return f"{stem}{'-mel' if kind == 'onnx-mel' else ''}.onnx", content
+            return name, self._exported(run.id, kind, checkpoints.read_card(self.student_path(id)).sha256)
 
     def _export(self, id: str, kind: str, sha256: str) -> bytes:
-        source, takes = str(self.student_path(id)), "mel" if kind == "onnx-mel" else "waveform"
-        return shared().run("export-onnx", {"source": source, "input": takes})
+        source = self.student_path(id)
+        if kind == "web":
+            return shared().run("export-web", {"source": str(source), "name": f"{_stem(self.queue.get(id))}-web"})
+        given = {"source": str(source), "input": "mel" if kind == "onnx-mel" else "waveform"}
+        if kind == "onnx-int8":
+            return shared().run("export-int8", given | {"bank": str(source.parent / "bank")})
+        return shared().run("export-onnx", given)
+
+
+def _stem(run: Run) -> str:
+    """What the names of a run's files begin with."""
+    return f"frami-{run.settings.get('teacher')}-{run.settings.get('student')}-{run.id}"
 
 
 def _stamp(run: Run) -> str:
