@@ -205,6 +205,7 @@ def shot(page, name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # two students one after the other, and two exports
 def test_two_students_learn_one_stopped_and_resumed_through_a_reload(open_page, budget):
     page = open_page()
     assert page.locator("#distil-start").count() == 0, "mounted when it is opened"
