@@ -14,11 +14,11 @@ let arrived = false;             // until then the address says what the page wi
 let wished = "";                 // the clip that the address names, until it is here
 
 /* The teacher that the page shows, or will show as its address says. */
-export const teacherHere = () => arrived ? places.get("teacher") : asked("teacher") || home.teacher;
+export const teacherHere = () => arrived ? places.get("teacher") : inAddress("teacher") || home.teacher;
 /* Whether the page shows by now what its address says. */
 export const hasArrived = () => arrived;
 /* What the address says of a key, "" where it says nothing. */
-export const asked = key => (new URLSearchParams(location.search).get(key) || "").slice(0, LONGEST);
+export const inAddress = key => (new URLSearchParams(location.search).get(key) || "").slice(0, LONGEST);
 /* Put these values there, "" takes one away; step: to go Back by. */
 export function write(values, step) {
   const url = new URL(location.href), before = url.search;
@@ -40,7 +40,7 @@ function place(key, value) {
 }
 
 /* What a tab adds to the address. get(): { key: value as a text, "" for what the page begins with }; set(): show what
-   asked(key) says, by Back and Forward; what it does not know it ignores. ofTeacher: the keys that another teacher leaves
+   inAddress(key) says, by Back and Forward; what it does not know it ignores. ofTeacher: the keys that another teacher leaves
    behind. Returns what the tab calls when values have changed; with true the change is a step to go Back by. */
 export function addressed({ get, set, ofTeacher = [] }) {
   parts.push({ set, ofTeacher });
@@ -110,7 +110,7 @@ frami.address = (element, props, server, _watch, trigger) => {
   // The server has read the first address itself: teacher is what it chose.
   frami.arrive = teacher => {
     if (arrived) return;
-    const clip = asked("clip");
+    const clip = inAddress("clip");
     places.set("teacher", teacher || home.teacher);
     places.set("tab", shownTab() || home.tab);
     arrived = true;
@@ -119,7 +119,7 @@ frami.address = (element, props, server, _watch, trigger) => {
     document.dispatchEvent(new Event("frami-arrived"));
   };
   addEventListener("popstate", () => {
-    const wanted = Object.fromEntries(PLACES.map(key => [key, asked(key) || home[key]])), clip = asked("clip");
+    const wanted = Object.fromEntries(PLACES.map(key => [key, inAddress(key) || home[key]])), clip = inAddress("clip");
     const others = PLACES.filter(key => wanted[key] !== places.get(key));
     others.forEach(key => places.set(key, wanted[key]));
     if (others.includes("tab")) document.querySelector(`#tabs [role="tab"][data-tab-id="${CSS.escape(wanted.tab)}"]`)?.click();

@@ -110,17 +110,13 @@ frami.explore = (element, props, server, watch) => {
   }
 
   // ---- values that arrive, and what is still computed
-  function drawChoices() {
-    for (const [name, , options] of MAP_CONTROLS) drawControl(name, name === "colour" ? offered() : options);
-    tools.draw();
-  }
+  const drawChoices = () => { MAP_CONTROLS.forEach(([name, , options]) => drawControl(name, name === "colour" ? offered() : options)); tools.draw(); };
   /* Show a group of the legend alone, others with it, and all again; a category opens into its classes. */
   function isolate(i, group) {
     if (group.category !== undefined && s.open === null) s.open = group.category;
     else if (!s.isolated.delete(i)) s.isolated.add(i);
     refresh();
   }
-  /* step: of the visitor's own choices those to go Back by. */
   function refresh(step) {
     paintPoints(s, root);
     legend.draw();
@@ -142,10 +138,7 @@ frami.explore = (element, props, server, watch) => {
     root.dataset.pending = pending ? "yes" : pending === null ? "no" : "ask";
   }
   /* Colours that say something of these layers: real or made only where there are both. */
-  const offered = () => {
-    const kinds = new Set(s.value.layers.map(layer => Boolean(layer.real)));
-    return MAP_COLOURS.filter(([key]) => key !== "origin" || kinds.size > 1);
-  };
+  const offered = () => MAP_COLOURS.filter(([key]) => key !== "origin" || new Set(s.value.layers.map(layer => Boolean(layer.real))).size > 1);
   function offerColours() {
     if (s.points.length && !offered().some(([key]) => key === s.choice.colour)) Object.assign(s, { isolated: new Set(), choice: { ...s.choice, colour: "class" } });
     drawChoices();
