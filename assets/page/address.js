@@ -8,17 +8,19 @@ import { copied } from "./sharing.js";
 const LONGEST = 300;             // signs of a value
 const PLACES = ["tab", "teacher"];
 const places = new Map();        // what is shown of these, as the page last said
-const parts = new Map();         // key -> { get, set } of a tab
+const parts = [];                // what tabs add: { set, ofTeacher }
 let home = {};                   // of tab and teacher what the page opens with, which is not named
 let arrived = false;             // until then the address says what the page will show, not what it shows
 let wished = "";                 // the clip that the address names, until it is here
 
 /* The teacher that the page shows, or will show as its address says. */
-export const teacherHere = () => arrived ? places.get("teacher") : asked("teacher") || home.teacher;
+export const teacherHere = () => arrived ? places.get("teacher") : inAddress("teacher") || home.teacher;
 /* Whether the page shows by now what its address says. */
 export const hasArrived = () => arrived;
-const asked = key => (new URLSearchParams(location.search).get(key) || "").slice(0, LONGEST);
-function write(values, step) {
+/* What the address says of a key, "" where it says nothing. */
+export const inAddress = key => (new URLSearchParams(location.search).get(key) || "").slice(0, LONGEST);
+/* Put these values there, "" takes one away; step: to go Back by. */
+export function write(values, step) {
   const url = new URL(location.href), before = url.search;
   for (const [key, value] of Object.entries(values)) {
     if (value) url.searchParams.set(key, value);
@@ -33,19 +35,16 @@ function write(values, step) {
 function place(key, value) {
   if (places.get(key) === value) return;
   places.set(key, value);
-  if (arrived) write({ [key]: value === home[key] ? "" : value }, true);
+  const left = key === "teacher" ? parts.flatMap(part => part.ofTeacher) : [];
+  if (arrived) write({ ...Object.fromEntries(left.map(one => [one, ""])), [key]: value === home[key] ? "" : value }, true);
 }
 
-/* A part of the address that a tab adds. get(): its value as a text, "" for what the page begins with; set(value): show
-   what the address says, "" where it says nothing (called at once where it says something, and by Back and Forward);
-   a value that set does not know it ignores. Returns what the tab calls when the value has changed; with true the
-   change is a step to go Back by. */
-export function addressed(key, { get, set }) {
-  const known = value => { try { set(value); } catch { /* no value that the page makes */ } };
-  parts.set(key, { get, set: known });
-  const value = asked(key);
-  if (value && value !== get()) known(value);
-  return (step = false) => write({ [key]: String(get() ?? "") }, step);
+/* What a tab adds to the address. get(): { key: value as a text, "" for what the page begins with }; set(): show what
+   inAddress(key) says, by Back and Forward; what it does not know it ignores. ofTeacher: the keys that another teacher leaves
+   behind. Returns what the tab calls when values have changed; with true the change is a step to go Back by. */
+export function addressed({ get, set, ofTeacher = [] }) {
+  parts.push({ set, ofTeacher });
+  return (step = false) => arrived && write(get(), step);
 }
 /* A link to what the page shows now; with values, to these instead. Whom a run was shared with is not told on. */
 export function linkHere(values = {}) {
@@ -111,7 +110,7 @@ frami.address = (element, props, server, _watch, trigger) => {
   // The server has read the first address itself: teacher is what it chose.
   frami.arrive = teacher => {
     if (arrived) return;
-    const clip = asked("clip");
+    const clip = inAddress("clip");
     places.set("teacher", teacher || home.teacher);
     places.set("tab", shownTab() || home.tab);
     arrived = true;
@@ -120,14 +119,14 @@ frami.address = (element, props, server, _watch, trigger) => {
     document.dispatchEvent(new Event("frami-arrived"));
   };
   addEventListener("popstate", () => {
-    const wanted = Object.fromEntries(PLACES.map(key => [key, asked(key) || home[key]])), clip = asked("clip");
+    const wanted = Object.fromEntries(PLACES.map(key => [key, inAddress(key) || home[key]])), clip = inAddress("clip");
     const others = PLACES.filter(key => wanted[key] !== places.get(key));
     others.forEach(key => places.set(key, wanted[key]));
     if (others.includes("tab")) document.querySelector(`#tabs [role="tab"][data-tab-id="${CSS.escape(wanted.tab)}"]`)?.click();
     if (others.includes("teacher")) document.querySelector(`#teacher input[value="${CSS.escape(wanted.teacher)}"]`)?.click();
     // A tab in the menu of those that have no room is chosen by the server.
     if (others.includes("tab")) setTimeout(() => { if (places.get("tab") === wanted.tab && shownTab() !== wanted.tab) trigger("select", wanted); }, 400);
-    for (const [key, part] of parts) if ((part.get() || "") !== asked(key)) part.set(asked(key));
+    parts.forEach(part => part.set());
     showClip(clip);
   });
   additions.push(root => {

@@ -1,7 +1,8 @@
 /* The Explore tab: a map of clips on a canvas, its legend, filters, selection and table. */
 import { choices, el, onTheme, percent, plural } from "./core.js";
+import { mapAddress } from "./explore_address.js";
 import { clipLoader } from "./explore_clips.js";
-import { paintPoints, startClasses } from "./explore_colours.js";
+import { paintPoints } from "./explore_colours.js";
 import { mapFilters, narrowed, noFilters } from "./explore_filters.js";
 import { mapLegend } from "./explore_legend.js";
 import { drawMeasures } from "./explore_measures.js";
@@ -51,7 +52,7 @@ frami.explore = (element, props, server, watch) => {
       s.choice[name] = key;
       if (name === "colour") Object.assign(s, { isolated: new Set(), open: null });
       if (name === "projection") placing.place(true);
-      refresh();
+      refresh(true);
       students.ask();
     });
   }
@@ -67,13 +68,14 @@ frami.explore = (element, props, server, watch) => {
   const map = pointMap(root, stage, canvas, s), clips = clipLoader(s, server);
   const students = mapStudents(s, server, clips.ask, () => refresh());
   const legend = mapLegend(s, root, isolate, refresh);
-  const tools = mapTools(s, stage, () => { s.version++; map.draw(); });
+  const tools = mapTools(s, stage, () => { s.version++; map.draw(); address.keep(); });
   const filters = mapFilters(s, { renew: refresh, reset: showAll, selectShown: () => choosePoints(s.points.filter(p => !p.faint)) });
   const several = selectionPanel(s, server, clips, { show: map.show, clear: () => choosePoints([]), draws: () => map.draw(), most: props.downloads || 200 });
   const { choose, hover, rest } = mapListening(s, root, map, clips, { playing: tools.playing, several: () => several, status, spoken });
   const star = mapStar(s, server, { ask: clips.ask, draw: map.draw, say: words => { status.textContent = words; }, choose });
   const placing = mapPlacing(s, root, map, star);
   const empty = emptyMap(s, showAll);
+  const address = mapAddress(s, root, MAP_CONTROLS, students, () => { drawChoices(); placing.place(true); refresh(); students.ask(); });
   tip.before(empty.box);
   stage.before(tools.box, filters.box);
   stage.after(filters.line, ...legend.boxes, several.box, star.box);
@@ -108,19 +110,21 @@ frami.explore = (element, props, server, watch) => {
   }
 
   // ---- values that arrive, and what is still computed
+  const drawChoices = () => { MAP_CONTROLS.forEach(([name, , options]) => drawControl(name, name === "colour" ? offered() : options)); tools.draw(); };
   /* Show a group of the legend alone, others with it, and all again; a category opens into its classes. */
   function isolate(i, group) {
     if (group.category !== undefined && s.open === null) s.open = group.category;
     else if (!s.isolated.delete(i)) s.isolated.add(i);
     refresh();
   }
-  function refresh() {
+  function refresh(step) {
     paintPoints(s, root);
     legend.draw();
     filters.draw();
     say();
     empty.draw();
     map.draw();
+    address.keep(step);
   }
   function say() {
     const { share = [0, 0], umap, pending, trouble } = s.value, pca = root.dataset.projection === "pca";
@@ -134,25 +138,23 @@ frami.explore = (element, props, server, watch) => {
     root.dataset.pending = pending ? "yes" : pending === null ? "no" : "ask";
   }
   /* Colours that say something of these layers: real or made only where there are both. */
+  const offered = () => MAP_COLOURS.filter(([key]) => key !== "origin" || new Set(s.value.layers.map(layer => Boolean(layer.real))).size > 1);
   function offerColours() {
-    const kinds = new Set(s.value.layers.map(layer => Boolean(layer.real)));
-    const offered = MAP_COLOURS.filter(([key]) => key !== "origin" || kinds.size > 1);
-    if (s.points.length && !offered.some(([key]) => key === s.choice.colour)) Object.assign(s, { isolated: new Set(), choice: { ...s.choice, colour: "class" } });
-    if (rows.get("colour").children.length !== offered.length) drawControl("colour", offered);
+    if (s.points.length && !offered().some(([key]) => key === s.choice.colour)) Object.assign(s, { isolated: new Set(), choice: { ...s.choice, colour: "class" } });
+    drawChoices();
   }
   function show(next, arrived) {
-    const old = s.byId, other = s.value.teacher !== next.teacher, before = s.value.layers;
+    const old = s.byId, other = s.value.teacher !== next.teacher, before = s.value.layers, alone = address.alone();
     s.value = { classes: [], layers: [], ...next };
     s.details.clear();
-    if (other) { clips.forget(); students.forget(); s.filters = noFilters(); s.bounds = null; }
-    // groups of layers are counted by their place: another layer would be shown alone
+    if (other) { clips.forget(); students.forget(); s.bounds = null; }
     const changed = String(before.map(one => one.prefix)) !== String(s.value.layers.map(one => one.prefix));
-    if (other || (changed && !["class", "target"].includes(s.choice.colour))) s.isolated = new Set();
+    if (changed && !other) address.isolate(alone);      // groups of layers are counted by their place
     s.points = mapPoints(s.value.layers, old);
     s.byId = new Map(s.points.map(p => [p.id, p]));
     if (s.star) s.byId.set(s.star.id, s.star);
     s.selected = new Set([...s.selected].filter(id => s.byId.has(id)));
-    if (other || (!begun && s.points.length)) { startClasses(s); begun = s.points.length > 0; }
+    if (other || (!begun && s.points.length)) { address.take(); begun = s.points.length > 0; }
     offerColours();
     root.dataset.points = s.points.length;
     root.dataset.teacher = s.value.teacher || "";

@@ -1,4 +1,5 @@
 /* What a student predicts for the clips of a map, asked for once it is looked at. */
+import { inAddress } from "./address.js";
 import { counted, el, percent, plural } from "./core.js";
 
 /* ask(more): a request about the map; renew(): draw the map again; server: students(request), agreement(request). */
@@ -18,7 +19,7 @@ export function mapStudents(s, server, ask, renew) {
     if (asked !== s.value.teacher) return false;
     teacher = asked;
     offered = reply?.students || [];
-    const before = select.value;
+    const before = select.value || inAddress("student");
     select.replaceChildren(...offered.map(([title, key]) => Object.assign(el("option", "", title), { value: key })));
     if (offered.some(([, key]) => key === before)) select.value = before;
     return true;
@@ -46,6 +47,8 @@ export function mapStudents(s, server, ask, renew) {
     said.textContent = words || (some.length ? `the student agrees on ${counted(same)} of ${plural(some.length, "clip")}, ${percent(same / some.length, 1)}` : "asking the student…");
     return offered.length ? [label, said] : [said];
   }
+  /* Its key, "" for the first one. */
+  const named = () => !offered.length ? inAddress("student") : select.selectedIndex > 0 ? select.value : "";
   const predictedBy = p => known.get(p.layer.key)?.[p.row];
-  return { class: predictedBy, parts, ask: fetchPredictions, forget() { teacher = null; } };
+  return { class: predictedBy, named, parts, ask: fetchPredictions, forget() { teacher = null; } };
 }

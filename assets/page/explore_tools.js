@@ -40,7 +40,8 @@ export function mapTools(s, stage, redraw) {
   }
   /* Browsers play nothing before the first click of a page. */
   const playing = () => hovering && navigator.userActivation?.hasBeenActive !== false;
-  return { box, lasso, playing };
+  const draw = () => { contours.firstChild.checked = s.choice.density; };
+  return { box, lasso, playing, draw };
 }
 /* Buttons that zoom; factor 0 shows the whole map. */
 export function zoomButtons(magnify) {

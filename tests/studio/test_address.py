@@ -68,6 +68,77 @@ def test_reload_back_and_links(open_page, studio):
     open_page.left("Unexpected error 404")
 
 
+EXPLORE = "document.querySelector('.frami-explore')"
+
+
+def explored(page, teacher, colour, projection, ticked, shown):
+    """Wait until the map is coloured and projected so, with these layers ticked and as many clips not faint."""
+    page.wait_for_function(
+        f"""([teacher, colour, projection, ticked, shown]) => {{
+          const map = {EXPLORE}, layers = [...document.querySelectorAll("#explore-banks input:checked")];
+          return map?.dataset.teacher === teacher && map.querySelector(`.colour input[value=${{colour}}]`).checked
+            && map.querySelector(`.projection input[value=${{projection}}]`).checked
+            && map.dataset.projection === projection
+            && String(layers.map(one => one.name)) === ticked
+            && map.ids().filter(id => !map.looks(id).faint).length === shown;
+        }}""",
+        arg=[teacher, colour, projection, ticked, shown],
+        timeout=20_000,
+    )
+
+
+@pytest.mark.slow
+def test_what_the_map_shows_is_in_the_address(open_page, studio):
+    page = open_page()
+    page.click("#explore-tab-button")
+    usual = "frami,cmi,dafl,real"
+    explored(page, "fsdd", "class", "umap", usual, 400)
+    settled(page, colour="", projection="", layers="", only="", classes="", confidence="", student="", density="")
+
+    page.locator(".frami-explore .colour input[value=recipe]").check()
+    page.locator(".frami-explore .projection input[value=pca]").check()
+    page.locator("#explore-banks label", has_text="DAFL").click()
+    explored(page, "fsdd", "recipe", "pca", "frami,cmi,real", 300)
+    page.locator(".frami-explore .legend .entry button:has(i.hollow)").click()
+    page.locator(".frami-explore .filters summary").click()
+    page.locator(".frami-explore .filters .classes input").fill("seven")
+    page.keyboard.press("Enter")
+    here = {"colour": "recipe", "projection": "pca", "layers": "frami~cmi~real", "classes": "seven"}
+    settled(page, **here, tab="explore", confidence="", panels="")
+    only = page.evaluate("new URLSearchParams(location.search).get('only')")
+    shown = page.evaluate(f"{EXPLORE}.ids().filter(id => !{EXPLORE}.looks(id).faint).length")
+    assert only and 0 < shown < 20
+    page.reload()
+    explored(page, "fsdd", "recipe", "pca", "frami,cmi,real", shown)
+    settled(page, **here, only=only)
+
+    # Another teacher leaves behind what was chosen of the one before; Back finds it, step by step.
+    page.locator("#teacher input[value='esc10']").check()
+    page.wait_for_selector(".frami-explore[data-teacher='esc10']", timeout=20_000)
+    settled(page, teacher="esc10", colour="recipe", projection="pca", layers="", classes="", only="")
+    page.go_back()
+    explored(page, "fsdd", "recipe", "pca", "frami,cmi,real", shown)
+    settled(page, **here, only=only, teacher="fsdd")
+    page.go_back()
+    explored(page, "fsdd", "recipe", "pca", usual, 400)
+    page.go_back()
+    explored(page, "fsdd", "recipe", "umap", usual, 400)
+    page.go_forward()
+    explored(page, "fsdd", "recipe", "pca", usual, 400)
+    settled(page, colour="recipe", projection="pca", layers="", classes="", only="")
+
+    # A link from elsewhere, a part of which nobody knows.
+    link = "colour=confidence&projection=<b>&panels=apart&layers=nosuch~real&classes=dog~constructor&confidence=5-999"
+    page.goto(
+        f"{studio.address}?tab=explore&teacher=esc10&{link}&answers=wrong&only=__proto__&others=hidden&density=on"
+    )
+    page.wait_for_selector(".frami-explore[data-teacher='esc10'] canvas", timeout=20_000)
+    settled(page, colour="confidence", panels="apart", classes="dog", answers="wrong", others="hidden", density="on")
+    settled(page, projection="", confidence="", only="", layers="real")
+    assert page.locator(".frami-explore .tools input[role=switch]").first.is_checked()
+    open_page.left("Unexpected error 404")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", ["<img src=x onerror=document.title='gone'>"])
 def test_what_is_not_known_is_ignored(open_page, studio, sign):

@@ -414,6 +414,11 @@ def test_from_an_archive_to_a_teacher_in_every_tab(open_page, studio, tones):
         phone.get_by_role("tab", name="Teachers & data").click()
         phone.wait_for_selector(".card[data-teacher='low-and-high']", timeout=30_000)
         assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+        card = phone.locator(".card[data-teacher='low-and-high']")  # folded, beside what to do first
+        assert "your own" in card.inner_text() and not card.locator("dl").first.is_visible()
+        assert phone.locator(".ways button").first.bounding_box()["y"] < 700
+        card.locator("summary").first.click()
+        assert card.locator("dl").first.is_visible()
     finally:
         for name in ("checkpoints", "recordings", "trainings"):
             shutil.rmtree(studio.home / name, ignore_errors=True)
