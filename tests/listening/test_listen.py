@@ -116,7 +116,8 @@ def test_answers_come_while_the_sound_does(tones):
         assert (first["class"], first["start"]) == ("low", 0.0)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        process.wait(timeout=30)  # by the signal: the pipe is still open
+        out, err = process.communicate()
     assert process.returncode == 0 and [row["class"] for row in rows(out.decode())] == ["high"]
     assert "stopped after 00:00:0" in err.decode() and "Traceback" not in err.decode()
 
