@@ -122,7 +122,10 @@ def _judgement(value: dict) -> list[str]:
     lines = []
     if used := value.get("calibration"):
         lines.append(f"calibrated on {used['clips']} clips, at most {used['per_class']} a class: {used['source']}")
-    lines.append(f"agrees with float32 on {value['agreement']:.1%} of {value['unseen']} unseen made clips")
+    if value["unseen"]:
+        lines.append(f"agrees with float32 on {value['agreement']:.1%} of {value['unseen']} unseen made clips")
+    else:
+        lines.append("no made clip was left to judge it: give a --bank with more clips of each class")
     if real := value["recordings"]:
         lines.append(f"recognises {real['accuracy']:.1%} of {real['which']}; float32: {real['float_accuracy']:.1%}")
     return lines

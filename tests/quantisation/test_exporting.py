@@ -13,6 +13,7 @@ import torch
 
 from frami import checkpoints, export, quantisation
 from frami.audio import MelSpec
+from frami.cli import export as command_line
 from frami.export import ExportError
 from frami.quantisation import Calibration, Material, PrecisionError, calibration, exporting, litert, lowering
 from frami.quantisation.calibration import Judging
@@ -252,3 +253,12 @@ def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, argum
     status, out, err = run(capsys, "export", "fsdd-tiny", "--out", "x.onnx", *arguments)
     assert status == 2 and out == "" and err.count("\n") == 1 and word in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("agreement", "unseen", "words"), [(0.975, 40, "97.5% of 40"), (None, 0, "no made clip was left")]
+)
+def test_what_is_printed_of_a_judgement(agreement, unseen, words):
+    """Also where all clips of a small bank were calibrated on."""
+    found = {"agreement": agreement, "unseen": unseen, "recordings": None}
+    assert words in command_line._judgement(found)[0]
