@@ -31,13 +31,15 @@ function studentCurve({ curve, metric, teacher_accuracy: level }) {
 
 frami.method = (element, props, server, watch, trigger) => {
   const root = element.querySelector(".frami-method");
-  let waiting = null;
+  let waiting = null, shown = "";
   function draw() {
-    const { states, axis, student, target, title, asked, teacher, later } = props.value || {};
+    const { states, axis, student, target, title, asked, teacher, later } = props.value || {}, sent = JSON.stringify(props.value);
     root.dataset.teacher = teacher || "";
     if (later && root.offsetParent && waiting !== asked) { waiting = asked; trigger("select", {}); }
     if (!states) { if (!root.firstChild) root.append(el("p", "frami-empty", "The picture comes when its clip is there…")); return; }
     waiting = null;
+    if (sent === shown) return;   // sent once more: what was chosen in it stays
+    shown = sent;
     const row = el("div", "states"), verdict = el("div", "bars"), said = el("p", "said"), steps = states.map(clip => {
       const made = button("state", undefined, () => choose(clip, true), `Step ${clip.step}: the teacher predicts ${clip.predicted}. Play`), canvas = el("canvas");
       paint(canvas, clip, axis);

@@ -100,6 +100,11 @@ def test_it_is_read_on_a_desk_and_on_a_phone(open_page, width, theme):
     page.keyboard.press("Enter")
     assert first.get_attribute("aria-pressed") == "true" and last.get_attribute("aria-pressed") == "false"
     page.wait_for_function("frami.player.dataset.clip && frami.player.dataset.clip.endsWith('@0')", timeout=30_000)
+    page.get_by_role("tab", name="Listen").click()
+    with page.expect_response("**/gradio_api/run/**"):  # the story is asked for again
+        page.get_by_role("tab", name="Method").click()
+    page.wait_for_timeout(1500)
+    assert first.get_attribute("aria-pressed") == "true"  # and what was chosen in it stays
     assert "kang2023" in page.locator(".frami-cite pre").inner_text()
     page.locator(".frami-cite .copy").click()
     page.wait_for_selector(".frami-cite .said:has-text('cop')")

@@ -9,7 +9,7 @@ from frami.studio import theme
 
 #: Seconds until a page is used that the browser has seen before, and from a click to the sound; share of a core and
 #: bytes of an idle studio.
-USABLE, HEARD, IDLE, MEMORY = 8.0, 1.0, 0.05, 0.9e9
+USABLE, HEARD, IDLE, MEMORY = 6.0, 0.6, 0.035, 0.72e9
 
 
 @pytest.mark.slow
