@@ -53,9 +53,8 @@ def test_what_fails_is_tried_three_times_and_stops_no_other(tmp_path):
     assert ended["fine"].value == 4
     failures = Failures("tasks")
     assert [name for name, one in ended.items() if failures.note(one)] == ["thrice", "refused"]
-    with pytest.raises(
-        FramiError, match="^2 of the tasks could not be made \\(thrice: ValueError: try 3 .*; refused: "
-    ):
+    told = r"^2 of the tasks could not be made \(thrice: ValueError: try 3 .*; refused: "
+    with pytest.raises(FramiError, match=told):
         failures.tell()
     Failures("tasks").tell()
 
