@@ -1,5 +1,6 @@
 """Tasks on real Ray clusters of this machine: four worker processes, one of which is killed; skipped without Ray."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
-from frami import cluster
+from frami import banks, cluster
 from frami.cluster import Task
 from tests.helpers import tasks
 
@@ -106,3 +108,51 @@ def test_no_cluster_at_an_address_is_said(engine):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200)
     assert done.stdout.startswith("no Ray cluster answers at ray://127.0.0.1:1 ("), done.stderr
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def frami(folder: Path, *arguments) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "FRAMI_HOME": str(folder / "home"), "OMP_NUM_THREADS": "2"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": folder}
+    command = [sys.executable, "-m", "frami", *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+
+
+def test_a_bank_of_four_workers_is_that_of_one(tiny_teacher, tmp_path):
+    bank = ["synthesize", "--teacher", tiny_teacher, "--recipe", "frami", "--samples", 40, "--batch", 4, "--steps", 2]
+    bank += ["--chain", 2, "--no-sounds", "--device", "cpu", "--json"]
+    found = []
+    for name, where in (("one", ["--on", "local"]), ("four", ["--on", "ray", "--workers", 4])):
+        process = frami(tmp_path, *bank, *where, "--out", tmp_path / name)
+        out, err = process.communicate(timeout=280)
+        assert process.returncode == 0 and json.loads(out)["clips"] == 40, err
+        found.append(banks.load(tmp_path / name))
+    for name in ("frames", "lengths", "target", "predicted", "confidence", "logits", "pooled"):
+        assert torch.equal(getattr(found[0], name), getattr(found[1], name)), name
+    assert found[0].manifest["clips"] == found[1].manifest["clips"]
+
+
+def test_a_stop_by_the_keyboard_leaves_nothing_running_and_the_same_command_goes_on(tiny_teacher, tmp_path):
+    bank = ["synthesize", "--teacher", tiny_teacher, "--recipe", "frami", "--samples", 24, "--batch", 2, "--steps", 60]
+    bank += ["--chain", 6, "--on", "ray", "--workers", 2, "--no-sounds", "--device", "cpu", "--out", tmp_path / "bank"]
+    process = frami(tmp_path, *bank)
+    end = time.monotonic() + 200
+    while len(list((tmp_path / "bank" / "shards").glob("shard-*"))) < 2 and time.monotonic() < end:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert any("ray::" in " ".join(one.cmdline()) or "raylet" in one.name() for one in started)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "what was finished is saved" in err
+    _, alive = psutil.wait_procs(started, timeout=15)
+    assert not alive
+    assert list((tmp_path / "bank").glob("resume-*.pt"))
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "bank" / "shards").iterdir()}
+    process = frami(tmp_path, *bank)
+    _, err = process.communicate(timeout=280)
+    assert process.returncode == 0 and "goes on" in err, err
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "bank" / "shards").iterdir()}
+    assert len(after) == 12 and sum(after[name] == when for name, when in before.items()) >= 2, "made once"
