@@ -8,11 +8,14 @@ from frami import cluster
 from frami.cli.arguments import Parser, number, whole
 from frami.cluster import Engine
 
+WHERE = "local: in this process (default); ray: worker processes of this machine; ray://HOST:PORT: a Ray cluster"
 
-def add(sub: Parser, task: str) -> None:
-    """task : what one worker makes at a time, in words."""
-    where = "local: in this process (default); ray: worker processes of this machine; ray://HOST:PORT: a Ray cluster"
-    sub.add_argument("--on", default=cluster.LOCAL, metavar="WHERE", help=where)
+
+def add(sub: Parser, task: str, on: bool = True) -> None:
+    """task : what one worker makes at a time, in words; on : False where the command has an ``--on`` that knows
+    ``where``."""
+    if on:
+        sub.add_argument("--on", dest="where", default=cluster.LOCAL, metavar="WHERE", help=WHERE)
     many = "workers at once, each with {} of its own (default: as many as there are processors or GPUs for)"
     sub.add_argument("--workers", type=whole(1, 100_000), metavar="N", help=many.format(task))
     share = "with --on ray: GPUs of a worker, 0.25 for a quarter of one (default: 1 where there are GPUs)"
@@ -23,10 +26,10 @@ def add(sub: Parser, task: str) -> None:
 def engine(options) -> Iterator[Engine]:
     """Where the options say that tasks run. Nothing of it runs behind the block, in which Ray's own remarks go to
     standard error: standard output is the command's. FramiError."""
-    cluster.check(options.on, options.workers, options.gpus)
+    cluster.check(options.where, options.workers, options.gpus)
     with ExitStack() as stack:
-        if options.on != cluster.LOCAL:
+        if options.where != cluster.LOCAL:
             stack.enter_context(redirect_stdout(sys.stderr))
         device = getattr(options, "device", "cpu")
-        where = {"workers": options.workers, "gpus": options.gpus, "device": device}
-        yield stack.enter_context(cluster.opened(options.on, **where))
+        choices = {"workers": options.workers, "gpus": options.gpus, "device": device}
+        yield stack.enter_context(cluster.opened(options.where, **choices))

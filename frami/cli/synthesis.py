@@ -90,7 +90,7 @@ def _duration(text: str) -> float | tuple[float, float]:
 def _synthesize(options) -> tuple[dict, list[str]]:
     if options.start or options.target:
         return changing.run(options)
-    cluster.check(options.on, options.workers, options.gpus)
+    cluster.check(options.where, options.workers, options.gpus)
     teacher = checkpoints.load(options.teacher, pick(options.device))
     classes = class_numbers(options.classes, teacher.classes)
     settings = InversionSettings.of(
@@ -98,7 +98,7 @@ def _synthesize(options) -> tuple[dict, list[str]]:
         classes=classes, batch=options.batch, seed=options.seed,
     )  # fmt: skip
     sounds = None if options.no_sounds else vocoder.get(options.vocoder, teacher.spec)
-    chain = options.chain or (None if options.on == cluster.LOCAL else divided.CHAIN)
+    chain = options.chain or (None if options.where == cluster.LOCAL else divided.CHAIN)
     if chain:
         writer = divided.create_for(teacher, settings, options.out, sounds, chain, overwrite=options.overwrite)
     else:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -156,3 +156,28 @@ def test_a_stop_by_the_keyboard_leaves_nothing_running_and_the_same_command_goes
     assert process.returncode == 0 and "goes on" in err, err
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "bank" / "shards").iterdir()}
     assert len(after) == 12 and sum(after[name] == when for name, when in before.items()) >= 2, "made once"
+
+
+def test_cells_of_a_table_come_as_they_end_and_a_killed_worker_costs_none(tmp_path, make_tree):
+    """Two seeds of two rows; with the data set on the driver alone, as far as the workers are told."""
+    make_tree("fsdd", tmp_path / "data", speakers=("george", "jackson", "nicolas", "yweweler", "theo"))
+    table = ["bench", "distillation", "--teachers", "fsdd", "--data", tmp_path / "data", "--out", tmp_path / "page.md"]
+    table += ["--rounds", 2, "--steps", 8, "--clips", 8, "--batch", 4, "--student", "nano", "--seeds", 2]
+    table += ["--rows", "noise,real clips logits", "--on", "ray", "--workers", 2, "--device", "cpu", "--json"]
+    process = frami(tmp_path, *table)
+    killed, end = None, time.monotonic() + 200
+    while killed is None and time.monotonic() < end and process.poll() is None:
+        for one in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if "ray::fsdd: " in " ".join(one.cmdline()):
+                    one.kill()
+                    killed = one.pid
+                    break
+        time.sleep(0.02)
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0 and killed, err
+    cells = json.loads(out)["cells"]
+    assert len(cells) == 6 and {cell["seed"] for cell in cells.values()} == {0, 1}
+    process = frami(tmp_path, *table)
+    out, err = process.communicate(timeout=280)
+    assert json.loads(out)["cells"] == cells, "nothing is measured twice"
