@@ -1,4 +1,4 @@
-"""What several workers are worth beside one: tasks that sleep, which measure the engine alone, and tasks that compute."""
+"""What several workers are worth beside one: by tasks that sleep, which measure the engine alone, or that compute."""
 
 import time
 from collections.abc import Iterator

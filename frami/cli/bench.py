@@ -144,6 +144,7 @@ def add(commands) -> None:
     _allocation_options(bench)
     deployment.add(bench)
     endurance.add(bench)
+    scaling.add_bench(bench)
 
     about = "Cross-validation: each fold in turn is the test of a teacher that all others train; goes on where it was."
     sub = command(bench, "folds", _folds, about)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 
 from frami import cluster
-from frami.cli.arguments import Parser, number, whole
+from frami.bench import scale
+from frami.cli.arguments import Parser, command, number, progress, whole
 from frami.cluster import Engine
 
 WHERE = "local: in this process (default); ray: worker processes of this machine; ray://HOST:PORT: a Ray cluster"
@@ -33,3 +34,27 @@ def engine(options) -> Iterator[Engine]:
         device = getattr(options, "device", "cpu")
         choices = {"workers": options.workers, "gpus": options.gpus, "device": device}
         yield stack.enter_context(cluster.opened(options.where, **choices))
+
+
+def add_bench(bench) -> None:
+    """``frami bench scale``."""
+    about = "What several workers are worth beside one, by tasks that sleep or that make clips."
+    sub, usual = command(bench, "scale", _scale, about), scale.Plan()
+    add(sub, "a task")
+    kinds = f"sleep: the engine alone is measured (default); clips: batches of {usual.clips} clips of the teacher fsdd"
+    sub.add_argument("--tasks", choices=(scale.SLEEP, scale.CLIPS), default=scale.SLEEP, help=kinds)
+    sub.add_argument("--each", type=whole(1), default=usual.each, help=f"tasks a worker (default: {usual.each})")
+    sub.add_argument(
+        "--seconds", type=number(0.01, 60), default=usual.seconds, help="of a task that sleeps (default: 1)"
+    )
+
+
+def _scale(options) -> tuple[dict, list[str]]:
+    plan = scale.Plan(options.tasks, options.each, options.seconds)
+    with engine(options) as opened:
+        value = scale.run(plan, opened, progress) | {"on": options.where}
+    line = (
+        f"{value['tasks']} tasks of {value['task_seconds']:.2f} s on {value['workers']} workers ({value['processes']} "
+        f"processes) in {value['seconds']:.2f} s: efficiency {value['efficiency']:.1%}"
+    )
+    return value, [line]
