@@ -49,9 +49,10 @@ class OnRay(Engine):
                 ray.init("local", include_dashboard=False, **count, **quiet)
             else:
                 ray.init(address, **quiet)
-        except (ConnectionError, RuntimeError, TimeoutError) as error:
+        except Exception as error:  # of a start that takes too long Ray raises no other kind
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise FramiError(f"no Ray cluster answers at {address or 'this machine'} ({reason})") from error
+            what = f"no Ray cluster answers at {address}" if address else "Ray does not start on this machine"
+            raise FramiError(f"{what} ({reason})") from error
         try:
             self.gpus, self.workers = self._shares(workers, gpus, device)
             if address is not None:
