@@ -42,6 +42,7 @@ class OnRay(Engine):
     def __init__(self, address: str | None, workers: int | None, gpus: float | None, device: str = "auto"):
         self._ray = ray = _imported(client=address is not None)
         self._address = address
+        self._remote = ray.remote(_work)  # once: each such call would be sent to every worker anew
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
         try:
             if address is None:
@@ -86,8 +87,8 @@ class OnRay(Engine):
 
     def _started(self, function, arguments: tuple, name: str):
         """A reference to what ``_work`` will return."""
-        remote = self._ray.remote(_work).options(num_cpus=1, num_gpus=self.gpus, max_retries=0, name=name)
-        return remote.remote(function, *arguments)
+        choices = {"num_cpus": 1, "num_gpus": self.gpus, "max_retries": 0, "name": name}
+        return self._remote.options(**choices).remote(function, *arguments)
 
     def share(self, value: Any) -> Any:
         return self._ray.put(value)
