@@ -1,9 +1,12 @@
 """Which of the package's extras has a library that is not here."""
 
 #: What libraries are called, beside those called as their module is.
-_TITLES = {"torch": "PyTorch", "torchaudio": "PyTorch's torchaudio", "av": "PyAV", "umap": "umap-learn"}
+_TITLES = {
+    "torch": "PyTorch", "torchaudio": "PyTorch's torchaudio", "av": "PyAV", "umap": "umap-learn",
+    "ray": "Ray", "grpc": "Ray's client (grpcio)",
+}  # fmt: skip
 #: The extra that has a library; those that are not named here are in "train".
-_EXTRAS = {"gradio": "studio", "av": "listen", "sounddevice": "listen"}
+_EXTRAS = {"gradio": "studio", "av": "listen", "sounddevice": "listen", "ray": "ray", "grpc": "ray"}
 #: Libraries that every installation has.
 ALWAYS = ("numpy", "soundfile", "soxr", "onnxruntime", "tqdm")
 

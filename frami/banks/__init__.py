@@ -8,8 +8,9 @@ finished and holds what the next batch needs to know of the earlier ones.
 from frami.banks.bank import Bank, load
 from frami.banks.folder import MANIFEST, SHARDS, BankError, put_in_place
 from frami.banks.making import create_for, fill, filling
+from frami.banks.saving import Predict, predictor
 from frami.banks.sounds import renew_sounds
-from frami.banks.writer import Predict, Writer, create, predictor
+from frami.banks.writer import Writer, create
 
 __all__ = [
     "MANIFEST", "SHARDS", "Bank", "BankError", "Predict", "Writer", "create", "create_for", "fill", "filling", "load",

@@ -23,6 +23,8 @@ from frami.inversion.settings import upgraded
 MANIFEST = "manifest.json"
 SHARDS = "shards"
 RESUME = "resume.pt"
+#: As ``RESUME``, of a chain of a divided bank, by the number of its first batch; and all of them.
+RESUME_CHAIN, CHAINS = "resume-{:05d}.pt", "resume-*.pt"
 NEW = ".new"
 #: Bytes of a manifest, shards and clips of a bank, and missing shards that are named, at most.
 _LARGEST, _SHARDS, _CLIPS, _NAMED = 2**28, 10**7, 10**7, 20
@@ -193,5 +195,6 @@ def _clear(folder: Path) -> None:
                 path.unlink()
     for number in shard_numbers(folder):
         shard_path(folder, number).unlink()
-    (folder / RESUME).unlink(missing_ok=True)
+    for path in (folder / RESUME, *folder.glob(CHAINS)):
+        path.unlink(missing_ok=True)
     (folder / MANIFEST).unlink()

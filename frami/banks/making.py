@@ -3,7 +3,8 @@
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
-from frami.banks.writer import Writer, create, predictor
+from frami.banks.saving import predictor
+from frami.banks.writer import Writer, create
 from frami.checkpoints import Checkpoint
 from frami.inversion import InversionSettings, Progress, check
 from frami.vocoder import Vocoder

@@ -3,13 +3,12 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
-from frami import audio, files, locks, weights
+from frami import files, locks, weights
 from frami.audio import AudioError, MelSpec
 from frami.banks import shards
 from frami.banks.folder import (
@@ -26,25 +25,12 @@ from frami.banks.folder import (
     shard_path,
     write_manifest,
 )
+from frami.banks.saving import Predict, Saving, refused
 from frami.inversion import Clips, Trajectory
 from frami.vocoder import Vocoder
 
 #: Clips up to which the manifest is written after every batch; from there on when the bank has grown by a tenth.
 OFTEN = 1000
-
-#: The teacher's predictions: ``predict(mels Tensor[B, 1, F, T], lengths Tensor[B])`` gives classes, Tensor[B].
-Predict = Callable[[Tensor, Tensor], Tensor]
-
-
-def predictor(model: nn.Module) -> Predict:
-    """The ``predict`` of a classifier, for ``create``."""
-    device = next(model.parameters()).device
-
-    @torch.inference_mode()
-    def predict(mels: Tensor, lengths: Tensor) -> Tensor:
-        return model(mels.to(device), lengths.to(device)).logits.argmax(1).cpu()
-
-    return predict
 
 
 def create(
@@ -58,14 +44,15 @@ def create(
     predict: Predict | None = None,
     overwrite: bool = False,
     multilabel: bool = False,
+    kind: "type[Writer] | None" = None,
 ) -> "Writer":
     """A writer for the bank of these settings, which goes on where an interrupted run of the same settings stopped.
 
     A finished bank of the same settings is left as it is (``writer.complete``). Another one stays unless ``overwrite``,
     and then until the first batch of the new one is saved. Without a vocoder no sounds are written; ``ending`` chooses
     their format; multilabel : as of the teacher's ``Card``. With ``predict`` a shard is stored in float32 where float16
-    would change a prediction. The folder is the writer's until it has finished, or is given up. Raises BankError, and
-    InUseError where another process writes the bank.
+    would change a prediction. kind : of the writer, where it is another one. The folder is the writer's until it has
+    finished, or is given up. Raises BankError, and InUseError where another process writes the bank.
     """
     folder = Path(folder)
     if vocoder is not None:
@@ -80,7 +67,7 @@ def create(
     } | ({"multilabel": True} if multilabel else {})
     if folder.exists() and not folder.is_dir():
         raise BankError(f"{folder} is a file; choose a folder for the bank")
-    writer = Writer(folder, head, vocoder, predict)
+    writer = (kind or Writer)(folder, head, vocoder, predict)
     try:
         writer._lock = locks.folder(folder)
         files.tidy(folder / SHARDS)
@@ -117,8 +104,7 @@ class Writer:
         self.state: dict | None = None
         self.complete = False
         self.damaged: list[str] = []
-        self._head, self._vocoder, self._predict = head, vocoder, predict
-        self._spec = MelSpec.from_dict(head["mel_spec"])
+        self._head, self._saving = head, Saving(head, vocoder, predict)
         self._entries: list[dict] = []
         self._at, self._before, self._listed = folder, 0.0, 0
         self._lock = locks.Held(None)
@@ -156,19 +142,9 @@ class Writer:
         """
         if self.complete:
             raise BankError(f"{self.folder} is finished and takes no more clips")
-        full = shards.flat(clips)
-        if not all(map(shards.finite, (full, clips.confidence, clips.logits, clips.pooled))):
-            raise BankError(f"{self.folder}: a clip of batch {self.batches + 1} is not finite; try other settings")
-        content = shards.pack(clips, self._stored(full, clips), self.made, self._spec, trajectory)
-        listed = entries(clips, self.made, self._head)
-        sounds = self._vocoder(clips.mels, clips.lengths) if self._vocoder else [None] * len(clips)
         resume, spent = self._at / RESUME, self._before + seconds
         try:
-            for entry, sound in zip(listed, sounds, strict=True):
-                if sound is not None:
-                    path = self._at / entry["file"]
-                    files.write(path, audio.encoded(path, sound, self._spec.sample_rate))
-            files.write(shard_path(self._at, self.batches), content)
+            listed = self._saving.save(self._at, self.batches, self.made, clips, trajectory)
             if state is None:
                 resume.unlink(missing_ok=True)
             else:
@@ -181,8 +157,7 @@ class Writer:
                 finish_replacement(self.folder)
                 self._at = self.folder
         except (OSError, AudioError) as error:
-            files.raise_full(self.folder, error)
-            raise BankError(f"{self.folder}: the bank cannot be written ({error})") from error
+            raise refused(self.folder, error) from error
 
     def finish(self) -> None:
         """Mark the run as finished. Raises BankError when it made nothing or the disk refuses."""
@@ -193,8 +168,7 @@ class Writer:
             self._write_manifest()
             (self.folder / RESUME).unlink(missing_ok=True)
         except OSError as error:
-            files.raise_full(self.folder, error)
-            raise BankError(f"{self.folder}: the bank cannot be written ({error})") from error
+            raise refused(self.folder, error) from error
         self.close()
 
     def _begin(self, at: Path) -> None:
@@ -217,9 +191,13 @@ class Writer:
             self.complete, self.seconds = True, manifest["seconds"]
             self.made, self.batches = len(manifest["clips"]), manifest["shards"]
             self.close()
-            return
+        else:
+            self._find(manifest)
+
+    def _find(self, manifest: dict) -> None:
+        """What of an unfinished run is there."""
         whole, damaged = read_shards(self.folder, manifest)
-        saved = _saved(self.folder / RESUME)
+        saved = saved_state(self.folder / RESUME)
         if saved is None or saved["batches"] - 1 not in whole:
             saved = {"batches": max(whole, default=-1) + 1, "seconds": manifest["seconds"], "state": None}
         self.batches, self.seconds, self.state = saved["batches"], saved["seconds"], saved["state"]
@@ -232,21 +210,6 @@ class Writer:
             self._entries += entries(shard, shard.first, self._head)
             self.made = shard.first + len(shard)
         self._write_manifest()
-
-    def _stored(self, full: Tensor, clips: Clips) -> Tensor:
-        """Frames in half precision, or as they are where that would change a prediction."""
-        half = full.half()
-        if not shards.finite(half):
-            return full
-        if self._predict is None:
-            return half
-
-        def predicted(frames: Tensor) -> Tensor:
-            rows = torch.arange(len(clips))
-            return self._predict(*shards.padded(frames, shards.offsets(clips.lengths), rows, self._spec.floor))
-
-        found = predicted(half)
-        return half if torch.equal(found, clips.predicted) or torch.equal(found, predicted(full)) else full
 
     def _write_manifest(self) -> None:
         write_manifest(self._at, self.manifest)
@@ -261,8 +224,8 @@ def _differences(head: dict, manifest: dict) -> list[str]:
     return other + [key for key in keys if key != "settings" and head.get(key, False) != manifest.get(key, False)]
 
 
-def _saved(path: Path) -> dict | None:
-    """Content of ``resume.pt``; None when it is missing or damaged."""
+def saved_state(path: Path) -> dict | None:
+    """Content of a file as ``resume.pt``; None when it is missing or damaged."""
     try:
         with zipfile.ZipFile(path) as file:  # torch.load does not check the sums that its format holds
             if file.testzip() is not None:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -16,8 +16,10 @@ from frami.bench import parts
 from frami.bench.parts import Part
 from frami.bench.results import TEACHERS, Context, Report, Results
 from frami.checkpoints import Checkpoint
+from frami.cluster import Engine, Failures, Local, Task
+from frami.cluster.sent import SentTeacher
 from frami.data import LogMels, label
-from frami.device import machine
+from frami.device import machine, pick
 from frami.distill import Settings, distill
 from frami.distill.loop import BudgetError
 from frami.distill.objectives import LABELS
@@ -93,17 +95,20 @@ def bank(teacher: Checkpoint, row: Row) -> Bank | None:
 
 def fill(
     teacher: Checkpoint, rows: Sequence[Row], bases: Sequence[Settings], seeds: int, results: Results, here: Context,
-    on: str = "reported",
+    on: str = "reported", engine: Engine | None = None,
 ) -> None:  # fmt: skip
     """Measure the runs of these rows with each of these settings, seeds 0 to ``seeds`` - 1, that are not among the
-    results yet. on : which parts judge them, a name of ``parts.ON``."""
+    results yet, each a task of ``engine`` (None: in this process). on : which parts judge them, a name of ``parts.ON``.
+    FramiError where a run could not be measured, once the others are."""
+    engine = engine or Local()
     judges = parts.ON[on](teacher, here)
     marks = parts.fingerprint(judges)
+    where = _machine_of(engine, here) if engine.remote else machine(teacher.device)
 
     def is_open(run: tuple[int, Settings, Row]) -> bool:
         """Without a clip in the time all seeds are alike: then once is enough."""
         seed, base, row = run
-        cells = [results.get(key(teacher, row, base, other, marks)) for other in range(seeds)]
+        cells = [results.get(key(teacher, row, base, other, marks, where)) for other in range(seeds)]
         measured = [cell for cell in cells if cell is not None]
         idle = row.source == "made" and measured and not any(cell["clips"] for cell in measured)
         return cells[seed] is None and not idle and (row.source != "bank" or bank(teacher, row) is not None)
@@ -115,31 +120,89 @@ def fill(
     if any(row.source == "real" for *_, row in missing):
         with here.progress("clip", f"{card.name}: training clips") as report:
             training = recordings(teacher, None, "train", here.data_folder, report)
-    judges = [part.heard(teacher) for part in judges]
-    warm(teacher, bases[0])
-    for seed, base, row in results.still_open(missing, is_open):
-        with here.progress("%", f"{card.name}: {row.name}, {length(base)}, seed {seed}") as report:
-            clips = bank(teacher, row) if row.source == "bank" else training
-            found = measure(teacher, settings(row, base, seed), clips, judges, report)
-        about = {
-            "row": row.name, "group": row.group, "seed": seed, "teacher_name": card.name,
-            "device": machine(teacher.device), "budget": base.budget or 0.0, "student": base.student,
-            "length": length(base),
-            "dataset": label(card.dataset), "held_out": ",".join(card.split["test"]), "at_once": base.clips,
-            "batch": base.batch, "weights": card.sha256[:8], "pace": PACE, "fingerprint": row.fingerprint,
-            "on": on, "measured_on": marks, "settings": others(base),
-        }  # fmt: skip
-        results.put(key(teacher, row, base, seed, marks), found | about)
+    if engine.remote:
+        sent, shared = engine.share(SentTeacher.saved(teacher)), engine.share((judges, here.device_name))
+        training = engine.share(training)
+    else:
+        judges = [part.heard(teacher) for part in judges]
+        warm(teacher, bases[0])
+
+    def tasks() -> Iterator[Task]:
+        for seed, base, row in results.still_open(missing, is_open):
+            clips = engine.share(bank(teacher, row)) if row.source == "bank" else training
+            about = f"{card.name}: {row.name}, {length(base)}, seed {seed}"
+            if engine.remote:
+                yield Task(about, worker_cell, (sent, shared, row, base, seed, on, clips))
+            else:
+                yield Task(about, cell, (teacher, row, base, seed, on, judges, clips))
+
+    failures = Failures("cells")
+    unit = "cell" if engine.remote else "%"
+    for ended in engine.run(tasks(), here.progress, unit=unit, label=card.name, total=len(missing)):
+        if not failures.note(ended):
+            results.put(*ended.value)
+    failures.tell()
 
 
-def key(teacher: Checkpoint, row: Row, base: Settings, seed: int, judges: str) -> str:
+def cell(
+    teacher: Checkpoint, row: Row, base: Settings, seed: int, on: str, judges: Sequence[Part],
+    clips: LogMels | Bank | None, *, report: Report,
+) -> tuple[str, dict]:  # fmt: skip
+    """One run, measured: its key, and what is stored under it. judges : ``heard`` by the teacher; clips : as of
+    ``learn``."""
+    card, marks = teacher.card, parts.fingerprint(judges)
+    found = measure(teacher, settings(row, base, seed), clips, judges, report)
+    about = {
+        "row": row.name, "group": row.group, "seed": seed, "teacher_name": card.name,
+        "device": machine(teacher.device), "budget": base.budget or 0.0, "student": base.student,
+        "length": length(base),
+        "dataset": label(card.dataset), "held_out": ",".join(card.split["test"]), "at_once": base.clips,
+        "batch": base.batch, "weights": card.sha256[:8], "pace": PACE, "fingerprint": row.fingerprint,
+        "on": on, "measured_on": marks, "settings": others(base),
+    }  # fmt: skip
+    return key(teacher, row, base, seed, marks, machine(teacher.device)), found | about
+
+
+def worker_cell(
+    sent: SentTeacher, shared: tuple[Sequence[Part], str], row: Row, base: Settings, seed: int, on: str,
+    clips: LogMels | Bank | None, *, report: Report,
+) -> tuple[str, dict]:  # fmt: skip
+    """``cell`` in another process. shared : what judges, not ``heard`` yet, and the name of a device."""
+    judges, device = shared
+    teacher = sent.load(device)
+    ready = teacher.card.sha256, device, parts.fingerprint(judges), base
+    if ready not in _READY:  # once in a process: the budget is for the run alone
+        _READY.clear()
+        warm(teacher, base)
+        _READY[ready] = [part.heard(teacher) for part in judges]
+    return cell(teacher, row, base, seed, on, _READY[ready], clips, report=report)
+
+
+#: What a worker process has prepared for its last cell.
+_READY: dict[tuple, list[Part]] = {}
+
+
+def _machine(device: str, *, report: Report) -> str:
+    return machine(pick(device))
+
+
+def _machine_of(engine: Engine, here: Context) -> str:
+    """``machine`` of a worker; all of a sweep should be of one kind, as budgets of time are equal there alone."""
+    failures = Failures("workers")
+    (ended,) = engine.run([Task("machine", _machine, (here.device_name,))], here.progress, unit="worker", total=1)
+    failures.note(ended)
+    failures.tell()
+    return ended.value
+
+
+def key(teacher: Checkpoint, row: Row, base: Settings, seed: int, judges: str, where: str = "") -> str:
     """Name of a measurement: another teacher, device or setting, a changed recipe, other real clips make another name.
-    judges : ``parts.fingerprint`` of these."""
+    judges : ``parts.fingerprint`` of these; where : ``machine`` of what measures it (default: where the teacher is)."""
     card = teacher.card
     what = f"{row.name} {row.fingerprint}".strip()
     common = f"{length(base)} {base.student} {base.clips}x{base.batch} {others(base)} pace{PACE}"
-    where = f"{label(card.dataset)} {','.join(card.split['test'])} {card.sha256[:8]}"
-    return f"{where} | {common} {machine(teacher.device)} | {judges} | {what} | {seed}"
+    of = f"{label(card.dataset)} {','.join(card.split['test'])} {card.sha256[:8]}"
+    return f"{of} | {common} {where or machine(teacher.device)} | {judges} | {what} | {seed}"
 
 
 def length(base: Settings) -> str:

@@ -23,11 +23,13 @@ Progress = Callable[[str, str], AbstractContextManager[Report]]
 
 @dataclass(frozen=True)
 class Context:
-    """Where a benchmark computes, finds recordings and reports its progress."""
+    """Where a benchmark computes, finds recordings and reports its progress. device_name : by which workers of another
+    machine pick theirs."""
 
     device: torch.device
     data_folder: str | None
     progress: Progress
+    device_name: str = "auto"
 
 
 def silent(done: int, total: int) -> None:

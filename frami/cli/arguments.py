@@ -151,7 +151,8 @@ def context(options):
     from frami.bench.results import Context
     from frami.device import pick
 
-    return Context(pick(getattr(options, "device", "cpu")), options.data, progress)
+    name = getattr(options, "device", "cpu")
+    return Context(pick(name), options.data, progress, name)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,5 +1,6 @@
 """``frami bench WHAT``: measurements side by side, each with the command that makes its page."""
 
+import argparse
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from frami.bench import (
     vocoder,
 )
 from frami.bench.results import TEACHERS, filling
-from frami.cli import deployment, endurance, importing
+from frami.cli import deployment, endurance, importing, scaling
 from frami.cli.arguments import (
     Parser,
     command,
@@ -38,6 +39,7 @@ from frami.cli.arguments import (
     whole,
 )
 from frami.cli.distillation import seconds
+from frami.cluster import LOCAL, check
 from frami.data import label
 from frami.device import pick
 from frami.distill import Settings
@@ -142,6 +144,7 @@ def add(commands) -> None:
     _allocation_options(bench)
     deployment.add(bench)
     endurance.add(bench)
+    scaling.add_bench(bench)
 
     about = "Cross-validation: each fold in turn is the test of a teacher that all others train; goes on where it was."
     sub = command(bench, "folds", _folds, about)
@@ -183,10 +186,25 @@ def _student_options(sub) -> None:
     folds = "hold each of these out in turn, e.g. george,jackson; their teachers are trained where they are not there"
     sub.add_argument("--folds", type=names, help=folds)
     sub.add_argument("--epochs", type=whole(1), help="of those teachers (default: as many as the named one had)")
-    on = "reported: held-out clips and strangers (default); development: clips to choose settings on"
-    sub.add_argument("--on", choices=list(parts.ON), default="reported", help=on)
+    on = "reported: judged by held-out clips and strangers (default); development: by clips to choose settings on"
+    sub.add_argument("--on", action=_On, default="reported", metavar="WHAT|WHERE", help=f"{on}; {scaling.WHERE}")
+    sub.set_defaults(where=LOCAL)
+    scaling.add(sub, "a cell of the table", on=False)
     sub.add_argument("--page", action="store_true", help="train nothing, write the page of what has been measured")
     device_option(sub, data=True)
+
+
+class _On(argparse.Action):
+    """``--on development`` says what judges, ``--on ray`` where it is measured; both may be given."""
+
+    def __call__(self, parser, options, value, option_string=None):
+        try:
+            if value not in parts.ON:
+                check(value)
+        except FramiError as error:
+            judges = f"choose {' or '.join(parts.ON)} (what judges), or "
+            raise argparse.ArgumentError(self, str(error).replace("choose ", judges)) from error
+        setattr(options, "on" if value in parts.ON else "where", value)
 
 
 def _allocation(options) -> tuple[dict, list[str]]:
@@ -333,8 +351,9 @@ def _fill(options, rows, lengths: list[dict], results) -> None:
         raise FramiError("--folds holds out folds of a teacher's data set; name it: --teachers esc10 --folds 1,2")
     here, shared = context(options), {"student": options.student, "clips": options.clips, "batch": options.batch}
     bases = [Settings(**length, **shared) for length in lengths]
-    for teacher in in_turn.teachers(options.teachers or TEACHERS, options.folds, here, options.epochs):
-        distillation.fill(teacher, rows, bases, options.seeds, results, here, options.on)
+    with scaling.engine(options) as engine:
+        for teacher in in_turn.teachers(options.teachers or TEACHERS, options.folds, here, options.epochs):
+            distillation.fill(teacher, rows, bases, options.seeds, results, here, options.on, engine)
 
 
 def _vocoder(options) -> tuple[dict, list[str]]:

@@ -4,9 +4,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from frami import banks, checkpoints, vocoder
-from frami.cli import changing
-from frami.cli.arguments import class_numbers, command, device_option, moved, names, number, progress_bar, seed, whole
+from frami import banks, checkpoints, cluster, vocoder
+from frami.banks import divided
+from frami.cli import changing, scaling
+from frami.cli.arguments import (
+    class_numbers,
+    command,
+    device_option,
+    moved,
+    names,
+    number,
+    progress,
+    progress_bar,
+    seed,
+    whole,
+)
+from frami.cluster.sent import SentTeacher
 from frami.device import pick
 from frami.errors import FramiError
 from frami.features.gallery import EXPLORE_CLIPS, explore, make, map_again, measure_again
@@ -37,6 +50,9 @@ def add(commands) -> None:
     sub.add_argument("--no-sounds", action="store_true", help="spectrograms only")
     sub.add_argument("--out", required=True, help="folder for shards, sounds and manifest.json; goes on if interrupted")
     sub.add_argument("--overwrite", action="store_true", help="replace another bank in that folder")
+    scaling.add(sub, "a chain of batches")
+    chain = f"batches of a chain, which knows nothing of the others (default: all; with --on ray {divided.CHAIN})"
+    sub.add_argument("--chain", type=whole(1), metavar="N", help=chain)
     device_option(sub)
 
     sub = command(commands, "gallery", _gallery)
@@ -74,6 +90,7 @@ def _duration(text: str) -> float | tuple[float, float]:
 def _synthesize(options) -> tuple[dict, list[str]]:
     if options.start or options.target:
         return changing.run(options)
+    cluster.check(options.where, options.workers, options.gpus)
     teacher = checkpoints.load(options.teacher, pick(options.device))
     classes = class_numbers(options.classes, teacher.classes)
     settings = InversionSettings.of(
@@ -81,12 +98,19 @@ def _synthesize(options) -> tuple[dict, list[str]]:
         classes=classes, batch=options.batch, seed=options.seed,
     )  # fmt: skip
     sounds = None if options.no_sounds else vocoder.get(options.vocoder, teacher.spec)
-    writer = banks.create_for(teacher, settings, options.out, sounds, overwrite=options.overwrite)
+    chain = options.chain or (None if options.where == cluster.LOCAL else divided.CHAIN)
+    if chain:
+        writer = divided.create_for(teacher, settings, options.out, sounds, chain, overwrite=options.overwrite)
+    else:
+        writer = banks.create_for(teacher, settings, options.out, sounds, overwrite=options.overwrite)
     there, notes = writer.complete, {}
     if not there:
-        states = invert(teacher, settings, first=writer.batches, memory=writer.state)
         try:
-            notes = _fill(writer, states, f"{settings.recipe.name} on {teacher.card.name}")
+            if chain:
+                notes = _divided(options, writer, settings)
+            else:
+                states = invert(teacher, settings, first=writer.batches, memory=writer.state)
+                notes = _fill(writer, states, f"{settings.recipe.name} on {teacher.card.name}")
         except FullError as error:
             if options.overwrite and writer.in_place:
                 error.advice = "give the same command again without --overwrite: what was finished is saved"
@@ -128,6 +152,22 @@ def _fill(writer, states, label: str) -> dict[str, None]:
         if writer.batches:
             bar.write(f"frami synthesize: goes on behind the {writer.made} clips that are there", file=sys.stderr)
         banks.fill(writer, states, report)
+    return notes
+
+
+def _divided(options, writer, settings: InversionSettings) -> dict[str, None]:
+    """Fill a bank chain by chain, where ``--on`` says; returns the notes of the run, each of which it prints once."""
+    notes: dict[str, None] = {}
+
+    def note(text: str) -> None:
+        notes[text] = None
+        print(f"frami synthesize: {text}", file=sys.stderr)
+
+    if writer.batches:
+        print(f"frami synthesize: goes on with what {writer.made} clips lack", file=sys.stderr)
+    with scaling.engine(options) as engine:
+        plan = writer.plan(settings, options.vocoder, options.device)
+        divided.fill(writer, engine, SentTeacher.of(options.teacher), plan, progress, note)
     return notes
 
 

@@ -39,6 +39,7 @@ def invert(
     feature_bank: FeatureBank | None = None,
     every: int = 5,
     first: int = 0,
+    end: int | None = None,
     memory: dict | None = None,
     **choices,
 ) -> Iterator[Progress]:
@@ -51,7 +52,8 @@ def invert(
     Yields a ``Progress`` every ``every`` steps and, with ``finished``, at the end of each batch; stop by not asking for
     the next. The same seed gives the same clips on one device (on a GPU up to the order of its sums). To go on with an
     interrupted run, give the number of finished batches as ``first`` and what ``Progress.memory`` returned after the
-    last of them as ``memory``.
+    last of them as ``memory``. Without a memory the batches from ``first`` up to but without ``end`` are a chain of
+    their own: what outlasts a batch begins anew there, with weights of its own.
 
     Raises FramiError when an argument is out of range or nothing would be learnt, at the call.
     """
@@ -64,6 +66,8 @@ def invert(
         settings = InversionSettings.of(teacher, settings, **choices)
     check_least(1, every=every)
     check_least(0, first=first)
+    batches = -(-settings.samples // settings.batch)
+    end = batches if end is None else min(end, batches)
     recipe, copy = settings.recipe, TeacherCopy(teacher, settings.seconds)
     _check_terms(recipe, copy, student)
     _check_batch(settings, copy.batch if copy.norms else None)  # without norms, piece by piece
@@ -78,7 +82,7 @@ def invert(
         feature_bank = FeatureBank(recipe.feature_bank)
     elif len(feature_bank) and feature_bank.rows().shape[1] != feature_size(recipe, copy):
         raise FramiError("this feature bank holds features of another teacher or recipe; give each its own")
-    return _Run(settings, copy, student, feature_bank, every, first, tuple(notes)).states(memory)
+    return _Run(settings, copy, student, feature_bank, every, first, end, tuple(notes)).states(memory)
 
 
 def check(teacher: Checkpoint, settings: InversionSettings) -> None:
@@ -132,7 +136,8 @@ def arithmetic(teacher: Checkpoint, seconds: float) -> dict[str, int]:
 @dataclass
 class _Run:
     """A run, and where it stands. ``number`` : of the batch at work; those below ``first`` are the ``warmup`` batches,
-    which are discarded; ``step`` : of this batch; ``done`` : steps of the whole run since ``began``."""
+    which are discarded, and those from ``end`` on are not its own; ``step`` : of this batch; ``done`` : steps of the
+    whole run since ``began``."""
 
     settings: InversionSettings
     teacher: TeacherCopy
@@ -140,6 +145,7 @@ class _Run:
     feature_bank: FeatureBank
     every: int
     first: int
+    end: int
     notes: tuple[str, ...]
     warmup: int = 0
     number: int = 0
@@ -158,12 +164,13 @@ class _Run:
         self.warmup = recipe.warmup if self.first == 0 or memory is None else 0
         shown = _shown_steps(recipe.steps, settings.snapshots)
         work: Work | None = None
-        for number in range(self.first - self.warmup, self.batches):
+        own = settings.seed * 1009 + (self.first if memory is None else 0)  # of new weights
+        for number in range(self.first - self.warmup, self.end):
             self.number, discarded = number, number < self.first
             rng = torch.Generator().manual_seed((settings.seed * 1_000_003 + number + 100_000) % 2**63)
             target = self._target()
             if work is None or len(work.labels) != len(target):
-                older, work = work, new_work(self.teacher, recipe, len(target), self.student, settings.seed * 1009)
+                older, work = work, new_work(self.teacher, recipe, len(target), self.student, own)
                 if older is not None:
                     work.load(None, older.snapshot(None))
                 elif memory is not None:
@@ -216,7 +223,7 @@ class _Run:
             logits=logits, pooled=values["pooled"].float().cpu(), multilabel=several,
         )  # fmt: skip
         seconds = time.perf_counter() - self.began
-        total = (self.batches - self.first + self.warmup) * steps
+        total = (self.end - self.first + self.warmup) * steps
         earlier = self.number - self.first + self.warmup  # batches of this run before the present one
         in_first = earlier <= self.warmup
         return Progress(

@@ -1,0 +1,61 @@
+"""Where tasks run. This one: in this process, one after another."""
+
+import os
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from frami.cluster.tasks import Ended, Failed, Progress, Task, Tries, attempt
+
+
+class Engine(AbstractContextManager, ABC):
+    """``remote`` : whether tasks run in other processes, perhaps on other machines; ``workers`` : how many run at
+    once."""
+
+    remote = False
+    workers = 1
+
+    @abstractmethod
+    def run(
+        self, tasks: Iterable[Task], progress: Progress, *, unit: str = "task", label: str = "", total: int = 0
+    ) -> Iterator[Ended]:
+        """Run tasks; each is asked for when there is room for it. Yields each as it ends, in whatever order; who stops
+        asking, stops them. A task that raises an exception is tried three times, one that is lost with its worker
+        begins again once; then it is yielded with its ``error``, and the others go on. A FramiError is not tried again.
+
+        unit, label, total : of the progress that is shown, where it is one for all.
+        """
+
+    @abstractmethod
+    def share(self, value: Any) -> Any:
+        """A large value that several tasks take as an argument; it travels once to each machine."""
+
+    def __exit__(self, *_) -> None:
+        """Leave nothing running."""
+
+
+class Local(Engine):
+    """In this process, one task after another, each with its own progress."""
+
+    def run(
+        self, tasks: Iterable[Task], progress: Progress, *, unit: str = "task", label: str = "", total: int = 0
+    ) -> Iterator[Ended]:
+        for task in tasks:
+            tries, ended = Tries(task), None
+            while ended is None:
+                tries.begins += 1
+                with progress(unit, task.name) as report:
+                    value = attempt(task.function, task.arguments, report)
+                failed = isinstance(value, Failed)
+                ended = tries.fail(value, here()) if failed else Ended(task, value, begins=tries.begins, where=here())
+            yield ended
+
+    def share(self, value: Any) -> Any:
+        return value
+
+
+def here() -> str:
+    """Host and number of this process."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
