@@ -9,15 +9,16 @@ from pathlib import Path
 
 import torch
 
-from frami import checkpoints, data
+from frami import data
+from frami.bench.fold_teachers import FoldTeacher, ready
 from frami.bench.pages import heading, intro, mean_sd, plus_minus, table
 from frami.bench.results import Context
+from frami.cluster import Engine
 from frami.data import DataError
 from frami.errors import FramiError
 from frami.evaluation import Report, evaluate, recall, shares
 from frami.models import DEFAULT
 from frami.paths import home
-from frami.teachers import train_teacher
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,21 @@ def turns(plan: Plan, here: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return folds, plan.chosen or folds
 
 
-def run(plan: Plan, here: Context) -> dict:
-    """Train the teachers that are not there yet, and measure each on its fold. Returns plain numbers; a run that was
-    stopped goes on with the fold, and the epoch, where it was. Raises FramiError subclasses."""
+def run(plan: Plan, here: Context, engine: Engine | None = None) -> dict:
+    """Train the teachers that are not there yet, each a task of ``engine`` (None: in this process), and measure each on
+    its fold. Returns plain numbers; a run that was stopped goes on with the fold, and the epoch, where it was. Raises
+    FramiError subclasses."""
     known, (folds, tested) = data.info(plan.dataset), turns(plan, here)
+    folder = plan.folder(folds)
+    paths = {fold: folder / f"{folds.index(fold) + 1:02d}-{plain(fold)}" for fold in tested}
+    ready(
+        [_teacher(plan, fold, [other for other in folds if other != fold], paths[fold]) for fold in tested],
+        here,
+        engine,
+    )
     reports: list[Report] = []
     rows = []
-    for fold in tested:
-        path = plan.folder(folds) / f"{folds.index(fold) + 1:02d}-{plain(fold)}"
-        if not checkpoints.exists(path):
-            _train(plan, fold, [other for other in folds if other != fold], path, here)
+    for fold, path in paths.items():
         with here.progress("clip", f"{known.fold_kind} {fold}") as report:
             found = evaluate(path, plan.dataset, "test", here.data_folder, here.device, report)
         reports.append(found)
@@ -100,14 +106,11 @@ def run(plan: Plan, here: Context) -> dict:
     }  # fmt: skip
 
 
-def _train(plan: Plan, fold: str, others: Sequence[str], path: Path, here: Context) -> None:
-    kind = data.info(plan.dataset).fold_kind
-    with here.progress("epoch", f"{kind} {fold} is the test") as report:
-        train_teacher(
-            plan.dataset, path, data_folder=here.data_folder, architecture=plan.architecture, size=plan.size,
-            train_folds=others, test_folds=[fold], device=here.device,
-            on_epoch=lambda epoch: report(epoch.epoch, epoch.epochs), **plan.settings,
-        )  # fmt: skip
+def _teacher(plan: Plan, fold: str, others: Sequence[str], path: Path) -> FoldTeacher:
+    shape = {"architecture": plan.architecture, "size": plan.size}
+    about = f"{data.info(plan.dataset).fold_kind} {fold} is the test"
+    settings = shape | {"train_folds": others, "test_folds": [fold]} | dict(plan.settings)
+    return FoldTeacher(about, path, plan.dataset, settings)
 
 
 def page(value: dict, command: str) -> list[str]:

@@ -6,38 +6,46 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from filelock import FileLock
-
 from frami import checkpoints, train
+from frami.bench.fold_teachers import FoldTeacher, ready
 from frami.bench.folds import plain
 from frami.bench.results import Context
 from frami.checkpoints import Card, Checkpoint
+from frami.cluster import Engine
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
 from frami.models import DEFAULT
 from frami.paths import home
-from frami.teachers import train_teacher
 
 
 def teachers(
-    names: Sequence[str], folds: Sequence[str] | None, here: Context, epochs: int | None = None
+    names: Sequence[str],
+    folds: Sequence[str] | None,
+    here: Context,
+    epochs: int | None = None,
+    engine: Engine | None = None,
 ) -> Iterator[Checkpoint]:
     """Teachers by name or path, or for each of ``folds`` the one that it was held out from.
 
     One that is not there yet is trained as the named teacher was, on all the folds that its card names but the one
-    held out, and kept in ``FRAMI_HOME/folds``; ``epochs`` : another length. Raises FramiError for any bad name before
-    the first.
+    held out, and kept in ``FRAMI_HOME/folds``; ``epochs`` : another length; ``engine`` : whose workers train them
+    (None: this process). Raises FramiError for any bad name before the first.
     """
     paths = [checkpoints.resolve(name) for name in names]
     cards = [checkpoints.read_card(path) for path in paths]
     for card in cards if folds else ():
         _check(card, folds)
-    for path, card in zip(paths, cards, strict=True):
-        for fold in folds or [None]:
-            if fold is None or card.split.get("test") == [fold]:
-                yield checkpoints.load(path, here.device)
-            else:
-                yield checkpoints.load(_trained(card, fold, here, epochs), here.device)
+    found: list[Path | FoldTeacher] = [
+        path if fold is None or card.split.get("test") == [fold] else _teacher(card, fold, epochs)
+        for path, card in zip(paths, cards, strict=True)
+        for fold in folds or [None]
+    ]
+    if engine and engine.remote:  # its workers train them side by side
+        ready([one for one in found if isinstance(one, FoldTeacher)], here, engine)
+    for one in found:
+        if isinstance(one, FoldTeacher):
+            ready([one], here)
+        yield checkpoints.load(one.path if isinstance(one, FoldTeacher) else one, here.device)
 
 
 def _check(card: Card, folds: Sequence[str]) -> None:
@@ -53,8 +61,8 @@ def _check(card: Card, folds: Sequence[str]) -> None:
         )
 
 
-def _trained(card: Card, fold: str, here: Context, epochs: int | None) -> Path:
-    """Path of the teacher that never heard this fold; trained first where it is not there."""
+def _teacher(card: Card, fold: str, epochs: int | None) -> FoldTeacher:
+    """The teacher that never heard this fold."""
     config = train.config_of(card.training)
     config = replace(config, epochs=epochs) if epochs else config
     validation = [other for other in card.split.get("validation", ()) if other != fold]
@@ -67,12 +75,4 @@ def _trained(card: Card, fold: str, here: Context, epochs: int | None) -> Path:
     }
     key = hashlib.sha256(json.dumps([card.dataset, settings], sort_keys=True).encode()).hexdigest()[:6]
     path = home() / "folds" / f"{card.name}-{plain(fold)}-{key}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.fold.lock")):  # another command may train it at this moment
-        if not checkpoints.exists(path):
-            with here.progress("epoch", f"{card.name}, {fold} held out") as report:
-                train_teacher(
-                    card.dataset, path, data_folder=here.data_folder, test_folds=[fold], device=here.device,
-                    on_epoch=lambda epoch: report(epoch.epoch, epoch.epochs), **settings,
-                )  # fmt: skip
-    return path
+    return FoldTeacher(f"{card.name}, {fold} held out", path, card.dataset, settings | {"test_folds": [fold]})

@@ -156,6 +156,7 @@ def add(commands) -> None:
     for name, kind in (("epochs", whole(1)), ("batch", whole(2)), ("lr", number(1e-6, 1)), ("seed", seed)):
         sub.add_argument(f"--{name}", type=kind, help="as of frami train-teacher")
     sub.add_argument("--keep", help="folder of the teachers (default: FRAMI_HOME/folds)")
+    scaling.add(sub, "a teacher")
     sub.add_argument("--out", help=_OUT)
     device_option(sub, data=True)
 
@@ -352,7 +353,7 @@ def _fill(options, rows, lengths: list[dict], results) -> None:
     here, shared = context(options), {"student": options.student, "clips": options.clips, "batch": options.batch}
     bases = [Settings(**length, **shared) for length in lengths]
     with scaling.engine(options) as engine:
-        for teacher in in_turn.teachers(options.teachers or TEACHERS, options.folds, here, options.epochs):
+        for teacher in in_turn.teachers(options.teachers or TEACHERS, options.folds, here, options.epochs, engine):
             distillation.fill(teacher, rows, bases, options.seeds, results, here, options.on, engine)
 
 
@@ -407,7 +408,12 @@ def _folds(options) -> tuple[dict, list[str]]:
     run += [f"--architecture {options.architecture}"] if options.architecture != DEFAULT else []
     run += [f"--size {options.size}"] if options.size != "base" else []
     run += [f"--{name} {value}" for name, value in settings.items()]
-    return _page(options, "folds", lambda: folds.run(plan, context(options)), folds.page, run)
+
+    def measure() -> dict:
+        with scaling.engine(options) as engine:
+            return folds.run(plan, context(options), engine)
+
+    return _page(options, "folds", measure, folds.page, run)
 
 
 def _given(options, *wanted: str) -> list[str]:

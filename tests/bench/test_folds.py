@@ -5,7 +5,7 @@ import json
 import pytest
 
 from frami import checkpoints, teachers
-from frami.bench import folds
+from frami.bench import fold_teachers, folds
 from tests.helpers.cli import run
 
 QUICK = ["--size", "nano", "--epochs", 1, "--batch", 16, "--device", "cpu"]
@@ -55,7 +55,7 @@ def test_a_finished_teacher_is_not_trained_again(capsys, part, fresh_home, monke
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(folds, "train_teacher", watched)
+    monkeypatch.setattr(fold_teachers, "train_teacher", watched)
     arguments = ["bench", "folds", "--dataset", "fsdd", "--here", "--data", part, *QUICK]
     assert run(capsys, *arguments)[0] == 130
     status, text, err = run(capsys, *arguments)

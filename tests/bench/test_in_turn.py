@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from frami import checkpoints, models, train
-from frami.bench import in_turn
+from frami.bench import fold_teachers, in_turn
 from frami.bench.results import Context, silent
 from frami.data.catalogue import DATASETS
 from frami.errors import FramiError
@@ -40,7 +40,7 @@ def test_each_is_trained_once_as_the_named_one_was(here, named, monkeypatch):
     assert second.card.dataset == "fsdd" and second.card.training["size"] == "nano"
     settings = train.config_of(second.card.training)
     assert settings == replace(train.TrainConfig(), epochs=2, lr=0.003, crop=1.2, validation=0.0)
-    monkeypatch.setattr(in_turn, "train_teacher", lambda *_, **__: pytest.fail("it is there"))
+    monkeypatch.setattr(fold_teachers, "train_teacher", lambda *_, **__: pytest.fail("it is there"))
     (again,) = in_turn.teachers([named], ["george"], here)
     assert again.card.sha256 == second.card.sha256
 
