@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import frami
@@ -22,9 +23,17 @@ _LOOK = 1.0
 _FIRST = 300
 
 
+#: Where Ray keeps the token of a cluster, unless RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH name it.
+_TOKEN = Path("~/.ray/auth_token")
+
+
 def _imported(client: bool):
     """Ray. FramiError says what to install."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if client and (named or _TOKEN.expanduser().is_file()):
+        # A head that finds a token asks for it; one that does not, takes no notice of it.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -52,8 +61,11 @@ class OnRay(Engine):
                 ray.init(address, **quiet)
         except Exception as error:  # of a start that takes too long Ray raises no other kind
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            what = f"no Ray cluster answers at {address}" if address else "Ray does not start on this machine"
-            raise FramiError(f"{what} ({reason})") from error
+            what, hint = "Ray does not start on this machine", ""
+            if address:
+                what = f"no Ray cluster answers at {address}"
+                hint = "; is it the port of its Ray Client, and its token here, if it has one (docs/scale.md)?"
+            raise FramiError(f"{what} ({reason}){hint}") from error
         try:
             self.gpus, self.workers = self._shares(workers, gpus, device)
             if address is not None:
