@@ -13,6 +13,7 @@ from typing import Any
 import frami
 from frami import extras
 from frami.cluster.engine import Engine, here
+from frami.cluster.placed import Placed
 from frami.cluster.tasks import Ended, Failed, Progress, Task, Tries, attempt
 from frami.errors import FramiError
 
@@ -22,8 +23,12 @@ _LOOK = 1.0
 _FIRST = 300
 
 
-def _imported(client: bool):
-    """Ray. FramiError says what to install."""
+class UnreachableError(FramiError):
+    """A cluster that does not answer, now at least."""
+
+
+def imported(client: bool):
+    """Ray. FramiError says what to install. client : whether for an address ``ray://…``."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
     try:
         import ray
@@ -35,12 +40,18 @@ def _imported(client: bool):
 
 
 class OnRay(Engine):
-    """``address`` : ``ray://HOST:PORT``, or None for worker processes of this machine that end with the engine."""
+    """``address`` : ``ray://HOST:PORT``, that of a Ray of this machine (``HOST:PORT``), or None for worker processes of
+    this machine that end with the engine. ``look`` : whether to see first that the workers can run frami; ``named`` :
+    where the share of a GPU was given. UnreachableError where nothing answers, FramiError for all else."""
 
     remote = True
 
-    def __init__(self, address: str | None, workers: int | None, gpus: float | None, device: str = "auto"):
-        self._ray = ray = _imported(client=address is not None)
+    def __init__(
+        self, address: str | None, workers: int | None, gpus: float | None, device: str = "auto", look: bool = True,
+        named: str = "--gpus",
+    ):  # fmt: skip
+        self._ray = ray = imported(client=(address or "").startswith("ray://"))
+        self._named = named
         self._address = address
         self._remote = ray.remote(_work)  # once: each such call would be sent to every worker anew
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
@@ -51,12 +62,14 @@ class OnRay(Engine):
             else:
                 ray.init(address, **quiet)
         except Exception as error:  # of a start that takes too long Ray raises no other kind
+            ray.shutdown()  # before another try
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             what = f"no Ray cluster answers at {address}" if address else "Ray does not start on this machine"
-            raise FramiError(f"{what} ({reason})") from error
+            other = isinstance(error, RuntimeError) and "version" in reason.lower()  # of Ray or Python
+            raise (FramiError if other else UnreachableError)(f"{what} ({reason})") from error
         try:
             self.gpus, self.workers = self._shares(workers, gpus, device)
-            if address is not None:
+            if address is not None and look:
                 self._look_at_worker()
         except BaseException:
             self.__exit__()
@@ -69,7 +82,9 @@ class OnRay(Engine):
         if gpus is None:
             gpus = float(bool(cards) and not device.startswith("cpu"))
         if gpus > cards:
-            raise FramiError(f"--gpus {gpus:g}: Ray knows of {cards:g} GPUs here; leave it out to work on processors")
+            raise FramiError(
+                f"{self._named} {gpus:g}: Ray knows of {cards:g} GPUs here; leave it out to work on processors"
+            )
         room = int(cards / gpus + 1e-9) if gpus else int(processors)
         return gpus, workers or max(1, min(room, int(processors)))
 
@@ -92,6 +107,10 @@ class OnRay(Engine):
 
     def share(self, value: Any) -> Any:
         return self._ray.put(value)
+
+    def placed(self, kind: type, name: str) -> "Placed":
+        """An object of this class in a worker, which has a processor and ``gpus`` for itself as long as it lives."""
+        return Placed(self._ray, self._ray.remote(kind).options(num_cpus=1, num_gpus=self.gpus).remote(), name)
 
     def run(
         self, tasks: Iterable[Task], progress: Progress, *, unit: str = "task", label: str = "", total: int = 0
