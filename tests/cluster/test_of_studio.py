@@ -42,13 +42,13 @@ def test_an_address_and_a_share(asked):
 
 @pytest.mark.parametrize("address", ["local", "ray://", "ray://host", "http://host:10001", "10.0.0.7:6379", "Ray"])
 def test_a_wrong_address_is_told(asked, address):
-    with pytest.raises(FramiError, match="FRAMI_RAY=.*give ray .* or ray://HOST:PORT"):
+    with pytest.raises(FramiError, match=r"FRAMI_RAY=.*give ray .* or ray://HOST:PORT"):
         asked(address)
 
 
 @pytest.mark.parametrize("share", ["half", "-1", "1.5", "nan", "inf"])
 def test_a_wrong_share_is_told(asked, share):
-    with pytest.raises(FramiError, match="FRAMI_RAY_GPUS=.*give the part of a GPU"):
+    with pytest.raises(FramiError, match=r"FRAMI_RAY_GPUS=.*give the part of a GPU"):
         asked("ray", share)
 
 
@@ -60,7 +60,9 @@ def test_a_share_of_nothing_and_ray_that_is_not_installed_are_told(asked):
 
 
 def test_nothing_of_it_loads_ray():
-    code = "import sys, frami.distill.relay, frami.cluster.of_studio, frami.cluster.run_there; print('ray' in sys.modules)"
+    code = (
+        "import sys, frami.distill.relay, frami.cluster.of_studio, frami.cluster.run_there; print('ray' in sys.modules)"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout == "False\n", done.stderr
