@@ -111,6 +111,8 @@ class Relay:
                 state = "unreachable"
                 _stoppable()
                 time.sleep(RETRY)
+            except FramiError as error:  # which visitors may read
+                raise FramiError(str(error).replace(self.address, "the address of FRAMI_RAY")) from error
 
     def _at(self) -> str:
         """The address. UnreachableError where the file that is to hold it does not."""

@@ -278,10 +278,9 @@ class Queue:
         return len(self._current) < most and all(self._is_placed(id) for id in self.busy)
 
     def _is_placed(self, id: str) -> bool:
-        try:
+        with suppress(FramiError):
             return self.runs.get(id).status == "running"
-        except FramiError:
-            return False
+        return False
 
     def _begun(self, id: str) -> threading.Thread | None:
         """Take a run out of the queue and begin its work; None where another process has it, or it cannot begin."""

@@ -242,6 +242,16 @@ def test_what_goes_to_a_worker_is_the_teacher_and_the_last_checkpoint(here, tiny
     assert order.settings["teacher"] == "tiny" and str(tiny_teacher.parent) not in str(order.settings)
 
 
+def test_no_address_is_told_to_visitors(here, monkeypatch):
+    def opened(*_, **__):
+        raise FramiError("no Ray cluster answers at ray://host:1 (version mismatch)")
+
+    monkeypatch.setattr(relay, "OnRay", opened)
+    with pytest.raises(FramiError, match="version"):
+        Relay(here.store, here.run.id, "ray://host:1", None).finish()
+    assert "ray://" not in here.store.get(here.run.id).error
+
+
 def test_a_cluster_that_does_not_answer_is_waited_for(here, monkeypatch):
     """And that is said, in the list too; a stop is heard meanwhile."""
     said, answers = [], iter([relay.UnreachableError("no"), relay.UnreachableError("no"), KeyboardInterrupt()])
