@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 # Before torch and Gradio are loaded: idle threads spin only briefly on shared cores, and nobody is counted.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -14,9 +15,14 @@ process.share_memory_of_threads()
 paths.settle()  # before libraries look for a folder for their caches
 temporary.begin()  # and before Gradio looks for one for uploads
 
+from frami.errors import FramiError  # noqa: E402
 from frami.studio import build  # noqa: E402
 
-demo = build()
+try:
+    demo = build()
+except FramiError as error:  # a variable that cannot be understood, above all
+    print(f"FRAMI Studio cannot start: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a container sends: end as by Ctrl-C

@@ -50,7 +50,7 @@ export function lesson(server, { again, compare, tab }) {
   }
   function words() {
     if (run.status === "running") return run.left === null || run.left === undefined ? "starting…" : `${duration(run.left)} left`;
-    return run.status === "starting" ? "starting: its process takes some seconds" : runs.status(run);
+    return run.status === "starting" && !run.where ? "starting: its process takes some seconds" : runs.status(run);
   }
   /* Why it has less than the student that ships. */
   function compared(name) {

@@ -71,11 +71,11 @@ export class DistilRuns {
   }
   /* Where a run stands, in words. */
   status(run) {
-    const clips = run.latest.clips ? ` · ${counted(run.latest.clips)} clips` : "", at = percent(Math.floor(100 * run.share) / 100);
+    const clips = run.latest.clips ? ` · ${counted(run.latest.clips)} clips` : "", at = percent(Math.floor(100 * run.share) / 100), there = run.where ? ` · ${run.where}` : "";
     switch (run.status) {
       case "waiting": return run.ahead ? `waits for ${plural(run.ahead, "other run")}${run.begins ? `, begins in about ${duration(run.begins)}` : ""}` : "is next";
-      case "starting": return "starting…";
-      case "running": return run.latest.clips ? `${at} · ${run.left === null ? "" : `${duration(run.left)} left`}${clips}` : "makes the first clips…";
+      case "starting": return run.where || "starting…";
+      case "running": return run.latest.clips ? `${at} · ${run.left === null ? "" : `${duration(run.left)} left`}${clips}${there}` : `makes the first clips…${there}`;
       case "stopping": return "saves its state…";
       case "stopped": return run.share > 0 ? `${run.error ? "interrupted" : "stopped"} at ${at}${clips}. Resume continues from what was saved.` : "stopped before it began";
       case "finished": return `done in ${duration(this.result(run).seconds || 0)}${clips}`;

@@ -14,6 +14,7 @@ from typing import Any
 import frami
 from frami import extras
 from frami.cluster.engine import Engine, here
+from frami.cluster.placed import Placed
 from frami.cluster.tasks import Ended, Failed, Progress, Task, Tries, attempt
 from frami.errors import FramiError
 
@@ -27,8 +28,12 @@ _FIRST = 300
 _TOKEN = Path("~/.ray/auth_token")
 
 
-def _imported(client: bool):
-    """Ray. FramiError says what to install."""
+class UnreachableError(FramiError):
+    """A cluster that does not answer, now at least."""
+
+
+def imported(client: bool):
+    """Ray. FramiError says what to install. client : whether for an address ``ray://…``."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
     named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     if client and (named or _TOKEN.expanduser().is_file()):
@@ -44,12 +49,18 @@ def _imported(client: bool):
 
 
 class OnRay(Engine):
-    """``address`` : ``ray://HOST:PORT``, or None for worker processes of this machine that end with the engine."""
+    """``address`` : ``ray://HOST:PORT``, that of a Ray of this machine (``HOST:PORT``), or None for worker processes of
+    this machine that end with the engine. ``look`` : whether to see first that the workers can run frami; ``named`` :
+    where the share of a GPU was given. UnreachableError where nothing answers, FramiError for all else."""
 
     remote = True
 
-    def __init__(self, address: str | None, workers: int | None, gpus: float | None, device: str = "auto"):
-        self._ray = ray = _imported(client=address is not None)
+    def __init__(
+        self, address: str | None, workers: int | None, gpus: float | None, device: str = "auto", look: bool = True,
+        named: str = "--gpus",
+    ):  # fmt: skip
+        self._ray = ray = imported(client=(address or "").startswith("ray://"))
+        self._named = named
         self._address = address
         self._remote = ray.remote(_work)  # once: each such call would be sent to every worker anew
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
@@ -60,15 +71,17 @@ class OnRay(Engine):
             else:
                 ray.init(address, **quiet)
         except Exception as error:  # of a start that takes too long Ray raises no other kind
+            ray.shutdown()  # before another try
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             what, hint = "Ray does not start on this machine", ""
             if address:
                 what = f"no Ray cluster answers at {address}"
                 hint = "; is it the port of its Ray Client, and its token here, if it has one (docs/scale.md)?"
-            raise FramiError(f"{what} ({reason}){hint}") from error
+            other = isinstance(error, RuntimeError) and "version" in reason.lower()  # of Ray or Python
+            raise (FramiError if other else UnreachableError)(f"{what} ({reason}){hint}") from error
         try:
             self.gpus, self.workers = self._shares(workers, gpus, device)
-            if address is not None:
+            if address is not None and look:
                 self._look_at_worker()
         except BaseException:
             self.__exit__()
@@ -81,7 +94,9 @@ class OnRay(Engine):
         if gpus is None:
             gpus = float(bool(cards) and not device.startswith("cpu"))
         if gpus > cards:
-            raise FramiError(f"--gpus {gpus:g}: Ray knows of {cards:g} GPUs here; leave it out to work on processors")
+            raise FramiError(
+                f"{self._named} {gpus:g}: Ray knows of {cards:g} GPUs here; leave it out to work on processors"
+            )
         room = int(cards / gpus + 1e-9) if gpus else int(processors)
         return gpus, workers or max(1, min(room, int(processors)))
 
@@ -104,6 +119,10 @@ class OnRay(Engine):
 
     def share(self, value: Any) -> Any:
         return self._ray.put(value)
+
+    def placed(self, kind: type, name: str) -> "Placed":
+        """An object of this class in a worker, which has a processor and ``gpus`` for itself as long as it lives."""
+        return Placed(self._ray, self._ray.remote(kind).options(num_cpus=1, num_gpus=self.gpus).remote(), name)
 
     def run(
         self, tasks: Iterable[Task], progress: Progress, *, unit: str = "task", label: str = "", total: int = 0

@@ -8,9 +8,14 @@ from frami.errors import FramiError
 LOCAL, RAY = "local", "ray"
 
 
+def is_address(text: str) -> bool:
+    """Whether it is of a cluster's Ray Client."""
+    return bool(re.fullmatch(r"ray://[^\s/]+:\d{1,5}", text))
+
+
 def check(on: str, workers: int | None = None, gpus: float | None = None) -> None:
     """FramiError for a name of no engine, and for what it cannot have."""
-    if on not in (LOCAL, RAY) and not re.fullmatch(r"ray://[^\s/]+:\d{1,5}", on):
+    if on not in (LOCAL, RAY) and not is_address(on):
         raise FramiError(
             f"--on {on}: choose local (in this process), ray (worker processes of this machine) or ray://HOST:PORT (a "
             "cluster, by the port of its Ray Client, usually 10001)"

@@ -68,14 +68,22 @@ def agreement(confusion: Tensor) -> float:
     return float(confusion.diagonal().sum() / confusion.sum())
 
 
+def _manifest(folder: str | Path) -> bytes | None:
+    """Content of a bank's manifest; None where it cannot be read."""
+    try:
+        return (Path(folder) / banks.MANIFEST).read_bytes()
+    except OSError:
+        return None
+
+
 def shipped_clips(teacher: Checkpoint, learnt: str | Path | None = None, recipe: str | None = None) -> Bank | None:
     """Clips that ship with a teacher (``assets/explore``, or ``FRAMI_HOME/explore``), made by another recipe than
     ``recipe``, in another folder than ``learnt``; None where there are none of its present weights and classes."""
-    parents = (ASSETS / _FOLDER, home() / _FOLDER)
+    parents, learnt = (ASSETS / _FOLDER, home() / _FOLDER), _manifest(learnt) if learnt is not None else None
     for folder in (parent / teacher.card.name / name for name in _RECIPES for parent in parents):
         if folder.name == recipe or not (folder / banks.MANIFEST).is_file():
             continue
-        if learnt is not None and folder.resolve() == Path(learnt).resolve():
+        if learnt is not None and _manifest(folder) == learnt:  # the same, or a copy
             continue
         try:
             bank = banks.load(folder)

@@ -19,10 +19,15 @@ from frami import process
 PATIENCE = 60
 
 
-def main() -> None:
-    """Run the command line while the parent lives."""
+def attend() -> None:
+    """Let others come before this process, and end it when its parent has ended."""
     process.lower(process.BACKGROUND)
     threading.Thread(target=_watch, name="frami-child", daemon=True).start()
+
+
+def main() -> None:
+    """Run the command line while the parent lives."""
+    attend()
     runpy.run_module("frami", run_name="__main__", alter_sys=True)
 
 

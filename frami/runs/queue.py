@@ -1,4 +1,7 @@
-"""A queue of runs: each in a process of its own, one after the other, in an order that survives a restart.
+"""A queue of runs: each in a process of its own, in an order that survives a restart.
+
+They go one after the other. Where their processes hand the work to a cluster (``Away``), the next one begins as soon as
+those before have a place there.
 
 Each waiting run is an empty file in a folder beside the run store; the process that removes it runs it, so that none is
 lost or started twice. Where runs have several owners these take turns; whose turn was when is the time of a file, too.
@@ -17,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from frami import files, locks
 from frami.errors import FramiError
@@ -24,6 +28,7 @@ from frami.hosting import owners
 from frami.hosting.addresses import Origins
 from frami.hosting.fair import in_turn
 from frami.paths import child_environment
+from frami.runs import where
 from frami.runs.store import Run, Runs
 
 KIND = "distill"
@@ -36,6 +41,9 @@ PATIENCE = 20
 STUBBORN = 120
 #: A run is told to stop after so many times its budget and so many seconds: it hangs, and others wait.
 _TIMES, _MORE = 3, 600
+#: Why a run failed that was ended for that, or that the system ended.
+LATE = "it took far longer than its budget; what it saved is there: Resume continues it"
+KILLED = "its process was ended, perhaps because memory ran out; Resume continues it"
 #: Command of a run's process, to which the run's id is added.
 COMMAND = (sys.executable, "-m", "frami.runs.child", KIND, "--run")
 _TICK = 0.25
@@ -43,19 +51,33 @@ _TICK = 0.25
 _TURN = 86400
 
 
-class Queue:
-    """Distillations in the run store, run by a thread from ``begin()`` to ``close()``. ``command`` : as ``COMMAND``."""
+class Away(Protocol):
+    """What does a run's work on other machines. ``most`` : processes at once, each of which follows a run there."""
 
-    def __init__(self, runs: Runs | None = None, command: Sequence[str] = COMMAND):
+    most: int
+
+    def command(self) -> Sequence[str]:
+        """As ``COMMAND``. Its process says that the run is running once it has a place there, and ends one that takes
+        far longer than its budget (``longest``)."""
+
+    def close(self) -> None:
+        """Nothing more will be asked of it."""
+
+
+class Queue:
+    """Distillations in the run store, run by threads from ``begin()`` to ``close()``. ``command`` : as ``COMMAND``;
+    ``away`` : what does their work elsewhere."""
+
+    def __init__(self, runs: Runs | None = None, command: Sequence[str] = COMMAND, away: Away | None = None):
         self.runs, self.origins = runs or Runs(), Origins()
         self._command = tuple(command)
+        self._away = away
         self._folder = self.runs.path.parent / "queue"
         self._turns = self.runs.path.parent / "turns"
-        self._current: str | None = None
+        self._current: dict[str, tuple[str, ...]] = {}  # of each run at work, its owner and address
         self._stopping: set[str] = set()
         self._elsewhere: set[str] = set()
         self._addresses: dict[str, float] = {}
-        self._at_work: tuple[str, ...] = ()
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._work, name="frami-queue", daemon=True)
 
@@ -71,10 +93,12 @@ class Queue:
         return self
 
     def close(self) -> None:
-        """Stop the current run, which saves its state, and start no other."""
+        """Stop what is running, which saves its state, and start nothing more."""
         self._closing.set()
         if self._worker.is_alive():
             self._worker.join(PATIENCE + 5)
+        if self._away is not None:
+            self._away.close()
 
     def all(self) -> list[Run]:
         """All distillations, newest first, those that were started elsewhere too."""
@@ -88,9 +112,14 @@ class Queue:
         return run
 
     @property
-    def busy(self) -> str | None:
-        """Id of the run that this queue is running."""
-        return self._current
+    def busy(self) -> tuple[str, ...]:
+        """Ids of the runs that this queue is running."""
+        return tuple(self._current)
+
+    @property
+    def several(self) -> bool:
+        """Whether it runs several at once, where there is room."""
+        return self._away is not None
 
     @property
     def alive(self) -> bool:
@@ -106,7 +135,7 @@ class Queue:
                 (id, owner, self.origins.of(id), int(since) / 1e9)
                 for since, owner, id in ((parts[0], parts[1] if len(parts) == 3 else "", parts[-1]) for parts in names)
             ]
-            at_work = dict.fromkeys(self._at_work, time.time())
+            at_work = dict.fromkeys((who for both in list(self._current.values()) for who in both), time.time())
             return list(in_turn(waiting, self._served() | self._addresses | at_work))
         return []
 
@@ -123,7 +152,7 @@ class Queue:
         """
         if run.id in waiting:
             return "waiting"
-        mine = run.id == self._current or run.id in self._elsewhere
+        mine = run.id in self._current or run.id in self._elsewhere
         if (mine or run.pid) and run.id in self._stopping:
             return "stopping"
         if run.status in ("running", "finished"):
@@ -180,7 +209,7 @@ class Queue:
         run = self.get(id)
         if self._dequeue(id):
             self.runs.stop(id)
-        elif id in (self._current, *self._elsewhere):
+        elif id in (*self.busy, *self._elsewhere):
             self._stopping.add(id)
         elif run.pid and (locks.folder_opened_by(run.folder, run.pid) or not locks.folder_elsewhere(run.folder)):
             self._stopping.add(id)
@@ -192,7 +221,7 @@ class Queue:
     def delete(self, id: str) -> None:
         """Delete a run that is not running, and all its files."""
         run = self.get(id)
-        if run.id in (self._current, *self._elsewhere):
+        if run.id in (*self.busy, *self._elsewhere):
             raise FramiError("stop this run before you delete it")
         try:
             with self._turn(run):
@@ -234,35 +263,69 @@ class Queue:
         return removed
 
     def _work(self) -> None:
+        going: list[threading.Thread] = []
         while not self._closing.wait(_TICK):
-            for id in self.waiting():
-                if self._begun(id):
-                    break
+            going = [thread for thread in going if thread.is_alive()]
+            waiting = self.waiting()
+            if waiting and self._has_room():
+                going += filter(None, [next(filter(None, map(self._begun, waiting)), None)])
+        for thread in going:
+            thread.join()
 
-    def _begun(self, id: str) -> bool:
-        """Take a run out of the queue and do its work; False where another process has it."""
+    def _has_room(self) -> bool:
+        """Whether another run may begin: none is at work, or fewer than the most, which all have a place elsewhere."""
+        most = 1 if self._away is None else self._away.most
+        return len(self._current) < most and all(self._is_placed(id) for id in self.busy)
+
+    def _is_placed(self, id: str) -> bool:
+        with suppress(FramiError):
+            return self.runs.get(id).status == "running"
+        return False
+
+    def _begun(self, id: str) -> threading.Thread | None:
+        """Take a run out of the queue and begin its work; None where another process has it, or it cannot begin."""
         try:
             run = self.runs.get(id)
             if locks.folder_elsewhere(run.folder):
-                return False
-            with self._turn(run):
-                self._current = id
-                if self._dequeue(id):
-                    who = owners.entry(run.folder).owner, self.origins.of(id)
-                    self._at_work = tuple(filter(None, who))
-                    self._note_turn(*who)
-                    self._run(run)
-                    self._note_turn(*who)
+                return None
+            turn = self._turn(run)
+            self._current[id] = ()
+            if not self._dequeue(id):
+                self._over(id, turn)
+                return None
+            thread = threading.Thread(target=self._go, args=(run, turn), name=f"frami-run-{id}", daemon=True)
+            thread.start()
+            return thread
         except locks.InUseError:
-            return False
+            return None
         except Exception as error:  # the queue goes on whatever one run is
-            self._dequeue(id)
-            with suppress(FramiError):
-                self.runs.fail(id, f"it could not be started ({error})")
+            self._unable(id, error)
+            self._over(id)
+            return None
+
+    def _go(self, run: Run, turn: locks.Held) -> None:
+        """Do a run's work."""
+        try:
+            who = owners.entry(run.folder).owner, self.origins.of(run.id)
+            self._current[run.id] = tuple(filter(None, who))
+            self._note_turn(*who)
+            self._run(run)
+            self._note_turn(*who)
+        except Exception as error:
+            self._unable(run.id, error)
         finally:
-            self._current, self._at_work = None, ()
-            self._stopping.discard(id)
-        return True
+            self._over(run.id, turn)
+
+    def _over(self, id: str, turn: locks.Held | None = None) -> None:
+        if turn is not None:
+            turn.release()
+        self._current.pop(id, None)
+        self._stopping.discard(id)
+
+    def _unable(self, id: str, error: Exception) -> None:
+        self._dequeue(id)
+        with suppress(FramiError):
+            self.runs.fail(id, f"it could not be started ({error})")
 
     def _note_turn(self, owner: str, address: str | None) -> None:
         """Note that a run of this owner is at work now, and forget turns of long ago; addresses are not written."""
@@ -280,12 +343,14 @@ class Queue:
     def _run(self, run: Run) -> None:
         """Run one from its start to its end, in a process of its own that ends with this one."""
         run.folder.mkdir(parents=True, exist_ok=True)
+        where.forget(run.folder)
+        command, ends = (self._command, longest(run)) if self._away is None else (self._away.command(), math.inf)
         with (run.folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [*self._command, run.id], stdin=subprocess.PIPE, stdout=log, stderr=log, env=child_environment(),
+                [*command, run.id], stdin=subprocess.PIPE, stdout=log, stderr=log, env=child_environment(),
                 start_new_session=True,
             )  # fmt: skip
-            latest, told, late = time.monotonic() + _longest(run), math.inf, False
+            latest, told, late = time.monotonic() + ends, math.inf, False
             while process.poll() is None:
                 now = time.monotonic()
                 if now > latest and run.id not in self._stopping:
@@ -302,7 +367,7 @@ class Queue:
         locks.clear(run.folder)
         self._record_end(self.runs.get(run.id), process.returncode)
         if late and self.runs.get(run.id).status == "stopped":
-            self.runs.fail(run.id, "it took far longer than its budget; what it saved is there: Resume continues it")
+            self.runs.fail(run.id, LATE)
 
     @staticmethod
     def _end(process: subprocess.Popen) -> None:
@@ -323,12 +388,12 @@ class Queue:
             lines = [line for line in (run.folder / "log").read_text("utf-8", "replace").splitlines() if line.strip()]
             self.runs.fail(run.id, lines[-1].strip() if lines else f"its process ended with status {code}")
         elif code < 0 and run.id not in self._stopping and not self._closing.is_set():
-            self.runs.fail(run.id, "its process was ended, perhaps because memory ran out; Resume continues it")
+            self.runs.fail(run.id, KILLED)
         else:
             self.runs.stop(run.id)
 
 
-def _longest(run: Run) -> float:
+def longest(run: Run) -> float:
     """Seconds after which a run hangs; infinite for one without a budget."""
     budget = run.settings.get("budget")
     known = isinstance(budget, int | float) and not isinstance(budget, bool)

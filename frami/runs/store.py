@@ -124,9 +124,10 @@ class Runs:
             "results": _columns_of([run.result for run in runs]),
         }
 
-    def create(self, kind: str, name: str, settings: dict, folder: Path | None = None) -> Run:
-        """A new run, waiting, and its folder (default ``runs/ID`` in ``home()``)."""
-        id = secrets.token_hex(6)
+    def create(self, kind: str, name: str, settings: dict, folder: Path | None = None, id: str | None = None) -> Run:
+        """A new run, waiting, and its folder (default ``runs/ID`` in ``home()``). id : of the run of another store that
+        this one continues."""
+        id = id or secrets.token_hex(6)
         folder = (Path(folder) if folder else home() / "runs" / id).expanduser().resolve()
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -156,7 +156,7 @@ def test_a_run_far_beyond_its_budget_is_ended_and_can_go_on(queue, monkeypatch):
     queue.close()
     queue.resume(late.id)
     assert queue.waiting() == [late.id]
-    assert module._longest(other) == math.inf
+    assert module.longest(other) == math.inf
 
 
 def test_a_run_that_is_made_elsewhere_and_then_queued_can_be_stopped(queue):

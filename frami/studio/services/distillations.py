@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from heapq import heappop, heappush
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from frami.hosting.limits import NONE, Limits
 from frami.hosting.owners import EVERYONE, Visitor
 from frami.runs import Run, bundled
 from frami.runs.queue import Queue
-from frami.studio.services import page_values, quick_students, run_pairs, run_titles, troubles
+from frami.studio.services import page_values, places, quick_students, run_pairs, run_titles, troubles
 from frami.studio.services.class_groups import of_teacher
 from frami.studio.services.idle_costs import IdleCosts
 from frami.studio.services.owned_runs import OVER, OwnedRuns
@@ -84,7 +85,7 @@ class Distillations:
         self._curves = lru_cache(maxsize=64)(self._read_curves)
         self._exported = lru_cache(maxsize=8)(self._export)
         self.owned = OwnedRuns(self.queue, self.limits)
-        self.costs = IdleCosts(lambda: self.queue.busy is not None or self.beside())
+        self.costs = IdleCosts(lambda: bool(self.queue.busy) or self.beside())
 
     def close(self) -> None:
         """Begin nothing more; the run at work is saved."""
@@ -181,13 +182,13 @@ class Distillations:
         """Seconds until each waiting run begins, as far as budgets tell."""
         if not waiting:
             return {}
-        known, passed, begins = {run.id: run for run in self.queue.all()}, 0.0, {}
-        if (busy := known.get(self.queue.busy)) is not None:
+        known, free, begins = {run.id: run for run in self.queue.all()}, [], {}
+        for busy in filter(None, map(known.get, self.queue.busy)):  # as many at once as are at work now
             left = self._curves(busy.id, _stamp(busy)).get("left")
-            passed = EXTRA + (left[-1][1] if left else _budget(busy))
+            heappush(free, EXTRA + (left[-1][1] if left else _budget(busy)))
         for id in waiting:
-            begins[id] = round(passed)
-            passed += EXTRA + (_budget(known[id]) if id in known else UNKNOWN)
+            begins[id] = round(passed := heappop(free) if free else 0.0)
+            heappush(free, passed + EXTRA + (_budget(known[id]) if id in known else UNKNOWN))
         return begins
 
     def _bundled_rows(self, name: str, seen: dict, classes: Sequence[str]) -> list[dict]:
@@ -213,7 +214,8 @@ class Distillations:
         if status == "finished" and row["usable"]:
             row["idle"] = self.costs.of(self.student_path(run.id))
         if status == "waiting":
-            row["ahead"] = waiting.index(run.id) + (self.queue.busy is not None)
+            row["ahead"] = waiting.index(run.id) + len(self.queue.busy)
+        row["where"] = places.words(run) if status in ("starting", "running") else None
         return row | (self._details(run, curves, classes) if seen.get(run.id) != stamp else {})
 
     @staticmethod

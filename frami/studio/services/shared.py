@@ -7,6 +7,7 @@ import torch
 
 from frami import device, locks
 from frami.checkpoints import Checkpoint
+from frami.cluster import of_studio
 from frami.data import store
 from frami.errors import FramiError
 from frami.hosting import limits
@@ -77,7 +78,7 @@ class Services:
         """Of each kind of work how many pieces wait, and how many are at work."""
         queue, jobs = self.distillations.queue, pool.shared().health()
         return {
-            "distillations": (len(queue.waiting()), int(queue.busy is not None)),
+            "distillations": (len(queue.waiting()), len(queue.busy)),
             "syntheses": self.syntheses.load(),
             "jobs": (jobs["waiting"], jobs["busy"]),
         }
@@ -108,6 +109,7 @@ def start() -> Services:
     teachers = Teachers()
     if not teachers:
         raise FramiError("no teacher in checkpoints/; train one with: frami train-teacher")
+    away = of_studio.asked()
     gpu = zerogpu.find()  # before anything asks for a device
     here = torch.device("cpu") if gpu else device.pick()
     load_teacher = teachers.loader(here)
@@ -124,7 +126,8 @@ def start() -> Services:
     def beside() -> bool:
         return bool(preparations.busy or syntheses.going() or syntheses.others())
 
-    distillations = Distillations(Queue().begin(tidy=place is not None), load_teacher, teachers, allowed, beside)
+    queue = Queue(away=away).begin(tidy=place is not None)
+    distillations = Distillations(queue, load_teacher, teachers, allowed, beside)
     recognition = Recognition(distillations, clips, recordings)
     return Services(
         device=here,

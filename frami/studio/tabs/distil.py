@@ -44,6 +44,8 @@ _QUEUE = (
     "One run at a time; the others wait their turn, even when you close this page or restart the studio. "
     "A run that was interrupted continues with Resume."
 )
+#: How both begin where a cluster does the runs.
+_CLUSTER = "As many runs at once as the cluster has room for"
 _SHARED_QUEUE = (
     "One run at a time, and visitors take turns. Nobody else sees your runs. A run that is not to be kept stops "
     "about a minute after you close this page; Resume continues it."
@@ -114,7 +116,9 @@ class Distil(Tab):
             elem_id="distil-keep",
         )
         components.limits_note(self.services.limits, _LIMITS, "distil-limits")
-        self.start = gr.Button(_button(1, BUDGET), variant="primary", elem_id="distil-start")
+        queue = self.services.distillations.queue
+        note = _SHARED_QUEUE if self.services.limits else _QUEUE
+        self.start = gr.Button(_button(1, BUDGET, queue.several), variant="primary", elem_id="distil-start")
         self.shown = components.drawn(
             "distil",
             {"teacher": teacher},
@@ -123,7 +127,7 @@ class Distil(Tab):
             files=[list(pair) for pair in distillations.FILES],
             named=list(run_titles.SETTINGS.values()),
             shareable=hosted(),
-            note=_SHARED_QUEUE if self.services.limits else _QUEUE,
+            note=note.replace("One run at a time", _CLUSTER) if queue.several else note,
         )
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
@@ -224,7 +228,10 @@ class Distil(Tab):
         count = len(sizes or []) * len(objectives or []) * (len(main or []) + len(ablations or []))
         each = budget if isinstance(budget, int | float) else 0
         reason = self.services.distillations.owned.may_begin(count, each)
-        button = gr.update(value=reason or _button(count, budget), interactive=not reason and 0 < count <= MOST_RUNS)
+        button = gr.update(
+            value=reason or _button(count, budget, self.services.distillations.queue.several),
+            interactive=not reason and 0 < count <= MOST_RUNS,
+        )
         return button, _about(objectives or [])
 
 
@@ -267,11 +274,14 @@ def _preset(budget) -> dict:
     return gr.update(value=budget if budget in dict(PRESETS).values() else None)
 
 
-def _button(count: int, budget) -> str:
+def _button(count: int, budget, several: bool = False) -> str:
+    """``several`` : whether runs may be made at once."""
     if not count:
         return "Tick a student, an objective and a recipe"
     if count > MOST_RUNS:
         return f"{count} runs are too many: {MOST_RUNS} at once are the most"
+    if several and count > 1:
+        return f"Distil {count} students on the cluster"
     what = "Distil a student" if count == 1 else f"Distil {count} students, one after the other"
     return what if not isinstance(budget, int | float) else f"{what}: {_time(count * (budget + distillations.EXTRA))}"
 
