@@ -54,6 +54,15 @@ class Group:
         """The sum over the processes, in place; no gradient flows through it."""
         return x
 
+    def sent(self, x: Tensor) -> Tensor:
+        """The main process's values of a tensor that all have in this shape, in place."""
+        return x
+
+    def gathered(self, x: Tensor, count: int) -> Tensor:
+        """What all processes have of a batch of ``count``, Tensor[count, …], where x is this one's part of it, to which
+        alone gradients flow."""
+        return x
+
     def shared(self, value: Any = None) -> Any:
         """The main process's value: tensors, numbers, strings, and lists and dicts of these. The others wait for it."""
         return value
@@ -74,9 +83,10 @@ class Group:
             self.shared()
 
     @contextmanager
-    def joint(self, model: nn.Module) -> Iterator[None]:
+    def joint(self, *models: nn.Module) -> Iterator[None]:
         """For the block, batch norms in training take the statistics of all processes' parts together."""
-        norms = [m for m in model.modules() if isinstance(m, MaskedBatchNorm2d)] if self.size > 1 else []
+        modules = [m for model in models for m in model.modules()] if self.size > 1 else []
+        norms = [m for m in modules if isinstance(m, MaskedBatchNorm2d)]
         for norm in norms:
             norm.total = self.total
         try:
@@ -118,10 +128,9 @@ class Joined(Group):
     def __exit__(self, kind, error, _) -> None:
         if kind is None:
             self._accelerator.end_training()
-        if isinstance(error, torch.distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
-            raise LostError(
-                f"another process of this training has ended ({_first_line(error)}); the same command goes on"
-            ) from error
+        with _noticing():
+            if isinstance(error, RuntimeError):
+                raise error
 
     def part(self, count: int) -> slice:
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
@@ -130,8 +139,21 @@ class Joined(Group):
         return self._accelerator.prepare_model(model)
 
     def total(self, x: Tensor) -> Tensor:
-        torch.distributed.all_reduce(x)
+        with _noticing():
+            torch.distributed.all_reduce(x)
         return x
+
+    def sent(self, x: Tensor) -> Tensor:
+        with _noticing():
+            torch.distributed.broadcast(x, 0)
+        return x
+
+    def gathered(self, x: Tensor, count: int) -> Tensor:
+        part = self.part(count)
+        whole = x.new_zeros(count, *x.shape[1:])
+        whole[part] = x.detach()
+        self.total(whole)
+        return torch.cat([whole[: part.start], x, whole[part.stop :]])
 
     def shared(self, value: Any = None) -> Any:
         content = io.BytesIO()
@@ -139,12 +161,24 @@ class Joined(Group):
             torch.save(value, content)
         sent = torch.frombuffer(content.getbuffer(), dtype=torch.uint8) if self.main else None
         size = torch.tensor([len(sent) if self.main else 0])
-        torch.distributed.broadcast(size, 0, group=self._control)
-        sent = torch.empty(int(size), dtype=torch.uint8) if sent is None else sent
-        torch.distributed.broadcast(sent, 0, group=self._control)
+        with _noticing():
+            torch.distributed.broadcast(size, 0, group=self._control)
+            sent = torch.empty(int(size), dtype=torch.uint8) if sent is None else sent
+            torch.distributed.broadcast(sent, 0, group=self._control)
         if self.main:
             return value
         return torch.load(io.BytesIO(sent.numpy().tobytes()), map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def _noticing() -> Iterator[None]:
+    """An error of the network becomes a LostError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise LostError(f"another process of it has ended ({_first_line(error)}); what was saved goes on") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 said instead."""
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from frami import train
+from frami import banks, train
 from frami.cli import main
 from frami.curve import read_curve
 from frami.distributed import ALONE, joined
@@ -104,7 +105,7 @@ def test_one_process_joins_nobody(monkeypatch):
     assert joined() is ALONE
 
 
-@pytest.mark.parametrize("name", ["train-teacher"])
+@pytest.mark.parametrize("name", ["train-teacher", "distill"])
 def test_without_accelerate_the_command_says_what_to_install(name, monkeypatch, capsys):
     """Once: the second process is silent."""
     monkeypatch.setitem(sys.modules, "accelerate", None)
@@ -182,3 +183,54 @@ def test_a_process_that_is_lost_ends_the_other_and_the_same_command_goes_on(trai
     assert status == 0, err
     whole, again = load_file(f"{pair[0]}.safetensors"), load_file(f"{out}.safetensors")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+# ----------------------------------------------------------------------------------------------------------- a student
+
+
+@pytest.mark.slow
+@together
+def test_two_processes_distil_as_one_does(tiny_teacher, tmp_path):
+    """Clips made by the main one, the same; the same student to 1e-5 after twenty steps, with parts of different
+    sizes, an objective with a helper layer and clips replayed by priority."""
+    command = ["distill", "--teacher", tiny_teacher, "--student", "nano", "--objective", "fitnet", "--rounds", 2]
+    command += ["--clips", 8, "--steps", 10, "--batch", 7, "--replay", "priority", "--lr", 1e-3, "--device", "cpu"]
+    found = {}
+    for processes in (1, 2):
+        process = launched(tmp_path, *command, "--json", "--out", tmp_path / f"run{processes}", processes=processes)
+        status, out, err = ended(process)
+        assert status == 0 and "frami" not in err, err
+        found[processes] = json.loads(out)
+    for name in ("clips", "steps", "agreement_clips"):
+        assert found[1][name] == found[2][name], name
+    made = [banks.load(tmp_path / f"run{n}" / "bank") for n in (1, 2)]
+    assert torch.equal(made[0].frames, made[1].frames)
+    students = [load_file(tmp_path / f"run{n}" / "student.safetensors") for n in (1, 2)]
+    for name, weights in students[0].items():
+        torch.testing.assert_close(weights, students[1][name], rtol=1e-4, atol=1e-5)
+    assert len(list((tmp_path / "home" / "runs").glob("*.db"))) <= 1 and not list(tmp_path.glob("run*/state.pt"))
+
+
+@pytest.mark.slow
+@together
+def test_a_stopped_distillation_goes_on(tiny_teacher, tmp_path):
+    """Ctrl-C ends both processes, saved; two go on within what is left of the budget, which the main one counts."""
+    out = tmp_path / "run"
+    command = ["distill", "--teacher", tiny_teacher, "--student", "nano", "--source", "noise"]
+    command += ["--budget", "6s", "--batch", 8, "--keep", 0, "--device", "cpu"]
+    process = launched(tmp_path, *command, "--out", out)
+    wait_until(lambda: (out / "state.pt").exists() and saved_steps(out) > 3, process)
+    workers = ranks(process)
+    os.killpg(process.pid, signal.SIGINT)
+    status, _, err = ended(process, 60)
+    assert status and err.count("what was finished is saved") == 1, err
+    assert sorted(workers) == ["0", "1"] and not psutil.wait_procs(workers.values(), timeout=5)[1]
+    before = saved_steps(out)
+    status, text, err = ended(launched(tmp_path, "distill", "--resume", out, "--device", "cpu", "--json"))
+    assert status == 0, err
+    result = json.loads(text)
+    assert result["steps"] > before and 6 <= result["seconds"] < 20
+
+
+def saved_steps(folder) -> int:
+    return torch.load(folder / "state.pt", weights_only=True)["steps"]

@@ -54,7 +54,7 @@ COMMANDS = {
 
 
 #: Commands that several processes of a launcher do together (``frami.distributed``).
-TOGETHER = ("train-teacher",)
+TOGETHER = ("train-teacher", "distill")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
