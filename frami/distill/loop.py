@@ -205,7 +205,7 @@ class _Course:
     used; ``reported`` : seconds at the last state.
     """
 
-    def __init__(self, teacher, settings, student, augmentation, memory, clock, frames, spare, group):
+    def __init__(self, teacher, settings, student, augmentation, memory, clock, frames, spare, group=ALONE):
         self.settings, self.clock = settings, clock
         group.shared(frames)
         self.learner = new_learner(teacher, student, settings, frames, augmentation, group)
