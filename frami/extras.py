@@ -4,9 +4,12 @@
 _TITLES = {
     "torch": "PyTorch", "torchaudio": "PyTorch's torchaudio", "av": "PyAV", "umap": "umap-learn",
     "ray": "Ray", "grpc": "Ray's client (grpcio)",
+    "accelerate": "Accelerate",
 }  # fmt: skip
 #: The extra that has a library; those that are not named here are in "train".
-_EXTRAS = {"gradio": "studio", "av": "listen", "sounddevice": "listen", "ray": "ray", "grpc": "ray"}
+_EXTRAS = {
+    "gradio": "studio", "av": "listen", "sounddevice": "listen", "ray": "ray", "grpc": "ray", "accelerate": "ddp",
+}  # fmt: skip
 #: Libraries that every installation has.
 ALWAYS = ("numpy", "soundfile", "soxr", "onnxruntime", "tqdm")
 

@@ -16,6 +16,7 @@ from frami.curve import Curve
 from frami.data.dataset import DatasetInfo
 from frami.data.rerecorded import rerecorded
 from frami.data.trained_on import facts
+from frami.distributed import ALONE, Group
 from frami.errors import FramiError
 from frami.weights import stem
 
@@ -36,46 +37,52 @@ def train_teacher(
     on_epoch: Callable[[train.Epoch], None] | None = None,
     skip: data.Skip = None,
     stop: Callable[[], bool] | None = None,
+    group: Group = ALONE,
     **settings,
-) -> Card:
+) -> Card | None:
     """Train a teacher, measure it once on the held-out folds and write ``out.safetensors`` and ``out.json``.
 
     By default all folds but the data set's test fold train. The best epoch is chosen on ``validation_folds``, or on the
     share ``validation`` of the training clips (``hold_out``). A training that was cut off goes on from its last epoch
     (``out.training``), its learning curve is kept (``out.curve.csv``); a finished one is replaced with ``overwrite``
     only. skip : as of ``data.load``. Where ``stop()`` turns true the training ends after the epoch at work, and the
-    best one so far becomes the teacher (FramiError where none was finished). ``settings`` replace fields of
-    ``TrainConfig`` and the data set's own. Raises FramiError subclasses, InUseError where another process writes this
-    checkpoint.
+    best one so far becomes the teacher (FramiError where none was finished). group : processes that train together,
+    as of ``train.train``, all called so; all but the main one write nothing and return None. ``settings`` replace
+    fields of ``TrainConfig`` and the data set's own. Raises FramiError subclasses, InUseError where another process
+    writes this checkpoint.
     """
-    known = data.info(dataset)
-    out = stem(out)
-    if not out.name:
-        raise FramiError(f"--out {out}: a folder; name the checkpoint in it, for example {out / 'my-teacher'}")
-    lock = locks.checkpoint(out)
-    if checkpoints.exists(out) and not overwrite:
-        raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
-    spec = MelSpec()
-    config = train.TrainConfig(**(dict(known.training) | settings))
-    torch.manual_seed(config.seed)
-    model = models.build(size, len(known.classes), spec.n_mels, architecture).to(device)
-    folds = _folds(known, data.index(dataset, data_folder), train_folds, validation_folds, test_folds)
-    files.try_writing(out.with_name(out.name + ".curve.csv"))
-    counted = _until(stop, on_clips)
-    read = {
-        part: data.load(dataset, named, data_folder, spec, progress=counted, skip=skip)
-        for part, named in folds.items()
-        if named
-    }
-    training, validation = read["train"], read.get("validation")
-    if validation is None and config.validation:
-        kept, held = hold_out(training.clips, config.validation, config.seed)
-        training, validation = training.take(kept), training.take(held) if held else None
-    versions = rerecorded(training, config.versions, config.seed, counted)
+    with group.main_first():
+        known = data.info(dataset)
+        out = stem(out)
+        if not out.name:
+            raise FramiError(f"--out {out}: a folder; name the checkpoint in it, for example {out / 'my-teacher'}")
+        lock = locks.checkpoint(out) if group.main else None
+        if group.main and checkpoints.exists(out) and not overwrite:
+            raise FramiError(f"{out}.safetensors is there already; choose another --out, or add --overwrite")
+        spec = MelSpec()
+        config = train.TrainConfig(**(dict(known.training) | settings))
+        torch.manual_seed(config.seed)
+        model = models.build(size, len(known.classes), spec.n_mels, architecture).to(device)
+        folds = _folds(known, data.index(dataset, data_folder), train_folds, validation_folds, test_folds)
+        if group.main:
+            files.try_writing(out.with_name(out.name + ".curve.csv"))
+        counted = _until(stop, on_clips)
+        read = {
+            part: data.load(dataset, named, data_folder, spec, progress=counted, skip=skip)
+            for part, named in folds.items()
+            if named
+        }
+        training, validation = read["train"], read.get("validation")
+        if validation is None and config.validation:
+            kept, held = hold_out(training.clips, config.validation, config.seed)
+            training, validation = training.take(kept), training.take(held) if held else None
+        versions = rerecorded(training, config.versions, config.seed, counted)
     state, curve = out.with_name(out.name + ".training"), Curve(out)
-    for epoch in train.train(model, training, config, state, validation, versions, curve.add, stop):
+    for epoch in train.train(model, training, config, state, validation, versions, curve.add, stop, group):
         if on_epoch:
             on_epoch(epoch)
+    if not group.main:
+        return None
     done = curve.rows[-1]["epoch"] if curve.rows else config.epochs
     measured = train.evaluate(model, read["test"])
     lengths = sorted(len(frames) for frames in training.frames)

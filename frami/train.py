@@ -16,6 +16,7 @@ from torch import Tensor
 from frami.augment import Augmentation, augmented
 from frami.data import LogMels
 from frami.device import autocast, memory_format
+from frami.distributed import ALONE, Group
 from frami.errors import FramiError
 from frami.intervals import wilson
 from frami.models import Classifier, MaskedBatchNorm2d
@@ -104,6 +105,7 @@ def train(
     versions: Sequence[LogMels] = (),
     report: Callable[[Epoch], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    group: Group = ALONE,
 ) -> Iterator[Epoch]:
     """Train ``model`` in place; yields after each epoch.
 
@@ -117,24 +119,33 @@ def train(
     everything needed to go on is saved in that file after each epoch, and an existing file is continued
     (``TrainingError`` when it was made with other settings or clips). At the end the batch norms' stored statistics are
     taken again from the plain training clips, so that they describe real sounds, not augmented ones.
+
+    ``group`` : processes that do this together with the same arguments, each with its part of every batch; only the
+    main one judges, reports and saves, and only its model is finished at the end.
     """
     torch.manual_seed(config.seed)
     device = next(model.parameters()).device
     weights = _weights(data, config.balance)
-    steps = len(_batches(data, config.batch, np.random.default_rng(0), weights))
+    sizes = [len(batch) for batch in _batches(data, config.batch, np.random.default_rng(0), weights)]
+    steps = len(sizes)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.epochs * steps)
     settings = asdict(config) | {"clips": len(data), "model": model.config.to_dict()}
     settings |= {"validation_clips": len(validation or ()), "recordings": _fingerprint(data, validation)}
     parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
-    first, spent, best = _resume(state, settings, parts)
+    first, spent, best = _resume(state, settings, parts) if group.main else (0, 0.0, None)
+    if group.main and min(sizes) < group.size:
+        raise TrainingError(f"a batch of {min(sizes)} clips has no part for each of {group.size} processes")
+    first = _same_start(group, settings, first, parts)
     start = time.perf_counter() - spent
     model.to(memory_format=memory_format(device))
+    network = group.wrapped(model)
     every = max(1, config.epochs // 40)
     for epoch in range(first, config.epochs):
-        loss, accuracy = _epoch(model, data, config, epoch, optimiser, schedule, weights, versions)
+        with group.joint(model):
+            loss, accuracy = _epoch(network, data, config, epoch, optimiser, schedule, weights, versions, group)
         looked, is_best = None, False
-        if validation is not None and ((config.epochs - epoch - 1) % every == 0):
+        if group.main and validation is not None and ((config.epochs - epoch - 1) % every == 0):
             looked = evaluate(model, validation)
             rank = [looked.accuracy, -looked.loss]
             is_best = best is None or rank >= best["rank"]
@@ -143,14 +154,16 @@ def train(
         seconds = time.perf_counter() - start
         seen = (looked.loss, looked.accuracy) if looked else (None, None)
         done = Epoch(epoch + 1, config.epochs, loss, accuracy, seconds, *seen, is_best)
-        if report:
+        if report and group.main:
             report(done)
-        if state:
+        if state and group.main:
             values = {name: part.state_dict() for name, part in parts.items()} | {"best": best}
             save_state(state, values | {"settings": settings, "epoch": epoch + 1, "seconds": seconds})
         yield done
-        if stop and stop():
+        if group.shared(bool(stop and stop())):
             break
+    if not group.main:
+        return
     if best:
         model.load_state_dict(best["model"])
     discount(model, data, config.prior, weights)
@@ -159,7 +172,7 @@ def train(
 
 
 def _epoch(
-    model: Classifier,
+    model: torch.nn.Module,
     data: LogMels,
     config: TrainConfig,
     epoch: int,
@@ -167,28 +180,50 @@ def _epoch(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     weights: np.ndarray | None,
     versions: Sequence[LogMels],
+    group: Group,
 ) -> tuple[float, float]:
-    """One pass over the clips; mean loss and accuracy of the augmented ones."""
+    """One pass over the clips; mean loss and accuracy of the augmented ones. Each process augments whole batches, with
+    the same random numbers, and takes its part."""
     device = next(model.parameters()).device
     rng = np.random.default_rng((config.seed, epoch))
     torch.manual_seed(config.seed * 100_003 + epoch)
     total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     model.train()
     for chosen in _batches(data, config.batch, rng, weights):
-        mels, lengths, targets = (t.to(device) for t in augmented(data, chosen, config, rng, versions))
+        batch = augmented(data, chosen, config, rng, versions)
+        ragged = bool((batch[1] < batch[0].shape[-1]).any())
+        part = group.part(len(chosen))
+        mels, lengths, targets = (t[part].to(device) for t in batch)
         mels = mels.contiguous(memory_format=memory_format(device))
-        ragged = bool((lengths < mels.shape[-1]).any())
         # On a CPU, bfloat16 convolutions of ragged small batches can fall to kernels far slower than float32.
         with autocast(device, enabled=device.type != "cpu" or not ragged):
             logits = model(mels, lengths if ragged else None).logits
         loss = F.cross_entropy(logits.float(), targets)
+        if group.size > 1:  # gradients are averaged over the processes, whose parts may differ by a clip
+            loss = loss * (len(targets) * group.size / len(chosen))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
         total += loss.detach() * len(chosen)
         correct += (logits.argmax(1) == targets.argmax(1)).sum()
+    total, correct = group.total(torch.stack([total / group.size, correct]))
     return float(total) / len(data), float(correct) / len(data)
+
+
+def _same_start(group: Group, settings: dict, first: int, parts: dict) -> int:
+    """All processes go on from the main one's weights, moments and epoch, which is returned. TrainingError in one that
+    was given other settings or recordings."""
+    if group.size == 1:
+        return first
+    given = group.shared({name: part.state_dict() for name, part in parts.items()} | {"at": [first, settings]})
+    first, expected = given["at"]
+    if settings != expected:
+        raise TrainingError("other settings or recordings than the first process has")
+    for name, part in parts.items():
+        if not group.main:
+            part.load_state_dict(given[name])
+    return first
 
 
 def _weights(data: LogMels, balance: float) -> np.ndarray | None:

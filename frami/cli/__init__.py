@@ -8,8 +8,10 @@ import errno
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import TextIO
 
@@ -51,10 +53,16 @@ COMMANDS = {
 }
 
 
+#: Commands that several processes of a launcher do together (``frami.distributed``).
+TOGETHER = ("train-teacher", "distill")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0, 1 where it found that something does not hold, 2 for bad input, 130
     when stopped by the keyboard)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in TOGETHER and os.environ.get("RANK", "0").strip() not in ("", "0"):
+        return _follow(arguments)
     for stream in (sys.stdout, sys.stderr):
         _print_everything(stream)
     if notice := paths.settle(strict=True):
@@ -89,6 +97,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"frami {options.command}: {error}{full * (error.errno in _FULL)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _follow(arguments: Sequence[str]) -> int:
+    """Do a command's part in one of several processes that is not the main one; the exit status. It writes nothing but
+    errors of its own, and leaves it to the main process to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(os.devnull, "w") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):
+        try:
+            options = _parser(arguments).parse_args(arguments)
+            options.run(options)
+            return 0
+        except SystemExit as bad:  # the main process says the same
+            return int(bad.code or 0)
+        except (FramiError, ModuleNotFoundError) as error:
+            problem = error
+    from frami.distributed import told_by_main
+
+    if not told_by_main(problem):
+        print(f"frami {arguments[0]}: process {os.environ['RANK']}: {problem}".replace("\n", " "), file=sys.stderr)
+    return 2
 
 
 def _lacking(command: str, error: ModuleNotFoundError) -> int:

@@ -26,6 +26,7 @@ from frami.distill import ARCHITECTURES, OBJECTIVES, STUDENTS, RunSettings, Sett
 from frami.distill import run as runs
 from frami.distill.run import held_out
 from frami.distill.settings import REPLAYS, STARTS
+from frami.distributed import Group, joined
 from frami.errors import FramiError
 from frami.runs import Runs
 
@@ -99,10 +100,20 @@ _CHOICES = (
 )
 
 
-def _distill(options) -> tuple[dict, list[str]]:
-    device = pick(options.device)
+def _distill(options) -> tuple[dict | None, list[str]]:
+    with joined(options.device) as group:
+        device = group.device or pick(options.device)
+        if not group.main:
+            runs.follow(group, device)
+            return None, []
+        found = _worked(options, group, device)
+        group.shared({})  # the others' end
+        return found
+
+
+def _worked(options, group: Group, device) -> tuple[dict, list[str]]:
     store = Runs()
-    id = _stored(options, store) or _new(options, store)
+    id = _stored(options, store) or _new(options, store, group)
     with _stoppable(), progress_bar("%", store.get(id).name) as bar:
 
         def report(state, accuracy: float | None) -> None:
@@ -115,7 +126,7 @@ def _distill(options) -> tuple[dict, list[str]]:
             moved(bar)(int(100 * state.share), 100)
 
         every = runs.SAVE_EVERY if options.keep is None else options.keep
-        value = runs.work(id, store, device, options.data, report, every)
+        value = runs.work(id, store, device, options.data, report, every, group)
     run = store.get(id)
     on = "not measured on real clips" if value["accuracy"] is None else f"accuracy {value['accuracy']:.1%}"
     same = "" if value["agreement"] is None else f", agrees with its teacher on {value['agreement']:.1%} of made clips"
@@ -165,7 +176,7 @@ def _quietly(line: str) -> None:
     """Of a file that is left out nothing is said: the run will."""
 
 
-def _new(options, store) -> str:
+def _new(options, store, group: Group) -> str:
     """Id of a new run. Bad choices are refused before anything is written."""
     given = {name: getattr(options, name) for name in _CHOICES if getattr(options, name) is not None}
     if not options.teacher:
@@ -206,7 +217,7 @@ def _new(options, store) -> str:
         raise FramiError(f"{out} is not empty; {hint}")
     loaded = runs.of(request)
     skip = skipping(options)
-    distill(loaded, request.settings, runs.source(loaded, request, options.data, skip))
+    distill(loaded, request.settings, runs.source(loaded, request, options.data, skip), group=group)
     if options.data is not None or dataset:
         runs.held_out(loaded, options.data, dataset, skip)
     return runs.begin(request, store, out)

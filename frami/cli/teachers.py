@@ -26,6 +26,7 @@ from frami.data import own
 from frami.data.catalogue import DATASETS
 from frami.data.matching import shortened
 from frami.device import pick
+from frami.distributed import Group, joined
 from frami.errors import FramiError
 from frami.models import ARCHITECTURES
 from frami.paths import BUNDLED, home
@@ -119,7 +120,13 @@ def _out(options) -> Path:
     return folder / name
 
 
-def _train_teacher(options) -> tuple[dict, list[str]]:
+def _train_teacher(options) -> tuple[dict | None, list[str]]:
+    with joined(options.device) as group:
+        return _trained(options, group)
+
+
+def _asked(options) -> tuple:
+    """What a training is asked for: settings, data set, where it goes, notes and the folds of ``--validation``."""
     settings = {k: getattr(options, k) for k in ("epochs", "batch", "lr", "seed") if getattr(options, k) is not None}
     if not options.dataset:
         raise FramiError(f"name a data set with --dataset: {', '.join(DATASETS)}, or the path of your own recordings")
@@ -134,6 +141,12 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
         folds = None if share is not None else split_names(options.validation)
         if folds == []:
             raise FramiError("--validation: expected a share, or folds with commas between them")
+    return settings, known, out, notes, folds
+
+
+def _trained(options, group: Group) -> tuple[dict | None, list[str]]:
+    with group.main_first():
+        settings, known, out, notes, folds = _asked(options)
     start = time.perf_counter()
     with progress_bar("clip", "log-Mels") as clips, progress_bar("epoch", known.title) as epochs:
 
@@ -144,9 +157,11 @@ def _train_teacher(options) -> tuple[dict, list[str]]:
         card = train_teacher(
             options.dataset, out, data_folder=options.data, architecture=options.architecture,
             size=options.size, train_folds=options.train, validation_folds=folds, test_folds=options.test,
-            device=pick(options.device), on_clips=moved(clips), on_epoch=on_epoch, overwrite=options.overwrite,
-            skip=skipping(options), **settings,
+            device=group.device or pick(options.device), on_clips=moved(clips), on_epoch=on_epoch,
+            overwrite=options.overwrite, skip=skipping(options), group=group, **settings,
         )  # fmt: skip
+    if card is None:  # the main process tells
+        return None, []
     value = asdict(card) | {"seconds_spent": round(time.perf_counter() - start, 1), "path": str(out), "notes": notes}
     return value, [
         f"{out}.safetensors: {card.accuracy:.1%} on {_named(card.split['test'])} (held out)",

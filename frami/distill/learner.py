@@ -3,6 +3,10 @@
 On a CPU of several cores a thread prepares the next batch (draws it, augments it, asks the teacher) while the student
 learns from the present one: two threads of such small operations get more from two cores than one operation on both.
 Where preparing a batch takes longer than learning from it, each is learnt from twice (``Echo``).
+
+Of several processes (``frami.distributed``) the main one draws and augments batches and sends them; each asks the
+teacher and learns about its part. The objective compares whole batches in each, of which only its own part has
+gradients: these are added up.
 """
 
 import time
@@ -20,10 +24,12 @@ from frami.distill.objectives import Batch, Objective, objective
 from frami.distill.replay import Priorities, divergence, draw
 from frami.distill.settings import Settings
 from frami.distill.student import new_hint
+from frami.distill.together import add_up, room, sent, whole
+from frami.distributed import ALONE, Group
 from frami.inversion.bn_statistics import frozen
 from frami.inversion.teacher import fast_copy
 from frami.models import Classifier, Features
-from frami.optim import Muon, adam, moments, restore
+from frami.optim import Muon, adam, forget, learnt, moments, restore, set_rate
 
 #: Learning rate of orthogonalised kernels, in units of that of the rest.
 ORTHOGONAL = 8.0
@@ -36,16 +42,17 @@ WAITING = 8
 
 @dataclass
 class Prepared:
-    """An augmented batch and what the teacher makes of it. x : Tensor[B, 1, F, T]; lengths, labels, partners, share :
-    Tensor[B], as ``augment`` returns them; rows : Tensor[B], places of the clips among all."""
+    """An augmented batch and what the teacher makes of it (None: it has not been asked). x : Tensor[B, 1, F, T];
+    lengths, labels, partners, share : Tensor[B], as ``augment`` returns them; rows : Tensor[B], places of the clips
+    among all."""
 
     x: Tensor
     lengths: Tensor
     labels: Tensor
     partners: Tensor
     share: Tensor
-    teacher: Features
-    rows: Tensor
+    teacher: Features | None
+    rows: Tensor | None
 
 
 class Echo:
@@ -90,7 +97,8 @@ class Learner:
     ``frames`` : of the augmented batch, None for as many as any view has;
     ``fast_teacher`` : copy of the teacher's model for the steps; ``last`` : terms of the latest step by name;
     ``ahead`` : the next batch while it is prepared, with the state that ``rng`` had before it; ``seconds`` : that the
-    latest batch took to be prepared, and the latest step to learn from one, on a CPU.
+    latest batch took to be prepared, and the latest step to learn from one, on a CPU; ``group`` : the processes that
+    learn together.
     """
 
     teacher: Checkpoint
@@ -117,6 +125,7 @@ class Learner:
     errors: Tensor | None = None
     echo: Echo = field(default_factory=Echo)
     seconds: dict[str, float] = field(default_factory=dict)
+    group: Group = ALONE
 
     @property
     def device(self) -> torch.device:
@@ -124,7 +133,12 @@ class Learner:
 
 
 def new_learner(
-    teacher: Checkpoint, student: Classifier, settings: Settings, frames: int, augmentation: AugmentConfig
+    teacher: Checkpoint,
+    student: Classifier,
+    settings: Settings,
+    frames: int,
+    augmentation: AugmentConfig,
+    group: Group = ALONE,
 ) -> Learner:
     """A student that will learn from batches of clips of at most ``frames`` frames."""
     device, batch, row = teacher.device, settings.batch, objective(settings.objective)
@@ -146,6 +160,7 @@ def new_learner(
         noise=texture(teacher.spec, device),
         rng=torch.Generator().manual_seed(seed),
         priorities=Priorities(device) if settings.replay == "priority" else None,
+        group=group,
     )
     learner.step = RecordedStep(lambda: _improve(learner, _prepared(learner)), device)
     return learner
@@ -161,13 +176,18 @@ def _optimiser(parameters: list[nn.Parameter], settings: Settings, device: torch
     return adam(listed, device, Muon, weight_decay=settings.weight_decay)
 
 
-def learn(learner: Learner, buffer: ReplayBuffer) -> None:
-    """One training step on clips drawn from the buffer."""
-    learner.student.train()
-    if learner.objective.reuse:  # these stay as they are in the teacher
-        learner.student.pooling.eval()
-        learner.student.classifier.eval()
-    if learner.device.type == "cpu":
+def learn(learner: Learner, buffer: ReplayBuffer, rate: float = 1.0) -> None:
+    """One training step on clips drawn from the buffer, at this share of the learning rates."""
+    set_rate(learner.optimiser, rate)
+    _in_training(learner)
+    if learner.group.size > 1:
+        plain = learner.device.type != "cpu"
+        batch = _prepare(learner, buffer, _weights(learner, buffer)) if plain else _fresh(learner, buffer)
+        learner.group.shared({"rate": rate, "shape": list(batch.x.shape)})
+        sent(learner.group, batch.x, batch.lengths, batch.labels, batch.partners, batch.share)
+        _improve(learner, batch)
+        _remember(learner, batch.rows)
+    elif learner.device.type == "cpu":
         batch, cores = learner.echo.again() or learner.echo.keep(_fresh(learner, buffer)), torch.get_num_threads()
         with threads(cores - cores // 2):
             begin = time.perf_counter()
@@ -178,6 +198,33 @@ def learn(learner: Learner, buffer: ReplayBuffer) -> None:
         learner.step(work=_draw(learner, buffer, _weights(learner, buffer)))
         _remember(learner, learner.rows)
     learner.steps += 1
+
+
+def follow(learner: Learner) -> None:
+    """In a process that is not the main one: do the steps of the main one's learner, until that sends an empty order.
+    LostError where it ends otherwise."""
+    while order := learner.group.shared():
+        if "state" in order:
+            load_learner(learner, order["state"])
+            if order["anew"]:
+                forget(learner.optimiser, learnt(learner.optimiser))
+            continue
+        set_rate(learner.optimiser, order["rate"])
+        _in_training(learner)
+        _improve(learner, Prepared(*sent(learner.group, *room(order["shape"], learner.device)), None, None))
+
+
+def lead(learner: Learner, anew: bool = False) -> None:
+    """The main process's state is that of all from now on; ``anew`` : without the optimiser's moments."""
+    if learner.group.size > 1:
+        learner.group.shared({"state": learner_state(learner), "anew": anew})
+
+
+def _in_training(learner: Learner) -> None:
+    learner.student.train()
+    if learner.objective.reuse:  # these stay as they are in the teacher
+        learner.student.pooling.eval()
+        learner.student.classifier.eval()
 
 
 def _remember(learner: Learner, rows: Tensor) -> None:
@@ -284,19 +331,33 @@ def _prepared(learner: Learner) -> Prepared:
         learner.noise,
         learner.frames,
     )
-    with frozen(learner.fast_teacher), autocast(learner.device):
-        teacher = learner.fast_teacher(x, lengths)
+    teacher = _taught(learner, x, lengths) if learner.group.size == 1 else None
     return Prepared(x, lengths, learner.labels, partners, share, teacher, learner.rows)
+
+
+@torch.no_grad()
+def _taught(learner: Learner, x: Tensor, lengths: Tensor) -> Features:
+    """What the teacher makes of a batch."""
+    with frozen(learner.fast_teacher), autocast(learner.device):
+        return learner.fast_teacher(x, lengths)
 
 
 @torch.enable_grad()
 def _improve(learner: Learner, batch: Prepared) -> None:
     """Improve the student by one step."""
-    with autocast(learner.device, enabled=learner.device.type == "cuda"):
-        student = learner.student(batch.x, batch.lengths)
+    group, several, count = learner.group, learner.group.size > 1, len(batch.labels)
+    x, lengths = (t[group.part(count)] if several else t for t in (batch.x, batch.lengths))
+    learning = [part for part in (learner.student, learner.hint) if part is not None]
+    with autocast(learner.device, enabled=learner.device.type == "cuda"), group.joint(*learning):
+        student = learner.student(x, lengths)
         hint = None
         if learner.hint is not None:
             hint = replace(student, frames=learner.hint(student.frames, student.lengths))
+        if several:
+            batch = replace(batch, teacher=whole(group, _taught(learner, x, lengths), count))
+            hint = hint and group.gathered(hint.frames, count)
+            student = whole(group, student, count)
+            hint = None if hint is None else replace(student, frames=hint)
     if learner.priorities is not None:
         learner.errors = divergence(batch.teacher.logits, student.logits, learner.teacher.multilabel)
     compared = Batch(
@@ -306,6 +367,8 @@ def _improve(learner: Learner, batch: Prepared) -> None:
     loss = torch.stack(list(terms.values())).sum()
     learner.optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    if several:
+        add_up(group, [p.grad for p in learnt(learner.optimiser) if p.grad is not None])
     learner.optimiser.step()
     learner.last = {name: term.detach() for name, term in terms.items()}
 

@@ -4,29 +4,27 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 
-from frami.adapter import as_program, chosen
+from frami.adapter import chosen
 from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split, tolerated
-from frami.distill.learner import close, forget_ahead, learn, learner_state, load_learner, new_learner
+from frami.distill.learner import close, forget_ahead, lead, learn, learner_state, load_learner, new_learner
 from frami.distill.making import Maker
-from frami.distill.objectives import objective
 from frami.distill.pace import Clock, Pace
 from frami.distill.settings import Settings
-from frami.distill.student import new_student
+from frami.distill.student import both
 from frami.distill.unseen import Unseen, agreement
+from frami.distributed import ALONE, Group
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, durations
 from frami.inversion import recipe as row
-from frami.models import Classifier, Teacher
-from frami.optim import forget, learnt, set_rate
-from frami.program.program import ProgramError
+from frami.models import Classifier
+from frami.optim import forget, learnt
 
 #: Clips on which a teacher of another make shows how strong an augmentation it tolerates.
 TRIED = 64
@@ -83,6 +81,7 @@ def distill(
     earlier: Clips | Bank | None = None,
     spare: Bank | None = None,
     now: Callable[[], float] = time.perf_counter,
+    group: Group = ALONE,
 ) -> Iterator[State]:
     """Train a student for ``teacher``; yields about every ``every`` seconds, after each batch of made clips, and at the
     end. Stop by not asking for the next state; ``state.student`` is usable at any.
@@ -90,7 +89,8 @@ def distill(
     clips : what to learn from where ``settings.source`` is ``bank`` or ``real``. To go on with an interrupted run, give
     what ``State.memory`` returned, and as ``earlier`` the clips made until then. On a GPU steps are replayed as graphs.
     spare : made clips to measure agreement on where the run sets too few apart; nothing is learnt from them. now : the
-    clock of the budget, in seconds.
+    clock of the budget, in seconds. group : processes that share the learning steps: this is the main one, the others
+    are in ``run.follow``.
 
     Raises FramiError when settings, teacher and clips do not fit, at the call; BudgetError at the end where there was
     no time to learn.
@@ -99,6 +99,8 @@ def distill(
         raise FramiError(f"source '{settings.source}' and the clips that were given do not fit")
     if isinstance(clips, Bank) and clips.spec != teacher.spec:
         raise FramiError("this bank's spectrograms have another front-end than this teacher's")
+    if settings.batch < group.size:
+        raise FramiError(f"a batch of {settings.batch} clips has no part for each of {group.size} processes")
     if settings.classes is not None:
         teacher = chosen(teacher, settings.classes)
         clips = _of_classes(clips, teacher.classes)
@@ -108,17 +110,13 @@ def distill(
         )
     if settings.source == "made":
         durations(teacher, row(settings.recipe), None)
-    kind = objective(settings.objective)
-    if kind.reuse and not isinstance(teacher.model, Teacher):
-        with suppress(ProgramError):  # then the student says what this teacher does not offer
-            teacher = as_program(teacher)
-    student = new_student(teacher, settings.student, kind, settings.seed, settings.architecture, settings.start)
+    teacher, student = both(teacher, settings)
     if augmentation is None:
         made = settings.source in ("made", "bank")
         foreign = not isinstance(teacher.model, Classifier)
         augmentation = AugmentConfig(texture=TEXTURE if made and foreign else 0.0)
     clock = Clock(memory["seconds"] if memory else 0.0, now)
-    return _run(teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock)
+    return _run(teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock, group)
 
 
 def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | LogMels | Clips | None:
@@ -137,10 +135,13 @@ def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | 
     return replace(found, target=numbers[found.target])
 
 
-def _run(teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock) -> Iterator[State]:
+def _run(
+    teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock, group
+) -> Iterator[State]:
     if settings.source == "made":  # what is ready takes nothing of the budget: only learning from it does
         clock.start()
-    course = _Course(teacher, settings, student, augmentation, memory, clock, _longest(teacher, settings, clips), spare)
+    frames = _longest(teacher, settings, clips)
+    course = _Course(teacher, settings, student, augmentation, memory, clock, frames, spare, group)
     course.fill(teacher, clips, earlier)
     course.adjust()
     inner = memory["inversion"] if memory else None
@@ -204,16 +205,18 @@ class _Course:
     used; ``reported`` : seconds at the last state.
     """
 
-    def __init__(self, teacher, settings, student, augmentation, memory, clock, frames, spare):
+    def __init__(self, teacher, settings, student, augmentation, memory, clock, frames, spare, group=ALONE):
         self.settings, self.clock = settings, clock
-        self.learner = new_learner(teacher, student, settings, frames, augmentation)
+        group.shared(frames)
+        self.learner = new_learner(teacher, student, settings, frames, augmentation, group)
         self.buffer = ReplayBuffer(teacher.spec, frames, teacher.device)
         self.unseen = Unseen(teacher, frames, spare)
         self.pace = Pace(settings, clock, **(memory["pace"] if memory else {}))
         self.inversion: Callable[[], dict] | dict | None = memory["inversion"] if memory else None
         if memory:
             load_learner(self.learner, memory["learner"])
-            self.learner.echo.on = memory.get("echo", False)
+            self.learner.echo.on = memory.get("echo", False) and group.size == 1
+        lead(self.learner)
         self.compared: torch.Tensor | None = None
         self.notes: tuple[str, ...] = ()
         self.strength = memory.get("strength", 1.0) if memory else None if self._foreign else 1.0
@@ -221,7 +224,8 @@ class _Course:
             self._weaken(self.strength)
         self.spent = self.reported = memory["seconds"] if memory else 0.0
         self._terms: list[dict[str, torch.Tensor]] = []
-        self._ratios: list[float] | None = [] if settings.budget and not memory else None
+        echoes = settings.budget and not memory and group.size == 1
+        self._ratios: list[float] | None = [] if echoes else None
         self._measured, self._effort = -math.inf, 0.0
 
     @property
@@ -309,8 +313,7 @@ class _Course:
         spent = []
         while len(spent) < PROBES and self.clock.seconds - begin < PROBED * self.settings.budget:
             before = self.clock.seconds
-            set_rate(self.learner.optimiser, 0.0)
-            learn(self.learner, self.buffer)
+            learn(self.learner, self.buffer, 0.0)
             if self.learner.device.type == "cuda":
                 torch.cuda.synchronize(self.learner.device)
             spent.append(self.clock.seconds - before)
@@ -321,6 +324,7 @@ class _Course:
         load_learner(self.learner, state)
         forget(self.learner.optimiser, learnt(self.learner.optimiser))
         self.learner.last = {}
+        lead(self.learner, anew=True)
         self.pace.making += self.clock.seconds - begin
 
     def _compare(self) -> None:
@@ -340,8 +344,7 @@ class _Course:
 
     def learn(self) -> None:
         """One training step; its losses are recorded (on a GPU they stay there)."""
-        set_rate(self.learner.optimiser, _rate(self.pace.learnt))
-        learn(self.learner, self.buffer)
+        learn(self.learner, self.buffer, _rate(self.pace.learnt))
         self._compare()
         self.pace.steps += 1
         if self.learner.device.type != "cuda":

@@ -20,9 +20,13 @@ from frami.banks.folder import shard_numbers, shard_path
 from frami.checkpoints import Card, Checkpoint
 from frami.data import LogMels, Skip, label, shipped
 from frami.data.catalogue import DATASETS
+from frami.distill import learner
+from frami.distill.augment import AugmentConfig
 from frami.distill.loop import State, distill
 from frami.distill.settings import RunSettings
+from frami.distill.student import both
 from frami.distill.unseen import shipped_clips
+from frami.distributed import ALONE, Group
 from frami.errors import FramiError
 from frami.evaluation import confusion, shares
 from frami.features.embeddings import recordings
@@ -73,12 +77,13 @@ def work(
     data_folder: str | Path | None = None,
     report: Callable[[State, float | None], None] | None = None,
     save_every: float = SAVE_EVERY,
+    group: Group = ALONE,
 ) -> dict:
     """Do the work of a stored run, from the beginning or from its last checkpoint; returns its result.
 
     save_every : seconds of work between two checkpoints. ``report(state, accuracy)`` is called as it goes on; accuracy
     on held-out real clips, None where they are not at hand. KeyboardInterrupt saves the run and records it as stopped.
-    Raises FramiError.
+    group : processes that share its learning steps; all but the main one are in ``follow``. Raises FramiError.
     """
     run = store.get(id)
     if run.status == "finished":
@@ -103,7 +108,7 @@ def work(
         try:
             request = RunSettings.from_dict(run.settings)
             teacher, data = of(request, device), data_folder or request.data
-            return _Run(id, store, run.folder, request, teacher, data, report, save_every).finish()
+            return _Run(id, store, run.folder, request, teacher, data, report, save_every, group).finish()
         except KeyboardInterrupt:
             with suppress(FullError):  # what was saved tells enough
                 store.stop(id)
@@ -111,6 +116,20 @@ def work(
         except Exception as error:
             _failed(id, store, error)
             raise
+
+
+def follow(group: Group, device: torch.device | str) -> None:
+    """Share the learning steps of the run that the main process works on, until that sends an empty order. It makes no
+    clips and needs none. FramiError where another teacher lies here."""
+    if not (given := group.shared()):
+        return
+    request = RunSettings.from_dict(given["request"])
+    teacher = of(request, device)
+    if teacher.card.sha256 != given["teacher"]:
+        raise FramiError(f"teacher {request.teacher} is another one here than the first process has")
+    if frames := group.shared():
+        pair = both(teacher, request.settings)
+        learner.follow(learner.new_learner(*pair, request.settings, frames, AugmentConfig(), group))
 
 
 def _failed(id: str, store: Runs, error: Exception) -> None:
@@ -131,18 +150,19 @@ class _Run:
     """A run at work. ``elsewhere`` : whether it is measured on another data set than its teacher was; ``reported``,
     ``saved``, ``evaluated`` : seconds of work at the last of each; ``effort`` : seconds of the last evaluation;
     ``expected`` : classes that the teacher predicts of the recordings; ``compared`` : of the last point of agreement;
-    ``state`` : the last checkpoint, None at the beginning."""
+    ``state`` : the last checkpoint, None at the beginning; ``data`` : folder of recordings, or None."""
 
     def __init__(
-        self, id: str, store: Runs, folder: Path, request: RunSettings, teacher: Checkpoint, data_folder, report, every
+        self, id: str, store: Runs, folder: Path, request: RunSettings, teacher: Checkpoint, data, report, every, group
     ):
         self.id, self.store, self.folder, self.request, self.teacher = id, store, folder, request, teacher
-        self.report, self.every = report, every
+        self.report, self.every, self.group = report, every, group
+        group.shared({"request": request.to_dict(), "teacher": teacher.card.sha256})
         bad: dict[str, None] = {}
         skip = (lambda line: bad.setdefault(line)) if request.skip_bad else None
-        self.test = held_out(teacher, data_folder, request.dataset, skip)
+        self.test = held_out(teacher, data, request.dataset, skip)
         self.elsewhere = bool(request.dataset) and not trained_on_these(teacher.card, request.dataset)
-        self.clips = source(teacher, request, data_folder, skip)
+        self.clips = source(teacher, request, data, skip)
         damaged = self.clips.damaged if isinstance(self.clips, Bank) else ()
         ship = self.test is not None and shipped.are(self.test.clips)
         self.measured_on = self.test and measured_on(self.test, request.dataset or teacher.card.dataset)
@@ -167,7 +187,7 @@ class _Run:
         self.store.cut(self.id, self.state["steps"] if self.state else -1)
         states = distill(
             self.teacher, self.request.settings, self.clips, every=0.5,
-            memory=self.state and self.state["memory"], earlier=earlier, spare=self._spare(),
+            memory=self.state and self.state["memory"], earlier=earlier, spare=self._spare(), group=self.group,
         )  # fmt: skip
         state = None
         try:

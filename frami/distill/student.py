@@ -5,14 +5,26 @@ from contextlib import nullcontext, suppress
 import torch
 
 from frami import models
+from frami.adapter import as_program
 from frami.checkpoints import Checkpoint
 from frami.device import seeded
-from frami.distill.objectives import OBJECTIVES, Objective
+from frami.distill.objectives import OBJECTIVES, Objective, objective
+from frami.distill.settings import Settings
 from frami.errors import FramiError
 from frami.models import Classifier, Projector, Teacher
+from frami.program.program import ProgramError
 
 #: Sizes of the default architecture that are offered as students, the smallest first.
 STUDENTS = models.ARCHITECTURES[models.DEFAULT].students
+
+
+def both(teacher: Checkpoint, settings: Settings) -> tuple[Checkpoint, Classifier]:
+    """The teacher as its student needs it, and the student, new."""
+    kind = objective(settings.objective)
+    if kind.reuse and not isinstance(teacher.model, Teacher):
+        with suppress(ProgramError):  # then the student says what this teacher does not offer
+            teacher = as_program(teacher)
+    return teacher, new_student(teacher, settings.student, kind, settings.seed, settings.architecture, settings.start)
 
 
 def new_student(

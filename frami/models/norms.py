@@ -22,16 +22,21 @@ class MaskedBatchNorm2d(nn.BatchNorm2d):
     ``forward(x, mask, add, relu)`` with x : Tensor[B, C, F, T]; mask : Tensor[B, 1, 1, T], or None where all is valid;
     ``add`` : Tensor[B, C, F, T] joined before the ReLU. The result is zero behind a clip's end.
 
-    ``tap`` replaces all of it while the inputs are recorded.
+    ``tap`` replaces all of it while the inputs are recorded. ``total`` adds up a tensor over the processes of a
+    training, in place, where they share the batch: its statistics are then those of the whole.
     """
 
     tap: Callable[..., Tensor] | None = None
+    total: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor, mask: Tensor | None = None, add: Tensor | None = None, relu: bool = False) -> Tensor:
         if self.tap is not None:
             return self.tap(self, x, mask, add, relu)
+        if self.training and mask is None and self.total is not None:
+            mask = x.new_ones(len(x), 1, 1, x.shape[3])
         if self.training and mask is not None:
-            y, mean, var, count = _MaskedNorm.apply(x, mask.to(x.dtype), add, self.weight, self.bias, self.eps, relu)
+            own = self.weight, self.bias, self.eps
+            y, mean, var, count = _MaskedNorm.apply(x, mask.to(x.dtype), add, *own, relu, self.total)
             self._remember(mean, var, count)
             return y
         y = super().forward(x)
@@ -54,13 +59,14 @@ class _MaskedNorm(torch.autograd.Function):
     same operations under autograd take about twice as long.
 
     x, add : Tensor[B, C, F, T]; mask : Tensor[B, 1, 1, T] of 0 and 1. Returns the output, and mean Tensor[C], (biased)
-    variance Tensor[C] and count Tensor[] in float32, through which no gradient flows.
+    variance Tensor[C] and count Tensor[] in float32, through which no gradient flows; with ``total``, as of
+    ``MaskedBatchNorm2d``, of all processes together.
     """
 
     @staticmethod
-    def forward(ctx, x, mask, add, weight, bias, eps, relu):
+    def forward(ctx, x, mask, add, weight, bias, eps, relu, total):
         mask = spread_over_rows(mask, x)
-        centred, mean, var, count = _centred(x, mask)
+        centred, mean, var, count = _centred(x, mask, total)
         y = F.batch_norm(centred, torch.zeros_like(mean), var, weight, bias, False, 0.0, eps)
         if add is not None:
             y.add_(add)
@@ -68,7 +74,7 @@ class _MaskedNorm(torch.autograd.Function):
             y.relu_()
         y.mul_(mask)
         ctx.save_for_backward(centred, mask, weight, (var + eps).rsqrt(), count, y if relu else None)
-        ctx.added = add is not None
+        ctx.added, ctx.total = add is not None, total
         ctx.mark_non_differentiable(mean, var, count)
         return y, mean, var, count
 
@@ -76,16 +82,18 @@ class _MaskedNorm(torch.autograd.Function):
     def backward(ctx, grad, *_):
         centred, mask, weight, scale, count, y = ctx.saved_tensors
         grad = grad * mask if y is None else torch.ops.aten.threshold_backward(grad, y, 0)
-        total = grad.sum((0, 2, 3), dtype=scale.dtype)
-        along = (grad * centred).sum((0, 2, 3), dtype=scale.dtype) * scale
+        total = of_bias = grad.sum((0, 2, 3), dtype=scale.dtype)
+        along = of_weight = (grad * centred).sum((0, 2, 3), dtype=scale.dtype) * scale
         dx = None
         if ctx.needs_input_grad[0]:
+            if ctx.total is not None:
+                along, total = ctx.total(torch.stack([along, total]))
             # dx = w s (g - mean(g) - x̂ mean(g x̂)), with x̂ = s times the centred x, as one scaled sum of three.
             outer = weight * scale
             factors = torch.stack([outer, outer * scale * along / -count, outer * total / -count]).to(centred.dtype)
             of_grad, of_x, constant = factors[:, :, None, None]
             dx = torch.addcmul(constant, centred, of_x).mul_(mask).addcmul_(grad, of_grad)
-        return dx, None, grad if ctx.added else None, along, total, None, None
+        return dx, None, grad if ctx.added else None, of_weight, of_bias, None, None, None
 
 
 def spread_over_rows(mask: Tensor, x: Tensor) -> Tensor:
@@ -94,18 +102,25 @@ def spread_over_rows(mask: Tensor, x: Tensor) -> Tensor:
     return mask.expand(-1, -1, x.shape[2], -1).contiguous() if x.is_contiguous() else mask
 
 
-def _centred(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _centred(
+    x: Tensor, mask: Tensor, total: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x, Tensor[B, C, F, T], without its channels' means over the valid positions and zero elsewhere; mean and (biased)
     variance of each channel, Tensor[C]; and the count of its valid positions, Tensor[].
 
-    mask : Tensor[B, 1, 1 or F, T].
+    mask : Tensor[B, 1, 1 or F, T]; total : as of ``MaskedBatchNorm2d``.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
     count = mask.sum(dtype=wide) * (x.shape[2] / mask.shape[2])
     seen = x * mask
-    mean = seen.sum((0, 2, 3), dtype=wide) / count
+    sums = seen.sum((0, 2, 3), dtype=wide)
+    if total is not None:
+        both = total(torch.cat([sums, count[None]]))
+        sums, count = both[:-1], both[-1]
+    mean = sums / count
     centred = seen.sub_(mean[:, None, None].to(x.dtype)).mul_(mask)
-    return centred, mean, centred.square().sum((0, 2, 3), dtype=wide) / count, count
+    squares = centred.square().sum((0, 2, 3), dtype=wide)
+    return centred, mean, (squares if total is None else total(squares)) / count, count
 
 
 def heard_bands(model: nn.Module, n_mels: int, floor: float) -> int:
