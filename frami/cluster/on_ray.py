@@ -32,6 +32,10 @@ class UnreachableError(FramiError):
     """A cluster that does not answer, now at least."""
 
 
+class GpusError(FramiError):
+    """A cluster that has fewer GPUs than a task is to have, now at least."""
+
+
 def imported(client: bool):
     """Ray. FramiError says what to install. client : whether for an address ``ray://…``."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
@@ -83,9 +87,11 @@ class OnRay(Engine):
             self.gpus, self.workers = self._shares(workers, gpus, device)
             if address is not None and look:
                 self._look_at_worker()
-        except BaseException:
+        except BaseException as error:
             self.__exit__()
-            raise
+            if isinstance(error, FramiError) or not isinstance(error, Exception):
+                raise
+            raise UnreachableError(f"the cluster was lost ({type(error).__name__})") from error
 
     def _shares(self, workers: int | None, gpus: float | None, device: str) -> tuple[float, int]:
         """GPUs of a task, and tasks at once."""
@@ -94,7 +100,7 @@ class OnRay(Engine):
         if gpus is None:
             gpus = float(bool(cards) and not device.startswith("cpu"))
         if gpus > cards:
-            raise FramiError(
+            raise GpusError(
                 f"{self._named} {gpus:g}: Ray knows of {cards:g} GPUs here; leave it out to work on processors"
             )
         room = int(cards / gpus + 1e-9) if gpus else int(processors)
@@ -122,7 +128,11 @@ class OnRay(Engine):
 
     def placed(self, kind: type, name: str) -> "Placed":
         """An object of this class in a worker, which has a processor and ``gpus`` for itself as long as it lives."""
-        return Placed(self._ray, self._ray.remote(kind).options(num_cpus=1, num_gpus=self.gpus).remote(), name)
+        try:
+            actor = self._ray.remote(kind).options(num_cpus=1, num_gpus=self.gpus).remote()
+        except Exception as error:  # of a connection that broke
+            raise UnreachableError(f"the cluster was lost ({type(error).__name__})") from error
+        return Placed(self._ray, actor, name)
 
     def run(
         self, tasks: Iterable[Task], progress: Progress, *, unit: str = "task", label: str = "", total: int = 0

@@ -1,5 +1,6 @@
 """An object in a worker of a Ray cluster, as whoever had it placed there sees it."""
 
+import sys
 import time
 from contextlib import AbstractContextManager
 from typing import Any
@@ -32,7 +33,8 @@ class Placed(AbstractContextManager):
                     raise LostError("no answer")
             return self._ray.get(reference)
         except errors.RayTaskError as error:
-            raise FramiError(f"a worker cannot do this: {_said(error)}") from error
+            print(f"{self.name}: {_said(error)}", file=sys.stderr)  # for the log: visitors read what follows
+            raise FramiError("a worker of the cluster could not do it; the studio's log says why") from error
         except errors.RayActorError as error:
             if "No module named" in str(error) or "failed to be imported" in str(error):
                 raise FramiError("the cluster's workers cannot run frami; install the same version there") from error

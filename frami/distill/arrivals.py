@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from frami import banks, checkpoints, files, schema
 from frami.banks import shards
-from frami.banks.folder import read_manifest
+from frami.banks.folder import read_manifest, shard_numbers, shard_path
 from frami.checkpoints import Checkpoint
 from frami.cluster.run_there import FILES, MANIFEST, STATE, STUDENT, News
 from frami.distill.settings import RunSettings
@@ -107,6 +107,13 @@ class Arrivals:
         if result["run"] != self.run.id or not checkpoints.exists(self.run.folder / "student"):
             raise self._damaged("it is another run's, or has no student")
         return result
+
+    def drop_surplus(self) -> None:
+        """Remove clips behind the bank's end: of a worker that was lost before the run learnt from them."""
+        folder = self.run.folder / "bank"
+        if (self.run.folder / MANIFEST).is_file():
+            for number in shard_numbers(folder)[read_manifest(folder)["shards"] :]:
+                shard_path(folder, number).unlink()
 
     def _log(self, points: tuple) -> None:
         """Store points of the curves, step by step."""

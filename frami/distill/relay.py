@@ -17,7 +17,7 @@ import frami
 from frami import locks, schema, weights
 from frami.cluster import local_ray
 from frami.cluster.of_studio import SHARE
-from frami.cluster.on_ray import OnRay, UnreachableError
+from frami.cluster.on_ray import GpusError, OnRay, UnreachableError
 from frami.cluster.placed import LostError, Placed
 from frami.cluster.run_there import FILES, GIVEN, STATE, News, Order, RunThere
 from frami.cluster.sent import SentTeacher
@@ -34,8 +34,14 @@ from frami.runs.queue import KILLED, LATE, longest
 RETRY, LOOK = 10.0, 0.7
 #: Seconds without an answer after which a worker counts as lost; seconds that a run may take to save its state.
 _SILENT, _SAVING = 120.0, 100.0
+#: Tries to reach a Ray of the studio's own after which it counts as ended.
+_OWN_TRIES = 3
 #: What a stopped run's process ends with, as by the keyboard.
 _STOPPED = (0, 130, 143, -2, -15)
+
+
+class OtherVersionError(FramiError):
+    """Workers that have another version of this package, now at least."""
 
 
 def main() -> int:
@@ -45,7 +51,7 @@ def main() -> int:
     address, gpus, id = sys.argv[1:]
     try:
         Relay(Runs(), id, address, float(gpus) if gpus else None).finish()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         return 130
     except FramiError as error:
         print(error, file=sys.stderr)
@@ -64,7 +70,7 @@ class Relay:
     def __init__(self, store: Runs, id: str, address: str, gpus: float | None):
         self.store, self.id, self.address, self.gpus = store, id, address, gpus
         self.folder = store.get(id).folder
-        self._stop = False
+        self._stop = self._begun = False
 
     def finish(self) -> None:
         """Follow the run until it has ended, and note how. KeyboardInterrupt saves it, and records it as stopped.
@@ -72,9 +78,10 @@ class Relay:
         with locks.folder(self.folder):
             try:
                 self._follow_through()
-            except KeyboardInterrupt:
-                self.store.stop(self.id)
-                raise
+            except (KeyboardInterrupt, SystemExit):  # Ray's own handler of SIGTERM raises the latter
+                if self.store.get(self.id).status != "waiting":  # else the queue knows better
+                    self.store.stop(self.id)
+                raise KeyboardInterrupt from None
             except Exception as error:
                 plain = isinstance(error, FramiError)
                 self.store.fail(self.id, str(error) if plain else f"{type(error).__name__}: {error}")
@@ -85,37 +92,60 @@ class Relay:
         if request.dataset and Path(request.dataset).exists():
             raise FramiError("it learns from a folder of recordings of this machine, which the cluster has not")
         arrivals = Arrivals(self.store, self.store.get(self.id), request, of(request))
-        for _ in range(BEGINS):
-            with self._reached() as engine, engine.placed(RunThere, f"distill {self.id}") as there:
-                try:
-                    return self._follow(there, arrivals, "cpu" if not engine.gpus else "auto")
-                except LostError as error:
-                    print(f"lost with its worker ({error})", file=sys.stderr)
-                    if self._stop:
-                        raise KeyboardInterrupt from None
+        begins = 0
+        while begins < BEGINS:
+            self._begun = False
+            try:
+                with self._reached() as engine, engine.placed(RunThere, f"distill {self.id}") as there:
+                    try:
+                        return self._follow(there, arrivals, "cpu" if not engine.gpus else "auto")
+                    finally:
+                        _stoppable()
+            except OtherVersionError as error:
+                self._wait("other", error)
+            except (LostError, UnreachableError) as error:
+                print(f"lost with its worker ({self._said(error)})", file=sys.stderr)
+                if self._stop:
+                    raise KeyboardInterrupt from None
+                begins += self._begun
+                if not self._begun:
+                    self._wait("unreachable", error)
         raise FramiError(
             f"it was lost with its worker, {BEGINS} times, perhaps for want of memory; Resume continues it"
         )
 
     def _reached(self) -> OnRay:
         """The cluster, as soon as it answers."""
-        state = "reaching"
+        where.note(self.folder, "reaching")
+        tries = 0
         while True:
-            where.note(self.folder, state)
             try:
                 engine = OnRay(self._at(), 1, self.gpus, look=False, named=SHARE)
                 _stoppable()
                 return engine
             except UnreachableError as error:
-                print(error, file=sys.stderr)
-                state = "unreachable"
-                _stoppable()
-                time.sleep(RETRY)
+                tries += 1
+                if tries >= _OWN_TRIES and not self.address.startswith("ray://"):
+                    raise FramiError("the studio's own Ray has ended; Resume starts another") from error
+                self._wait("unreachable", error)
+            except GpusError as error:
+                self._wait("lacking", error)
             except FramiError as error:  # which visitors may read
-                raise FramiError(str(error).replace(self.address, "the address of FRAMI_RAY")) from error
+                raise FramiError(self._said(error)) from error
+
+    def _wait(self, state: str, error: Exception) -> None:
+        """Note why the cluster cannot have the run now, before another try."""
+        print(self._said(error), file=sys.stderr)
+        where.note(self.folder, state)
+        _stoppable()
+        time.sleep(RETRY)
+
+    def _said(self, error: Exception) -> str:
+        """An error without the cluster's address: visitors may read the last line of the log."""
+        return str(error).replace(self.address, "the address of FRAMI_RAY")
 
     def _at(self) -> str:
-        """The address. UnreachableError where the file that is to hold it does not."""
+        """The address. FramiError where the file that is to hold it does not."""
         if self.address.startswith("ray://"):
             return self.address
         end = time.monotonic() + _SILENT
@@ -125,15 +155,16 @@ class Relay:
                 local_ray.allow(found["token"])
                 return found["address"]
             time.sleep(LOOK)
-        raise UnreachableError("Ray has not started on this machine")
+        raise FramiError("Ray has not started on the studio's machine; its log says why")
 
     def _follow(self, there: Placed, arrivals: Arrivals, device: str) -> None:
         """Have the run done by a worker, from its last checkpoint, and store what comes. LostError."""
         where.note(self.folder, "waiting")
         version = there.ask("version")
         if version != frami.__version__:
-            raise FramiError(f"the cluster's workers have frami {schema.shown(version)}, here is {frami.__version__}")
+            raise OtherVersionError(f"the workers have frami {schema.shown(version)}, here is {frami.__version__}")
         begun = there.ask("begin", self._order(arrivals.request, device), seconds=_SILENT)
+        self._begun = True
         where.note(self.folder, "working", str(begun.host)[:253], there.number(begun.node))
         self.store.start(self.id)
         arrivals.begin()
@@ -178,6 +209,7 @@ class Relay:
         """Record how the run ended."""
         if news.status == "finished":
             result = arrivals.result(news)
+            arrivals.drop_surplus()
             write_json(self.folder / RESULT, result)
             self.store.finish(self.id, result)
             (self.folder / STATE).unlink(missing_ok=True)

@@ -47,6 +47,8 @@ KILLED = "its process was ended, perhaps because memory ran out; Resume continue
 #: Command of a run's process, to which the run's id is added.
 COMMAND = (sys.executable, "-m", "frami.runs.child", KIND, "--run")
 _TICK = 0.25
+#: Times that a run which is away begins at most: again where its worker is lost.
+_BEGINS = 2
 #: Seconds after which an owner's last turn does not count any more.
 _TURN = 86400
 
@@ -78,6 +80,7 @@ class Queue:
         self._stopping: set[str] = set()
         self._elsewhere: set[str] = set()
         self._addresses: dict[str, float] = {}
+        self._noting = threading.Lock()
         self._closing = threading.Event()
         self._worker = threading.Thread(target=self._work, name="frami-queue", daemon=True)
 
@@ -310,7 +313,8 @@ class Queue:
             self._current[run.id] = tuple(filter(None, who))
             self._note_turn(*who)
             self._run(run)
-            self._note_turn(*who)
+            with suppress(OSError):  # it has ended, however it is noted
+                self._note_turn(*who)
         except Exception as error:
             self._unable(run.id, error)
         finally:
@@ -330,9 +334,9 @@ class Queue:
     def _note_turn(self, owner: str, address: str | None) -> None:
         """Note that a run of this owner is at work now, and forget turns of long ago; addresses are not written."""
         now = time.time()
-        self._addresses = {of: at for of, at in self._addresses.items() if now - at < _TURN}
-        if address is not None:
-            self._addresses[address] = now
+        with self._noting:  # runs that are away note theirs at the same time
+            known = {of: at for of, at in self._addresses.items() if now - at < _TURN}
+            self._addresses = known | ({} if address is None else {address: now})
         with suppress(OSError):  # a full disk costs fairness, no run
             self._turns.mkdir(exist_ok=True)
             (self._turns / f"of-{owner}").touch()
@@ -353,6 +357,8 @@ class Queue:
             latest, told, late = time.monotonic() + ends, math.inf, False
             while process.poll() is None:
                 now = time.monotonic()
+                if latest == math.inf and self._is_placed(run.id):  # its follower watches the time, unless it hangs
+                    latest = now + _BEGINS * longest(run) + STUBBORN
                 if now > latest and run.id not in self._stopping:
                     late = True
                     self._stopping.add(run.id)
@@ -389,6 +395,8 @@ class Queue:
             self.runs.fail(run.id, lines[-1].strip() if lines else f"its process ended with status {code}")
         elif code < 0 and run.id not in self._stopping and not self._closing.is_set():
             self.runs.fail(run.id, KILLED)
+        elif self._closing.is_set() and run.id not in self._stopping and run.status == "waiting":
+            self._enqueue(run)  # a cluster never had it: it keeps waiting
         else:
             self.runs.stop(run.id)
 

@@ -10,13 +10,14 @@ from frami import files, schema
 from frami.runs.rows import Run
 
 FILE = "where.json"
-STATES = ("reaching", "unreachable", "waiting", "working")
+STATES = ("reaching", "unreachable", "lacking", "other", "waiting", "working")
 _LARGEST = 10_000
 
 
 @dataclass(frozen=True)
 class Where:
-    """``state`` : the cluster is being asked, does not answer, has no room yet, or is at work on it; ``pid`` : of the
+    """``state`` : the cluster is being asked, does not answer, has fewer GPUs than are asked for, has another version
+    of this package, has no room yet, or is at work on it; ``pid`` : of the
     process that follows the run; ``host`` : name of the machine, and ``worker`` its number in the cluster, from 1."""
 
     state: Literal[STATES]

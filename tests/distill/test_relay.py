@@ -1,12 +1,18 @@
 """A run that a cluster does, without one: what its worker sends, what of it is believed, and workers that are lost."""
 
+import os
 import shutil
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from frami import banks, checkpoints
+from frami.banks.folder import shard_path
 from frami.cluster.placed import LostError
 from frami.cluster.run_there import FILES, Begun, News, RunThere
 from frami.distill import RunSettings, Settings, relay
@@ -16,6 +22,9 @@ from frami.distill.run import begin, of, work
 from frami.errors import FramiError
 from frami.runs import Runs, where
 from tests.helpers.distillation import QUICK
+from tests.helpers.queues import until
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Ended:
@@ -61,7 +70,10 @@ def test_what_a_worker_sends_is_the_run_as_it_did_it(sent, here):
     assert here.result(news) == run.result
     own, theirs = (checkpoints.read_card(folder / "student") for folder in (here.run.folder, run.folder))
     assert own == replace(theirs, sha256=own.sha256)
-    clips = banks.load(here.run.folder / "bank")
+    bank = here.run.folder / "bank"
+    shutil.copy(shard_path(bank, 0), shard_path(bank, 40))  # of one that was lost before the run learnt from it
+    here.drop_surplus()
+    clips = banks.load(bank)
     assert len(clips) == run.result["clips"] and not clips.damaged
 
 
@@ -224,11 +236,54 @@ def test_how_it_failed_is_told(here, followed, news, told):
     assert told.split(";")[0] in here.store.get(here.run.id).error
 
 
-def test_workers_of_another_version_are_refused(here, followed, monkeypatch):
-    there = There([News()])
-    monkeypatch.setattr(there, "ask", lambda *_, **__: "0.0.1")
-    with pytest.raises(FramiError, match=r"the cluster's workers have frami 0.0.1, here is"):
-        followed(there).finish()
+def test_workers_of_another_version_are_waited_for(sent, here, followed, monkeypatch):
+    """And a connection that is lost before a worker has the run costs it nothing."""
+    other, lost, said = There([News()]), There([News()]), []
+    monkeypatch.setattr(other, "ask", lambda *_, **__: "0.0.1")
+    monkeypatch.setattr(lost, "ask", lambda *_, **__: (_ for _ in ()).throw(LostError("ConnectionError")))
+    monkeypatch.setattr(relay.time, "sleep", lambda _: said.append(where.of(here.run).state))
+    followed(other, lost, lost, lost, There([sent[2]])).finish()
+    assert said == ["other", *3 * ["unreachable"]] and here.store.get(here.run.id).status == "finished"
+
+
+def test_too_few_gpus_are_waited_for(here, monkeypatch):
+    said, answers = [], iter([relay.GpusError("0 GPUs"), SystemExit(15)])
+
+    def opened(*_, **__):
+        raise next(answers)
+
+    monkeypatch.setattr(relay, "OnRay", opened)
+    monkeypatch.setattr(relay.time, "sleep", lambda _: said.append(where.of(here.run).state))
+    with pytest.raises(KeyboardInterrupt):  # so ends what Ray's own handler of SIGTERM raises
+        Relay(here.store, here.run.id, "ray://host:1", 0.25).finish()
+    assert said == ["lacking"]
+
+
+def test_a_ray_of_the_studio_that_has_ended_is_told(here, monkeypatch):
+    (here.run.folder / "address").write_text('{"address": "127.0.0.1:1", "token": "x"}')
+
+    def opened(*_, **__):
+        raise relay.UnreachableError("no")
+
+    monkeypatch.setattr(relay, "OnRay", opened)
+    monkeypatch.setattr(relay.local_ray, "allow", lambda _: None)
+    monkeypatch.setattr(relay.time, "sleep", lambda _: None)
+    with pytest.raises(FramiError, match="own Ray has ended; Resume"):
+        Relay(here.store, here.run.id, str(here.run.folder / "address"), None).finish()
+
+
+@pytest.mark.slow
+def test_a_signal_ends_one_that_waits_for_its_cluster(here):
+    """A process of its own, into which Ray puts a handler of its own; it says no address."""
+    command = [sys.executable, "-m", "frami.distill.relay", "ray://127.0.0.1:1", "", here.run.id]
+    environment = os.environ | {"FRAMI_HOME": str(here.run.folder.parents[1]), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: (found := where.of(here.store.get(here.run.id))) and found.state, 60)
+    time.sleep(6)  # now Ray asks there
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "127.0.0.1" not in said
+    assert here.store.get(here.run.id).status == "waiting"
 
 
 def test_what_goes_to_a_worker_is_the_teacher_and_the_last_checkpoint(here, tiny_teacher):
@@ -264,5 +319,5 @@ def test_a_cluster_that_does_not_answer_is_waited_for(here, monkeypatch):
     monkeypatch.setattr(relay.time, "sleep", lambda _: said.append(where.of(here.run)))
     with pytest.raises(KeyboardInterrupt):
         Relay(here.store, here.run.id, "ray://host:1", None).finish()
-    assert [one.state for one in said] == ["reaching", "unreachable"] or said[-1].state == "unreachable"
-    assert here.store.get(here.run.id).status == "stopped"
+    assert [one.state for one in said] == ["unreachable"] * 2
+    assert here.store.get(here.run.id).status == "waiting", "the queue says whether it is stopped or goes on waiting"

@@ -80,6 +80,16 @@ def test_the_next_run_begins_once_those_before_have_a_place(home, monkeypatch):
     assert others.closed and queue.several and not queue_in(home).several
 
 
+def test_one_that_no_worker_has_keeps_waiting_through_a_restart(home):
+    queue = Queue(Runs(), away=Others(home))
+    run = queue.add("a", SETTINGS)
+    queue.begin()
+    until(lambda: queue.busy == (run.id,) and queue.get(run.id).pid is None)
+    queue.close()
+    again = queue_in(home)
+    assert again.waiting() == [run.id] and status(again, run) == "waiting"
+
+
 def test_where_a_run_works_is_said_in_words(home, monkeypatch):
     run = Runs().create(module.KIND, "one", SETTINGS)
     assert places.words(run) is None, "one that no cluster has"
