@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frami import extras
+from frami import extras, process
 from frami.errors import FramiError
 from frami.models import Classifier, MaskedBatchNorm2d
 
@@ -188,12 +188,12 @@ def _first_line(error: Exception) -> str:
 def told_by_main(error: Exception) -> bool:
     """Whether the main process has said as much: that one of them ended, or what was found before they joined."""
     there = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return isinstance(error, LostError) or not there
+    return isinstance(error, LostError) or (not there and os.environ.get("GROUP_RANK", "0") == "0")
 
 
 def launched() -> int:
     """How many processes a launcher has started for this command, 1 without one."""
-    return int(os.environ["WORLD_SIZE"]) if {"WORLD_SIZE", "RANK"} <= os.environ.keys() else 1
+    return process.launched()[1]
 
 
 def joined(device: str = "auto") -> Group:

@@ -10,6 +10,16 @@ WATCHED, BACKGROUND = 3, 7
 _M_ARENA_MAX = -8
 
 
+def launched() -> tuple[int, int]:
+    """This process's number among those that a launcher (torchrun, accelerate) has started for a command, and how many
+    they are: 0 and 1 without one. Schedulers set some of these variables, too; what sets all is a launcher."""
+    try:
+        rank, size, _ = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    except (KeyError, ValueError):
+        return 0, 1
+    return (rank, size) if 0 <= rank < size else (0, 1)
+
+
 def lower(niceness: int) -> None:
     """Let others come before this process from now on; where the system does not allow that, nothing changes.
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from frami import banks, train
+from frami import banks, process, train
 from frami.cli import main
 from frami.curve import read_curve
 from frami.distributed import ALONE, joined
@@ -98,11 +98,14 @@ def test_batch_norms_share_within_the_block_only(make_mels, plain_training):
 
 
 def test_one_process_joins_nobody(monkeypatch):
-    for name in ("WORLD_SIZE", "RANK"):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     assert joined() is ALONE and ALONE.main and ALONE.part(5) == slice(5) and ALONE.shared("x") == "x"
-    monkeypatch.setenv("WORLD_SIZE", "2")  # as of a job that is no launcher's
-    assert joined() is ALONE
+    for some in ({"WORLD_SIZE": "2"}, {"RANK": "3"}, {"WORLD_SIZE": "2", "RANK": "1"}, {"LOCAL_RANK": "1", "RANK": ""}):
+        with monkeypatch.context() as patch:  # as of a job of a scheduler, which is no launcher's
+            for name, value in some.items():
+                patch.setenv(name, value)
+            assert joined() is ALONE and process.launched() == (0, 1)
 
 
 @pytest.mark.parametrize("name", ["train-teacher", "distill"])
@@ -114,9 +117,11 @@ def test_without_accelerate_the_command_says_what_to_install(name, monkeypatch, 
             patch.setattr(signal, "signal", lambda *_: None)
             patch.setenv("WORLD_SIZE", "2")
             patch.setenv("RANK", str(rank))
+            patch.setenv("LOCAL_RANK", str(rank))
             status, out, err = run(capsys, name, "--device", "cpu")
         assert status == 2 and not out and (said in err if said else not err)
     with monkeypatch.context() as patch, pytest.raises(FramiError, match="takes its own GPU"):
+        patch.setenv("LOCAL_RANK", "0")
         patch.setenv("WORLD_SIZE", "2")
         patch.setenv("RANK", "0")
         joined("mps")
@@ -217,7 +222,7 @@ def test_a_stopped_distillation_goes_on(tiny_teacher, tmp_path):
     """Ctrl-C ends both processes, saved; two go on within what is left of the budget, which the main one counts."""
     out = tmp_path / "run"
     command = ["distill", "--teacher", tiny_teacher, "--student", "nano", "--source", "noise"]
-    command += ["--budget", "6s", "--batch", 8, "--keep", 0, "--device", "cpu"]
+    command += ["--budget", "15s", "--batch", 8, "--keep", 0, "--device", "cpu"]
     process = launched(tmp_path, *command, "--out", out)
     wait_until(lambda: (out / "state.pt").exists() and saved_steps(out) > 3, process)
     workers = ranks(process)
@@ -229,7 +234,7 @@ def test_a_stopped_distillation_goes_on(tiny_teacher, tmp_path):
     status, text, err = ended(launched(tmp_path, "distill", "--resume", out, "--device", "cpu", "--json"))
     assert status == 0, err
     result = json.loads(text)
-    assert result["steps"] > before and 6 <= result["seconds"] < 20
+    assert result["steps"] > before and 15 <= result["seconds"] < 40
 
 
 def saved_steps(folder) -> int:

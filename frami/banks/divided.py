@@ -69,6 +69,8 @@ class Divided(Writer):
         return [chain for chain in chains if not all(number in self.rows for number in chain)]
 
     def plan(self, settings: InversionSettings, sounds: str | None, device: str) -> Plan:
+        if sounds and Path(sounds).exists():  # one's own, which workers of other folders find, too
+            sounds = str(Path(sounds).absolute())
         return Plan(settings, str(self._at.absolute()), self._head, sounds, device)
 
     def add(self, rows: dict[int, list[dict]], seconds: float) -> None:
@@ -77,7 +79,8 @@ class Divided(Writer):
         self._put(rows)
         self.seconds = self._before + seconds
         try:
-            if self.made <= OFTEN or self.made >= 1.1 * self._listed:
+            # Where it is to replace another bank it comes at the end: with it a folder counts as whole.
+            if self.in_place and (self.made <= OFTEN or self.made >= 1.1 * self._listed):
                 self._write_manifest()
         except OSError as error:
             raise refused(self.folder, error) from error

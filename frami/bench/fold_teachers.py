@@ -1,7 +1,7 @@
 """Teachers for which a fold was held out: each is a task, which workers can share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -30,8 +30,10 @@ def ready(teachers: Sequence[FoldTeacher], here: Context, engine: Engine | None 
     with the epoch where it was. FramiError where one could not be trained, once the others are, and where a worker
     wrote it into a folder that this machine does not share."""
     engine, failures = engine or Local(), Failures("teachers")
-    missing = [teacher for teacher in teachers if not checkpoints.exists(teacher.path)]
-    tasks = [Task(one.about, trained, (one, here.data_folder, here.device_name)) for one in missing]
+    missing = [replace(one, path=one.path.absolute()) for one in teachers if not checkpoints.exists(one.path)]
+    folder = here.data_folder and str(Path(here.data_folder).absolute())
+    device = here.device_name if engine.remote else str(here.device)
+    tasks = [Task(one.about, trained, (one, folder, device)) for one in missing]
     unit = "teacher" if engine.remote else "epoch"
     for ended in engine.run(tasks, here.progress, unit=unit, label="teachers", total=len(tasks)):
         teacher = ended.task.arguments[0]

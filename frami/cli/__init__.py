@@ -20,7 +20,7 @@ from typing import TextIO
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from frami import __version__, extras, paths
+from frami import __version__, extras, paths, process
 from frami.cli.arguments import Parser
 from frami.errors import FramiError
 from frami.files import AGAIN
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0, 1 where it found that something does not hold, 2 for bad input, 130
     when stopped by the keyboard)."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in TOGETHER and os.environ.get("RANK", "0").strip() not in ("", "0"):
+    if arguments and arguments[0] in TOGETHER and process.launched()[0] > 0:
         return _follow(arguments)
     for stream in (sys.stdout, sys.stderr):
         _print_everything(stream)

@@ -350,6 +350,8 @@ def _fill(options, rows, lengths: list[dict], results) -> None:
         return
     if options.folds and not options.teachers:
         raise FramiError("--folds holds out folds of a teacher's data set; name it: --teachers esc10 --folds 1,2")
+    if options.gpus is not None and options.gpus % 1 and any(length.get("budget") for length in lengths):
+        raise FramiError("--gpus 0.25 shares a GPU, on which a budget of time buys less: give --rounds and --steps")
     here, shared = context(options), {"student": options.student, "clips": options.clips, "batch": options.batch}
     bases = [Settings(**length, **shared) for length in lengths]
     with scaling.engine(options) as engine:

@@ -89,8 +89,14 @@ def _duration(text: str) -> float | tuple[float, float]:
 
 def _synthesize(options) -> tuple[dict, list[str]]:
     if options.start or options.target:
+        if options.chain or options.where != cluster.LOCAL:
+            raise FramiError("--from changes one sound; --on and --chain divide a bank of many: leave them out")
         return changing.run(options)
-    cluster.check(options.where, options.workers, options.gpus)
+    with scaling.engine(options) as engine:  # before the bank is begun
+        return _banked(options, engine)
+
+
+def _banked(options, engine: cluster.Engine) -> tuple[dict, list[str]]:
     teacher = checkpoints.load(options.teacher, pick(options.device))
     classes = class_numbers(options.classes, teacher.classes)
     settings = InversionSettings.of(
@@ -107,7 +113,7 @@ def _synthesize(options) -> tuple[dict, list[str]]:
     if not there:
         try:
             if chain:
-                notes = _divided(options, writer, settings)
+                notes = _divided(options, writer, settings, engine)
             else:
                 states = invert(teacher, settings, first=writer.batches, memory=writer.state)
                 notes = _fill(writer, states, f"{settings.recipe.name} on {teacher.card.name}")
@@ -155,7 +161,7 @@ def _fill(writer, states, label: str) -> dict[str, None]:
     return notes
 
 
-def _divided(options, writer, settings: InversionSettings) -> dict[str, None]:
+def _divided(options, writer, settings: InversionSettings, engine: cluster.Engine) -> dict[str, None]:
     """Fill a bank chain by chain, where ``--on`` says; returns the notes of the run, each of which it prints once."""
     notes: dict[str, None] = {}
 
@@ -165,9 +171,8 @@ def _divided(options, writer, settings: InversionSettings) -> dict[str, None]:
 
     if writer.batches:
         print(f"frami synthesize: goes on with what {writer.made} clips lack", file=sys.stderr)
-    with scaling.engine(options) as engine:
-        plan = writer.plan(settings, options.vocoder, options.device)
-        divided.fill(writer, engine, SentTeacher.of(options.teacher), plan, progress, note)
+    plan = writer.plan(settings, options.vocoder, options.device)
+    divided.fill(writer, engine, SentTeacher.of(options.teacher), plan, progress, note)
     return notes
 
 

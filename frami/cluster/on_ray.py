@@ -5,6 +5,7 @@ values by pickle between processes that trust each other; its ports are for a pr
 """
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -95,7 +96,12 @@ class OnRay(Engine):
 
     def _shares(self, workers: int | None, gpus: float | None, device: str) -> tuple[float, int]:
         """GPUs of a task, and tasks at once."""
-        there = self._ray.cluster_resources()
+        there, end = self._ray.cluster_resources(), time.monotonic() + _FIRST
+        while self._address is not None and not there.get("CPU") and time.monotonic() < end:  # its workers start
+            time.sleep(_LOOK)
+            there = self._ray.cluster_resources()
+        if not there.get("CPU"):
+            raise UnreachableError(f"{self._address}: no worker has come in {_FIRST} s")
         processors, cards = there.get("CPU", 0), there.get("GPU", 0)
         if gpus is None:
             gpus = float(bool(cards) and not device.startswith("cpu"))

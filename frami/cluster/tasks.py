@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from frami.errors import FramiError
+from frami.files import FullError
 
 #: Times that a task is tried which raises an exception, and times that it is begun which is lost with its worker: one
 #: that takes its worker with it each time, as for want of memory, would take all of them.
@@ -31,7 +32,8 @@ class Task:
 @dataclass(frozen=True)
 class Ended:
     """What came of a task. value : what its function returned; error : why there is none, in a line; trace : where it
-    was raised, of an error that is no FramiError; begins : how often it was begun; where : host and process."""
+    was raised, of an error that is no FramiError; begins : how often it was begun; where : host and process; full : path of a file
+    that the disk had no room for."""
 
     task: Task
     value: Any = None
@@ -39,21 +41,25 @@ class Ended:
     trace: str = ""
     begins: int = 1
     where: str = ""
+    full: str = ""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """An exception of a task's function. final : another try would end alike (a FramiError)."""
+    """An exception of a task's function. final : another try would end alike (a FramiError); full : as of ``Ended``."""
 
     error: str
     trace: str
     final: bool
+    full: str = ""
 
 
 def attempt(function: Callable[..., Any], arguments: tuple, report: Report) -> Any:
     """What the function returns, or ``Failed``. A stop by the keyboard passes through."""
     try:
         return function(*arguments, report=report)
+    except FullError as error:
+        return Failed(str(error), "", final=True, full=str(error.path))
     except FramiError as error:
         return Failed(str(error), "", final=True)
     except Exception as error:
@@ -75,7 +81,7 @@ class Tries:
         """Its end, or None where it is to be tried again."""
         self.failed += 1
         if failed.final or self.failed >= TRIES:
-            return Ended(self.task, None, failed.error, failed.trace, self.begins, where)
+            return Ended(self.task, None, failed.error, failed.trace, self.begins, where, failed.full)
         return None
 
     def lose(self, reason: str) -> Ended | None:
@@ -94,7 +100,9 @@ class Failures:
     ended: list[Ended] = field(default_factory=list)
 
     def note(self, ended: Ended) -> bool:
-        """Whether this one has failed."""
+        """Whether this one has failed. FullError where the disk is full: the others would fail alike."""
+        if ended.full:
+            raise FullError(ended.full)
         if ended.error is not None:
             self.ended.append(ended)
         return ended.error is not None

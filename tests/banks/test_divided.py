@@ -115,11 +115,16 @@ def test_a_chain_begins_anew_where_it_cannot_go_on(make, tmp_path, lost, monkeyp
     assert same(make(folder), whole)
 
 
-def test_another_bank_stays_until_the_new_one_is_whole(make, tmp_path):
+def test_another_bank_stays_until_the_new_one_is_whole(make, tmp_path, monkeypatch):
     old = make(tmp_path, chain=5)
     with pytest.raises(FramiError, match="other settings"):
         make(tmp_path)
+    add, meanwhile = divided.Divided.add, []
+    monkeypatch.setattr(
+        divided.Divided, "add", lambda *these: add(*these) or meanwhile.append(banks.load(tmp_path).manifest)
+    )
     new = make(tmp_path, overwrite=True)
+    assert len(meanwhile) > 2 and all(one == old.manifest for one in meanwhile)
     assert not same(old, new) and new.manifest["settings"]["chain"] == 2 and not (tmp_path / ".new").exists()
 
 

@@ -45,6 +45,7 @@ def test_every_fold_is_held_out_once(capsys, tree, fresh_home, tmp_path):
     assert f"{100 * value['mean']:.1f} ± {100 * value['sd']:.1f}%" in page
 
 
+@pytest.mark.slow
 def test_a_finished_teacher_is_not_trained_again(capsys, part, fresh_home, monkeypatch):
     """Stopped in the second fold, the same command goes on there; with other settings it begins anew."""
     trained, original = [], teachers.train_teacher

@@ -9,6 +9,7 @@ from frami import checkpoints, cluster
 from frami.cluster import Failures, Task
 from frami.cluster.sent import SentTeacher
 from frami.errors import FramiError
+from frami.files import FullError
 from tests.helpers import tasks
 
 
@@ -57,6 +58,13 @@ def test_what_fails_is_tried_three_times_and_stops_no_other(tmp_path):
     with pytest.raises(FramiError, match=told):
         failures.tell()
     Failures("tasks").tell()
+
+
+def test_a_full_disk_ends_all_at_once():
+    ended = run(Task("full", tasks.full))["full"]
+    assert ended.begins == 1 and ended.full == "/there"
+    with pytest.raises(FullError, match=r"^/there: No space left on the disk; make room"):
+        Failures("tasks").note(ended)
 
 
 def test_a_stop_by_the_keyboard_is_no_failure():

@@ -35,7 +35,7 @@ def engine():
 
 def test_a_worker_that_is_killed_stops_nothing(engine, tmp_path):
     """Its task is done again, in another process; the others are done once."""
-    given = [Task(str(n), tasks.slept, (1.0, n, str(tmp_path))) for n in range(12)]
+    given = [Task(str(n), tasks.slept, (2.5, n, str(tmp_path))) for n in range(12)]
     results, killed = {}, None
     for ended in engine.run(given, quiet):
         results[ended.task.name] = ended

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from frami.errors import FramiError
+from frami.files import FullError
 
 
 def doubled(value: int, *, report) -> int:
@@ -41,3 +42,7 @@ def refused(*, report) -> None:
 def deadly(*, report) -> None:
     """Takes its worker with it, each time."""
     os._exit(1)
+
+
+def full(*, report) -> None:
+    raise FullError("/there")
