@@ -32,8 +32,8 @@ class Task:
 @dataclass(frozen=True)
 class Ended:
     """What came of a task. value : what its function returned; error : why there is none, in a line; trace : where it
-    was raised, of an error that is no FramiError; begins : how often it was begun; where : host and process; full : path of a file
-    that the disk had no room for."""
+    was raised, of an error that is no FramiError; begins : how often it was begun; where : host and process; full :
+    path of a file that the disk had no room for."""
 
     task: Task
     value: Any = None
