@@ -11,10 +11,17 @@ import psutil
 import pytest
 import torch
 
-from frami import banks
+from frami import banks, checkpoints
+from frami.cluster import of_studio
+from frami.distill import RunSettings, Settings
+from frami.runs import Runs
+from frami.runs import where as places
+from frami.runs.queue import Queue
+from tests.helpers.distillation import QUICK
+from tests.helpers.queues import status, until
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -98,3 +105,32 @@ def test_folds_train_their_teachers_side_by_side(cluster_at, make_tree, tmp_path
     assert [row["fold"] for row in value["rows"]] == ["george", "jackson", "theo"]
     again = json.loads(_run(folds, environment).stdout)
     assert again == value, "what is trained is not trained again"
+
+
+def test_a_studio_has_its_runs_done_there(cluster_at, tiny_teacher, tmp_path, monkeypatch):
+    """One that ends, and one that is stopped and goes on in this machine's own process."""
+    address, environment = cluster_at
+    for name, value in (environment | {"FRAMI_HOME": str(tmp_path), of_studio.SETTING: address}).items():
+        monkeypatch.setenv(name, value)
+    queue = Queue(Runs(), away=of_studio.asked()).begin()
+    try:
+        each = Settings(**QUICK), Settings(student="nano", budget=900.0)
+        short, long = (queue.add(one.student, RunSettings(str(tiny_teacher), one).to_dict()) for one in each)
+        until(lambda: status(queue, short) == "finished", 240)
+        assert places.of(queue.get(short.id)).host == os.uname().nodename
+        assert checkpoints.load(short.folder / "student").card.kind == "student"
+        until(lambda: (long.folder / "state.pt").exists(), 240)
+        queue.stop(long.id)
+        until(lambda: status(queue, long) == "stopped", 240)
+    finally:
+        queue.close()
+    assert queue.get(long.id).error is None
+    monkeypatch.delenv(of_studio.SETTING)
+    queue, before = Queue(Runs()).begin(), Runs().metrics(long.id)["share"][-1][1]
+    try:
+        queue.resume(long.id)
+        until(lambda: queue.runs.metrics(long.id)["share"][-1][1] > before, 240)
+        queue.stop(long.id)
+        until(lambda: status(queue, long) == "stopped", 240)
+    finally:
+        queue.close()
