@@ -73,5 +73,8 @@ class Saving:
 
 def refused(folder: Path, error: Exception) -> BankError:
     """What to raise where the disk has refused to take a part of a bank; FullError is raised where it is full."""
-    files.raise_full(folder, error)
-    return BankError(f"{folder}: the bank cannot be written ({error})")
+    try:
+        files.raise_full(folder, error)
+        return BankError(f"{folder}: the bank cannot be written ({error})")
+    finally:
+        del error  # as in ``raise_full``
