@@ -84,6 +84,7 @@ def test_what_a_visitor_meets(open_page):
     """A fresh clone: recordings to try, and on the map, with their credits; a point without sound says why."""
     page = open_page()
     page.get_by_role("tab", name="Try it").click()
+    page.wait_for_selector(".frami-samples[data-teacher=fsdd]", timeout=30_000)
     group = page.locator(".frami-samples section", has_text="was not trained on")
     group.locator("button[data-id]").first.click()
     page.wait_for_selector(".frami-try[data-state=predicted]", timeout=30_000)

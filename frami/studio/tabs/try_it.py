@@ -57,10 +57,11 @@ class TryIt(Tab):
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
         event = EVENT | {"concurrency_limit": None}
-        latest = event | {"trigger_mode": "always_last"}
+        latest = event | {"trigger_mode": "always_last", "js": _OWN_STUDENTS}
         chosen = [page.teacher, self.students]
         going = [self.source.upload(self._own, chosen, [self.shown, self.given], **latest)]
-        going.append(self.students.input(self._predict, [*chosen, self.given], self.shown, **latest))
+        ticked = latest | {"js": None}
+        going.append(self.students.input(self._predict, [*chosen, self.given], self.shown, **ticked))
         going.append(self.samples.select(self._sample, chosen, [self.shown, self.given], **latest))
         page.teacher.change(None, None, None, cancels=going, **event)
         renewed = lambda name, ticked: (gr.update(**self._students(name, ticked)), self._in_browser(name))  # noqa: E731
