@@ -18,7 +18,7 @@ from tests.helpers.distillation import QUICK
 from tests.helpers.queues import status
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def until(condition, seconds=240):

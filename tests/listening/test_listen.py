@@ -114,7 +114,7 @@ def test_answers_come_while_the_sound_does(tones):
         process.stdin.flush()
         first = json.loads(process.stdout.readline())
         assert (first["class"], first["start"]) == ("low", 0.0)
-        time.sleep(0.2)
+        time.sleep(1.5)  # it has read all of it by then
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)  # by the signal: the pipe is still open
         out, err = process.communicate()
