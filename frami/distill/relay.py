@@ -142,7 +142,7 @@ class Relay:
 
     def _said(self, error: Exception) -> str:
         """An error without the cluster's address: visitors may read the last line of the log."""
-        return str(error).replace(self.address, "the address of FRAMI_RAY")
+        return str(error).replace(self.address, "the cluster's address")
 
     def _at(self) -> str:
         """The address. FramiError where the file that is to hold it does not."""

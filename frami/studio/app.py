@@ -69,7 +69,13 @@ def build() -> Studio:
                 components.detail()
 
         components.footer(how=any(tab.name == "method" for tab in tabs))
-        teacher.change(lambda name: components.teacher_facts(services.teachers[name]), teacher, facts, **EVENT)
+
+        def facts_of(name: str):
+            """Of a teacher that was removed meanwhile nothing changes."""
+            card = services.teachers.get(name)
+            return gr.skip() if card is None else components.teacher_facts(card)
+
+        teacher.change(facts_of, teacher, facts, **EVENT)
         demo.load(services.warm, queue=False, **EVENT)
         for tab, here in zip(tabs, opened, strict=True):
             tab.connect(page, here)

@@ -10,6 +10,7 @@ from frami import banks, checkpoints
 from frami.banks import divided
 from frami.cluster import Local
 from frami.cluster.sent import SentTeacher
+from frami.device import threads
 from frami.errors import FramiError
 from frami.inversion import InversionSettings, invert
 from tests.helpers.cli import run
@@ -74,7 +75,8 @@ def test_the_order_of_the_chains_changes_no_clip(make, tmp_path):
 
 def test_a_chain_is_one_run_and_another_division_another_bank(make, settings, tiny_teacher, tmp_path):
     whole = make(tmp_path / "whole", chain=5)
-    plain = [state.clips for state in invert(checkpoints.load(tiny_teacher), settings, every=99) if state.finished]
+    with threads(1):  # as a chain is made
+        plain = [state.clips for state in invert(checkpoints.load(tiny_teacher), settings, every=99) if state.finished]
     assert torch.equal(torch.cat([clips.logits for clips in plain]), whole.logits), "one chain of all is a usual run"
     parted = make(tmp_path / "parted")
     assert torch.equal(parted.logits[:6], whole.logits[:6]), "the first chain begins as the whole run does"

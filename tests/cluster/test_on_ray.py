@@ -135,7 +135,7 @@ def test_a_bank_of_four_workers_is_that_of_one(tiny_teacher, tmp_path):
 
 
 def test_a_stop_by_the_keyboard_leaves_nothing_running_and_the_same_command_goes_on(tiny_teacher, tmp_path):
-    bank = ["synthesize", "--teacher", tiny_teacher, "--recipe", "frami", "--samples", 24, "--batch", 2, "--steps", 60]
+    bank = ["synthesize", "--teacher", tiny_teacher, "--recipe", "frami", "--samples", 24, "--batch", 2, "--steps", 150]
     bank += ["--chain", 6, "--on", "ray", "--workers", 2, "--no-sounds", "--device", "cpu", "--out", tmp_path / "bank"]
     process = frami(tmp_path, *bank)
     end = time.monotonic() + 200
