@@ -10,8 +10,20 @@ from frami.errors import FramiError
 from frami.models.slots import AttentivePooling, Classifier, Projector, ResidualBlock, StatisticsPooling
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Which parts of a teacher's residual blocks a student has, for each of its own blocks: ``begins``, ``ends`` :
+    number of the teacher's block that it has the weights of, and of the one that the teacher has come to where the
+    student goes on; ``inner``, ``outputs`` : channels between its convolutions and at its end, Tensor[C] both."""
+
+    begins: list[int]
+    ends: list[int]
+    inner: list[Tensor]
+    outputs: list[Tensor]
+
+
 @torch.no_grad()
-def slice_weights(student: Classifier, teacher: nn.Module) -> None:
+def slice_weights(student: Classifier, teacher: nn.Module) -> Kept:
     """Give a student, in place, the weights of its teacher that fit into it.
 
     Of each stage it takes the first blocks, of each layer the channels that add most to what the next layers compute,
@@ -20,12 +32,16 @@ def slice_weights(student: Classifier, teacher: nn.Module) -> None:
     distribution of the mean and spread that the batch norms give (Nagel et al., ICCV 2019): no clip is needed. Batch
     norms come with their channels, that of the Mel bands whole. A projector starts as the map that puts the kept
     channels in their places, so far as its width allows; without one, pooling and classifier are sliced as well.
+    Returns what was kept.
 
     FramiError where the architectures do not agree, or the student is larger somewhere.
     """
     _check(student, teacher)
     mine, own = student.backbone, teacher.backbone
-    blocks = [b for place, b in enumerate(own.blocks) if place % teacher.config.depth < student.config.depth]
+    many, few = teacher.config.depth, student.config.depth
+    begins = [place for place in range(len(own.blocks)) if place % many < few]
+    ends = [place + many - few if place % many == few - 1 else place for place in begins]
+    blocks, inners = [own.blocks[place] for place in begins], []
     signals = _signals(own, blocks)
     kept = _kept(student, teacher, blocks, signals)
 
@@ -35,6 +51,7 @@ def slice_weights(student: Classifier, teacher: nn.Module) -> None:
         inputs, outputs = kept[number], kept[number + 1]
         power = signals[number].inner.power * _reading(large.conv2, large.norm2)
         inner = _largest(power, small.conv1.out_channels)
+        inners.append(inner)
         _copy(small.conv1, small.norm1, large.conv1, large.norm1, inner, inputs)
         _copy(small.conv2, small.norm2, large.conv2, large.norm2, outputs, inner)
         if small.shortcut is not None:
@@ -43,6 +60,7 @@ def slice_weights(student: Classifier, teacher: nn.Module) -> None:
         _place(student.projector, kept[-1], signals[-1].output)
     else:
         _copy_head(student, teacher, kept[-1])
+    return Kept(begins, ends, inners, kept[1:])
 
 
 def _check(student: Classifier, teacher: nn.Module) -> None:
