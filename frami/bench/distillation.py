@@ -36,9 +36,9 @@ METHODS = tuple(row.name for row in RECIPES.values() if not row.ablation)
 OBJECTIVES_ALONE = ("before", "after", "simkd", "fitnet", "attention")
 #: Where the banks of ``EXPLORE`` lie, by teacher: of equal size, so that rows on them differ in the clips alone.
 READY = ASSETS / "explore"
-#: Version of how a run shares its time between making and learning, and of the augmentation; what was measured under
-#: another is another row.
-PACE = 4
+#: Version of how a run shares its time between making and learning, of the augmentation, of a student's first weights
+#: and of the weights of what it learns; what was measured under another is another row.
+PACE = 5
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ ROWS: tuple[Row, ...] = (
     *(Row(f"frami + {o}", "objectives", o) for o in OBJECTIVES_ALONE),
     Row("frami, in two turns", "schedule", "frami", changes=(("turns", 2),)),
     Row("frami, replay by priority", "schedule", "frami", changes=(("replay", "priority"),)),
+    Row("frami, sliced weights", "schedule", "frami", changes=(("start", "sliced"),)),
     Row("frami, new weights", "schedule", "frami", changes=(("start", "new"),)),
     *(Row(f"bank of {m}, {o}", "banks", o, m, "bank") for m in EXPLORE for o in ("logits", "frami")),
     Row("real clips, from scratch", "references", "labels", source="real"),

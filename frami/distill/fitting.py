@@ -1,4 +1,4 @@
-"""A student's first weights: those of its teacher that fit into it, then each layer fitted to what its teacher computes.
+"""A student's first weights: those of its teacher that fit into it, each layer fitted to what its teacher computes.
 
 The channels that were left out are missing wherever a later layer read them. The weights that make up for them best
 are those of a linear regression, layer by layer: of the teacher's signals, before the ReLU, on what the student has.
@@ -6,13 +6,18 @@ This is the reconstruction of channel pruning (He et al., ICCV 2017), on made cl
 time of a few dozen training steps.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frami.device import autocast
+from frami.distill.augment import AugmentConfig, ReplayBuffer, augment
 from frami.models import Classifier, Kept, MaskedBatchNorm2d
+
+#: Views of clips to which a student is fitted.
+VIEWS = 384
 
 #: Positions in time and frequency, of all clips together, to which a layer is fitted.
 POSITIONS = 60_000
@@ -23,20 +28,39 @@ GAIN = 4.0
 RIDGE = 1e-3
 
 
+def views(
+    buffer: ReplayBuffer, augmentation: AugmentConfig, noise: Tensor, batch: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of random views of the clips, ``VIEWS`` in all, of like length in each: log-Mels Tensor[B, 1, F, T] and
+    lengths Tensor[B]. noise : as of ``augment``."""
+    rng = torch.Generator().manual_seed(seed)
+    rows = torch.cat([torch.randperm(len(buffer), generator=rng) for _ in range(-(-VIEWS // len(buffer)))])[:VIEWS]
+    numbers, places = torch.rand(VIEWS, augmentation.numbers, generator=rng), torch.rand(VIEWS, generator=rng)
+    frames = augmentation.lengths(buffer.lengths(rows), buffer.spec, numbers)
+    parts = frames.argsort(stable=True).split(batch)
+    for part in (parts[k] for k in torch.randperm(len(parts), generator=rng)):
+        mels, lengths, labels = buffer.take(rows[part], places[part])
+        drawn, longest = numbers[part].to(mels.device), int(frames[part].max())
+        x, lengths, *_ = augment(mels, lengths, labels, buffer.spec, augmentation, drawn, noise, longest)
+        yield x, lengths
+
+
 @torch.no_grad()
 def fit(student: Classifier, teacher: Classifier, kept: Kept, batches: Iterable[tuple[Tensor, Tensor]]) -> list[float]:
     """Fit a student, in place, that has the weights of its teacher that fit into it.
 
-    kept : what ``slice_weights`` returned; batches : log-Mels Tensor[B, 1, F, T] and lengths Tensor[B], on the device of
-    both. Returns of each fitted layer, in order, the share of its signals' variance that it misses.
+    teacher : itself, or its ``fast_copy``; kept : what ``slice_weights`` returned; batches : log-Mels Tensor[B, 1, F,
+    T] and lengths Tensor[B], on the device of both. Returns of each fitted layer, in order, the share of its signals'
+    variance that it misses.
     """
     student.eval()
     rng = torch.Generator().manual_seed(0)
     inputs, masks, inner, outputs, last, lengths, logits = [], [], [], [], [], [], []
     for x, frames in batches:
         mine, own = _Signals(student), _Signals(teacher)
-        with mine, own:
+        with mine:
             student.backbone(x, frames)
+        with own, autocast(x.device):
             said = teacher(x, frames)
         inputs.append(mine.inputs[0])
         masks.append(mine.masks)
@@ -44,7 +68,7 @@ def fit(student: Classifier, teacher: Classifier, kept: Kept, batches: Iterable[
         outputs.append([own.outputs[place][:, rows] for place, rows in zip(kept.ends, kept.outputs, strict=True)])
         last.append(own.outputs[-1])
         lengths.append(said.lengths)
-        logits.append(said.logits)
+        logits.append(said.logits.float())
     missed = []
     for number, block in enumerate(student.backbone.blocks):
         here, first, target = ([part[number] for part in parts] for parts in (masks, inner, outputs))
@@ -96,10 +120,12 @@ class _Signals:
         self.masks.append(given[1])
 
 
-def _before_relu(found: list[Tensor]):
+def _before_relu(found: list[Tensor]) -> Callable[..., None]:
+    """A hook that notes what a norm gives before its ReLU."""
+
     def note(norm: MaskedBatchNorm2d, given: tuple, chosen: dict) -> None:
-        y = nn.BatchNorm2d.forward(norm, given[0])
-        found.append(y if chosen.get("add") is None else y + chosen["add"])
+        y, add = nn.BatchNorm2d.forward(norm, given[0]), chosen.get("add")
+        found.append((y if add is None else y + add).float())
 
     return note
 
@@ -111,7 +137,8 @@ def _fit(
     rng: torch.Generator,
 ) -> float:
     """Fit convolutions, whose norms' outputs are added up, to targets Tensor[B, C', F', T'] at the valid positions
-    (masks : Tensor[B, 1, 1, T']), some of them. read : of each its norm and its inputs, Tensor[B, C, F, T]. Returns the share of the variance that is missed."""
+    (masks : Tensor[B, 1, 1, T']), some of them. read : of each its norm and its inputs, Tensor[B, C, F, T]. Returns the
+    share of the variance that is missed."""
     rows = []
     for number, (target, mask) in enumerate(zip(targets, masks, strict=True)):
         valid = mask.expand(-1, 1, target.shape[2], -1)[:, 0].nonzero()
@@ -126,7 +153,7 @@ def _fit(
         part = slice(begin, begin + size)
         mine = weights[part]
         at_rest, spread = mean[part] @ mine, ((covariance[part, part] @ mine) * mine).sum(0)
-        scale = GAIN * conv.weight.norm().double() / mine.norm().clamp(min=1e-12)
+        scale = GAIN * conv.weight.norm().double().cpu() / mine.norm().clamp(min=1e-12)
         conv.weight.copy_((scale * mine).T.reshape(conv.weight.shape))
         norm.running_mean.copy_(scale * at_rest)
         norm.running_var.copy_(scale.square() * spread)
@@ -147,14 +174,14 @@ def _patches(conv: nn.Conv2d, x: Tensor, at: Tensor) -> Tensor:
 
 def _regression(rows: Tensor, inputs: int) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
     """Of rows, Tensor[N, D + C], whose last columns are what the first ``inputs`` are to give: weights Tensor[D, C],
-    constant Tensor[C], mean Tensor[D] and covariance Tensor[D, D] of the inputs, all in float64, and the share of the
-    variance that is missed."""
+    constant Tensor[C], mean Tensor[D] and covariance Tensor[D, D] of the inputs, all in float64 on the CPU, and the
+    share of the variance that is missed."""
     mean = rows.mean(0)
     centred = rows - mean
-    joint = (centred.T @ centred).double() / len(rows)
-    mean = mean.double()
+    joint = (centred.T @ centred).cpu().double() / len(rows)
+    mean = mean.cpu().double()
     own, shared, spread = joint[:inputs, :inputs], joint[:inputs, inputs:], joint.diagonal()[inputs:].sum()
-    ridge = RIDGE * own.diagonal().mean() * torch.eye(inputs, dtype=own.dtype, device=own.device)
+    ridge = RIDGE * own.diagonal().mean() * torch.eye(inputs, dtype=own.dtype)
     weights = torch.linalg.solve(own + ridge, shared)
     explained = (2 * weights * shared - weights * (own @ weights)).sum()
     constant = mean[inputs:] - mean[:inputs] @ weights

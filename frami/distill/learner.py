@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from frami.checkpoints import Checkpoint
 from frami.device import RecordedStep, autocast, threads
 from frami.distill.augment import AugmentConfig, ReplayBuffer, augment, texture
-from frami.distill.objectives import Batch, Objective, objective
+from frami.distill.objectives import Batch, Objective, objective, total
 from frami.distill.replay import Priorities, divergence, draw
 from frami.distill.settings import Settings
 from frami.distill.student import new_hint
@@ -364,9 +364,8 @@ def _improve(learner: Learner, batch: Prepared) -> None:
         batch.teacher, student, hint, batch.labels, batch.partners, batch.share, learner.teacher.multilabel
     )
     terms = learner.objective.terms(compared)
-    loss = torch.stack(list(terms.values())).sum()
     learner.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    total(terms).backward()
     if several:
         add_up(group, [p.grad for p in learnt(learner.optimiser) if p.grad is not None])
     learner.optimiser.step()

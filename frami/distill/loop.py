@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import torch
 
@@ -13,6 +14,7 @@ from frami.banks import Bank
 from frami.checkpoints import Checkpoint
 from frami.data import LogMels
 from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split, tolerated
+from frami.distill.fitting import fit, views
 from frami.distill.learner import close, forget_ahead, lead, learn, learner_state, load_learner, new_learner
 from frami.distill.making import Maker
 from frami.distill.pace import Clock, Pace
@@ -34,6 +36,8 @@ TEXTURE = 1.0
 UNSEEN = 128
 #: Training steps that measure how long one takes, and the share of a budget that they may take.
 PROBES, PROBED = 8, 0.02
+#: Share of a budget that a student's fit to its teacher may begin batches in.
+FITTED = 0.03
 #: Clips of noise in the lower bound; longest segment of real clips, in seconds (as in the teachers' training) and in
 #: usual durations of a made clip.
 NOISE_CLIPS = 2048
@@ -110,13 +114,13 @@ def distill(
         )
     if settings.source == "made":
         durations(teacher, row(settings.recipe), None)
-    teacher, student = both(teacher, settings)
+    teacher, student, kept = both(teacher, settings)
     if augmentation is None:
         made = settings.source in ("made", "bank")
         foreign = not isinstance(teacher.model, Classifier)
         augmentation = AugmentConfig(texture=TEXTURE if made and foreign else 0.0)
     clock = Clock(memory["seconds"] if memory else 0.0, now)
-    return _run(teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock, group)
+    return _run(teacher, settings, clips, student, kept, augmentation, every, memory, earlier, spare, clock, group)
 
 
 def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | LogMels | Clips | None:
@@ -136,12 +140,12 @@ def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | 
 
 
 def _run(
-    teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock, group
+    teacher, settings, clips, student, kept, augmentation, every, memory, earlier, spare, clock, group
 ) -> Iterator[State]:
     if settings.source == "made":  # what is ready takes nothing of the budget: only learning from it does
         clock.start()
     frames = _longest(teacher, settings, clips)
-    course = _Course(teacher, settings, student, augmentation, memory, clock, frames, spare, group)
+    course = _Course(teacher, settings, student, kept, augmentation, memory, clock, frames, spare, group)
     course.fill(teacher, clips, earlier)
     course.adjust()
     inner = memory["inversion"] if memory else None
@@ -201,12 +205,13 @@ class _Course:
     """A distillation as it goes on.
 
     ``buffer``, ``unseen`` : clips to learn from, and those that only measure agreement; ``inversion`` : memory of the
-    run that makes clips; ``spent`` : seconds up to the last whole step or batch, which is what a run that goes on has
-    used; ``reported`` : seconds at the last state.
+    run that makes clips; ``kept`` : what the student has of its teacher, until it is fitted to that; ``spent`` :
+    seconds up to the last whole step or batch, which is what a run that goes on has used; ``reported`` : seconds at the
+    last state.
     """
 
-    def __init__(self, teacher, settings, student, augmentation, memory, clock, frames, spare, group=ALONE):
-        self.settings, self.clock = settings, clock
+    def __init__(self, teacher, settings, student, kept, augmentation, memory, clock, frames, spare, group=ALONE):
+        self.settings, self.clock, self.kept = settings, clock, kept
         group.shared(frames)
         self.learner = new_learner(teacher, student, settings, frames, augmentation, group)
         self.buffer = ReplayBuffer(teacher.spec, frames, teacher.device)
@@ -343,13 +348,29 @@ class _Course:
             self.pace.of_step *= (ratio / 2 + 1) / (ratio + 1) if alone else max(ratio / 2, 1) / ratio
 
     def learn(self) -> None:
-        """One training step; its losses are recorded (on a GPU they stay there)."""
+        """One training step; its losses are recorded (on a GPU they stay there). The first begins with a student whose
+        layers are fitted to its teacher."""
+        if self.kept is not None and not self.learner.steps:
+            self.fit()
         learn(self.learner, self.buffer, _rate(self.pace.learnt))
         self._compare()
         self.pace.steps += 1
         if self.learner.device.type != "cuda":
             self._terms.append(self.learner.last)
         self.spent = self.clock.seconds
+
+    def fit(self) -> None:
+        """Fit the student's layers, within a small part of the budget; that counts as making."""
+        begin, until = self.clock.seconds, FITTED * (self.settings.budget or math.inf)
+        learner, seed = self.learner, self.settings.seed * 7919 + 2
+        some = views(self.buffer, learner.augmentation, learner.noise, self.settings.batch, seed)
+        in_time = takewhile(lambda _: self.clock.seconds < begin + until, some)
+        fast = learner.fast_teacher
+        teacher = fast if isinstance(fast, Classifier) else learner.teacher.model
+        fit(learner.student, teacher, self.kept, in_time)
+        self.kept = None
+        lead(learner, anew=True)
+        self.pace.making += self.clock.seconds - begin
 
     def measure_agreement(self, at_the_end: bool = False) -> None:
         """Agreement on the unseen clips, at most a twentieth of the time."""

@@ -2,7 +2,7 @@
 
 Every term is free of the teacher's scale, so that one set of weights serves all teachers: logits are compared as
 probabilities, features by the share of the teacher's variance that the student misses (0: the same, 1: no better than
-the mean), attention maps at unit length. So all weights are one.
+the mean), attention maps at unit length.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,8 @@ TEMPERATURE = 4.0
 #: The same of sigmoids, of which most say no: softened, the many classes that are far from it would outweigh the few.
 #: (Of ten classes 1, 2 and 4 gave students alike, two seeds each.)
 TEMPERATURE_EACH = 1.0
+#: Weights of the terms in the sum that is minimised, where they are not one.
+WEIGHTS = {"before": 8.0}
 
 
 def kd_loss(teacher: Tensor, student: Tensor, temperature: float | None = None, multilabel: bool = False) -> Tensor:
@@ -117,9 +119,9 @@ class Objective:
     """How a student is built and what it learns.
 
     ``title``, ``about`` : its name for people, and what it is in a sentence; ``losses`` : names of ``LOSSES``, which
-    are summed; ``reuse`` : a projector takes the student into the teacher's own pooling and classifier, which stay as
-    they are; ``bottleneck`` : that projector has three layers; ``hint`` : a layer beside the student takes its frames
-    to the teacher's width while it learns.
+    are summed with their ``WEIGHTS``; ``reuse`` : a projector takes the student into the teacher's own pooling and
+    classifier, which stay as they are; ``bottleneck`` : that projector has three layers; ``hint`` : a layer beside the
+    student takes its frames to the teacher's width while it learns.
     """
 
     name: str
@@ -133,6 +135,11 @@ class Objective:
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Each loss by name, Tensor[]."""
         return {name: LOSSES[name](batch) for name in self.losses}
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """What is minimised: the weighted sum of an objective's terms, Tensor[]."""
+    return torch.stack([WEIGHTS.get(name, 1.0) * term for name, term in terms.items()]).sum()
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -128,8 +128,8 @@ def follow(group: Group, device: torch.device | str) -> None:
     if teacher.card.sha256 != given["teacher"]:
         raise FramiError(f"teacher {request.teacher} is another one here than the first process has")
     if frames := group.shared():
-        pair = both(teacher, request.settings)
-        learner.follow(learner.new_learner(*pair, request.settings, frames, AugmentConfig(), group))
+        teacher, student, _ = both(teacher, request.settings)
+        learner.follow(learner.new_learner(teacher, student, request.settings, frames, AugmentConfig(), group))
 
 
 def _failed(id: str, store: Runs, error: Exception) -> None:

@@ -12,8 +12,8 @@ from frami.inversion.settings import check_least, check_seed, recipe_of_earlier
 from frami.models import DEFAULT
 
 SOURCES = ("made", "bank", "real", "noise")
-#: What a student's weights are at first: random, or those of its teacher that fit into it.
-STARTS = ("fitting", "new", "teacher")
+#: What a student's weights are at first: random, or those of its teacher that fit into it, fitted to its clips or not.
+STARTS = ("fitting", "sliced", "new", "teacher")
 #: Which clips a training step takes: any, or rather those of which the student's answer was furthest off.
 REPLAYS = ("uniform", "priority")
 #: Fields of a run beside its teacher and the ``Settings``.
@@ -25,13 +25,14 @@ class Settings:
     """What a distillation is. FramiError for a value out of range.
 
     ``student`` : a size of ``architecture``; ``start`` : its first weights, those of the ``teacher`` that fit
-    (``models.slice_weights``), ``new`` ones, or ``fitting``: the former where the networks are of one family, else the
-    latter; ``objective`` : a name of ``OBJECTIVES``, or ``labels`` (true classes, of real clips only); ``source`` :
-    ``made`` (by ``recipe``, as it goes), ``bank``, ``real`` or ``noise``; ``budget`` : seconds of making clips and
-    learning together, or None: ``rounds`` batches of ``clips`` made ones and as many times ``steps`` of learning;
-    ``share`` : part of the budget that making gets (None: found from the speed of both, see ``pace.best_clips``);
-    ``turns`` : of making and learning, 1: all clips are made first; in later turns a recipe's adversarial term sees the
-    student; ``batch`` : clips of a training step, drawn by ``replay``, all alike (``uniform``) or by ``priority`` (see
+    (``models.slice_weights``), each layer then fitted to what the teacher computes (``fitting.fit``); ``sliced``: these
+    without that; ``new`` ones; or ``fitting``: as ``teacher`` where the networks are of one family, else ``new``;
+    ``objective`` : a name of ``OBJECTIVES``, or ``labels`` (true classes, of real clips only); ``source`` : ``made``
+    (by ``recipe``, as it goes), ``bank``, ``real`` or ``noise``; ``budget`` : seconds of making clips and learning
+    together, or None: ``rounds`` batches of ``clips`` made ones and as many times ``steps`` of learning; ``share`` :
+    part of the budget that making gets (None: found from the speed of both, see ``pace.best_clips``); ``turns`` : of
+    making and learning, 1: all clips are made first; in later turns a recipe's adversarial term sees the student;
+    ``batch`` : clips of a training step, drawn by ``replay``, all alike (``uniform``) or by ``priority`` (see
     ``replay.Priorities``); ``classes`` : names of the teacher's that the student learns, None: all; ``lr`` rises over
     the first twentieth of the learning and then falls to zero on a cosine.
     """

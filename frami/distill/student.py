@@ -18,13 +18,26 @@ from frami.program.program import ProgramError
 STUDENTS = models.ARCHITECTURES[models.DEFAULT].students
 
 
-def both(teacher: Checkpoint, settings: Settings) -> tuple[Checkpoint, Classifier]:
-    """The teacher as its student needs it, and the student, new."""
+def both(teacher: Checkpoint, settings: Settings) -> tuple[Checkpoint, Classifier, models.Kept | None]:
+    """The teacher as its student needs it; the student, new; and what it has of its teacher, where its layers are to be
+    fitted to that (``fitting.fit``)."""
     kind = objective(settings.objective)
     if kind.reuse and not isinstance(teacher.model, Teacher):
         with suppress(ProgramError):  # then the student says what this teacher does not offer
             teacher = as_program(teacher)
-    return teacher, new_student(teacher, settings.student, kind, settings.seed, settings.architecture, settings.start)
+    student = new_student(teacher, settings.student, kind, settings.seed, settings.architecture, "new")
+    kept = take_weights(student, teacher, settings.start)
+    return teacher, student, None if settings.start == "sliced" else kept
+
+
+def take_weights(student: Classifier, teacher: Checkpoint, start: str) -> models.Kept | None:
+    """Give a student the weights of its teacher that fit into it, as ``start`` says; returns what it then has, None for
+    a new one. FramiError with ``teacher`` where they do not fit."""
+    if start == "new":
+        return None
+    with nullcontext() if start == "teacher" else suppress(FramiError):
+        return models.slice_weights(student, teacher.model)
+    return None
 
 
 def new_student(
@@ -55,9 +68,7 @@ def new_student(
     with seeded(seed):
         student = models.build(size, len(teacher.classes), teacher.spec.n_mels, architecture, **fields)
     student = student.to(teacher.device)
-    if start != "new":
-        with suppress(FramiError) if start == "fitting" else nullcontext():
-            models.slice_weights(student, teacher.model)
+    take_weights(student, teacher, start)
     return student
 
 
