@@ -6,7 +6,9 @@ This is the reconstruction of channel pruning (He et al., ICCV 2017), on made cl
 time of a few dozen training steps.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,24 +26,34 @@ POSITIONS = 60_000
 #: Size of the fitted weights, in units of that before. A batch norm follows, so that it changes no output, but learning
 #: rates are relative to it: what is fitted already is changed by as much less.
 GAIN = 4.0
-#: Added to each input's variance, as a share of their mean one.
-RIDGE = 1e-3
+#: How much the regression holds on to the weights that a layer has, in units of its inputs' mean variance: what serves
+#: clips best to which it was not fitted; and where there is only one batch.
+RIDGES, RIDGE = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0), 0.1
 
 
 def views(
     buffer: ReplayBuffer, augmentation: AugmentConfig, noise: Tensor, batch: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of random views of the clips, ``VIEWS`` in all, of like length in each: log-Mels Tensor[B, 1, F, T] and
-    lengths Tensor[B]. noise : as of ``augment``."""
+    """Batches of random views of the clips, ``VIEWS`` in all, of like length in each, in turn of one half of the clips
+    and of the other: log-Mels Tensor[B, 1, F, T] and lengths Tensor[B]. noise : as of ``augment``."""
     rng = torch.Generator().manual_seed(seed)
-    rows = torch.cat([torch.randperm(len(buffer), generator=rng) for _ in range(-(-VIEWS // len(buffer)))])[:VIEWS]
-    numbers, places = torch.rand(VIEWS, augmentation.numbers, generator=rng), torch.rand(VIEWS, generator=rng)
-    frames = augmentation.lengths(buffer.lengths(rows), buffer.spec, numbers)
-    parts = frames.argsort(stable=True).split(batch)
-    for part in (parts[k] for k in torch.randperm(len(parts), generator=rng)):
-        mels, lengths, labels = buffer.take(rows[part], places[part])
-        drawn, longest = numbers[part].to(mels.device), int(frames[part].max())
-        x, lengths, *_ = augment(mels, lengths, labels, buffer.spec, augmentation, drawn, noise, longest)
+    parts = []
+    for half in (0, 1):
+        clips = torch.arange(half, len(buffer), 2)
+        times = math.ceil(VIEWS / 2 / max(len(clips), 1))
+        rows = torch.cat([clips[torch.randperm(len(clips), generator=rng)] for _ in range(times)])[: VIEWS // 2]
+        numbers, places = (
+            torch.rand(len(rows), augmentation.numbers, generator=rng),
+            torch.rand(len(rows), generator=rng),
+        )
+        frames = augmentation.lengths(buffer.lengths(rows), buffer.spec, numbers)
+        some = frames.argsort(stable=True).split(batch)
+        order = torch.randperm(len(some), generator=rng)
+        parts.append([(rows[some[k]], places[some[k]], numbers[some[k]], int(frames[some[k]].max())) for k in order])
+    for rows, places, numbers, longest in (one for pair in zip(*parts, strict=False) for one in pair):
+        mels, lengths, labels = buffer.take(rows, places)
+        numbers = numbers.to(mels.device)
+        x, lengths, *_ = augment(mels, lengths, labels, buffer.spec, augmentation, numbers, noise, longest)
         yield x, lengths
 
 
@@ -50,8 +62,8 @@ def fit(student: Classifier, teacher: Classifier, kept: Kept, batches: Iterable[
     """Fit a student, in place, that has the weights of its teacher that fit into it.
 
     teacher : itself, or its ``fast_copy``; kept : what ``slice_weights`` returned; batches : log-Mels Tensor[B, 1, F,
-    T] and lengths Tensor[B], on the device of both. Returns of each fitted layer, in order, the share of its signals'
-    variance that it misses.
+    T] and lengths Tensor[B], on the device of both, every second one of other clips. Returns of each fitted layer, in
+    order, the share of its signals' variance that is missed on clips to which it was not fitted.
     """
     student.eval()
     rng = torch.Generator().manual_seed(0)
@@ -88,8 +100,12 @@ def fit(student: Classifier, teacher: Classifier, kept: Kept, batches: Iterable[
             inputs = _through(passing, its_norm, inputs, here)
         missed.append(_fit([(conv, norm, inputs)], last, here, rng))
     else:
-        pooled = torch.cat([student.pooling(x, frames) for x, frames in zip(inputs, lengths, strict=True)])
-        missed.append(_fit_linear(student.classifier, pooled, torch.cat(logits)))
+        pooled = [student.pooling(x, frames) for x, frames in zip(inputs, lengths, strict=True)]
+        both = [torch.cat(pair, 1) for pair in zip(pooled, logits, strict=True)]
+        found = _regression(both, student.classifier.weight.T)
+        student.classifier.weight.copy_(found.weights.T)
+        student.classifier.bias.copy_(found.constant)
+        missed.append(found.missed)
     return missed
 
 
@@ -147,20 +163,26 @@ def _fit(
         columns = [_patches(conv, inputs[number], at) for conv, _, inputs in read]
         rows.append(torch.cat([*columns, target[at[:, 0], :, at[:, 1], at[:, 2]]], 1))
     sizes = [conv.weight[0].numel() for conv, _, _ in read]
-    weights, constant, mean, covariance, missed = _regression(torch.cat(rows), sum(sizes))
+    present = [conv.weight.flatten(1) * _scale(norm)[:, None] for conv, norm, _ in read]
+    found = _regression(rows, torch.cat(present, 1).T)
     begin = 0
     for (conv, norm, _), size in zip(read, sizes, strict=True):
         part = slice(begin, begin + size)
-        mine = weights[part]
-        at_rest, spread = mean[part] @ mine, ((covariance[part, part] @ mine) * mine).sum(0)
+        mine = found.weights[part]
+        at_rest, spread = found.mean[part] @ mine, ((found.covariance[part, part] @ mine) * mine).sum(0)
         scale = GAIN * conv.weight.norm().double().cpu() / mine.norm().clamp(min=1e-12)
         conv.weight.copy_((scale * mine).T.reshape(conv.weight.shape))
         norm.running_mean.copy_(scale * at_rest)
         norm.running_var.copy_(scale.square() * spread)
         norm.weight.copy_((scale.square() * spread + norm.eps).sqrt() / scale)
-        norm.bias.copy_(at_rest if begin else at_rest + constant)
+        norm.bias.copy_(at_rest if begin else at_rest + found.constant)
         begin += size
-    return missed
+    return found.missed
+
+
+def _scale(norm: MaskedBatchNorm2d) -> Tensor:
+    """What a norm multiplies each channel by, Tensor[C]."""
+    return norm.weight * (norm.running_var + norm.eps).rsqrt()
 
 
 def _patches(conv: nn.Conv2d, x: Tensor, at: Tensor) -> Tensor:
@@ -172,20 +194,53 @@ def _patches(conv: nn.Conv2d, x: Tensor, at: Tensor) -> Tensor:
     return views[at[:, 0], :, at[:, 1], at[:, 2]].flatten(1)
 
 
-def _regression(rows: Tensor, inputs: int) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
-    """Of rows, Tensor[N, D + C], whose last columns are what the first ``inputs`` are to give: weights Tensor[D, C],
-    constant Tensor[C], mean Tensor[D] and covariance Tensor[D, D] of the inputs, all in float64 on the CPU, and the
-    share of the variance that is missed."""
-    mean = rows.mean(0)
-    centred = rows - mean
-    joint = (centred.T @ centred).cpu().double() / len(rows)
+@dataclass
+class _Regression:
+    """``weights`` : Tensor[D, C]; ``constant`` : Tensor[C]; ``mean``, ``covariance`` : of the inputs, Tensor[D] and
+    Tensor[D, D]; all in float64 on the CPU. ``missed`` : share of the variance that is missed where it was not fitted;
+    of one batch, where it was."""
+
+    weights: Tensor
+    constant: Tensor
+    mean: Tensor
+    covariance: Tensor
+    missed: float
+
+
+def _regression(batches: Sequence[Tensor], present: Tensor) -> _Regression:
+    """A linear regression of the last columns of rows, Tensor[N, D + C] of each batch, on the others, which holds on to
+    the present weights, Tensor[D, C], as much as serves one half of the batches best that is fitted to the other."""
+    inputs, present = len(present), present.cpu().double()
+    mean = torch.cat(list(batches)).mean(0)
+    halves = [torch.cat(list(batches[half::2])) - mean for half in (0, 1) if len(batches) > half]
+    joints = [(half.T @ half).cpu().double() / len(half) for half in halves]
+    counts = [len(half) for half in halves]
+    whole = sum(n * joint for n, joint in zip(counts, joints, strict=True)) / sum(counts)
+    unit, spread = whole.diagonal()[:inputs].mean(), whole.diagonal()[inputs:].sum().clamp(min=1e-12)
+
+    def solved(joint: Tensor, ridge: float) -> Tensor:
+        eye = torch.eye(inputs, dtype=joint.dtype)
+        return torch.linalg.solve(
+            joint[:inputs, :inputs] + ridge * unit * eye, joint[:inputs, inputs:] + ridge * unit * present
+        )
+
+    def missed(joint: Tensor, weights: Tensor) -> float:
+        own, shared = joint[:inputs, :inputs], joint[:inputs, inputs:]
+        explained = (2 * weights * shared - weights * (own @ weights)).sum()
+        return float((joint.diagonal()[inputs:].sum() - explained) / spread)
+
+    ridge, off = RIDGE, None
+    if len(joints) == 2:
+        tried = {
+            one: sum(missed(other, solved(joint, one)) for joint, other in (joints, joints[::-1])) / 2 for one in RIDGES
+        }
+        ridge = min(tried, key=tried.get)
+        off, ridge = tried[ridge], ridge / 2  # there are twice as many rows now
+    weights = solved(whole, ridge)
     mean = mean.cpu().double()
-    own, shared, spread = joint[:inputs, :inputs], joint[:inputs, inputs:], joint.diagonal()[inputs:].sum()
-    ridge = RIDGE * own.diagonal().mean() * torch.eye(inputs, dtype=own.dtype)
-    weights = torch.linalg.solve(own + ridge, shared)
-    explained = (2 * weights * shared - weights * (own @ weights)).sum()
     constant = mean[inputs:] - mean[:inputs] @ weights
-    return weights, constant, mean[:inputs], own, float(1 - explained / spread.clamp(min=1e-12))
+    off = missed(whole, weights) if off is None else off
+    return _Regression(weights, constant, mean[:inputs], whole[:inputs, :inputs], off)
 
 
 def _through(conv: nn.Conv2d, norm: MaskedBatchNorm2d, inputs: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
@@ -198,11 +253,3 @@ def _through(conv: nn.Conv2d, norm: MaskedBatchNorm2d, inputs: list[Tensor], mas
     norm.bias.copy_(norm.running_mean)
     norm.weight.copy_((norm.running_var + norm.eps).sqrt())
     return [norm(y, mask, relu=True) for y, mask in zip(given, masks, strict=True)]
-
-
-def _fit_linear(layer: nn.Linear, x: Tensor, target: Tensor) -> float:
-    """Fit a linear layer to targets Tensor[N, C] for x, Tensor[N, D]; returns the share of the variance missed."""
-    weights, constant, *_, missed = _regression(torch.cat([x, target], 1), x.shape[1])
-    layer.weight.copy_(weights.T)
-    layer.bias.copy_(constant)
-    return missed

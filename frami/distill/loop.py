@@ -145,7 +145,7 @@ def _run(
     if settings.source == "made":  # what is ready takes nothing of the budget: only learning from it does
         clock.start()
     frames = _longest(teacher, settings, clips)
-    course = _Course(teacher, settings, student, kept, augmentation, memory, clock, frames, spare, group)
+    course = _Course(teacher, settings, student, augmentation, memory, clock, frames, spare, group, kept)
     course.fill(teacher, clips, earlier)
     course.adjust()
     inner = memory["inversion"] if memory else None
@@ -210,7 +210,7 @@ class _Course:
     last state.
     """
 
-    def __init__(self, teacher, settings, student, kept, augmentation, memory, clock, frames, spare, group=ALONE):
+    def __init__(self, teacher, settings, student, augmentation, memory, clock, frames, spare, group=ALONE, kept=None):
         self.settings, self.clock, self.kept = settings, clock, kept
         group.shared(frames)
         self.learner = new_learner(teacher, student, settings, frames, augmentation, group)

@@ -63,7 +63,7 @@ def test_a_student_starts_new_or_from_its_teachers_weights(teacher):
         assert [p.requires_grad for p in new.parameters()] == [p.requires_grad for p in other.parameters()]
     with pytest.raises(FramiError, match="start it new"):
         new_student(teacher, "micro", OBJECTIVES["logits"], start="teacher")
-    with pytest.raises(FramiError, match="fitting, new, teacher"):
+    with pytest.raises(FramiError, match="fitting, sliced, new, teacher"):
         Settings(start="random")
     assert Settings().to_dict()["start"] == "fitting"
 
