@@ -66,7 +66,7 @@ class OnRay(Engine):
     ):  # fmt: skip
         self._ray = ray = imported(client=(address or "").startswith("ray://"))
         self._named = named
-        self._address = address
+        self._address, self.here = address, address is None
         self._remote = ray.remote(_work)  # once: each such call would be sent to every worker anew
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
         try:

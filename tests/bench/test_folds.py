@@ -1,6 +1,7 @@
 """Each fold in turn is the test of a teacher that all others train."""
 
 import json
+import sys
 
 import pytest
 
@@ -64,6 +65,8 @@ def test_a_finished_teacher_is_not_trained_again(capsys, part, fresh_home, monke
     assert "10 |" in text and "george, lucas, theo" in text
     assert run(capsys, *arguments)[0] == 0 and len(trained) == 4
     assert run(capsys, *arguments, "--folds", "theo")[0] == 0 and len(trained) == 4
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run(capsys, *arguments, "--folds", "theo", "--on", "ray")[0] == 0, "where all are there, no Ray is needed"
     assert run(capsys, *arguments, "--folds", "theo", "--seed", 1)[0] == 0 and trained[4:] == ["theo"]
 
 
