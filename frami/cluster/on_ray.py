@@ -39,6 +39,8 @@ class GpusError(FramiError):
 
 def imported(client: bool):
     """Ray. FramiError says what to install. client : whether for an address ``ray://…``."""
+    if find_spec("ray") is None:
+        raise FramiError(extras.lacking("ray"))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
     named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     if client and (named or _TOKEN.expanduser().is_file()):

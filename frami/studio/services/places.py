@@ -6,6 +6,7 @@ from frami.runs import Run, where
 #: Of a run that no worker has.
 _ELSE = {
     "waiting": "waits for room on the cluster",
+    "sending": "its clips and its checkpoint go to the cluster",
     "lacking": "the cluster has too few GPUs now: the run begins as soon as there are enough",
     "other": "the cluster has another version of FRAMI: the run begins as soon as it has the studio's",
     "unreachable": "the cluster does not answer: the studio tries again, and the run begins as soon as it does",
