@@ -3,7 +3,8 @@
 ``python -m frami.distill.relay ADDRESS GPUS ID``: what the run needs goes to a worker, where ``frami distill --run``
 does it; its curves, checkpoints and clips come into the run's folder and the store here as they arise. The process has
 the run (its lock, its number in the store), and is stopped like one that does the work itself. While the cluster does
-not answer, or is full, it waits. A worker that is lost costs a run what came after its last checkpoint, once.
+not answer, or is full, it waits. A worker that is lost costs a run what came after its last checkpoint, once; a cluster
+that goes and comes back, each time.
 """
 
 import math
@@ -22,7 +23,7 @@ from frami.cluster import local_ray
 from frami.cluster.of_studio import SHARE
 from frami.cluster.on_ray import GpusError, OnRay, UnreachableError
 from frami.cluster.pieces import Pieces
-from frami.cluster.placed import LostError, Placed
+from frami.cluster.placed import DisconnectedError, LostError, Placed
 from frami.cluster.run_there import FILES, GIVEN, STATE, News, Order, RunThere
 from frami.cluster.sent import SentTeacher
 from frami.cluster.tasks import BEGINS
@@ -75,7 +76,7 @@ class Relay:
     def __init__(self, store: Runs, id: str, address: str, gpus: float | None):
         self.store, self.id, self.address, self.gpus = store, id, address, gpus
         self.folder = store.get(id).folder
-        self._stop = self._begun = self._late = False
+        self._stop = self._begun = self._advanced = self._late = False
         self._told: float | None = None
         self._latest = math.inf
 
@@ -101,7 +102,7 @@ class Relay:
         arrivals = Arrivals(self.store, self.store.get(self.id), request, of(request))
         begins = 0
         while begins < BEGINS:
-            self._begun = False
+            self._begun = self._advanced = False
             try:
                 with self._reached() as engine, engine.placed(RunThere, f"distill {self.id}") as there:
                     try:
@@ -114,8 +115,9 @@ class Relay:
                 print(f"lost with its worker ({self._said(error)})", file=sys.stderr)
                 if self._stop:
                     raise KeyboardInterrupt from None
-                begins += self._begun
-                if not self._begun:
+                gone = isinstance(error, DisconnectedError) and self._advanced
+                begins += self._begun and not gone
+                if gone or not self._begun:
                     self._wait("unreachable", error)
         raise FramiError(
             f"it was lost with its worker, {BEGINS} times, perhaps for want of memory; Resume continues it"
@@ -181,6 +183,7 @@ class Relay:
         while True:
             news = arrivals.complete(there.ask("news", seconds=_SILENT), partial(self._taken, line))
             arrived = arrivals.take(news)
+            self._advanced = self._advanced or STATE in news.files
             if arrived.code is not None or (self._told is not None and time.monotonic() - self._told > _SAVING):
                 break
             self._tell(line.ask)

@@ -15,7 +15,7 @@ from frami import banks, checkpoints
 from frami.banks.folder import shard_path
 from frami.cluster import run_there
 from frami.cluster.pieces import Pieces
-from frami.cluster.placed import LostError
+from frami.cluster.placed import DisconnectedError, LostError
 from frami.cluster.run_there import FILES, Begun, News, RunThere
 from frami.distill import RunSettings, Settings, relay
 from frami.distill.arrivals import Arrivals
@@ -213,6 +213,18 @@ def test_a_lost_worker_costs_a_run_once(sent, here, followed):
     followed(first, second).finish()
     assert here.store.get(here.run.id).status == "finished" and second.asked[-1] == "end"
     assert where.of(here.store.get(here.run.id)).worker == 3 and first.gone and second.gone
+
+
+def test_a_cluster_that_goes_and_comes_back_costs_none(sent, here, followed, monkeypatch):
+    """Where the run came further each time: else it may be what takes the cluster with it."""
+    waits = []
+    monkeypatch.setattr(relay.time, "sleep", lambda _: waits.append(where.of(here.run).state))
+    state = News(files={"state.pt": b"a state"})
+    gone = [There([state, DisconnectedError("ConnectionError")]) for _ in range(4)]
+    followed(*gone, There([sent[2]])).finish()
+    assert here.store.get(here.run.id).status == "finished" and waits.count("unreachable") == 4
+    with pytest.raises(FramiError, match="lost with its worker, 2 times"):
+        followed(*(There([DisconnectedError("ConnectionError")]) for _ in range(2))).finish()
 
 
 def test_large_files_go_and_come_in_pieces(sent, here, followed, monkeypatch):
