@@ -101,6 +101,9 @@ def test_where_a_run_works_is_said_in_words(home, monkeypatch):
     assert places.words(run) == "waits for room on the cluster"
     where.note(run.folder, "unreachable")
     assert "does not answer" in places.words(run) and "tries again" in places.words(run)
+    assert "the run begins as soon as it does" in places.words(run)
+    Runs().start(run.id)
+    assert "the run goes on as soon as it does" in places.words(Runs().get(run.id)), "one whose worker was lost"
     where.forget(run.folder)
     assert places.words(run) is None
 

@@ -18,6 +18,7 @@ def words(run: Run) -> str | None:
     share the studio no machine is named."""
     found = where.of(run)
     if found is None or found.state != "working":
-        return _ELSE.get(found.state) if found else None
+        said = _ELSE.get(found.state) if found else None
+        return said.replace("run begins", "run goes on") if said and run.status == "running" else said
     worker = f", worker {found.worker}" if found.worker else ""
     return f"on the cluster{worker}" if hosted() or not found.host else f"on {found.host}"
