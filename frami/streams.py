@@ -3,7 +3,8 @@ the same whatever the length."""
 
 import math
 import queue
-from collections.abc import Iterator
+import select
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ RAW = {"s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}
 WAITING = 30.0
 #: Seconds without a sample after which a microphone is gone.
 SILENT = 5.0
+#: Seconds between two looks whether a pipe has something, in which a signal is heard.
+_LOOK = 0.5
 #: How files begin that are no raw samples.
 _HEADERS = (b"RIFF", b"RF64", b"fLaC", b"OggS")
 #: What one may try, of a microphone's program library.
@@ -69,7 +72,7 @@ def raw(stream: BinaryIO, rate: int, format: str = "s16le", channels: int = 1) -
     kind, name = np.dtype(RAW[format]), "standard input"
     scale = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max) + 1
     width = kind.itemsize * channels
-    take = getattr(stream, "read1", stream.read)
+    take = _taking(stream)
 
     def read() -> Iterator[np.ndarray]:
         held = take(PIPE)
@@ -88,6 +91,23 @@ def raw(stream: BinaryIO, rate: int, format: str = "s16le", channels: int = 1) -
             held = held[whole:] + more if more else b""  # half a sample at the end is none
 
     yield Source(rate, checked(read(), rate, name), live=True)
+
+
+def _taking(stream: BinaryIO) -> Callable[[int], bytes]:
+    """What takes so many bytes at most, as soon as some are there. A read that waits is not ended by a signal that came
+    just before it, or at another thread, and Ctrl-C would be heard with the next bytes only: so it waits in turns."""
+    read = getattr(stream, "read1", stream.read)
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError):  # in memory
+        return read
+
+    def take(most: int) -> bytes:
+        while not select.select([number], [], [], _LOOK)[0]:
+            pass
+        return read(most)
+
+    return take
 
 
 @contextmanager

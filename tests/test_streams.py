@@ -1,7 +1,11 @@
 """Sound in blocks is the sound as a whole: decoding, resampling, raw samples, a microphone."""
 
 import io
+import os
+import signal
 import sys
+import threading
+import time
 import types
 
 import numpy as np
@@ -115,6 +119,30 @@ def test_a_file_is_no_raw_sound():
 
 class Refused(Exception):
     """What PortAudio says."""
+
+
+@pytest.mark.parametrize("at", ["this thread", "another"])
+def test_a_pipe_that_waits_hears_ctrl_c(at):
+    """Also where the signal does not end the read: at another thread it is as one that came just before it."""
+    read, write = os.pipe()
+    main = threading.get_ident()
+
+    def stop():
+        signal.pthread_kill(threading.get_ident() if at == "another" else main, signal.SIGINT)
+
+    timers = threading.Timer(0.3, stop), threading.Timer(20, os.write, (write, bytes(4)))
+    with open(read, "rb") as stream, streams.raw(stream, 8_000) as source:
+        os.write(write, bytes(8))
+        assert len(next(source.blocks)) == 4
+        for one in timers:
+            one.start()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            next(source.blocks)
+            time.sleep(1)
+        assert time.monotonic() - begun < 15, "before anything else came"
+        timers[1].cancel()
+    os.close(write)
 
 
 def fake_sounddevice(blocks, rate: int = 16_000, error: str | None = None) -> types.ModuleType:

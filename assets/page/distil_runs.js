@@ -75,7 +75,8 @@ export class DistilRuns {
     switch (run.status) {
       case "waiting": return run.ahead ? `waits for ${plural(run.ahead, "other run")}${run.begins ? `, begins in about ${duration(run.begins)}` : ""}` : "is next";
       case "starting": return run.where || "starting…";
-      case "running": return run.latest.clips ? `${at} · ${run.left === null ? "" : `${duration(run.left)} left`}${clips}${there}` : `makes the first clips…${there}`;
+      case "running": if (run.where && !run.where.startsWith("on ")) return `${at}${clips}${there}`;    // its worker was lost
+        return run.latest.clips ? `${at} · ${run.left === null ? "" : `${duration(run.left)} left`}${clips}${there}` : `makes the first clips${run.where ? ` ${run.where}` : ""}…`;
       case "stopping": return "saves its state…";
       case "stopped": return run.share > 0 ? `${run.error ? "interrupted" : "stopped"} at ${at}${clips}. Resume continues from what was saved.` : "stopped before it began";
       case "finished": return `done in ${duration(this.result(run).seconds || 0)}${clips}`;

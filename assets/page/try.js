@@ -8,9 +8,23 @@ import { isSounding, play, stopSound } from "./sound.js";
 import { spectrogram } from "./spectrogram.js";
 import { changes } from "./try_change.js";
 import { decisions } from "./try_decided.js";
+import { teacherChosen } from "./try_teacher.js";
 
 const SOUNDS = 24;    // of a group that are shown at once
 const RECORDED = "a recording: ";
+
+/* Until the studio has answered the choice of a teacher: what was predicted of the former one's sounds would not stay. */
+let awaiting = false;
+const wait = () => document.querySelectorAll(".frami-samples").forEach(root => { root.inert = root.ariaBusy = awaiting; });
+document.addEventListener("change", ({ target }) => {
+  if (!target.closest("#teacher")) return;
+  awaiting ||= target.value !== teacherChosen();
+  wait();
+});
+frami.soundsCame = name => {
+  awaiting = name !== teacherChosen();
+  wait();
+};
 
 const press = pressed => document.querySelectorAll(".frami-samples button").forEach(b => b.setAttribute("aria-pressed", String(b === pressed)));
 
@@ -44,6 +58,7 @@ frami.samples = (element, props, server, watch, trigger) => {
   const draw = () => {
     root.dataset.teacher = props.value?.teacher || "";
     root.replaceChildren(...(props.value?.groups || []).map(section));
+    wait();
   };
   watch("value", draw);
   draw();
@@ -52,7 +67,8 @@ frami.samples = (element, props, server, watch, trigger) => {
 frami.try = (element, props, server, watch) => {
   const root = element.querySelector(".frami-try");
   const draw = () => {
-    const value = props.value || {}, state = value.state || "idle";
+    const found = props.value || {}, late = found.teacher && teacherChosen() && found.teacher !== teacherChosen();    // of the one chosen before
+    const value = late ? {} : found, state = value.state || "idle";
     root.dataset.state = state;
     if (!value.label) press(null);
     // on a phone the predictions lie below what was clicked

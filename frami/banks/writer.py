@@ -3,7 +3,7 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -45,14 +45,16 @@ def create(
     overwrite: bool = False,
     multilabel: bool = False,
     kind: "type[Writer] | None" = None,
+    before: Callable[[], None] | None = None,
 ) -> "Writer":
     """A writer for the bank of these settings, which goes on where an interrupted run of the same settings stopped.
 
     A finished bank of the same settings is left as it is (``writer.complete``). Another one stays unless ``overwrite``,
     and then until the first batch of the new one is saved. Without a vocoder no sounds are written; ``ending`` chooses
     their format; multilabel : as of the teacher's ``Card``. With ``predict`` a shard is stored in float32 where float16
-    would change a prediction. kind : of the writer, where it is another one. The folder is the writer's until it has
-    finished, or is given up. Raises BankError, and InUseError where another process writes the bank.
+    would change a prediction. kind : of the writer, where it is another one. before : called before the folder
+    is changed, where clips are to be made. The folder is the writer's until it has finished, or is given up. Raises
+    BankError, and InUseError where another process writes the bank.
     """
     folder = Path(folder)
     if vocoder is not None:
@@ -67,6 +69,8 @@ def create(
     } | ({"multilabel": True} if multilabel else {})
     if folder.exists() and not folder.is_dir():
         raise BankError(f"{folder} is a file; choose a folder for the bank")
+    if before is not None and (overwrite or not _is_finished(folder, head)):
+        before()
     writer = (kind or Writer)(folder, head, vocoder, predict)
     try:
         writer._lock = locks.folder(folder)
@@ -181,12 +185,7 @@ class Writer:
 
     def _go_on(self, manifest: dict) -> None:
         """Find out where the run stopped. Shards behind its saved state are removed: the run makes the same again."""
-        other = _differences(self._head, manifest)
-        if other:
-            raise BankError(
-                f"{self.folder} holds a bank made with other settings ({', '.join(other)}); "
-                "choose another --out, or add --overwrite"
-            )
+        _refuse_other(self.folder, self._head, manifest)
         if manifest["complete"]:
             self.complete, self.seconds = True, manifest["seconds"]
             self.made, self.batches = len(manifest["clips"]), manifest["shards"]
@@ -214,6 +213,25 @@ class Writer:
     def _write_manifest(self) -> None:
         write_manifest(self._at, self.manifest)
         self._listed = len(self._entries)
+
+
+def _is_finished(folder: Path, head: dict) -> bool:
+    """Whether a folder holds the finished bank of these settings. BankError where it holds another one."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    manifest = read_manifest(folder)
+    _refuse_other(folder, head, manifest)
+    return manifest["complete"]
+
+
+def _refuse_other(folder: Path, head: dict, manifest: dict) -> None:
+    """BankError where a folder's bank has other settings."""
+    other = _differences(head, manifest)
+    if other:
+        raise BankError(
+            f"{folder} holds a bank made with other settings ({', '.join(other)}); "
+            "choose another --out, or add --overwrite"
+        )
 
 
 def _differences(head: dict, manifest: dict) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,7 +20,7 @@ from frami.checkpoints import Checkpoint
 from frami.cluster import Engine, Failures, Local, Task
 from frami.cluster.sent import SentTeacher
 from frami.data import LogMels, label
-from frami.device import machine, pick
+from frami.device import machine, pick, threads
 from frami.distill import Settings, distill
 from frami.distill.loop import BudgetError
 from frami.distill.objectives import LABELS
@@ -104,7 +105,7 @@ def fill(
     engine = engine or Local()
     judges = parts.ON[on](teacher, here)
     marks = parts.fingerprint(judges)
-    where = _machine_of(engine, here) if engine.remote else machine(teacher.device)
+    where = _expected(teacher, engine, here) or _machine_of(engine, here)
 
     def is_open(run: tuple[int, Settings, Row]) -> bool:
         """Without a clip in the time all seeds are alike: then once is enough."""
@@ -117,6 +118,8 @@ def fill(
     missing = [run for run in product(range(seeds), bases, rows) if is_open(run)]
     if not missing:
         return
+    if engine.remote and (found := _machine_of(engine, here)) != where:
+        where, missing = found, [run for run in product(range(seeds), bases, rows) if is_open(run)]
     card, training = teacher.card, None
     if any(row.source == "real" for *_, row in missing):
         with here.progress("clip", f"{card.name}: training clips") as report:
@@ -185,6 +188,17 @@ _READY: dict[tuple, list[Part]] = {}
 
 def _machine(device: str, *, report: Report) -> str:
     return machine(pick(device))
+
+
+def _expected(teacher: Checkpoint, engine: Engine, here: Context) -> str | None:
+    """``machine`` of the workers as far as it is known before there is one, else None. On this machine they see the
+    same devices, and have one thread each unless OMP_NUM_THREADS says another number (which Ray sets then)."""
+    if not engine.remote:
+        return machine(teacher.device)
+    if not engine.here:
+        return None
+    with threads(torch.get_num_threads() if os.environ.get("OMP_NUM_THREADS") else 1):
+        return machine(pick(here.device_name))
 
 
 def _machine_of(engine: Engine, here: Context) -> str:

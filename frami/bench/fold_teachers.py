@@ -17,12 +17,14 @@ from frami.teachers import train_teacher
 
 @dataclass(frozen=True)
 class FoldTeacher:
-    """A teacher that is to lie at ``path``. about : for people; settings : arguments of ``train_teacher``."""
+    """A teacher that is to lie at ``path``. about : for people; settings : arguments of ``train_teacher``; skip_bad :
+    whether it learns without the files that cannot be used."""
 
     about: str
     path: Path
     dataset: str
     settings: Mapping[str, object]
+    skip_bad: bool = False
 
 
 def ready(teachers: Sequence[FoldTeacher], here: Context, engine: Engine | None = None) -> None:
@@ -52,5 +54,10 @@ def trained(teacher: FoldTeacher, data_folder: str | None, device_name: str, *, 
         if not checkpoints.exists(teacher.path):
             train_teacher(
                 teacher.dataset, teacher.path, data_folder=data_folder, device=pick(device_name),
-                on_epoch=lambda epoch: report(epoch.epoch, epoch.epochs), **teacher.settings,
+                on_epoch=lambda epoch: report(epoch.epoch, epoch.epochs),
+                skip=_left_out if teacher.skip_bad else None, **teacher.settings,
             )  # fmt: skip
+
+
+def _left_out(line: str) -> None:
+    """Of a file that cannot be used; whoever measures names it."""

@@ -14,7 +14,7 @@ from frami.bench.fold_teachers import FoldTeacher, ready
 from frami.bench.pages import heading, intro, mean_sd, plus_minus, table
 from frami.bench.results import Context
 from frami.cluster import Engine
-from frami.data import DataError
+from frami.data import DataError, Skip
 from frami.errors import FramiError
 from frami.evaluation import Report, evaluate, recall, shares
 from frami.models import DEFAULT
@@ -25,7 +25,7 @@ from frami.paths import home
 class Plan:
     """What is trained. here : take turns among the folds that are here, where some are missing; chosen : test only
     these (all others train all the same); keep : folder of the teachers (default: ``FRAMI_HOME/folds``); settings :
-    fields of ``TrainConfig``."""
+    fields of ``TrainConfig``; skip_bad : leave out files that cannot be used."""
 
     dataset: str
     architecture: str = DEFAULT
@@ -34,11 +34,13 @@ class Plan:
     chosen: tuple[str, ...] = ()
     keep: Path | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
+    skip_bad: bool = False
 
     def folder(self, folds: Sequence[str]) -> Path:
         """Where the teachers of these folds lie: another setting makes another folder."""
         known = data.info(self.dataset)
         what = [self.dataset, self.architecture, self.size, list(folds), dict(known.training) | dict(self.settings)]
+        what += ["skip_bad"] * self.skip_bad
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
         return (self.keep or home() / "folds") / f"{plain(Path(self.dataset).name)}-{plain(self.size)}-{key}"
 
@@ -68,10 +70,10 @@ def turns(plan: Plan, here: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return folds, plan.chosen or folds
 
 
-def run(plan: Plan, here: Context, engine: Engine | None = None) -> dict:
+def run(plan: Plan, here: Context, engine: Engine | None = None, skip: Skip = None) -> dict:
     """Train the teachers that are not there yet, each a task of ``engine`` (None: in this process), and measure each on
-    its fold. Returns plain numbers; a run that was stopped goes on with the fold, and the epoch, where it was. Raises
-    FramiError subclasses."""
+    its fold. Returns plain numbers; a run that was stopped goes on with the fold, and the epoch, where it was. skip :
+    as of ``data.load``, of files in the folds that are tested. Raises FramiError subclasses."""
     known, (folds, tested) = data.info(plan.dataset), turns(plan, here)
     folder = plan.folder(folds)
     paths = {fold: folder / f"{folds.index(fold) + 1:02d}-{plain(fold)}" for fold in tested}
@@ -84,7 +86,7 @@ def run(plan: Plan, here: Context, engine: Engine | None = None) -> dict:
     rows = []
     for fold, path in paths.items():
         with here.progress("clip", f"{known.fold_kind} {fold}") as report:
-            found = evaluate(path, plan.dataset, "test", here.data_folder, here.device, report)
+            found = evaluate(path, plan.dataset, "test", here.data_folder, here.device, report, skip)
         reports.append(found)
         scores = {name: getattr(found, name) for name in ("clips", "accuracy", "interval", "balanced_accuracy")}
         rows.append({"fold": fold} | scores | {"teacher": str(path)})
@@ -110,7 +112,7 @@ def _teacher(plan: Plan, fold: str, others: Sequence[str], path: Path) -> FoldTe
     shape = {"architecture": plan.architecture, "size": plan.size}
     about = f"{data.info(plan.dataset).fold_kind} {fold} is the test"
     settings = shape | {"train_folds": others, "test_folds": [fold]} | dict(plan.settings)
-    return FoldTeacher(about, path, plan.dataset, settings)
+    return FoldTeacher(about, path, plan.dataset, settings, plan.skip_bad)
 
 
 def page(value: dict, command: str) -> list[str]:

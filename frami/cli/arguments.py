@@ -50,12 +50,15 @@ def data_option(parser: Parser) -> None:
     parser.add_argument("--data", help="folder that holds fsdd/, ESC-50/, … (default: FRAMI_DATA)")
 
 
+#: What ``--skip-bad`` does.
+BAD = "leave out files that are unreadable, empty or silent, and name them (default: an error)"
+
+
 def recordings_option(parser: Parser, about: str) -> None:
     """``--dataset`` of the catalogue or of one's own, with ``--skip-bad``; both as they are given to the engine."""
     own = "or your own recordings: a folder with a folder for each class, or a CSV (file, class, fold, group)"
     parser.add_argument("--dataset", metavar="NAME|PATH", help=f"{about}; {own}")
-    bad = "leave out files that are unreadable, empty or silent, and name them (default: an error)"
-    parser.add_argument("--skip-bad", action="store_true", help=bad)
+    parser.add_argument("--skip-bad", action="store_true", help=BAD)
 
 
 def skipping(options) -> Callable[[str], None] | None:

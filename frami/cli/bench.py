@@ -26,6 +26,7 @@ from frami.bench import (
 from frami.bench.results import TEACHERS, filling
 from frami.cli import deployment, endurance, importing, scaling
 from frami.cli.arguments import (
+    BAD,
     Parser,
     command,
     context,
@@ -36,6 +37,7 @@ from frami.cli.arguments import (
     number,
     progress,
     seed,
+    skipping,
     whole,
 )
 from frami.cli.distillation import seconds
@@ -156,6 +158,7 @@ def add(commands) -> None:
     for name, kind in (("epochs", whole(1)), ("batch", whole(2)), ("lr", number(1e-6, 1)), ("seed", seed)):
         sub.add_argument(f"--{name}", type=kind, help="as of frami train-teacher")
     sub.add_argument("--keep", help="folder of the teachers (default: FRAMI_HOME/folds)")
+    sub.add_argument("--skip-bad", action="store_true", help=BAD)
     scaling.add(sub, "a teacher")
     sub.add_argument("--out", help=_OUT)
     device_option(sub, data=True)
@@ -400,7 +403,7 @@ def _folds(options) -> tuple[dict, list[str]]:
     settings = {k: getattr(options, k) for k in ("epochs", "batch", "lr", "seed") if getattr(options, k) is not None}
     plan = folds.Plan(
         options.dataset, options.architecture, options.size, options.here, tuple(options.folds or ()),
-        Path(options.keep) if options.keep else None, settings,
+        Path(options.keep) if options.keep else None, settings, options.skip_bad,
     )  # fmt: skip
     run = [
         f"--dataset {shlex.quote(label(options.dataset))}",  # a page names one's own folder, not where it lies
@@ -410,10 +413,11 @@ def _folds(options) -> tuple[dict, list[str]]:
     run += [f"--architecture {options.architecture}"] if options.architecture != DEFAULT else []
     run += [f"--size {options.size}"] if options.size != "base" else []
     run += [f"--{name} {value}" for name, value in settings.items()]
+    run += ["--skip-bad"] if options.skip_bad else []
 
     def measure() -> dict:
         with scaling.engine(options) as engine:
-            return folds.run(plan, context(options), engine)
+            return folds.run(plan, context(options), engine, skipping(options))
 
     return _page(options, "folds", measure, folds.page, run)
 

@@ -25,15 +25,14 @@ def add(sub: Parser, task: str, on: bool = True) -> None:
 
 @contextmanager
 def engine(options) -> Iterator[Engine]:
-    """Where the options say that tasks run. Nothing of it runs behind the block, in which Ray's own remarks go to
-    standard error: standard output is the command's. FramiError."""
-    cluster.check(options.where, options.workers, options.gpus)
+    """Where the options say that tasks run, from the first task on. Nothing of it runs behind the block, in which
+    Ray's own remarks go to standard error: standard output is the command's. FramiError."""
     with ExitStack() as stack:
         if options.where != cluster.LOCAL:
             stack.enter_context(redirect_stdout(sys.stderr))
         device = getattr(options, "device", "cpu")
         choices = {"workers": options.workers, "gpus": options.gpus, "device": device}
-        yield stack.enter_context(cluster.opened(options.where, **choices))
+        yield stack.enter_context(cluster.later(options.where, **choices))
 
 
 def add_bench(bench) -> None:

@@ -92,7 +92,7 @@ def _synthesize(options) -> tuple[dict, list[str]]:
         if options.chain or options.where != cluster.LOCAL:
             raise FramiError("--from changes one sound; --on and --chain divide a bank of many: leave them out")
         return changing.run(options)
-    with scaling.engine(options) as engine:  # before the bank is begun
+    with scaling.engine(options) as engine:
         return _banked(options, engine)
 
 
@@ -106,7 +106,8 @@ def _banked(options, engine: cluster.Engine) -> tuple[dict, list[str]]:
     sounds = None if options.no_sounds else vocoder.get(options.vocoder, teacher.spec)
     chain = options.chain or (None if options.where == cluster.LOCAL else divided.CHAIN)
     if chain:
-        writer = divided.create_for(teacher, settings, options.out, sounds, chain, overwrite=options.overwrite)
+        choices = {"overwrite": options.overwrite, "before": engine.begin}
+        writer = divided.create_for(teacher, settings, options.out, sounds, chain, **choices)
     else:
         writer = banks.create_for(teacher, settings, options.out, sounds, overwrite=options.overwrite)
     there, notes = writer.complete, {}

@@ -1,21 +1,25 @@
-"""Where tasks run. This one: in this process, one after another."""
+"""Where tasks run: in this process, one after another, or elsewhere, as soon as there is one."""
 
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any
 
 from frami.cluster.tasks import Ended, Failed, Progress, Task, Tries, attempt
 
 
 class Engine(AbstractContextManager, ABC):
-    """``remote`` : whether tasks run in other processes, perhaps on other machines; ``workers`` : how many run at
-    once."""
+    """``remote`` : whether tasks run in other processes, ``here`` : and these on this machine alone; ``workers`` : how
+    many run at once."""
 
-    remote = False
+    remote, here = False, True
     workers = 1
+
+    def begin(self) -> None:
+        """Be ready for tasks. FramiError where that cannot be."""
 
     @abstractmethod
     def run(
@@ -54,6 +58,43 @@ class Local(Engine):
 
     def share(self, value: Any) -> Any:
         return value
+
+
+class Later(Engine):
+    """Another engine, which ``opened`` gives when the first task, or its place, is asked for: who has none needs no
+    cluster. here : as of ``Engine``. FramiError then."""
+
+    remote = True
+
+    def __init__(self, opened: Callable[[], Engine], here: bool):
+        self._open, self.here = opened, here
+        self._engine: Engine | None = None
+
+    @property
+    def workers(self) -> int:
+        return self._opened().workers
+
+    def begin(self) -> None:
+        self._opened()
+
+    def run(
+        self, tasks: Iterable[Task], progress: Progress, *, unit: str = "task", label: str = "", total: int = 0
+    ) -> Iterator[Ended]:
+        tasks = iter(tasks)
+        for first in tasks:
+            yield from self._opened().run(chain([first], tasks), progress, unit=unit, label=label, total=total)
+
+    def share(self, value: Any) -> Any:
+        return self._opened().share(value)
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._open()
+        return self._engine
+
+    def __exit__(self, *details) -> None:
+        if self._engine is not None:
+            self._engine.__exit__(*details)
 
 
 def here() -> str:

@@ -9,6 +9,7 @@ import secrets
 import signal
 import sys
 import tempfile
+import time
 
 from frami import files
 from frami.cluster.on_ray import imported
@@ -35,7 +36,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         files.write_json(sys.argv[1], {"address": ray.get_runtime_context().gcs_address, "token": token})
-        signal.pause()
+        while True:  # not signal.pause(), which a signal that comes just before it does not end
+            time.sleep(1)
     except KeyboardInterrupt:
         pass
     finally:

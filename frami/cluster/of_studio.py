@@ -17,7 +17,7 @@ from frami.errors import FramiError
 from frami.paths import child_environment
 
 SETTING, SHARE = "FRAMI_RAY", "FRAMI_RAY_GPUS"
-#: Runs at once at most: each has a process on the studio's machine that follows it, of some 320 MB of its own.
+#: Runs at once at most: each has a process on the studio's machine that follows it, of some 330 MB of its own.
 MOST = 8
 #: Command of such a process; behind it the address (or a file that has it), the share of a GPU and the run's id.
 COMMAND = (sys.executable, "-m", "frami.distill.relay")

@@ -39,6 +39,8 @@ class GpusError(FramiError):
 
 def imported(client: bool):
     """Ray. FramiError says what to install. client : whether for an address ``ray://…``."""
+    if find_spec("ray") is None:
+        raise FramiError(extras.lacking("ray"))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
     named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     if client and (named or _TOKEN.expanduser().is_file()):
@@ -66,7 +68,7 @@ class OnRay(Engine):
     ):  # fmt: skip
         self._ray = ray = imported(client=(address or "").startswith("ray://"))
         self._named = named
-        self._address = address
+        self._address, self.here = address, address is None
         self._remote = ray.remote(_work)  # once: each such call would be sent to every worker anew
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
         try:

@@ -2,7 +2,7 @@
 
 import re
 
-from frami.cluster.engine import Engine, Local
+from frami.cluster.engine import Engine, Later, Local
 from frami.errors import FramiError
 
 LOCAL, RAY = "local", "ray"
@@ -42,3 +42,12 @@ def opened(on: str = LOCAL, *, workers: int | None = None, gpus: float | None = 
     from frami.cluster.on_ray import OnRay
 
     return OnRay(None if on == RAY else on, workers, gpus, device)
+
+
+def later(on: str = LOCAL, *, workers: int | None = None, gpus: float | None = None, device: str = "auto") -> Engine:
+    """As ``opened``, with the first task: where there is none, no Ray is started or looked for. FramiError at once for
+    what ``check`` refuses."""
+    check(on, workers, gpus)
+    if on == LOCAL:
+        return Local()
+    return Later(lambda: opened(on, workers=workers, gpus=gpus, device=device), here=on == RAY)

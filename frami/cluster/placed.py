@@ -15,6 +15,10 @@ class LostError(Exception):
     """The object has gone with its worker, or cannot be reached."""
 
 
+class DisconnectedError(LostError):
+    """The whole cluster has gone, or the line to it."""
+
+
 class Placed(AbstractContextManager):
     """A block that its worker is free again behind. ``name`` : what it does, for people."""
 
@@ -23,7 +27,8 @@ class Placed(AbstractContextManager):
 
     def ask(self, method: str, *arguments, seconds: float | None = None) -> Any:
         """What a method of the object returns, once it has a worker. LostError where that is lost, or does not answer
-        within so many ``seconds``; FramiError where the workers cannot do it."""
+        within so many ``seconds``, DisconnectedError where the cluster is; FramiError where the workers cannot do
+        it."""
         errors = self._ray.exceptions
         try:
             reference = getattr(self._actor, method).remote(*arguments)
@@ -39,7 +44,9 @@ class Placed(AbstractContextManager):
             if "No module named" in str(error) or "failed to be imported" in str(error):
                 raise FramiError("the cluster's workers cannot run frami; install the same version there") from error
             raise LostError(type(error).__name__) from error
-        except (errors.RayError, ConnectionError) as error:
+        except ConnectionError as error:
+            raise DisconnectedError(type(error).__name__) from error
+        except errors.RayError as error:
             raise LostError(type(error).__name__) from error
 
     def number(self, node: str) -> int:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import frami
@@ -28,8 +28,10 @@ STUDENT, STATE, MANIFEST = ("student.safetensors", "student.json"), "state.pt", 
 FILES = re.compile(r"student\.(safetensors|json)|state\.pt|bank/(manifest\.json|shards/shard-\d{5,7}\.safetensors)")
 #: Where its own process finds what is given to it: its working folder.
 GIVEN = "given"
-#: Bytes of files in one answer, after which the others wait for the next.
-PORTION = 1 << 26
+#: Where it lies until the run begins, and the files of the run's folder that come with it.
+_RECEIVED = "received"
+#: Bytes of files in one answer, after which the others wait for the next; those that go with the answer itself.
+PORTION, WITH = 1 << 26, 1 << 18
 #: Characters of the end of its process's output.
 _LOG = 4000
 
@@ -37,13 +39,14 @@ _LOG = 4000
 @dataclass(frozen=True)
 class Order:
     """A run to be done. ``settings`` : as stored, its teacher and bank named as they lie among the files; ``files`` :
-    contents by path, those of the run's folder (``FILES``) and those below ``GIVEN``; ``device`` : as of ``pick``."""
+    paths of what was sent before (``receive``), those of the run's folder (``FILES``) and those below ``GIVEN``;
+    ``device`` : as of ``pick``."""
 
     id: str
     kind: str
     name: str
     settings: dict
-    files: dict[str, bytes]
+    files: tuple[str, ...]
     device: str = "auto"
 
 
@@ -57,12 +60,14 @@ class Begun:
 
 @dataclass(frozen=True)
 class News:
-    """What is new since the last time: points of the curves as rows (name, step, seconds, value); ``files`` as of
-    ``Order``, whole; ``more`` : others wait. Once its process has ended, ``code`` is its exit status, and the run's
-    status, error and result are those of its store; ``log`` : the end of what it printed."""
+    """What is new since the last time: points of the curves as rows (name, step, seconds, value); ``files`` : contents
+    by path, whole; ``large`` : bytes of those that are to be asked for (``piece``) before the next news, all of one
+    answer; ``more`` : others wait. Once its process has ended, ``code`` is its exit status, and the run's status, error
+    and result are those of its store; ``log`` : the end of what it printed."""
 
     points: tuple = ()
     files: dict[str, bytes] = field(default_factory=dict)
+    large: dict[str, int] = field(default_factory=dict)
     more: bool = False
     code: int | None = None
     status: str = "running"
@@ -72,11 +77,20 @@ class News:
 
 
 class RunThere:
-    """One run, from ``begin`` to ``end``."""
+    """One run, from what is sent for it to ``end``."""
+
+    _base: Path | None = None
 
     def version(self) -> str:
         """Of frami there."""
         return frami.__version__
+
+    def receive(self, name: str, piece: bytes) -> None:
+        """Append to a file that the run needs."""
+        path = self._place() / _RECEIVED / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(piece)
 
     def begin(self, order: Order) -> Begun:
         """Start the run's process."""
@@ -88,18 +102,17 @@ class RunThere:
     def start(self, order: Order) -> None:
         """``begin``, wherever it is."""
         recordings = paths.data_folder()
-        temporary.begin()  # which removes what workers left that were killed
-        self._base = Path(tempfile.mkdtemp(prefix="run-"))
+        self._place()
         self._id, self._sent, self._seen = order.id, {}, {}
         self._store = Runs(self._base / "runs" / "runs.sqlite")
         folder = self._base / "runs" / order.id
         self._store.create(order.kind, order.name, order.settings, folder, order.id)
         self._folder, given = folder, self._base / GIVEN
         given.mkdir()
-        for name, content in order.files.items():
+        for name in order.files:
             target = self._base / name if name.startswith(f"{GIVEN}/") else folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            files.write(target, content)
+            os.replace(self._base / _RECEIVED / name, target)
         self._seen = {name: _stamp(folder / name) for name in order.files if FILES.fullmatch(name)}
         environment = paths.child_environment() | {"FRAMI_HOME": str(self._base), "FRAMI_DATA": str(recordings)}
         command = (sys.executable, "-m", "frami.runs.child", order.kind, "--run", order.id, "--device", order.device)
@@ -114,11 +127,19 @@ class RunThere:
         code = self._process.poll()  # before the files are read: what is there then is the last
         changed, more = self._changed()
         points = self._points()
+        small = sum(map(len, changed.values())) <= WITH
+        self._large = {} if small else changed
+        sizes = {name: len(content) for name, content in self._large.items()}
+        news = News(points, changed if small else {}, sizes, more)
         if code is None or more:
-            return News(points, changed, more)
+            return news
         run: Run = self._store.get(self._id)
         text = (self._base / "log").read_bytes()[-_LOG:].decode("utf-8", "replace")
-        return News(points, changed, False, code, run.status, run.error, run.result, text)
+        return replace(news, code=code, status=run.status, error=run.error, result=run.result, log=text)
+
+    def piece(self, name: str, start: int, length: int) -> bytes:
+        """Of a file of the last news."""
+        return self._large[name][start : start + length]
 
     def stop(self) -> None:
         """Tell its process to save its state and end."""
@@ -132,6 +153,13 @@ class RunThere:
         self._process.wait()
         shutil.rmtree(self._base, ignore_errors=True)
         temporary.end()
+
+    def _place(self) -> Path:
+        """Where all of it lies."""
+        if self._base is None:
+            temporary.begin()  # which removes what workers left that were killed
+            self._base = Path(tempfile.mkdtemp(prefix="run-"))
+        return self._base
 
     def _points(self) -> tuple:
         """Rows of the curves that are new, or another than they were."""

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -78,6 +79,19 @@ class Arrivals:
         them."""
         self._begins = True
 
+    def complete(self, news: News, take: Callable[[str, int], Iterable[bytes]]) -> News:
+        """News with the contents of its large files, which ``take(name, size)`` gives in pieces."""
+        if not isinstance(news, News) or not isinstance(news.files, dict):
+            return news  # which ``take`` refuses
+        found = dict(news.files)
+        try:
+            for name, size in schema.held(dict[str, _Count], news.large).items():
+                self._named(name, size)
+                found[name] = b"".join(take(name, size))
+        except ValueError as error:
+            raise self._damaged(error) from error
+        return replace(news, files=found, large={})
+
     def take(self, news: News) -> Arrived:
         """Store what is new; returns it, checked."""
         try:
@@ -129,10 +143,9 @@ class Arrivals:
     def _files(self, contents: dict) -> None:
         """Store files, the state last."""
         for name, content in contents.items():
-            if not (isinstance(name, str) and FILES.fullmatch(name) and isinstance(content, bytes)):
+            if not isinstance(content, bytes):
                 raise ValueError(f"no file of a run: {schema.shown(name)}")
-            if len(content) > _BYTES:
-                raise ValueError(f"{name} has {len(content) / 1e9:,.1f} GB, more than any")
+            self._named(name, len(content))
         with tempfile.TemporaryDirectory() as made:
             scratch = Path(made)
             if any(name in contents for name in STUDENT):
@@ -141,6 +154,14 @@ class Arrivals:
                 self._clips(name, contents[name], scratch)
         if STATE in contents:  # read with weights_only by who goes on, which begins anew where it is none
             files.write(self.run.folder / STATE, contents[STATE])
+
+    @staticmethod
+    def _named(name: object, size: int) -> None:
+        """ValueError for what no file of a run can be."""
+        if not (isinstance(name, str) and FILES.fullmatch(name)):
+            raise ValueError(f"no file of a run: {schema.shown(name)}")
+        if size > _BYTES:
+            raise ValueError(f"{name} has {size / 1e9:,.1f} GB, more than any")
 
     def _student(self, pair: list[bytes], scratch: Path) -> None:
         """Store the student, its card with this run's own settings."""

@@ -3,14 +3,18 @@
 ``python -m frami.distill.relay ADDRESS GPUS ID``: what the run needs goes to a worker, where ``frami distill --run``
 does it; its curves, checkpoints and clips come into the run's folder and the store here as they arise. The process has
 the run (its lock, its number in the store), and is stopped like one that does the work itself. While the cluster does
-not answer, or is full, it waits. A worker that is lost costs a run what came after its last checkpoint, once.
+not answer, or is full, it waits. A worker that is lost costs a run what came after its last checkpoint, once; a cluster
+that goes and comes back, each time.
 """
 
+import math
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import frami
@@ -18,7 +22,8 @@ from frami import locks, schema, weights
 from frami.cluster import local_ray
 from frami.cluster.of_studio import SHARE
 from frami.cluster.on_ray import GpusError, OnRay, UnreachableError
-from frami.cluster.placed import LostError, Placed
+from frami.cluster.pieces import Pieces
+from frami.cluster.placed import DisconnectedError, LostError, Placed
 from frami.cluster.run_there import FILES, GIVEN, STATE, News, Order, RunThere
 from frami.cluster.sent import SentTeacher
 from frami.cluster.tasks import BEGINS
@@ -32,7 +37,8 @@ from frami.runs.queue import KILLED, LATE, longest
 
 #: Seconds between two tries to reach a cluster, and between two looks at what is new.
 RETRY, LOOK = 10.0, 0.7
-#: Seconds without an answer after which a worker counts as lost; seconds that a run may take to save its state.
+#: Seconds without an answer, to a piece of what is sent too, after which a worker counts as lost; seconds that a run
+#: may take to save its state.
 _SILENT, _SAVING = 120.0, 100.0
 #: Tries to reach a Ray of the studio's own after which it counts as ended.
 _OWN_TRIES = 3
@@ -70,7 +76,9 @@ class Relay:
     def __init__(self, store: Runs, id: str, address: str, gpus: float | None):
         self.store, self.id, self.address, self.gpus = store, id, address, gpus
         self.folder = store.get(id).folder
-        self._stop = self._begun = False
+        self._stop = self._begun = self._advanced = self._late = False
+        self._told: float | None = None
+        self._latest = math.inf
 
     def finish(self) -> None:
         """Follow the run until it has ended, and note how. KeyboardInterrupt saves it, and records it as stopped.
@@ -94,7 +102,7 @@ class Relay:
         arrivals = Arrivals(self.store, self.store.get(self.id), request, of(request))
         begins = 0
         while begins < BEGINS:
-            self._begun = False
+            self._begun = self._advanced = False
             try:
                 with self._reached() as engine, engine.placed(RunThere, f"distill {self.id}") as there:
                     try:
@@ -107,8 +115,9 @@ class Relay:
                 print(f"lost with its worker ({self._said(error)})", file=sys.stderr)
                 if self._stop:
                     raise KeyboardInterrupt from None
-                begins += self._begun
-                if not self._begun:
+                gone = isinstance(error, DisconnectedError) and self._advanced
+                begins += self._begun and not gone
+                if gone or not self._begun:
                     self._wait("unreachable", error)
         raise FramiError(
             f"it was lost with its worker, {BEGINS} times, perhaps for want of memory; Resume continues it"
@@ -163,49 +172,70 @@ class Relay:
         version = there.ask("version")
         if version != frami.__version__:
             raise OtherVersionError(f"the workers have frami {schema.shown(version)}, here is {frami.__version__}")
-        begun = there.ask("begin", self._order(arrivals.request, device), seconds=_SILENT)
-        self._begun = True
+        line = Pieces(partial(there.ask, seconds=_SILENT))
+        begun = there.ask("begin", self._sent(line, arrivals.request, device), seconds=_SILENT)
+        self._begun, self._told = True, None
         where.note(self.folder, "working", str(begun.host)[:253], there.number(begun.node))
         self.store.start(self.id)
         arrivals.begin()
         signal.signal(signal.SIGTERM, self._told_to_stop)  # what comes is stored before it is heard
-        latest, told, late = time.monotonic() + longest(self.store.get(self.id)), None, False
+        self._latest = time.monotonic() + longest(self.store.get(self.id))
         while True:
-            news = there.ask("news", seconds=_SILENT)
+            news = arrivals.complete(there.ask("news", seconds=_SILENT), partial(self._taken, line))
             arrived = arrivals.take(news)
-            if arrived.code is not None or (told is not None and time.monotonic() - told > _SAVING):
+            self._advanced = self._advanced or STATE in news.files
+            if arrived.code is not None or (self._told is not None and time.monotonic() - self._told > _SAVING):
                 break
-            late = late or time.monotonic() > latest
-            if (self._stop or late) and told is None:
-                told = time.monotonic()
-                there.ask("stop", seconds=_SILENT)
+            self._tell(line.ask)
             if not arrived.more:
                 time.sleep(LOOK)
         with suppress(LostError):
             there.ask("end", seconds=10)
-        self._note_end(news, arrivals, late)
+        self._note_end(news, arrivals)
+
+    def _taken(self, line: Pieces, name: str, size: int) -> Iterator[bytes]:
+        """A large file of the news; a stop is passed on between its pieces."""
+        for piece in line.take(name, size):
+            self._tell(line.ask)
+            yield piece
+
+    def _tell(self, ask: Callable) -> None:
+        """Tell the worker once that the run is to stop, where it is."""
+        self._late = self._late or time.monotonic() > self._latest
+        if (self._stop or self._late) and self._told is None:
+            self._told = time.monotonic()
+            ask("stop")
 
     def _told_to_stop(self, *_) -> None:
         self._stop = True
 
-    def _order(self, request: RunSettings, device: str) -> Order:
-        """What a worker needs for this run."""
+    def _sent(self, line: Pieces, request: RunSettings, device: str) -> Order:
+        """The order of this run, once the worker has all that it needs."""
+        order, contents = self._order(request, device)
+        where.note(self.folder, "sending")
+        for name in order.files:
+            line.give(name, contents[name])
+        return order
+
+    def _order(self, request: RunSettings, device: str) -> tuple[Order, dict[str, bytes | Path]]:
+        """What a worker needs for this run, and the contents of its files."""
         run, teacher = self.store.get(self.id), SentTeacher.of(request.teacher)
         name = weights.stem(teacher.name).name
         settings = run.settings | {"teacher": name}
-        contents = {f"{GIVEN}/{name}.safetensors": teacher.weights, f"{GIVEN}/{name}.json": teacher.card}
+        pair = zip(weights.paths(Path(GIVEN) / name), (teacher.weights, teacher.card), strict=True)
+        contents: dict[str, bytes | Path] = {path.as_posix(): content for path, content in pair}
         settings.pop("data", None)
         if request.bank:
             settings["bank"] = "bank"
             for path in (path for path in Path(request.bank).rglob("*") if path.suffix in (".json", ".safetensors")):
-                contents[f"{GIVEN}/bank/{path.relative_to(request.bank)}"] = path.read_bytes()
+                contents[f"{GIVEN}/bank/{path.relative_to(request.bank)}"] = path
         if (self.folder / STATE).is_file():
             for path in (path for path in self.folder.rglob("*") if path.is_file()):
                 if FILES.fullmatch(name := path.relative_to(self.folder).as_posix()):
-                    contents[name] = path.read_bytes()
-        return Order(self.id, run.kind, run.name, settings, contents, device)
+                    contents[name] = path
+        return Order(self.id, run.kind, run.name, settings, tuple(contents), device), contents
 
-    def _note_end(self, news: News, arrivals: Arrivals, late: bool) -> None:
+    def _note_end(self, news: News, arrivals: Arrivals) -> None:
         """Record how the run ended."""
         if news.status == "finished":
             result = arrivals.result(news)
@@ -215,7 +245,7 @@ class Relay:
             (self.folder / STATE).unlink(missing_ok=True)
         elif self._stop:
             raise KeyboardInterrupt
-        elif late:
+        elif self._late:
             raise FramiError(LATE)
         elif news.status == "failed" and news.error:
             raise FramiError(schema.shown(news.error, schema.LONG))

@@ -357,7 +357,9 @@ class Queue:
             latest, told, late = time.monotonic() + ends, math.inf, False
             while process.poll() is None:
                 now = time.monotonic()
-                if latest == math.inf and self._is_placed(run.id):  # its follower watches the time, unless it hangs
+                if self._away is not None and (at := where.of(run)) and at.state != "working":
+                    latest = math.inf  # its cluster has gone, which may come back
+                elif latest == math.inf and self._is_placed(run.id):  # its follower watches the time, unless it hangs
                     latest = now + _BEGINS * longest(run) + STUBBORN
                 if now > latest and run.id not in self._stopping:
                     late = True

@@ -10,15 +10,15 @@ from frami import files, schema
 from frami.runs.rows import Run
 
 FILE = "where.json"
-STATES = ("reaching", "unreachable", "lacking", "other", "waiting", "working")
+STATES = ("reaching", "unreachable", "lacking", "other", "waiting", "sending", "working")
 _LARGEST = 10_000
 
 
 @dataclass(frozen=True)
 class Where:
     """``state`` : the cluster is being asked, does not answer, has fewer GPUs than are asked for, has another version
-    of this package, has no room yet, or is at work on it; ``pid`` : of the
-    process that follows the run; ``host`` : name of the machine, and ``worker`` its number in the cluster, from 1."""
+    of this package, has no room yet, gets what the run needs, or is at work on it; ``pid`` : of the process that
+    follows the run; ``host`` : name of the machine, and ``worker`` its number in the cluster, from 1."""
 
     state: Literal[STATES]
     pid: Annotated[int, schema.whole(0, 2**31 - 1)]

@@ -80,7 +80,9 @@ def build() -> Studio:
         for tab, here in zip(tabs, opened, strict=True):
             tab.connect(page, here)
             if tab.outputs:
-                teacher.change(tab.on_teacher, [teacher, *tab.inputs], tab.outputs, **EVENT)
+                answered = teacher.change(tab.on_teacher, [teacher, *tab.inputs], tab.outputs, **EVENT)
+                if tab.answered:
+                    answered.then(None, teacher, None, js=tab.answered, **EVENT)
         names = {tab.name: here for tab, here in zip(tabs, opened, strict=True)}
         address.connect(address.build(services, tabs, tabs[0].who), services, page, bar, names)
         arriving = demo.load(lambda: _arrive(services, visitors.here(), names), None, [teacher, bar], **EVENT)

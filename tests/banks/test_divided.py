@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -153,3 +154,21 @@ def test_the_command(capsys, tiny_teacher, tmp_path):
     assert status == 2 and "choose local" in err and not (tmp_path / "x").exists()
     status, out, err = run(capsys, *options, "--out", tmp_path / "x", "--workers", 4)
     assert status == 2 and "add --on ray" in err
+
+
+def test_a_whole_bank_is_found_before_ray_is(capsys, tiny_teacher, tmp_path, monkeypatch):
+    """And one of other settings, too; where there is something to make, Ray comes before the bank is begun."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    options = ["synthesize", "--teacher", tiny_teacher, "--samples", 3, "--batch", 2, "--steps", 1, "--no-sounds"]
+    options += ["--chain", 1, "--out", tmp_path / "bank"]
+    ray = ["--on", "ray://127.0.0.1:1"]
+    status, _, err = run(capsys, *options, *ray)
+    assert status == 2 and "this needs Ray" in err and not (tmp_path / "bank").exists()
+    assert run(capsys, *options)[0] == 0
+    status, out, err = run(capsys, *options, *ray)
+    assert status == 0 and out.startswith("already there: 3 clips"), err
+    status, _, err = run(capsys, *options, "--seed", 1, *ray)
+    assert status == 2 and "made with other settings (seed)" in err
+    before = sorted(tmp_path.rglob("*"))
+    status, _, err = run(capsys, *options, "--overwrite", *ray)
+    assert status == 2 and "this needs Ray" in err and sorted(tmp_path.rglob("*")) == before

@@ -1,9 +1,11 @@
 """The benchmark of distillations: what is measured once, and what is left open."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from frami import checkpoints
 from frami.bench import distillation as measure
@@ -204,6 +206,15 @@ def test_folds_are_left_out_in_turn(capsys, tmp_path, fresh_home, make_tree, mon
     assert {cell["held_out"]: cell["parts"][0]["name"] for cell in cells} == {"george": "george", "theo": "theo"}
     assert len({cell["weights"] for cell in cells}) == 2
     assert "## fsdd: 2 folds held out in turn" in out.read_text()
+    # Where all is there, Ray is not needed: its workers here would be the same machine, with as many threads.
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    before, again = out.with_suffix(".json").read_text(), [*options, *quick, "--data", tmp_path, "--out", out, "--on"]
+    status, text, err = run(capsys, *again, "ray")
+    assert status == 0 and out.with_suffix(".json").read_text() == before, err
+    status, _, err = run(capsys, *again, "ray://127.0.0.1:1")
+    assert status == 2 and "this needs Ray" in err, "which machine a cluster's workers are, they are asked"
+    assert run(capsys, *again, "ray", "--seeds", 2)[0] == 2
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Each fold in turn is the test of a teacher that all others train."""
 
 import json
+import sys
 
 import pytest
 
@@ -46,6 +47,20 @@ def test_every_fold_is_held_out_once(capsys, tree, fresh_home, tmp_path):
 
 
 @pytest.mark.slow
+def test_bad_files_are_left_out_and_named_where_that_is_asked_for(capsys, make_tree, fresh_home, tmp_path):
+    make_tree("fsdd", tmp_path, speakers=("george", "theo"))
+    bad = sorted(tmp_path.rglob("*george*.wav"))[0]
+    bad.write_bytes(b"no sound")
+    arguments = ["bench", "folds", "--dataset", "fsdd", "--here", "--data", tmp_path, *QUICK, "--json"]
+    status, _, err = run(capsys, *arguments)
+    assert status == 2 and bad.name in err
+    status, text, err = run(capsys, *arguments, "--skip-bad", "--out", tmp_path / "page.md")
+    assert status == 0 and err.count("left out: ") == 1 and str(bad) in err, err
+    value = json.loads(text)
+    assert [row["clips"] for row in value["rows"]] == [9, 10] and "--skip-bad" in (tmp_path / "page.md").read_text()
+
+
+@pytest.mark.slow
 def test_a_finished_teacher_is_not_trained_again(capsys, part, fresh_home, monkeypatch):
     """Stopped in the second fold, the same command goes on there; with other settings it begins anew."""
     trained, original = [], teachers.train_teacher
@@ -64,6 +79,8 @@ def test_a_finished_teacher_is_not_trained_again(capsys, part, fresh_home, monke
     assert "10 |" in text and "george, lucas, theo" in text
     assert run(capsys, *arguments)[0] == 0 and len(trained) == 4
     assert run(capsys, *arguments, "--folds", "theo")[0] == 0 and len(trained) == 4
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run(capsys, *arguments, "--folds", "theo", "--on", "ray")[0] == 0, "where all are there, no Ray is needed"
     assert run(capsys, *arguments, "--folds", "theo", "--seed", 1)[0] == 0 and trained[4:] == ["theo"]
 
 

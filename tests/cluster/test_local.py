@@ -97,6 +97,21 @@ def test_without_ray_it_says_what_to_install(monkeypatch, on):
         cluster.opened(on)
 
 
+def test_one_that_opens_later_opens_with_its_first_task():
+    opened = []
+    with cluster.Later(lambda: opened.append(cluster.opened()) or opened[-1], here=True) as engine:
+        assert not list(engine.run([], quiet)) and engine.remote and not opened
+        given = (Task(str(number), tasks.doubled, (number,)) for number in (1, 2))
+        assert [ended.value for ended in engine.run(given, quiet)] == [2, 4]
+        assert engine.share(7) == 7 and engine.workers == 1 and len(opened) == 1
+
+
+def test_what_there_is_not_is_refused_before_that():
+    with pytest.raises(FramiError, match="choose local"):
+        cluster.later("slurm")
+    assert isinstance(cluster.later(), cluster.Local)
+
+
 def test_a_teacher_arrives_as_it_was_sent(tiny_teacher):
     sent, own = SentTeacher.of(tiny_teacher), checkpoints.load(tiny_teacher)
     there = sent.load("cpu")

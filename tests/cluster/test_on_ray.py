@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from frami import banks, cluster
+from frami.bench import distillation
+from frami.bench.results import Context
 from frami.cluster import Task
 from tests.helpers import tasks
 
@@ -73,6 +75,11 @@ def test_failures_are_told_and_stop_nothing(engine, tmp_path):
     assert ended["refused"].error == "this cannot be had" and ended["refused"].begins == 1
     assert (ended["twice"].value, ended["twice"].begins) == ("done", 3)
     assert ended["shared"].value == 2 * list(range(1000))
+
+
+def test_what_machine_its_workers_are_is_known_before_there_are_any(engine, teacher):
+    here = Context(torch.device("cpu"), None, quiet, "cpu")
+    assert distillation._expected(teacher, engine, here) == distillation._machine_of(engine, here)
 
 
 def test_who_stops_asking_stops_what_runs(engine, tmp_path):

@@ -13,7 +13,9 @@ import pytest
 
 from frami import banks, checkpoints
 from frami.banks.folder import shard_path
-from frami.cluster.placed import LostError
+from frami.cluster import run_there
+from frami.cluster.pieces import Pieces
+from frami.cluster.placed import DisconnectedError, LostError
 from frami.cluster.run_there import FILES, Begun, News, RunThere
 from frami.distill import RunSettings, Settings, relay
 from frami.distill.arrivals import Arrivals
@@ -45,7 +47,12 @@ def sent(tiny_teacher, tmp_path_factory):
     there._base, there._folder, there._store, there._id = base, base / "run", store, id
     there._process, there._sent, there._seen = Ended(), {}, {}
     (base / "log").write_text("100%\n")
-    news = there.news()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_there, "WITH", 1 << 10)
+        news = there.news()
+    assert news.large and not news.files
+    assert base.samefile(there._place())
+    news = replace(news, files={name: there.piece(name, 0, size) for name, size in news.large.items()}, large={})
     assert there.news() == replace(news, points=(), files={}), "nothing is sent twice"
     return store.get(id), store.metrics(id), news
 
@@ -98,19 +105,23 @@ def _changed(news, what):
         "a value": replace(news, points=((*point[:3], "high"),)),
         "a status": replace(news, status="fine"),
         "an exit": replace(news, code="0"),
+        "a size": replace(news, large={"state.pt": "1"}),
+        "a large path": replace(news, large={"../state.pt": 1}),
+        "too much": replace(news, large={"state.pt": 1 << 40}),
+        "a short piece": replace(news, large={"state.pt": 5}),
     }[what]
 
 
 WRONG = [
     "weights", "card", "shard", "a path", "another file", "half a student", "a text", "no files", "no news", "a name",
-    "a step", "a time", "a value", "a status", "an exit",
+    "a step", "a time", "a value", "a status", "an exit", "a size", "a large path", "too much", "a short piece",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_cannot_be_is_refused_and_not_stored(sent, here, what):
     with pytest.raises(FramiError, match="what came back from the cluster cannot be used") as told:
-        here.take(_changed(sent[2], what))
+        here.take(here.complete(_changed(sent[2], what), Pieces(lambda *_: b"one").take))
     assert "/tmp" not in str(told.value), "it names no folder"
     assert not here.store.metrics(here.run.id) and not (here.run.folder / "state.pt").exists()
     assert not list(here.run.folder.parent.parent.glob("escaped*")) and not (here.run.folder / "owner").exists()
@@ -143,7 +154,7 @@ class There:
     """A worker that says so much before it is lost; then the last news again and again."""
 
     def __init__(self, answers):
-        self.answers, self.asked = list(answers), []
+        self.answers, self.asked, self.received, self.large = list(answers), [], {}, {}
 
     def ask(self, method, *arguments, seconds=None):
         self.asked.append(method)
@@ -151,6 +162,10 @@ class There:
             return relay.frami.__version__
         if method == "begin":
             return Begun("node-3", "b")
+        if method == "receive":
+            self.received[arguments[0]] = self.received.get(arguments[0], b"") + arguments[1]
+        if method == "piece":
+            return self.large[arguments[0]][arguments[1] : sum(arguments[1:])]
         if method != "news":
             return None
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -198,6 +213,33 @@ def test_a_lost_worker_costs_a_run_once(sent, here, followed):
     followed(first, second).finish()
     assert here.store.get(here.run.id).status == "finished" and second.asked[-1] == "end"
     assert where.of(here.store.get(here.run.id)).worker == 3 and first.gone and second.gone
+
+
+def test_a_cluster_that_goes_and_comes_back_costs_none(sent, here, followed, monkeypatch):
+    """Where the run came further each time: else it may be what takes the cluster with it."""
+    waits = []
+    monkeypatch.setattr(relay.time, "sleep", lambda _: waits.append(where.of(here.run).state))
+    state = News(files={"state.pt": b"a state"})
+    gone = [There([state, DisconnectedError("ConnectionError")]) for _ in range(4)]
+    followed(*gone, There([sent[2]])).finish()
+    assert here.store.get(here.run.id).status == "finished" and waits.count("unreachable") == 4
+    with pytest.raises(FramiError, match="lost with its worker, 2 times"):
+        followed(*(There([DisconnectedError("ConnectionError")]) for _ in range(2))).finish()
+
+
+def test_large_files_go_and_come_in_pieces(sent, here, followed, monkeypatch):
+    """A stop is passed on between them."""
+    monkeypatch.setattr(relay, "Pieces", lambda ask: Pieces(ask, 1 << 12))
+    folder, last = here.run.folder, sent[2]
+    (folder / "bank" / "shards").mkdir(parents=True)
+    (folder / "state.pt").write_bytes(state := bytes(range(256)) * 40)
+    there = There([replace(last, files={}, large={name: len(one) for name, one in last.files.items()})])
+    there.large, one = last.files, followed(there)
+    one._told_to_stop()
+    one.finish()
+    assert there.received["state.pt"] == state and there.asked.count("receive") > 5
+    assert there.asked.index("begin") < there.asked.index("stop") < len(there.asked) - there.asked[::-1].index("piece")
+    assert here.store.get(here.run.id).status == "finished" and checkpoints.exists(folder / "student")
 
 
 def test_one_that_is_lost_twice_is_told(here, followed):
@@ -290,8 +332,8 @@ def test_what_goes_to_a_worker_is_the_teacher_and_the_last_checkpoint(here, tiny
     (here.run.folder / "bank" / "shards").mkdir(parents=True)
     for name in ("state.pt", "log", "owner", "bank/shards/shard-00000.safetensors"):
         (here.run.folder / name).write_bytes(b"x")
-    order = Relay(here.store, here.run.id, "ray://host:1", None)._order(here.request, "cpu")
-    assert set(order.files) == {
+    order, contents = Relay(here.store, here.run.id, "ray://host:1", None)._order(here.request, "cpu")
+    assert set(order.files) == set(contents) == {
         "given/tiny.safetensors", "given/tiny.json", "state.pt", "bank/shards/shard-00000.safetensors",
     }  # fmt: skip
     assert order.settings["teacher"] == "tiny" and str(tiny_teacher.parent) not in str(order.settings)

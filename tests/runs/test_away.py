@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 
 import pytest
 
@@ -80,6 +81,27 @@ def test_the_next_run_begins_once_those_before_have_a_place(home, monkeypatch):
     assert others.closed and queue.several and not queue_in(home).several
 
 
+def test_the_time_without_its_cluster_is_not_a_runs(home, monkeypatch):
+    """One that hangs is ended long behind its budget, but not while its cluster is waited for."""
+    monkeypatch.setattr(module, "_MORE", 0.0)
+    monkeypatch.setattr(module, "STUBBORN", 1.0)
+    queue = Queue(Runs(), away=Others(home))
+    run = queue.add("a", SETTINGS | {"budget": 0.01})
+    queue.begin()
+    try:
+        until(lambda: status(queue, run) == "starting")
+        where.note(run.folder, "unreachable")
+        (home / "room-a").touch()
+        until(lambda: status(queue, run) == "running")
+        time.sleep(2.5)
+        assert status(queue, run) == "running"
+        where.note(run.folder, "working", "node", 1)
+        until(lambda: status(queue, run) == "failed")
+        assert queue.get(run.id).error == module.LATE
+    finally:
+        queue.close()
+
+
 def test_one_that_no_worker_has_keeps_waiting_through_a_restart(home):
     queue = Queue(Runs(), away=Others(home))
     run = queue.add("a", SETTINGS)
@@ -101,6 +123,9 @@ def test_where_a_run_works_is_said_in_words(home, monkeypatch):
     assert places.words(run) == "waits for room on the cluster"
     where.note(run.folder, "unreachable")
     assert "does not answer" in places.words(run) and "tries again" in places.words(run)
+    assert "the run begins as soon as it does" in places.words(run)
+    Runs().start(run.id)
+    assert "the run goes on as soon as it does" in places.words(Runs().get(run.id)), "one whose worker was lost"
     where.forget(run.folder)
     assert places.words(run) is None
 

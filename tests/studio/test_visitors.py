@@ -195,6 +195,20 @@ def test_the_page_tells_when_each_begins(known):
     assert [(row["ahead"], row["begins"]) for row in rows(known, "ben")] == [(3, 3 * extra), (1, extra)]
 
 
+def test_nobody_knows_when_a_cluster_answers(known, monkeypatch):
+    """While a run waits for it, nothing is said of when the next ones begin."""
+    for name in ("ada", "ben"):
+        known.owned.begin(wanted(budget=40), named(name))
+    first, *_ = known.queue.waiting()
+    known.queue._dequeue(first)
+    known.queue._current[first] = ()
+    begins = [[row["begins"] for row in rows(known, name)] for name in ("ada", "ben")]
+    assert begins == [[None], [40 + distillations.EXTRA]]
+    monkeypatch.setattr(type(known.queue), "several", True)
+    assert [[row["begins"] for row in rows(known, name)] for name in ("ada", "ben")] == [[None], [None]]
+    known.queue._current.clear()
+
+
 def test_a_visitor_with_one_run_does_not_wait_for_anothers_ten(known):
     many = [known.queue.add(str(n), SETTINGS, named("ada").owner) for n in range(5)]
     known.queue.begin()

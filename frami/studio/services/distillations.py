@@ -179,11 +179,14 @@ class Distillations:
         return next(seed for seed in count() if seed not in seeds)
 
     def _begins(self, waiting: Sequence[str]) -> dict[str, float]:
-        """Seconds until each waiting run begins, as far as budgets tell."""
+        """Seconds until each waiting run begins, as far as budgets tell: nothing while one waits for a cluster."""
         if not waiting:
             return {}
         known, free, begins = {run.id: run for run in self.queue.all()}, [], {}
-        for busy in filter(None, map(known.get, self.queue.busy)):  # as many at once as are at work now
+        at_work = list(filter(None, map(known.get, self.queue.busy)))
+        if self.queue.several and any(run.status != "running" for run in at_work):
+            return {}
+        for busy in at_work:  # as many at once as now
             left = self._curves(busy.id, _stamp(busy)).get("left")
             heappush(free, EXTRA + (left[-1][1] if left else _budget(busy)))
         for id in waiting:

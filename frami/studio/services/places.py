@@ -6,6 +6,7 @@ from frami.runs import Run, where
 #: Of a run that no worker has.
 _ELSE = {
     "waiting": "waits for room on the cluster",
+    "sending": "its clips and its checkpoint go to the cluster",
     "lacking": "the cluster has too few GPUs now: the run begins as soon as there are enough",
     "other": "the cluster has another version of FRAMI: the run begins as soon as it has the studio's",
     "unreachable": "the cluster does not answer: the studio tries again, and the run begins as soon as it does",
@@ -17,6 +18,7 @@ def words(run: Run) -> str | None:
     share the studio no machine is named."""
     found = where.of(run)
     if found is None or found.state != "working":
-        return _ELSE.get(found.state) if found else None
+        said = _ELSE.get(found.state) if found else None
+        return said.replace("run begins", "run goes on") if said and run.status == "running" else said
     worker = f", worker {found.worker}" if found.worker else ""
     return f"on the cluster{worker}" if hosted() or not found.host else f"on {found.host}"

@@ -135,7 +135,7 @@ class Recognition:
         with asked_by(who.owner, who.address):
             heard = shared().run("sound-recognise", arguments)
         if "refused" in heard:
-            return {"state": "refused", "message": heard["refused"]}
+            return {"state": "refused", "message": heard["refused"], "teacher": name}
         first, *others = heard["found"]
         networks = [_row(teacher.card, first, "The teacher") | {"small": teacher.card.title, "key": ""}]
         specs = {first[2]: teacher.spec}

@@ -31,12 +31,14 @@ class Tab:
     """One tab. ``title`` : its name on the bar; ``name`` : of its element; ``wide`` : the selected clip is hidden.
 
     When another teacher is chosen, ``on_teacher`` is called with its name and the values of ``inputs``; what it returns
-    goes to ``outputs``. Both lists are set by ``build`` or ``connect``.
+    goes to ``outputs``. Both lists are set by ``build`` or ``connect``. ``answered`` : what the page does then (a
+    function of JavaScript, of the name that is chosen now).
     """
 
     title: str
     name: str
     wide = False
+    answered: str | None = None
 
     def __init__(self, services: Services):
         self.services = services

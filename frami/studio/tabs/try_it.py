@@ -25,6 +25,7 @@ _IDLE = {"state": "idle"}
 
 class TryIt(Tab):
     title, name, wide = "Try it", "try", True
+    answered = "name => { frami.soundsCame(name); }"
 
     def build(self, teacher: str) -> None:
         recognition = self.services.recognition
@@ -53,25 +54,29 @@ class TryIt(Tab):
                 self.shown = components.drawn("try", _IDLE, "try", self._functions())
         #: Token of the sound that is shown (``services.given``).
         self.given = gr.State(None)
-        self.outputs = [self.samples, self.students, self.source, self.shown, self.given, self.browser]
+        #: The teacher of all these.
+        self.of = gr.State(teacher)
+        self.inputs = [self.of]
+        self.outputs = [self.samples, self.students, self.source, self.shown, self.given, self.browser, self.of]
 
     def connect(self, page: Page, opened: gr.Tab) -> None:
         event = EVENT | {"concurrency_limit": None}
         latest = event | {"trigger_mode": "always_last", "js": _OWN_STUDENTS}
         chosen = [page.teacher, self.students]
-        going = [self.source.upload(self._own, chosen, [self.shown, self.given], **latest)]
+        self.source.upload(self._own, chosen, [self.shown, self.given], **latest)
         ticked = latest | {"js": None}
-        going.append(self.students.input(self._predict, [*chosen, self.given], self.shown, **ticked))
-        going.append(self.samples.select(self._sample, chosen, [self.shown, self.given], **latest))
-        page.teacher.change(None, None, None, cancels=going, **event)
+        self.students.input(self._predict, [*chosen, self.given], self.shown, **ticked)
+        self.samples.select(self._sample, chosen, [self.shown, self.given], **latest)
         renewed = lambda name, ticked: (gr.update(**self._students(name, ticked)), self._in_browser(name))  # noqa: E731
         opened.select(renewed, chosen, [self.students, self.browser], js=_OWN_STUDENTS, **event)
 
-    def on_teacher(self, teacher: str) -> tuple:
+    def on_teacher(self, teacher: str, before: str) -> tuple | list:
+        if teacher == before:  # another one was chosen and left: what was clicked meanwhile stays
+            return [gr.skip() for _ in self.outputs]
         groups = self.services.recognition.samples(teacher)
         samples = {"teacher": teacher, "groups": groups}
         ticks, source = gr.update(**self._students(teacher)), {"teacher": teacher}
-        return samples, ticks, source, _IDLE, None, self._in_browser(teacher)
+        return samples, ticks, source, _IDLE, None, self._in_browser(teacher), teacher
 
     def _students(self, teacher: str, ticked: list | None = None) -> dict:
         """What the choice of students offers."""
