@@ -37,7 +37,7 @@ def add(commands) -> None:
     sub.add_argument("--student", help=f"{', '.join(STUDENTS)}, … (default: tiny)")
     sub.add_argument("--architecture", help=f"the student's: {', '.join(ARCHITECTURES)}")
     sub.add_argument(
-        "--start", choices=STARTS, help="first weights: fitting (the teacher's where they fit; default), new, teacher"
+        "--start", choices=STARTS, help="first weights: fitting (teacher, else new; default), sliced, new, teacher"
     )
     sub.add_argument("--objective", help=f"{', '.join(OBJECTIVES)} (default: frami); labels (real clips only)")
     sub.add_argument("--recipe", help="how clips are made (default: frami); see frami synthesize --help")
