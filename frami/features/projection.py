@@ -69,7 +69,7 @@ _importing = threading.Lock()
 
 
 def _umap() -> ModuleType:
-    """The library. Of its functions that Numba compiles only few ask for a place in Numba's cache: while it is imported,
+    """The library. Of its functions that Numba compiles, few ask for a place in its cache: while UMAP is imported,
     all do."""
     import numba
 
