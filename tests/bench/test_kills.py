@@ -30,9 +30,8 @@ def test_a_command_that_is_killed_ends_whole(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_studio_lives_through_kills(monkeypatch):
+def test_a_studio_lives_through_kills():
     """Each kind of process once, the page last; then it is started again and ends in peace."""
-    monkeypatch.setattr(killed_studio, "_MOMENT", 4.0)
     told: list[Killed] = []
     killed_studio.run(True, 4, random.Random(0), told.append)
     assert [said for one in told for said in one.wrong] == []
