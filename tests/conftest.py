@@ -4,7 +4,9 @@ import os
 import re
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: one thread computes the same bits each time
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of the processes that tests start compiles frami anew
 
+import gc
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -38,6 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         weights[_unit(item.nodeid)] += {"browser": 5, "slow": 10}.get(names[-1] if names else "", 0.1)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: -weights[_unit(item.nodeid)])
+
+
+def pytest_collection_finish() -> None:
+    """What the libraries and the collected tests hold stays until the end: the garbage collector need not go through
+    it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

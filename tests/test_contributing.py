@@ -44,6 +44,9 @@ parts = {part["props"].get("elem_id"): part["id"] for part in demo.config["compo
 assert "toy-tab" in parts and "It knows zero, one" in demo.blocks[parts["toy-classes"]].value
 assert any(parts["toy-classes"] in event["outputs"] for event in demo.config["dependencies"]), "follows the teacher"
 demo.end_runs()
+import gradio.component_meta
+from frami.studio import stubs
+assert gradio.component_meta.create_or_modify_pyi is stubs.write_nothing, "the studio starts without files for editors"
 """,
     "vocoder": """
 import soundfile

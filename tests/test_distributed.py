@@ -195,15 +195,17 @@ def test_a_process_that_is_lost_ends_the_other_and_the_same_command_goes_on(trai
 
 @pytest.mark.slow
 @together
-def test_two_processes_distil_as_one_does(tiny_teacher, tmp_path):
+def test_two_processes_distil_as_one_does(tiny_teacher, tmp_path, monkeypatch, capsys):
     """Clips made by the main one, the same; the same student to 1e-5 after twenty steps, with parts of different
     sizes, an objective with a helper layer and clips replayed by priority."""
     command = ["distill", "--teacher", tiny_teacher, "--student", "nano", "--objective", "fitnet", "--rounds", 2]
     command += ["--clips", 8, "--steps", 10, "--batch", 7, "--replay", "priority", "--lr", 1e-3, "--device", "cpu"]
+    monkeypatch.setenv("FRAMI_PRECISION", "float32")
+    monkeypatch.setenv("FRAMI_HOME", str(tmp_path / "home"))
     found = {}
     for processes in (1, 2):
-        process = launched(tmp_path, *command, "--json", "--out", tmp_path / f"run{processes}", processes=processes)
-        status, out, err = ended(process)
+        options = [*command, "--json", "--out", tmp_path / f"run{processes}"]
+        status, out, err = run(capsys, *options) if processes == 1 else ended(launched(tmp_path, *options))
         assert status == 0 and "frami" not in err, err
         found[processes] = json.loads(out)
     for name in ("clips", "steps", "agreement_clips"):
@@ -222,7 +224,7 @@ def test_a_stopped_distillation_goes_on(tiny_teacher, tmp_path):
     """Ctrl-C ends both processes, saved; two go on within what is left of the budget, which the main one counts."""
     out = tmp_path / "run"
     command = ["distill", "--teacher", tiny_teacher, "--student", "nano", "--source", "noise"]
-    command += ["--budget", "15s", "--batch", 8, "--keep", 0, "--device", "cpu"]
+    command += ["--budget", "9s", "--batch", 8, "--keep", 0, "--device", "cpu"]
     process = launched(tmp_path, *command, "--out", out)
     wait_until(lambda: (out / "state.pt").exists() and saved_steps(out) > 3, process)
     workers = ranks(process)
@@ -234,7 +236,7 @@ def test_a_stopped_distillation_goes_on(tiny_teacher, tmp_path):
     status, text, err = ended(launched(tmp_path, "distill", "--resume", out, "--device", "cpu", "--json"))
     assert status == 0, err
     result = json.loads(text)
-    assert result["steps"] > before and 15 <= result["seconds"] < 40
+    assert result["steps"] > before and 9 <= result["seconds"] < 34
 
 
 def saved_steps(folder) -> int:

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -105,11 +107,11 @@ def test_a_transform_of_any_size(size):
         ("nano", {}, "mel"),
         ("micro", {"projected": 128}, "waveform"),
         ("tiny", {"projected": 32, "bottleneck": 16}, "mel"),
-        ("nano", {"architecture": "tc-resnet"}, "mel"),
         ("nano", {"architecture": "tc-resnet"}, "waveform"),
     ],
 )
 def test_any_duration_and_number_of_clips(size, fields, input, make_card, tmp_path):
+    """Each input, and each part that a network may have."""
     teacher = made(make_card, size, **fields)
     value = export.onnx(teacher, tmp_path / "it.onnx", input)
     assert value["difference"] <= 1e-4
@@ -120,15 +122,25 @@ def test_any_duration_and_number_of_clips(size, fields, input, make_card, tmp_pa
         torch.testing.assert_close(found, teacher.model(mels).logits, rtol=0, atol=1e-4)
 
 
+class Plain(torch.nn.Module):
+    """As small a network as there can be behind a front-end, the statistics of its norm as after a training."""
+
+    def __init__(self, spec: MelSpec):
+        super().__init__()
+        self.norm, self.classifier = MaskedBatchNorm2d(1), torch.nn.Linear(spec.n_mels, 3)
+        self.norm.running_mean.fill_((spec.floor + spec.ceiling) / 2)
+        self.norm.running_var.fill_(((spec.ceiling - spec.floor) / 6) ** 2)
+
+    def forward(self, x: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.classifier(self.norm(x).mean(3).flatten(1)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_sound_through_the_front_ends_of_other_networks(name, make_card, tmp_path):
-    """Any duration, and silence; the first norm has the statistics of these values, as after a training."""
+    """Any duration, and silence."""
     spec = MelSpec.preset(name)
-    teacher = made(make_card, "nano", spec)
-    norm = next(m for m in teacher.model.modules() if isinstance(m, MaskedBatchNorm2d | torch.nn.BatchNorm1d))
-    norm.running_mean.fill_((spec.floor + spec.ceiling) / 2)
-    norm.running_var.fill_(((spec.ceiling - spec.floor) / 6) ** 2)
+    teacher = replace(made(make_card, "nano", spec), model=Plain(spec).eval().requires_grad_(False))
     assert export.onnx(teacher, tmp_path / "it.onnx", "waveform")["difference"] <= 1e-4
     for count, samples in ((1, 200), (3, 3_333), (2, 41_000)):
         sounds = 0.2 * torch.randn(count, samples, generator=torch.Generator().manual_seed(count))

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch.nn.functional as F
-from scipy.optimize import nnls
 
 from frami import banks
 from frami.banks import Bank
@@ -119,6 +118,8 @@ class Law:
 def fit(rows: Sequence[tuple[float, float, float]]) -> Law:
     """The law that fits rows (clips, steps, divergence) best, by relative error: factors of zero or more by
     non-negative least squares for each pair of exponents."""
+    from scipy.optimize import nnls  # needs most of a second to be loaded
+
     n, s, y = np.array(rows, dtype=float).T
     best = None
     for a, b in itertools.product(EXPONENTS, EXPONENTS):
@@ -133,6 +134,8 @@ def common(groups: Sequence[Sequence[tuple[float, float, float]]]) -> Law:
     """A law for several teachers: the exponents that fit all of their rows best, by relative error, each with its own
     factors; ``clips`` is the geometric mean of what clips weigh against steps, whose factor is 1, and ``rest`` is 0:
     neither a common factor nor the rest matters to how a budget is divided."""
+    from scipy.optimize import nnls  # needs most of a second to be loaded
+
     data = [np.array(rows, dtype=float).T for rows in groups]
     count, best = sum(len(n) for n, _, _ in data), None
     for a, b in itertools.product(EXPONENTS, EXPONENTS):

@@ -85,7 +85,7 @@ def project(layers: Sequence[Layer]) -> Map:
 
 
 def umap(layers: Sequence[Layer], seed: int = 0) -> Tensor:
-    """One UMAP for all layers, Tensor[N, 2]. The first call of a process takes long: see ``projection.umap_map``."""
+    """One UMAP for all layers, Tensor[N, 2]. The first call on a machine takes long: see ``projection.umap_map``."""
     return torch.from_numpy(projection.umap_map(_joined(layers), seed)).float()
 
 

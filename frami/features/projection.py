@@ -1,7 +1,11 @@
 """Maps of features to few dimensions: principal axes, and UMAP for pictures."""
 
+import importlib
+import threading
 import warnings
 from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -44,18 +48,35 @@ def pca(features: Tensor, dims: int = 2) -> Projection:
 def umap_map(features: Tensor, seed: int = 0) -> np.ndarray:
     """Map of the clips for a picture (UMAP, McInnes et al. 2018): Tensor[N, D] → array (N, 2), the same for a seed.
 
-    It starts from ``pca``, and fewer than 4 clips, which have no neighbourhoods, stay there. The first call
-    takes half a minute or more, as UMAP is compiled then. Raises FramiError.
+    It starts from ``pca``, and fewer than 4 clips, which have no neighbourhoods, stay there. The first call on a
+    machine takes half a minute or more, as UMAP is compiled then; Numba keeps that on disk for other processes. Raises
+    FramiError.
     """
     x = points(features)
     start = pca(features)(features).numpy()
     if len(x) < 4:
         return start
-    import umap
-
+    umap = _umap()
     start = 10 * start / max(float(np.abs(start).max()), 1e-9)
     start += 1e-3 * np.random.default_rng(seed).standard_normal(start.shape, dtype=np.float32)  # no two at one place
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mapper = umap.UMAP(n_neighbors=min(15, len(x) - 1), init=start, random_state=seed, n_jobs=1)
         return np.asarray(mapper.fit_transform(x.numpy()), dtype=np.float32)
+
+
+_importing = threading.Lock()
+
+
+def _umap() -> ModuleType:
+    """The library. Of its functions that Numba compiles, few ask for a place in its cache: while UMAP is imported,
+    all do."""
+    import numba
+
+    with _importing:
+        plain = numba.njit
+        numba.njit = partial(plain, cache=True)
+        try:
+            return importlib.import_module("umap")
+        finally:
+            numba.njit = plain

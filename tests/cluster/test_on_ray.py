@@ -107,12 +107,13 @@ def test_gpus_that_are_not_there_are_refused():
 
 
 def test_no_cluster_at_an_address_is_said(engine):
-    """In a process of its own: this one has a cluster."""
+    """In a process of its own: this one has a cluster. Ray tries three times, here for a second each."""
     code = (
         "from frami import cluster\nfrom frami.errors import FramiError\n"
         "try: cluster.opened('ray://127.0.0.1:1')\nexcept FramiError as error: print(error)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment |= {f"RAY_CLIENT_{which}_CONNECTION_TIMEOUT_S": "1" for which in ("INITIAL", "MAX")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200)
     assert done.stdout.startswith("no Ray cluster answers at ray://127.0.0.1:1 ("), done.stderr
 

@@ -17,7 +17,7 @@ from tests.helpers.distillation import classified
 )
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_few_steps_lower_every_term(request, name, kind, architecture):
-    """Of each objective, each term, on clips that stay the same, between architectures too."""
+    """Of each objective, each term, on clips that stay the same, between architectures too: sixty steps at most."""
     teacher = request.getfixturevalue(kind)
     x, lengths, target = classified(teacher)
     objective = OBJECTIVES[name]
@@ -31,12 +31,16 @@ def test_a_few_steps_lower_every_term(request, name, kind, architecture):
 
     learning = [p for m in (student, hint) if m is not None for p in m.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(learning, 1e-2)
-    first = {k: v.item() for k, v in terms().items()}
-    for _ in range(60):
+    steps = []
+    for _ in range(61):
         optimiser.zero_grad()
-        torch.stack(list(terms().values())).sum().backward()
+        found = terms()
+        steps.append({k: v.item() for k, v in found.items()})
+        first, last = steps[0], steps[-1]
+        if all(last[k] < 0.85 * first[k] for k in first):
+            break
+        torch.stack(list(found.values())).sum().backward()
         optimiser.step()
-    last = {k: v.item() for k, v in terms().items()}
     assert set(first) == set(last) and all(last[k] < 0.85 * first[k] for k in first), (first, last)
 
 

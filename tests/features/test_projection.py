@@ -48,6 +48,8 @@ def test_umap_keeps_clusters_apart_and_repeats_itself():
     assert np.array_equal(before, np.random.get_state()[1]), "the global random numbers are left alone"
     own, other = found[labels == 0], found[labels == 1]
     assert np.linalg.norm(own.mean(0) - other.mean(0)) > 2 * own.std()
+    assert sys.modules["umap.umap_"].smooth_knn_dist.stats.cache_path, "not compiled again in the next process"
+    assert sys.modules["numba"].njit.__module__.startswith("numba"), "what others compile is as they ask for"
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16])

@@ -1,6 +1,7 @@
 """The same function in other units is inverted alike, and a teacher of another make gets views that it knows."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -59,6 +60,12 @@ def missed(teacher: Checkpoint) -> float:
     return sum(found) / len(found)
 
 
+@cache
+def missed_alone() -> float:
+    """Of the network itself, once for all its twins."""
+    return missed(twin())
+
+
 TWINS = {"dB + 100": (8.7, 100.0, 1.0), "a third": (1 / 3, 5 / 3, 1.0), "x 10 inside": (1.0, 0.0, 10.0)}
 
 
@@ -68,7 +75,7 @@ def test_twins_are_inverted_alike(name):
     first, second = twin(), twin(*TWINS[name])
     x = clip("bands", 4).transpose(2, 3)
     torch.testing.assert_close(first.model(x).logits, second.model(x).logits, rtol=1e-3, atol=1e-3)
-    assert missed(second) == pytest.approx(missed(first), rel=0.3)
+    assert missed(second) == pytest.approx(missed_alone(), rel=0.3)
 
 
 @pytest.mark.parametrize("name", TWINS)

@@ -30,12 +30,12 @@ from tests.studio.test_page import generate
 from tests.studio.test_try_it import finished_run
 
 
-def waited(condition, seconds=60):
-    """What ``condition()`` gives as soon as it is true."""
+def waited(condition, seconds=60, pause=0.02):
+    """What ``condition()`` gives as soon as it is true; ``pause`` : seconds between two looks."""
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < until, "nothing came"
-        time.sleep(0.02)
+        time.sleep(pause)
     return found
 
 
@@ -101,7 +101,7 @@ def test_a_killed_umap_is_computed_again(tmp_path, monkeypatch):
     assert value["umap"] is None and shown.more("fsdd", ["frami"], value["stamp"])["pending"].startswith("UMAP")
     waited(lambda: pools.shared().health()["busy"])
     kill_worker()
-    found = waited(lambda: shown.more("fsdd", ["frami"], value["stamp"]).get("umap"), 400)
+    found = waited(lambda: shown.more("fsdd", ["frami"], value["stamp"]).get("umap"), 400, 0.5)
     assert len(found) == 2 * len(value["layers"][0]["labels"]) and pools.shared().health()["lost"] == lost + 1
     shown.close()
 
