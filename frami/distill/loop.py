@@ -232,10 +232,16 @@ class _Course:
         echoes = settings.budget and not memory and group.size == 1
         self._ratios: list[float] | None = [] if echoes else None
         self._measured, self._effort = -math.inf, 0.0
+        self._made = False
 
     @property
     def clips(self) -> int:
         return len(self.buffer) + len(self.unseen.own)
+
+    @property
+    def _records(self) -> bool:
+        """Whether the first turn and the first step take much longer than the next ones: they are recorded."""
+        return self.learner.device.type == "cuda"
 
     @property
     def _foreign(self) -> bool:
@@ -306,7 +312,9 @@ class _Course:
         self.add(made.clips.mels, made.clips.lengths, made.clips.target)
         self.adjust()
         self.inversion, self.notes = maker.memory, (*made.notes, *self._weaker)
-        self.pace.made(self.clock.seconds - self.spent, len(made.clips), len(made.clips) // s.clips)
+        first, self._made = not self._made, True
+        typical = not (first and self._records)
+        self.pace.made(self.clock.seconds - self.spent, len(made.clips), len(made.clips) // s.clips, typical)
         if s.budget and not self.pace.of_step:
             self._probe()
         self.spent = self.clock.seconds
@@ -315,8 +323,11 @@ class _Course:
     def _probe(self) -> None:
         """Measure what a training step takes, on a student that is afterwards as it was before."""
         state, begin = learner_state(self.learner), self.clock.seconds
-        spent = []
-        while len(spent) < PROBES and self.clock.seconds - begin < PROBED * self.settings.budget:
+        if self._records:
+            learn(self.learner, self.buffer, 0.0)
+            torch.cuda.synchronize(self.learner.device)
+        ready, spent = self.clock.seconds, []
+        while len(spent) < PROBES and self.clock.seconds - ready < PROBED * self.settings.budget:
             before = self.clock.seconds
             learn(self.learner, self.buffer, 0.0)
             if self.learner.device.type == "cuda":

@@ -56,8 +56,8 @@ class Pace:
     making gets ``settings.share`` of it or, by default, as much as ``best_clips`` says for the measured speeds; with
     rounds both are counted.
 
-    making : seconds of making so far; one, each : of the maker's last turn and of a clip of it; of_step : of a training
-    step (0: not measured yet); batches, steps : done.
+    making : seconds of making so far; one, each : of the maker's last turn and of a clip of it (0: not known); of_step
+    : of a training step (0: not measured yet); batches, steps : done.
     """
 
     settings: Settings
@@ -106,13 +106,15 @@ class Pace:
         block = min(int(self.learnt * s.turns), s.turns - 1) + 1
         if not s.budget:
             return self.batches < round(s.rounds * block / s.turns)
+        if self.batches and not self.each:  # one more turn shows how long the next ones take
+            return self.making < (MOST if s.share is None else s.share) * s.budget / s.turns
         return not self.batches or self.making + self.one / 2 <= self.planned * block / s.turns
 
-    def made(self, seconds: float, clips: int, batches: int) -> None:
+    def made(self, seconds: float, clips: int, batches: int, typical: bool = True) -> None:
         """Count a turn of ``batches`` that took so long. The next one is expected to take as long, but for what its
-        recipe throws away before its first."""
+        recipe throws away before its first; of one that is not ``typical``, nothing follows."""
         discarded = row(self.settings.recipe).warmup if not self.batches else 0
-        self.one = seconds / (1 + discarded)
+        self.one = seconds / (1 + discarded) if typical else 0.0
         self.each = self.one / clips
         self.batches += batches
         self.making += seconds

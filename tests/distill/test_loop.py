@@ -107,6 +107,42 @@ def test_making_ends_when_its_share_is_used_up():
     assert pace.over and pace.learnt == pace.share == 1
 
 
+def test_a_turn_that_is_recorded_says_nothing_of_the_next_ones():
+    """On a GPU the first turn takes seconds, the others tenths: there is a second one, and it counts."""
+    one = Pace(Settings(budget=20), Clock(9.0), of_step=0.01)
+    one.made(9.0, 32, 1, typical=False)
+    assert one.wants_clips and one.planned == 9.0
+    one.made(0.1, 32, 1)
+    assert one.each == pytest.approx(0.1 / 32) and one.planned > 0.5 and not one.wants_clips, "half of the time is used"
+    long = Pace(Settings(budget=120), Clock(9.1), of_step=0.01)
+    for seconds, typical in ((9.0, False), (0.1, True)):
+        long.made(seconds, 32, 1, typical)
+    count = 2
+    while long.wants_clips:
+        long.made(0.1, 32, 1)
+        count += 1
+    assert count > 10, "as many as the speed of the later ones allows"
+    late = Pace(Settings(budget=20), Clock(11.0), of_step=0.01)
+    late.made(11.0, 32, 1, typical=False)
+    assert not late.wants_clips, "more than half of the time is used"
+
+
+def test_a_gpus_first_turn_and_step_are_no_measure(tiny, monkeypatch):
+    """As on a GPU, where both are recorded: the second turn tells how long the next ones take, and a step that is
+    not measured comes before those that are."""
+    monkeypatch.setattr(loop._Course, "_records", True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    told, real = [], Pace.made
+    monkeypatch.setattr(Pace, "made", lambda pace, *given: told.append(given[-1]) or real(pace, *given))
+    calls, learn = [], loop.learn
+    monkeypatch.setattr(loop, "learn", lambda *given: calls.append(given[-1]) or learn(*given))
+    for state in distill(tiny, Settings(student="nano", budget=30.0, clips=8, batch=8, share=0.3), every=0.0):
+        if state.steps:
+            break
+    assert told[:2] == [False, True] and all(told[1:])
+    assert 2 <= calls.count(0.0) <= loop.PROBES + 1
+
+
 def test_the_warm_up_of_a_recipe_is_no_price_of_later_batches():
     for recipe, wants in (("dafl", True), ("frami", False)):
         pace = Pace(Settings(recipe=recipe, budget=100, share=0.3), Clock(30.0))
