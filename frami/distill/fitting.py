@@ -20,9 +20,8 @@ from frami.models import Classifier, Kept, MaskedBatchNorm2d
 
 #: Views of clips to which a student is fitted.
 VIEWS = 384
-
 #: Positions in time and frequency, of all clips together, to which a layer is fitted.
-POSITIONS = 60_000
+POSITIONS = 30_000
 #: Size of the fitted weights, in units of that before. A batch norm follows, so that it changes no output, but learning
 #: rates are relative to it: what is fitted already is changed by as much less.
 GAIN = 4.0
@@ -39,18 +38,15 @@ def views(
     rng = torch.Generator().manual_seed(seed)
     parts = []
     for half in (0, 1):
-        clips = torch.arange(half, len(buffer), 2)
-        times = math.ceil(VIEWS / 2 / max(len(clips), 1))
-        rows = torch.cat([clips[torch.randperm(len(clips), generator=rng)] for _ in range(times)])[: VIEWS // 2]
-        numbers, places = (
-            torch.rand(len(rows), augmentation.numbers, generator=rng),
-            torch.rand(len(rows), generator=rng),
-        )
+        clips = torch.arange(min(half, len(buffer) - 1), len(buffer), 2)
+        times, count = math.ceil(VIEWS / 2 / len(clips)), VIEWS // 2
+        rows = torch.cat([clips[torch.randperm(len(clips), generator=rng)] for _ in range(times)])[:count]
+        numbers, places = (torch.rand(count, wide, generator=rng) for wide in (augmentation.numbers, 1))
         frames = augmentation.lengths(buffer.lengths(rows), buffer.spec, numbers)
         some = frames.argsort(stable=True).split(batch)
         order = torch.randperm(len(some), generator=rng)
-        parts.append([(rows[some[k]], places[some[k]], numbers[some[k]], int(frames[some[k]].max())) for k in order])
-    for rows, places, numbers, longest in (one for pair in zip(*parts, strict=False) for one in pair):
+        parts.append([(rows[some[k]], places[some[k], 0], numbers[some[k]], int(frames[some[k]].max())) for k in order])
+    for rows, places, numbers, longest in (one for pair in zip(*parts, strict=True) for one in pair):
         mels, lengths, labels = buffer.take(rows, places)
         numbers = numbers.to(mels.device)
         x, lengths, *_ = augment(mels, lengths, labels, buffer.spec, augmentation, numbers, noise, longest)
@@ -103,8 +99,8 @@ def fit(student: Classifier, teacher: Classifier, kept: Kept, batches: Iterable[
         pooled = [student.pooling(x, frames) for x, frames in zip(inputs, lengths, strict=True)]
         both = [torch.cat(pair, 1) for pair in zip(pooled, logits, strict=True)]
         found = _regression(both, student.classifier.weight.T)
-        student.classifier.weight.copy_(found.weights.T)
-        student.classifier.bias.copy_(found.constant)
+        _put(student.classifier.weight, found.weights.T)
+        _put(student.classifier.bias, found.constant)
         missed.append(found.missed)
     return missed
 
@@ -171,13 +167,18 @@ def _fit(
         mine = found.weights[part]
         at_rest, spread = found.mean[part] @ mine, ((found.covariance[part, part] @ mine) * mine).sum(0)
         scale = GAIN * conv.weight.norm().double().cpu() / mine.norm().clamp(min=1e-12)
-        conv.weight.copy_((scale * mine).T.reshape(conv.weight.shape))
-        norm.running_mean.copy_(scale * at_rest)
-        norm.running_var.copy_(scale.square() * spread)
-        norm.weight.copy_((scale.square() * spread + norm.eps).sqrt() / scale)
-        norm.bias.copy_(at_rest if begin else at_rest + found.constant)
+        _put(conv.weight, (scale * mine).T.reshape(conv.weight.shape))
+        _put(norm.running_mean, scale * at_rest)
+        _put(norm.running_var, scale.square() * spread)
+        _put(norm.weight, (scale.square() * spread + norm.eps).sqrt() / scale)
+        _put(norm.bias, at_rest if begin else at_rest + found.constant)
         begin += size
     return found.missed
+
+
+def _put(parameter: Tensor, values: Tensor) -> None:
+    """Copy float64 values of the CPU, on any device: not all have float64."""
+    parameter.copy_(values.float())
 
 
 def _scale(norm: MaskedBatchNorm2d) -> Tensor:
@@ -211,12 +212,14 @@ def _regression(batches: Sequence[Tensor], present: Tensor) -> _Regression:
     """A linear regression of the last columns of rows, Tensor[N, D + C] of each batch, on the others, which holds on to
     the present weights, Tensor[D, C], as much as serves one half of the batches best that is fitted to the other."""
     inputs, present = len(present), present.cpu().double()
-    mean = torch.cat(list(batches)).mean(0)
+    mean = sum(rows.sum(0) for rows in batches) / sum(map(len, batches))
     halves = [torch.cat(list(batches[half::2])) - mean for half in (0, 1) if len(batches) > half]
     joints = [(half.T @ half).cpu().double() / len(half) for half in halves]
     counts = [len(half) for half in halves]
     whole = sum(n * joint for n, joint in zip(counts, joints, strict=True)) / sum(counts)
-    unit, spread = whole.diagonal()[:inputs].mean(), whole.diagonal()[inputs:].sum().clamp(min=1e-12)
+    unit, spread = (
+        part.clamp(min=1e-9) for part in (whole.diagonal()[:inputs].mean(), whole.diagonal()[inputs:].sum())
+    )
 
     def solved(joint: Tensor, ridge: float) -> Tensor:
         eye = torch.eye(inputs, dtype=joint.dtype)

@@ -147,6 +147,24 @@ def test_views_are_of_all_clips_and_of_like_length(tiny):
     assert not all(a.shape == b.shape and torch.equal(a, b) for (a, _), (b, _) in zip(found, other, strict=True))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_views_of_few_clips(tiny, count):
+    mels, lengths = noise_clips(tiny.spec, count, 10, 60, seed=0)
+    buffer = ReplayBuffer(tiny.spec, 60)
+    buffer.add(mels, lengths, torch.zeros(count, dtype=torch.long))
+    noise = texture(tiny.spec, torch.device("cpu"))
+    found = list(fitting.views(buffer, AugmentConfig(), noise, 32, seed=1))
+    assert sum(len(x) for x, _ in found) == fitting.VIEWS
+
+
+def test_silence_is_no_reason_to_fail():
+    """Of clips that are all alike, a layer's inputs do not vary: it stays near what it was."""
+    teacher, student, kept = pair("residual")
+    quiet = torch.full((4, 1, 80, 48), -11.5), torch.full((4,), 48)
+    fitting.fit(student, teacher, kept, [quiet, quiet])
+    assert all(torch.isfinite(p).all() for p in student.state_dict().values())
+
+
 @pytest.fixture
 def fits(monkeypatch):
     """The students that were fitted."""
