@@ -18,6 +18,13 @@ SEEDS = 3
 _NO_CLIP = " †"
 _NOTE = "† No clip was finished within the time: an untrained student; run once."
 
+#: What version 5 brought, for pages of version 4.
+_FITTED = (
+    "**The tables below are of students that were not fitted.** Since then each layer of a student is first fitted to",
+    "what its teacher computes, and frame-level features count eight times ([method.md](../method.md)). What that is",
+    "worth at equal clips and steps is in [fitted.md](fitted.md); in equal time it has not been measured yet.",
+)
+
 Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table
 
 
@@ -78,7 +85,8 @@ def page(results: dict[str, dict], out: Path) -> list[str]:
     turns = _in_turn(found)
     fullest = [max(some, key=lambda section: sum(map(len, found[section].values()))) for some in turns]
     shown = {section: found[section] for section in fullest}
-    lines = [*intro("distillation"), *_overview(shown), *_best_rows(shown), *_all_folds(turns, found)]
+    lines = [*intro("distillation", name=out.stem), *of_earlier(results)]
+    lines += [*_overview(shown), *_best_rows(shown), *_all_folds(turns, found)]
     for section, runs in sorted(shown.items()):
         lines += [*_section(section, runs), *_missing(runs), *_gains(runs)]
         name = f"{section.dataset}-{section.held_out}-{section.student}-{section.length}-{section.device}"
@@ -94,12 +102,23 @@ def page(results: dict[str, dict], out: Path) -> list[str]:
     return lines
 
 
+def _version(results: dict[str, dict]) -> int:
+    """The latest version of distillations that was measured."""
+    return max((cell.get("pace", 0) for cell in results.values()), default=PACE)
+
+
+def of_earlier(results: dict[str, dict]) -> list[str]:
+    """Lines that say what has changed where the latest measurements are of an earlier version."""
+    return ["", *_FITTED] if _version(results) == 4 else []
+
+
 def sections(results: dict[str, dict]) -> Sections:
-    """Measurements by what they share and by row, without those of a row's recipe when it had other settings, and of
-    an earlier schedule or other settings of the student."""
+    """Measurements by what they share and by row, without those of a row's recipe when it had other settings, of other
+    settings of the student, and of a version before the latest that was measured."""
     now, settings, found = {row.name: row.fingerprint for row in ROWS}, others(Settings()), {}
+    version = _version(results)
     for cell in results.values():
-        holds = cell.get("pace") == PACE and cell["settings"] == settings
+        holds = cell.get("pace") == version and cell["settings"] == settings
         if holds and cell["fingerprint"] == now.get(cell["row"]):
             runs = found.setdefault(Section(*(cell[field] for field in Section._fields)), {})
             runs.setdefault(cell["row"], []).append(cell)

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from frami.bench.distillation import METHODS, ROWS, Row
-from frami.bench.distillation_page import Runs, Section, percent, sections
+from frami.bench.distillation_page import Runs, Section, of_earlier, percent, sections
 from frami.bench.folds import plain
 from frami.bench.pages import heading, intro, mean_sd, picture, plus_minus, table
 from frami.bench.parts import hardest
@@ -27,7 +27,7 @@ Budgets = dict[float, Runs]  # runs of each row by their budget in seconds, in o
 def page(results: dict[str, dict], out: Path, marks: Sequence[float]) -> list[str]:
     """Lines of the page, and its pictures beside ``out``: a section for each teacher, with the seconds to each of
     ``marks`` and the agreement at each budget, by strangers together and by each part."""
-    lines, drawn = intro("time-to-agreement"), set()
+    lines, drawn = [*intro("time-to-agreement"), *of_earlier(results)], set()
     for section, budgets in sorted(_teachers(results).items()):
         judged = next(iter(next(iter(budgets.values())).values()))[0]["parts"]
         hard = hardest(judged)

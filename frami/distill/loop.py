@@ -38,6 +38,8 @@ UNSEEN = 128
 PROBES, PROBED = 8, 0.02
 #: Share of a budget that a student's fit to its teacher may begin batches in.
 FITTED = 0.03
+#: Seconds of the shortest budget in which a student is fitted: in less, there would be no time to learn.
+SHORTEST = 5.0
 #: Clips of noise in the lower bound; longest segment of real clips, in seconds (as in the teachers' training) and in
 #: usual durations of a made clip.
 NOISE_CLIPS = 2048
@@ -361,7 +363,8 @@ class _Course:
     def learn(self) -> None:
         """One training step; its losses are recorded (on a GPU they stay there). The first begins with a student whose
         layers are fitted to its teacher."""
-        if self.kept is not None and not self.learner.steps:
+        long = not self.settings.budget or self.settings.budget >= SHORTEST
+        if self.kept is not None and long and not self.learner.steps:
             self.fit()
         learn(self.learner, self.buffer, _rate(self.pace.learnt))
         self._compare()

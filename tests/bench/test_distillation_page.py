@@ -125,6 +125,8 @@ def test_only_what_still_holds_is_shown(tmp_path):
     lines = page([*old, *new], tmp_path / "page.md")
     assert "| `frami + frami` | 90.0 | 50.0 |" in lines, "not the mean with what another recipe of this name did"
     assert page([*earlier, *new], tmp_path / "page.md") == lines == page([*otherwise, *new], tmp_path / "page.md")
+    alone = page([cell | {"pace": 4} for cell in new], tmp_path / "page.md")
+    assert {*lines} < {*alone} and any("students that were not fitted" in line for line in alone), "said to be earlier"
     lines = page([*new, *other], tmp_path / "page.md")
     assert not any("held out in turn," in line for line in lines), "two teachers, the same speaker held out"
     assert lines.count("## fsdd: 1 held out") == 2

@@ -9,6 +9,7 @@ from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, text
 from frami.distill.objectives import WEIGHTS, frames_loss, objective, total
 from frami.distill.student import both
 from frami.inversion.teacher import fast_copy
+from tests.helpers.clock import ticking
 from tests.helpers.distillation import QUICK
 
 #: Sizes of a teacher and a student by architecture.
@@ -182,6 +183,13 @@ def fits(monkeypatch):
 def test_a_distillation_begins_with_it(tiny, fits, start, times):
     *_, last = distill(tiny, Settings(**(QUICK | {"start": start})))
     assert last.finished and len(fits) == times
+
+
+@pytest.mark.parametrize(("budget", "times"), [(loop.SHORTEST - 0.1, 0), (loop.SHORTEST, 1)])
+def test_the_shortest_budgets_are_for_learning(tiny, fits, budget, times):
+    clock = ticking(budget / 60)
+    *_, last = distill(tiny, Settings(**(QUICK | {"budget": budget, "share": 0.3})), now=clock)
+    assert last.finished and last.steps > 1 and len(fits) == times
 
 
 def test_who_goes_on_is_not_fitted_again(tiny, fits):
