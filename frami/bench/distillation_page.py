@@ -21,8 +21,9 @@ _NOTE = "† No clip was finished within the time: an untrained student; run onc
 #: What version 5 brought, for pages of version 4.
 _FITTED = (
     "**The tables below are of students that were not fitted.** Since then each layer of a student is first fitted to",
-    "what its teacher computes, and frame-level features count eight times ([method.md](../method.md)). What that is",
-    "worth at equal clips and steps is in [fitted.md](fitted.md); in equal time it has not been measured yet.",
+    "what its teacher computes, and frame-level features count eight times ([method.md](../method.md)). What the",
+    "former is worth at equal clips and steps is in [distillation-fitted.md](distillation-fitted.md); in equal time it",
+    "has not been measured yet.",
 )
 
 Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table
