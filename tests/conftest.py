@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import threading
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: one thread computes the same bits each time
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of the processes that tests start compiles frami anew
@@ -18,6 +20,10 @@ import torch
 from frami import checkpoints, models, train
 from tests.helpers import recordings, teachers
 from tests.helpers.studio import BROWSER_FLAGS, Studio, choose_teacher, chromium, running_studio
+
+# A shell's background commands ignore Ctrl-C, and so would all that tests start and stop by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -18,7 +18,9 @@ def loaded(spec):
 def test_gradio_writes_no_files_for_editors():
     """Its module, loaded once more: with its own function, and with ours."""
     with pytest.raises((TypeError, ValueError)):  # it looks for the source
-        loaded(PathFinder.find_spec("gradio.component_meta", gradio.__path__)).create_or_modify_pyi(object, "object", [])
+        loaded(PathFinder.find_spec("gradio.component_meta", gradio.__path__)).create_or_modify_pyi(
+            object, "object", []
+        )
     module = loaded(Finder().find_spec("gradio.component_meta", gradio.__path__))
     assert module.create_or_modify_pyi is write_nothing and module.ComponentMeta.__module__ == "gradio.component_meta"
     assert Finder().find_spec("gradio.blocks", gradio.__path__) is None
