@@ -122,7 +122,7 @@ def distill(
         foreign = not isinstance(teacher.model, Classifier)
         augmentation = AugmentConfig(texture=TEXTURE if made and foreign else 0.0)
     clock = Clock(memory["seconds"] if memory else 0.0, now)
-    return _run(teacher, settings, clips, student, kept, augmentation, every, memory, earlier, spare, clock, group)
+    return _run(teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock, group, kept)
 
 
 def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | LogMels | Clips | None:
@@ -142,7 +142,7 @@ def _of_classes(clips: Bank | LogMels | None, classes: Sequence[str]) -> Bank | 
 
 
 def _run(
-    teacher, settings, clips, student, kept, augmentation, every, memory, earlier, spare, clock, group
+    teacher, settings, clips, student, augmentation, every, memory, earlier, spare, clock, group, kept
 ) -> Iterator[State]:
     if settings.source == "made":  # what is ready takes nothing of the budget: only learning from it does
         clock.start()
