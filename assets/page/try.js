@@ -13,18 +13,16 @@ import { teacherChosen } from "./try_teacher.js";
 const SOUNDS = 24;    // of a group that are shown at once
 const RECORDED = "a recording: ";
 
-/* Until the studio has answered the choice of a teacher: what was predicted of the former one's sounds would not stay. */
-let awaiting = false;
-const wait = () => document.querySelectorAll(".frami-samples").forEach(root => { root.inert = root.ariaBusy = awaiting; });
-document.addEventListener("change", ({ target }) => {
-  if (!target.closest("#teacher")) return;
-  awaiting ||= target.value !== teacherChosen();
-  wait();
-});
-frami.soundsCame = name => {
-  awaiting = name !== teacherChosen();
-  wait();
+/* The teacher whose sounds are awaited, or null. What was predicted of the former one's sounds would not stay. */
+let awaited = null;
+const wait = (name, answered) => {
+  awaited = answered && name === teacherChosen() ? null : name;
+  document.querySelectorAll(".frami-samples").forEach(root => { root.inert = root.ariaBusy = awaited !== null; });
 };
+document.addEventListener("change", ({ target }) => {
+  if (target.closest("#teacher") && (awaited !== null || target.value !== teacherChosen())) wait(target.value, false);
+});
+frami.soundsCame = name => wait(name, true);    // they may be drawn later: where the tab was not open yet
 
 const press = pressed => document.querySelectorAll(".frami-samples button").forEach(b => b.setAttribute("aria-pressed", String(b === pressed)));
 
@@ -58,7 +56,7 @@ frami.samples = (element, props, server, watch, trigger) => {
   const draw = () => {
     root.dataset.teacher = props.value?.teacher || "";
     root.replaceChildren(...(props.value?.groups || []).map(section));
-    wait();
+    if (awaited !== null) wait(awaited, true);
   };
   watch("value", draw);
   draw();

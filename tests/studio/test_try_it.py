@@ -159,6 +159,20 @@ def test_sounds_wait_for_the_teacher_that_was_chosen(open_page):
 
 
 @pytest.mark.slow
+def test_sounds_that_came_before_the_tab_was_opened_can_be_clicked(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Explore").click()
+    for name in ("esc10", "fsdd"):
+        page.locator(f"#teacher input[value={name}]").check()
+        page.wait_for_selector(f".frami-explore[data-teacher={name}][data-drawn]", timeout=30_000)
+    page.wait_for_timeout(1_000)  # the answers of the other tabs came, too
+    opened(page)
+    page.wait_for_selector(".frami-samples[aria-busy=false]:not([inert])[data-teacher=fsdd]", timeout=10_000)
+    page.locator("#try-samples button[data-id]").first.click()
+    assert predicted(page).locator(".network").count() > 1
+
+
+@pytest.mark.slow
 def test_a_sample_is_played_and_classified_side_by_side(open_page):
     page = opened(open_page())
     sample = page.locator("#try-samples button[data-id^='recording/fsdd/']", has_text="four").first
