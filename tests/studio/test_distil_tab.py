@@ -174,12 +174,14 @@ def wait(page, text, status, seconds=120):
 
 
 def learning(page, text):
-    """Wait until a student is past its first clips and has learnt a little; AssertionError where its run ends before."""
+    """Wait until a student is past its first clips and has learnt a little; its run must not end before."""
     status = page.wait_for_function(
-        "text => { const r = [...document.querySelectorAll('.frami-distil .run')].find(r => r.textContent.includes(text)); "
-        "if (!r || r.dataset.status === 'waiting') return null; "
-        "const learns = r.closest('.frami-distil').curve(r.dataset.id, 'kd').length; "
-        "return r.dataset.status !== 'running' || learns ? r.dataset.status : null; }",
+        """text => {
+            const row = [...document.querySelectorAll('.frami-distil .run')].find(r => r.textContent.includes(text));
+            const status = row?.dataset.status;
+            const learns = row?.closest('.frami-distil').curve(row.dataset.id, 'kd').length;
+            return status && status !== 'waiting' && (status !== 'running' || learns) ? status : null;
+        }""",
         arg=text,
         timeout=180_000,
     ).json_value()
