@@ -343,7 +343,7 @@ class _Course:
         forget(self.learner.optimiser, learnt(self.learner.optimiser))
         self.learner.last = {}
         lead(self.learner, anew=True)
-        self.pace.making += self.clock.seconds - begin
+        self.pace.beside += self.clock.seconds - begin
 
     def _compare(self) -> None:
         """Note what the latest step took to prepare and to learn from; of enough steps follows whether batches are used
@@ -374,7 +374,7 @@ class _Course:
         self.spent = self.clock.seconds
 
     def fit(self) -> None:
-        """Fit the student's layers, within a small part of the budget; that counts as making."""
+        """Fit the student's layers, within a small part of the budget; rates do not fall meanwhile."""
         begin, until = self.clock.seconds, FITTED * (self.settings.budget or math.inf)
         learner, seed = self.learner, self.settings.seed * 7919 + 2
         some = views(self.buffer, learner.augmentation, learner.noise, self.settings.batch, seed)
@@ -384,7 +384,7 @@ class _Course:
         fit(learner.student, teacher, self.kept, in_time)
         self.kept = None
         lead(learner, anew=True)
-        self.pace.making += self.clock.seconds - begin
+        self.pace.beside += self.clock.seconds - begin
 
     def measure_agreement(self, at_the_end: bool = False) -> None:
         """Agreement on the unseen clips, at most a twentieth of the time."""

@@ -56,8 +56,9 @@ class Pace:
     making gets ``settings.share`` of it or, by default, as much as ``best_clips`` says for the measured speeds; with
     rounds both are counted.
 
-    making : seconds of making so far; one, each : of the maker's last turn and of a clip of it (0: not known); of_step
-    : of a training step (0: not measured yet); batches, steps : done.
+    making : seconds of making so far; beside : of what is neither making nor learning (measuring a step, fitting the
+    student); one, each : of the maker's last turn and of a clip of it (0: not known); of_step : of a training step (0:
+    not measured yet); batches, steps : done.
     """
 
     settings: Settings
@@ -68,6 +69,7 @@ class Pace:
     of_step: float = 0.0
     batches: int = 0
     steps: int = 0
+    beside: float = 0.0
 
     @property
     def share(self) -> float:
@@ -84,7 +86,8 @@ class Pace:
         if not s.budget:
             return min(1.0, self.steps / (s.rounds * s.steps))
         making = max(self.planned, self.making) if s.turns > 1 else self.making
-        return min(1.0, (self.clock.seconds - self.making) / max(s.budget - making, 1e-9))
+        spent = self.clock.seconds - self.making - self.beside
+        return min(1.0, spent / max(s.budget - making - self.beside, 1e-9))
 
     @property
     def over(self) -> bool:
@@ -98,7 +101,8 @@ class Pace:
             return s.share * s.budget
         if not self.each or not self.of_step:
             return self.making
-        return min(best_clips(s.budget, self.each, self.of_step) * self.each, MOST * s.budget)
+        left = max(s.budget - self.beside, self.each)
+        return min(best_clips(left, self.each, self.of_step) * self.each, MOST * s.budget)
 
     @property
     def wants_clips(self) -> bool:

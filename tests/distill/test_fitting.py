@@ -223,7 +223,7 @@ def test_it_takes_a_small_part_of_a_budget(tiny, monkeypatch):
     course.add(mels, lengths, torch.zeros(8, dtype=torch.long))
     clock.start()
     course.fit()
-    assert len(seen) == 2 and course.kept is None and course.pace.making == pytest.approx(4.0)
+    assert len(seen) == 2 and course.kept is None and course.pace.beside == pytest.approx(4.0)
 
 
 def test_terms_are_summed_with_their_weights():

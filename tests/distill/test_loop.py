@@ -107,6 +107,18 @@ def test_making_ends_when_its_share_is_used_up():
     assert pace.over and pace.learnt == pace.share == 1
 
 
+def test_what_measuring_takes_costs_no_clips():
+    """It is paid by clips and steps together: the number of clips follows what is left, not what is gone."""
+    plain, later = (Pace(Settings(budget=120), Clock(0.0), of_step=0.3, beside=beside) for beside in (0.0, 6.0))
+    for one in (plain, later):
+        while one.wants_clips:
+            one.made(12.8, 32, 1)
+            one.clock._spent = one.making + one.beside
+    assert plain.batches == later.batches == 3 and plain.learnt == later.learnt == 0
+    later.clock._spent = 120.0
+    assert later.learnt == 1
+
+
 def test_a_turn_that_is_recorded_says_nothing_of_the_next_ones():
     """On a GPU the first turn takes seconds, the others tenths: there is a second one, and it counts."""
     one = Pace(Settings(budget=20), Clock(9.0), of_step=0.01)
@@ -180,7 +192,7 @@ def test_measuring_a_step_leaves_the_student_as_it_was(tiny):
         course.add(*(make_clips(tiny, "frami-flash", samples=8, batch=8, seconds=0.4).__dict__[k] for k in NAMES))
         if probe:
             course._probe()
-            assert course.pace.of_step > 0 and course.pace.making > 0 and course.learner.steps == 0
+            assert course.pace.of_step > 0 and course.pace.beside > 0 == course.pace.making == course.learner.steps
         for _ in range(3):
             course.learn()
         return torch.cat([value.flatten().double() for value in student.state_dict().values()])
