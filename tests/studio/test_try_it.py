@@ -167,7 +167,7 @@ def test_sounds_that_came_before_the_tab_was_opened_can_be_clicked(open_page):
         page.wait_for_selector(f".frami-explore[data-teacher={name}][data-drawn]", timeout=30_000)
     page.wait_for_timeout(1_000)  # the answers of the other tabs came, too
     opened(page)
-    page.wait_for_selector(".frami-samples[aria-busy=false]:not([inert])[data-teacher=fsdd]", timeout=10_000)
+    page.wait_for_selector(".frami-samples[aria-busy=false]:not([inert])[data-teacher=fsdd]", timeout=30_000)
     page.locator("#try-samples button[data-id]").first.click()
     assert predicted(page).locator(".network").count() > 1
 
