@@ -22,8 +22,8 @@ _NOTE = "† No clip was finished within the time: an untrained student; run onc
 _FITTED = (
     "**The tables below are of students that were not fitted.** Since then each layer of a student is first fitted to",
     "what its teacher computes, and frame-level features count eight times ([method.md](../method.md)). What the",
-    "former is worth at equal clips and steps is in [distillation-fitted.md](distillation-fitted.md); in equal time it",
-    "has not been measured yet.",
+    "former is worth, at equal clips and steps and in equal time on a slower processor, is in",
+    "[distillation-fitted.md](distillation-fitted.md).",
 )
 
 Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table

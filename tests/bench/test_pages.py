@@ -13,12 +13,18 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("distillation", []), ("time-to-agreement", []), ("diversity", ["--batch", 64])]
+    ("command", "page"),
+    [
+        (["distillation"], "distillation"),
+        (["distillation"], "distillation-fitted"),
+        (["time-to-agreement"], "time-to-agreement"),
+        (["diversity", "--batch", 64], "diversity"),
+    ],
 )
-def test_a_page_is_made_of_its_figures(capsys, tmp_path, name, options):
-    shutil.copy(DOCS / "results" / f"{name}.json", tmp_path)
-    out = tmp_path / f"{name}.md"
-    assert run(capsys, "bench", name, *options, "--page", "--out", out)[0] == 0
+def test_a_page_is_made_of_its_figures(capsys, tmp_path, command, page):
+    shutil.copy(DOCS / "results" / f"{page}.json", tmp_path)
+    out = tmp_path / f"{page}.md"
+    assert run(capsys, "bench", *command, "--page", "--out", out)[0] == 0
     assert out.read_text() == (DOCS / "results" / out.name).read_text()
     assert all((DOCS / "results" / picture.name).exists() for picture in tmp_path.glob("*.png"))
 
