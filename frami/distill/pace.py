@@ -57,8 +57,8 @@ class Pace:
     rounds both are counted.
 
     making : seconds of making so far; beside : of what is neither making nor learning (measuring a step, fitting the
-    student); one, each : of the maker's last turn and of a clip of it (0: not known); of_step : of a training step (0:
-    not measured yet); batches, steps : done.
+    student); one, each : of a turn as long as the last one, and of a clip, at the speed of the fastest (0: not known);
+    of_step : of a training step (0: not measured yet); batches, steps : done.
     """
 
     settings: Settings
@@ -115,11 +115,12 @@ class Pace:
         return not self.batches or self.making + self.one / 2 <= self.planned * block / s.turns
 
     def made(self, seconds: float, clips: int, batches: int, typical: bool = True) -> None:
-        """Count a turn of ``batches`` that took so long. The next one is expected to take as long, but for what its
-        recipe throws away before its first; of one that is not ``typical``, nothing follows."""
+        """Count a turn of ``batches`` that took so long. The next one is expected to take as long as the fastest, but
+        for what its recipe throws away before its first; of one that is not ``typical``, nothing follows."""
         discarded = row(self.settings.recipe).warmup if not self.batches else 0
-        self.one = seconds / (1 + discarded) if typical else 0.0
-        self.each = self.one / clips
+        each = seconds / (1 + discarded) / clips if typical else 0.0
+        self.each = min(each, self.each or each)  # what else the machine did meanwhile is no price of later turns
+        self.one = self.each * clips
         self.batches += batches
         self.making += seconds
 

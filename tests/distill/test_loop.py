@@ -107,6 +107,14 @@ def test_making_ends_when_its_share_is_used_up():
     assert pace.over and pace.learnt == pace.share == 1
 
 
+def test_a_turn_that_other_work_slowed_down_ends_no_making():
+    quiet, busy = (Pace(Settings(budget=120), Clock(0.0), of_step=0.3) for _ in range(2))
+    for one, second in ((quiet, 6.4), (busy, 19.2)):
+        one.made(6.4, 32, 1)
+        one.made(second, 32, 1)
+    assert busy.each == quiet.each == 0.2 and busy.planned == quiet.planned > busy.making
+
+
 def test_what_measuring_takes_costs_no_clips():
     """It is paid by clips and steps together: the number of clips follows what is left, not what is gone."""
     plain, later = (Pace(Settings(budget=120), Clock(0.0), of_step=0.3, beside=beside) for beside in (0.0, 6.0))
