@@ -36,7 +36,8 @@ MARKERS = {"browser": "browser", "start_studio": "browser", "real_data": "data"}
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests by their fixtures; several processes begin with what takes longest."""
+    """Mark the tests by their fixtures. Several processes begin with what takes longest, modules of worker processes
+    too; where a page gives students their seconds comes last of the browser's, beside modules that take little."""
     weights = Counter()
     for item in items:
         for name in sorted({MARKERS[fixture] for fixture in item.fixturenames if fixture in MARKERS}):
@@ -45,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.user_properties += [("marker", name) for name in names or ["others"]]
         weights[_unit(item.nodeid)] += {"browser": 5, "slow": 10}.get(names[-1] if names else "", 0.1)
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: -weights[_unit(item.nodeid)])
+        items.sort(key=lambda item: (-weights[_unit(item.nodeid)], "test_distil_tab" in item.nodeid))
 
 
 def pytest_collection_finish() -> None:
