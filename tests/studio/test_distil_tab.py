@@ -180,7 +180,8 @@ def learning(page, text):
             const row = [...document.querySelectorAll('.frami-distil .run')].find(r => r.textContent.includes(text));
             const status = row?.dataset.status;
             const learns = row?.closest('.frami-distil').curve(row.dataset.id, 'kd').length;
-            return status && status !== 'waiting' && (status !== 'running' || learns) ? status : null;
+            const ended = ['stopped', 'finished', 'failed'].includes(status);
+            return ended || (status === 'running' && learns) ? status : null;
         }""",
         arg=text,
         timeout=180_000,
