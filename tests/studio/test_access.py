@@ -54,7 +54,7 @@ def test_the_bar_of_tabs_by_keyboard(open_page):
         page.wait_for_function(
             "id => document.activeElement.dataset.tabId === id && document.activeElement.ariaSelected === 'true'",
             arg=name,
-            timeout=30_000,
+            timeout=10_000,
         )
 
     page.locator("#listen-tab-button").focus()

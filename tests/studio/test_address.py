@@ -20,16 +20,16 @@ def settled(page, **values):
     page.wait_for_function(
         "wanted => Object.entries(wanted).every(([k, v]) => (new URLSearchParams(location.search).get(k) ?? '') === v)",
         arg=values,
-        timeout=30_000,
+        timeout=15_000,
     )
 
 
 def opened(page, tab):
-    page.wait_for_selector(f"#{tab}-tab-button[aria-selected='true']", timeout=30_000)
+    page.wait_for_selector(f"#{tab}-tab-button[aria-selected='true']", timeout=15_000)
 
 
 def chosen_clip(page, id):
-    page.wait_for_function("id => (frami.selection.clip?.id ?? '') === id", arg=id, timeout=30_000)
+    page.wait_for_function("id => (frami.selection.clip?.id ?? '') === id", arg=id, timeout=15_000)
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def sounded(page):
     page.wait_for_function(
         f"() => {MAP}.dataset.selected && {MAP}.dataset.sounded === {MAP}.dataset.selected "
         f"&& frami.player.dataset.clip === {MAP}.dataset.selected && frami.player.readyState > 0",
-        timeout=30_000,
+        timeout=10_000,
     )
 
 
@@ -253,7 +253,7 @@ def test_a_run_of_the_visitor_comes_to_the_map(open_page):
     page.wait_for_selector(".frami-live[data-state=done]", timeout=120_000)
     opened(page)
     own = page.locator("#explore-banks label", has_text="Your run")
-    own.wait_for(timeout=30_000)
+    own.wait_for(timeout=10_000)
     before = int(page.evaluate(f"{MAP}.dataset.points"))
     own.click()
     page.wait_for_selector(f".frami-explore[data-points='{before + 6}']")

@@ -69,7 +69,7 @@ def state(page, name, seconds=60):
 def copied(page, button):
     """What a link names its run by, once this button has copied it."""
     button.click()
-    page.wait_for_selector(".sharing .said:has-text('Copied')", timeout=30_000)
+    page.wait_for_selector(".sharing .said:has-text('Copied')", timeout=10_000)
     return page.evaluate("navigator.clipboard.readText()").partition("?run=")[2]
 
 
@@ -95,7 +95,7 @@ def test_two_visitors_synthesize_and_one_shows_a_run_to_the_other(visit, studio)
     assert "Shared with you" in cleo.locator("#live .status").inner_text()
     tile = cleo.locator("#live .frami-tile").first
     tile.click()
-    cleo.wait_for_function("() => frami.player.readyState > 0 && !frami.player.error", timeout=30_000)
+    cleo.wait_for_function("() => frami.player.readyState > 0 && !frami.player.error", timeout=10_000)
     assert cleo.locator("button#stop").is_disabled() and not cleo.locator("#live .copy-link").is_visible()
     assert cleo.locator("#download").is_disabled()
     tab(cleo, "Explore")
@@ -146,7 +146,7 @@ def test_distillations_of_two_visitors(visit, studio):
         page.locator("#distil .run", has=page.locator(".stop:visible")).get_attribute("data-id") for page in (ada, ben)
     ]
     assert ids[0] not in [row.get_attribute("data-id") for row in ben.locator("#distil .run").all()]
-    ben.wait_for_selector("#distil .run .status:has-text('begins in about')", timeout=30_000)
+    ben.wait_for_selector("#distil .run .status:has-text('begins in about')", timeout=10_000)
     bundled = ben.locator("#distil .run", has_text="bundled")
     assert bundled.count() == 1 and not bundled.locator("button:visible, select:visible").count()
     link = copied(ada, own.locator(".copy-link"))
@@ -161,7 +161,7 @@ def test_distillations_of_two_visitors(visit, studio):
     ben.wait_for_selector(f"#distil .run[data-id='{ids[1]}'][data-status='running']", timeout=90_000)
     ben.locator("#distil-seconds input").fill("9000")
     ben.locator("#distil-seconds input").press("Tab")
-    ben.wait_for_selector("button#distil-start[disabled]:has-text('at most 10 min')", timeout=30_000)
+    ben.wait_for_selector("button#distil-start[disabled]:has-text('at most 10 min')", timeout=10_000)
 
 
 #: How what is another's, or nobody's, is refused.

@@ -178,7 +178,7 @@ def test_bounds_that_are_said_are_those_that_hold(visit):
             page.locator("button#distil-start").click()
             assert words in notice(page).inner_text()
         else:
-            page.wait_for_selector(f"button#distil-start[disabled]:has-text('{words}')", timeout=30_000)
+            page.wait_for_selector(f"button#distil-start[disabled]:has-text('{words}')", timeout=10_000)
     said = page.locator("#distil-limits").inner_text()
     assert "your distillations that wait or run: 6 runs" in said and "of all visitors that wait or run: 40" in said
 

@@ -28,7 +28,7 @@ def playing(page, tile):
     page.wait_for_function(
         "id => frami.player.dataset.clip === id && frami.player.readyState > 0 && !frami.player.error",
         arg=tile.get_attribute("data-id"),
-        timeout=30_000,
+        timeout=10_000,
     )
     return page.evaluate("frami.player.duration")
 
@@ -61,11 +61,11 @@ def test_listen_plays_and_shows_the_right_clip(open_page):
     assert (usual.inner_text(), usual.get_attribute("aria-pressed")) == ("FRAMI", "true")
     before = page.evaluate("frami.player.src")
     other.click()
-    page.wait_for_function("src => frami.player.src !== src && frami.player.readyState > 0", arg=before, timeout=30_000)
+    page.wait_for_function("src => frami.player.src !== src && frami.player.readyState > 0", arg=before, timeout=10_000)
     assert abs(playing(page, seven) - manifest["clips"][0]["seconds"]) < 0.1
     assert other.get_attribute("aria-pressed") == "true" and usual.get_attribute("aria-pressed") == "false"
     usual.click()
-    page.wait_for_function("src => frami.player.src === src", arg=before, timeout=30_000)
+    page.wait_for_function("src => frami.player.src === src", arg=before, timeout=10_000)
     seven.press("ArrowRight")
     following = page.locator("#gallery .frami-group", has_text="seven").locator(".frami-tile").nth(2)
     playing(page, following)
@@ -193,7 +193,7 @@ def test_first_clips_come_soon_and_show_how_they_came_to_be(open_page):
     tiles.nth(3).click()
     playing(page, tiles.nth(3))
     way = page.locator(".frami-detail .way input")
-    way.wait_for(timeout=30_000)
+    way.wait_for(timeout=10_000)
     last = int(way.get_attribute("max"))
     picture = "document.querySelector('.frami-detail .picture canvas').toDataURL()"
     words, done = page.locator(".frami-detail .way span"), page.evaluate(picture)
@@ -207,7 +207,7 @@ def test_first_clips_come_soon_and_show_how_they_came_to_be(open_page):
     assert words.inner_text().startswith("step 1 of") and end.split(" of ")[0] == f"step {end.split(' of ')[1]}"
     assert "at step 1" in page.locator(".frami-detail .title span").inner_text()
     page.locator(".frami-detail .again").click()
-    page.wait_for_function("frami.player.dataset.clip.endsWith('@0') && frami.player.readyState > 0", timeout=30_000)
+    page.wait_for_function("frami.player.dataset.clip.endsWith('@0') && frami.player.readyState > 0", timeout=10_000)
     assert page.evaluate("frami.player.duration") > 0.1
     shot(page, "scrubbed")
     tiles.nth(3).click()

@@ -96,14 +96,14 @@ def test_what_a_visitor_meets(open_page):
     assert len(ids) == 100
     page.locator(".frami-explore .stage").scroll_into_view_if_needed()
     page.mouse.click(*page.evaluate(f"{MAP}.where('{ids[0]}')"))
-    page.wait_for_selector(".frami-detail .credit", timeout=30_000)
+    page.wait_for_selector(".frami-detail .credit", timeout=10_000)
     assert page.locator(".frami-detail .credit a").get_attribute("rel") == "noopener noreferrer"
     page.locator("#teacher input[value=urbansound8k]").check()
     page.wait_for_selector(".frami-explore[data-teacher=urbansound8k][data-pending=no]", timeout=30_000)
     page.locator("#explore-banks label", has_text="FRAMI fine").click()
     page.locator("#explore-banks label", has_text="CMI").click()
     page.locator("#explore-banks label", has_text="DAFL").click()
-    page.wait_for_selector(".frami-explore[data-points='100']", timeout=30_000)
+    page.wait_for_selector(".frami-explore[data-points='100']", timeout=10_000)
     page.mouse.click(*page.evaluate(f"{MAP}.where({MAP}.ids()[3])"))
-    page.wait_for_selector(".frami-detail .soundless", timeout=30_000)
+    page.wait_for_selector(".frami-detail .soundless", timeout=10_000)
     assert "CC BY-NC" in page.locator(".frami-detail").inner_text()
