@@ -5,6 +5,7 @@ Hugging Face's Accelerate joins them and gives each its device. The *main* proce
 reports; the others follow it.
 """
 
+import importlib
 import io
 import os
 from collections.abc import Iterator
@@ -114,6 +115,8 @@ class Joined(Group):
                 f"{here} processes were started here, where there are {torch.cuda.device_count()} GPUs; start as many, "
                 "or add --device cpu"
             )
+        # Its functions keep, as a default value, the group that there is when they are imported.
+        importlib.import_module("torch.distributed.nn")
         # Stored statistics are the same everywhere already: see ``joint``.
         kinds = [DistributedDataParallelKwargs(broadcast_buffers=False)]
         try:
@@ -127,7 +130,9 @@ class Joined(Group):
 
     def __exit__(self, kind, error, _) -> None:
         if kind is None:
+            # Where a thread of Gloo outlives the interpreter and still has a tensor, the process is aborted.
             self._accelerator.end_training()
+            self._control = None
         with _noticing():
             if isinstance(error, RuntimeError):
                 raise error

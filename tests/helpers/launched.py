@@ -14,12 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def launched(folder: Path, *arguments, processes: int = 2) -> subprocess.Popen:
-    """``frami`` in so many processes; in ``folder``, its home in it."""
+    """``frami`` in so many processes; in ``folder``, its home in it. One that ends well has left the others: it says so
+    where threads that talk to them go on."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "FRAMI_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
     environment |= {"FRAMI_PRECISION": "float32"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": folder}
-    command = [*torchrun, "-m", "frami", *map(str, arguments)]
+    command = [*torchrun, "-m", "tests.helpers.launched", *map(str, arguments)]
     return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
 
 
@@ -49,3 +50,17 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen, seconds
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def _threads_of_gloo() -> int:
+    names = (Path(f"/proc/self/task/{id}/comm").read_text() for id in os.listdir("/proc/self/task"))
+    return sum(name.startswith("pt_gloo") for name in names)
+
+
+if __name__ == "__main__":
+    from frami.cli import main
+
+    status = main()
+    if status == 0 and (left := _threads_of_gloo()):
+        sys.exit(f"{left} threads of Gloo are left")
+    sys.exit(status)
