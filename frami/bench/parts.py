@@ -16,11 +16,11 @@ from torch import Tensor
 from frami import data, train
 from frami.bench import spoken, strangers
 from frami.bench.results import Context
-from frami.checkpoints import Card, Checkpoint
+from frami.checkpoints import Card, Checkpoint, bundled
 from frami.data import LogMels
 from frami.data.catalogue import DATASETS
 from frami.data.rerecorded import rerecorded
-from frami.features.recordings import NothingToHear, choose, training_folds
+from frami.features.recordings import NothingToHear, choose, held_out, training_folds
 from frami.models import Classifier
 
 #: Kinds of parts. Strangers are people, or places, of other data sets, or of folds that the teacher has not seen.
@@ -97,8 +97,9 @@ def _by_member(card: Card, clips: LogMels) -> list[Part]:
 
 
 def development(teacher: Checkpoint, here: Context) -> list[Part]:
-    """Clips of the teacher's training folds, drawn with a fixed seed, the same as if recorded elsewhere, and of a
-    network of spoken words those words by a speech synthesizer. Raises FramiError."""
+    """Clips of the teacher's training folds, drawn with a fixed seed, the same as if recorded elsewhere, of a network
+    of spoken words those words by a speech synthesizer, and what it holds out where no table of results rests on that
+    (``_free``). Raises FramiError."""
     card = teacher.card
     with here.progress("clip", f"{card.name}: training clips") as report:
         training, _ = choose(card, None, "train", here.data_folder, teacher.spec, report)
@@ -111,7 +112,19 @@ def development(teacher: Checkpoint, here: Context) -> list[Part]:
             folder = spoken.folder_of(card.classes, report)
         clips, _ = choose(card, str(folder), "all", here.data_folder, teacher.spec)
         parts.append(Part(SPOKEN, "espeak-ng", clips))
+    if _free(card):
+        with here.progress("clip", f"{card.name}: held-out clips") as report:
+            held, _ = choose(card, None, "test", here.data_folder, teacher.spec, report)
+        parts += _by_member(card, held)
     return parts
+
+
+def _free(card: Card) -> bool:
+    """Whether choices may be made on what a teacher holds out: all teachers that come with the studio learnt from it,
+    where there are any of its data set."""
+    ours = [one for one in bundled() if one.dataset == card.dataset]
+    held = held_out(card)
+    return bool(ours and held) and all(held <= training_folds(one) for one in ours)
 
 
 #: What ``--on`` names.

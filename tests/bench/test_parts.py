@@ -89,6 +89,15 @@ def test_sounds_are_not_spoken(here, of, monkeypatch):
     assert [part.kind for part in found] == ["training clips", "re-recorded"]
 
 
+def test_what_a_teacher_holds_out_is_for_choices_where_all_bundled_ones_learnt_from_it(here, of):
+    """Fold 2 of ESC-10 is in the training of the teacher that comes with the studio, fold 1 is what it is judged by."""
+    found = parts.development(of("esc10", train=["1"], test=["2"]), here)
+    assert [(part.kind, part.name) for part in found][2:] == [("held out", "2")]
+    assert {clip.fold for clip in found[2].clips.clips} == {"2"}
+    for split in ({"train": ["2"], "test": ["1", "2"]}, {"train": ["1", "2"], "test": ["2"]}, {"train": ["1", "2"]}):
+        assert len(parts.development(of("esc10", **split), here)) == 2
+
+
 def test_what_a_part_says_of_a_student(make_mels, tiny_teacher):
     """The teacher agrees with itself; one that predicts a single class agrees where the teacher predicts it too."""
     teacher, clips = checkpoints.load(tiny_teacher), make_mels(seed=3)
