@@ -21,9 +21,8 @@ _NOTE = "† No clip was finished within the time: an untrained student; run onc
 #: What version 5 brought, for pages of version 4.
 _FITTED = (
     "**The tables below are of students that were not fitted.** Since then each layer of a student is first fitted to",
-    "what its teacher computes, and frame-level features count eight times ([method.md](../method.md)). What the",
-    "former is worth, at equal clips and steps and in equal time on a slower processor, is in",
-    "[distillation-fitted.md](distillation-fitted.md).",
+    "what its teacher computes, and frame-level features count eight times ([method.md](../method.md)): what they reach",
+    "is in [distillation.md](distillation.md).",
 )
 
 Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table
@@ -176,12 +175,13 @@ def _noted(heads: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _alike(found: Sections) -> Iterator[tuple[Section, dict[str, Runs]]]:
-    """For each student, budget and device one of its sections, and the runs by data set (and what is held out)."""
+    """For each student, budget and device one of its sections, and the runs by data set (and what is held out); those
+    of equal time first."""
     groups: dict[tuple, tuple[Section, dict[str, Runs]]] = {}
     for section, runs in sorted(found.items()):
         _, places = groups.setdefault(section.conditions, (section, {}))
         places[f"{section.dataset} ({section.held_out})" if section.dataset in places else section.dataset] = runs
-    yield from groups.values()
+    yield from sorted(groups.values(), key=lambda group: not group[0].budget)
 
 
 def _overview(found: Sections) -> list[str]:

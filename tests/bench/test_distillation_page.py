@@ -56,10 +56,12 @@ def test_data_sets_stand_beside_one_another_with_their_spread(tmp_path):
 
 
 def test_equal_clips_and_steps_stand_apart_from_equal_time(tmp_path):
+    """And behind it."""
     counted = [cell | {"budget": 0.0, "length": "16x68"} for cell in cells("fsdd", {"frami + frami": [0.7]})]
     lines = page([*counted, *cells("fsdd", {"frami + frami": [0.9]})], tmp_path / "page.md")
     start = lines.index("## All together: `tiny`, 128 clips and 1,088 steps on CPU")
     assert "| `frami + frami` | 70.0 | 50.0 |" in lines[start : start + 8]
+    assert lines.index("## All together: `tiny`, 60 s on CPU") < start
     assert any("`--rounds 16 --steps 68 --clips 8 --batch 8 --student tiny`" in line for line in lines)
     assert any("`--budget 60s --clips 8 --batch 8 --student tiny`" in line for line in lines)
 
