@@ -21,8 +21,8 @@ _NOTE = "† No clip was finished within the time: an untrained student; run onc
 #: What version 5 brought, for pages of version 4.
 _FITTED = (
     "**The tables below are of students that were not fitted.** Since then each layer of a student is first fitted to",
-    "what its teacher computes, and frame-level features count eight times ([method.md](../method.md)): what they reach",
-    "is in [distillation.md](distillation.md).",
+    "what its teacher computes, and frame-level features count eight times ([method.md](../method.md)): what students",
+    "reach so is in [distillation.md](distillation.md).",
 )
 
 Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table
