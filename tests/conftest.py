@@ -247,8 +247,9 @@ def open_page(profile, studio):
         return page
 
     def left(*more):
-        """A page was left or loaded again: Gradio itself reports the streams that this cut off, and ``more``."""
-        cut = ("AbortError: signal is aborted", "Connection errored out", *more)
+        """A page was left or loaded again: Gradio itself reports the streams that this cut off (before their answer or
+        within it), and ``more``."""
+        cut = ("AbortError: signal is aborted", "AbortError: BodyStreamBuffer", "Connection errored out", *more)
         trouble[:] = [text for text in trouble if not any(word in text for word in cut)]
 
     opened.trouble, opened.left = trouble, left

@@ -135,10 +135,8 @@ class Arrivals:
         for name, step, seconds, value in points:
             steps.setdefault((step, seconds), {})[name] = value
         for (step, seconds), values in steps.items():
-            if self._begins:
-                self.store.cut(self.run.id, step - 1)
-                self._begins = False
-            self.store.log(self.run.id, step, seconds, values)
+            self.store.log(self.run.id, step, seconds, values, self._begins)
+            self._begins = False
 
     def _files(self, contents: dict) -> None:
         """Store files, the state last."""

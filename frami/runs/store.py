@@ -150,13 +150,16 @@ class Runs:
                 raise RunError(f"run {id} runs in process {owner}; stop it first, or wait until it ends")
             self._change(base, id, status="running", pid=os.getpid(), born=None, error=None)
 
-    def log(self, id: str, step: int, seconds: float, values: Mapping[str, float]) -> None:
+    def log(self, id: str, step: int, seconds: float, values: Mapping[str, float], begins: bool = False) -> None:
         """Add a point to the curves, or replace the one of this step; ``seconds`` : spent since the run's beginning.
-        Values that are not finite are left out."""
+        Values that are not finite are left out. ``begins`` : the run goes on from here, points from this step on are
+        those of before: they go at the same time."""
         points = [(id, name, int(step), float(seconds), float(value)) for name, value in values.items()]
         query = "INSERT OR REPLACE INTO metrics (run, name, step, seconds, value) VALUES (?, ?, ?, ?, ?)"
         with self._write() as base:
             self._change(base, id)
+            if begins:
+                base.execute("DELETE FROM metrics WHERE run = ? AND step >= ?", (id, step))
             base.executemany(query, [point for point in points if math.isfinite(point[-1])])
 
     def cut(self, id: str, step: int) -> None:

@@ -58,6 +58,7 @@ def test_runs_of_the_queue_are_done_by_workers(tiny_teacher, tmp_path, monkeypat
 
         # A worker that is killed: the run goes on from its last checkpoint, its process does not outlive the worker.
         until(lambda: status(queue, ended) == "finished")
+        until(lambda: len(processes(own, "ray::RunThere")) == 1)  # what is finished is noted before its worker ends
         (worker,) = processes(own, "ray::RunThere")
         started = worker.children()
         assert started and processes(own, "frami.runs.child")
