@@ -39,7 +39,7 @@ OBJECTIVES_ALONE = ("before", "after", "simkd", "fitnet", "attention")
 READY = ASSETS / "explore"
 #: Version of how a run shares its time between making and learning, of the augmentation, of a student's first weights
 #: and of the weights of what it learns; what was measured under another is another row.
-PACE = 5
+PACE = 6
 
 
 @dataclass(frozen=True)

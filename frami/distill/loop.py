@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import takewhile
 
 import torch
@@ -16,8 +17,9 @@ from frami.data import LogMels
 from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split, tolerated
 from frami.distill.fitting import fit, views
 from frami.distill.learner import close, forget_ahead, lead, learn, learner_state, load_learner, new_learner
+from frami.distill.made_up import made_up, timely
 from frami.distill.making import Maker
-from frami.distill.pace import Clock, Pace
+from frami.distill.pace import Clock, Pace, rate
 from frami.distill.settings import Settings
 from frami.distill.student import both
 from frami.distill.unseen import Unseen, agreement
@@ -25,6 +27,7 @@ from frami.distributed import ALONE, Group
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, durations
 from frami.inversion import recipe as row
+from frami.inversion.teacher import fixed_batch
 from frami.models import Classifier
 from frami.optim import forget, learnt
 
@@ -36,8 +39,8 @@ TEXTURE = 1.0
 UNSEEN = 128
 #: Training steps that measure how long one takes, and the share of a budget that they may take.
 PROBES, PROBED = 8, 0.02
-#: Share of a budget that a student's fit to its teacher may begin batches in.
-FITTED = 0.03
+#: Shares of a budget in which batches may begin that a student is fitted to, and of which made-up sounds are chosen.
+FITTED, CHOSEN = 0.03, 0.015
 #: Seconds of the shortest budget in which a student is fitted: in less, there would be no time to learn.
 SHORTEST = 5.0
 #: Clips of noise in the lower bound; longest segment of real clips, in seconds (as in the teachers' training) and in
@@ -160,11 +163,11 @@ def _run(
     try:
         while not course.pace.over:
             made = None
-            if maker is not None and (not len(course.buffer) or course.pace.wants_clips):
+            if maker is not None and (not course.clips or course.pace.wants_clips):
                 made = yield from course.make(maker, every)
                 if made is None:
                     break
-            elif len(course.buffer):
+            elif course.clips:
                 course.learn()
             if made is not None or clock.seconds - course.reported >= every:
                 yield from course.report(made)
@@ -198,16 +201,12 @@ def _longest(teacher: Checkpoint, settings: Settings, clips) -> int:
     return teacher.spec.frames(durations(teacher, row(name), None)[1])
 
 
-def _rate(share: float) -> float:
-    """Learning rate at this share of the learning, as a share of the highest."""
-    return min(max(share, 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * share))) if share < 1 else 0.0
-
-
 class _Course:
     """A distillation as it goes on.
 
-    ``buffer``, ``unseen`` : clips to learn from, and those that only measure agreement; ``inversion`` : memory of the
-    run that makes clips; ``kept`` : what the student has of its teacher, until it is fitted to that; ``spent`` :
+    ``buffer``, ``unseen`` : clips to learn from, and those that only measure agreement; ``sounds`` : rows of the
+    buffer that are made-up sounds (``made_up``), about half as many as clips at first; ``inversion`` : memory of
+    the run that makes clips; ``kept`` : what the student has of its teacher, until it is fitted to that; ``spent`` :
     seconds up to the last whole step or batch, which is what a run that goes on has used; ``reported`` : seconds at the
     last state.
     """
@@ -216,7 +215,7 @@ class _Course:
         self.settings, self.clock, self.kept = settings, clock, kept
         group.shared(frames)
         self.learner = new_learner(teacher, student, settings, frames, augmentation, group)
-        self.buffer = ReplayBuffer(teacher.spec, frames, teacher.device)
+        self.buffer, self.sounds = ReplayBuffer(teacher.spec, frames, teacher.device), []
         self.unseen = Unseen(teacher, frames, spare)
         self.pace = Pace(settings, clock, **(memory["pace"] if memory else {}))
         self.inversion: Callable[[], dict] | dict | None = memory["inversion"] if memory else None
@@ -238,7 +237,7 @@ class _Course:
 
     @property
     def clips(self) -> int:
-        return len(self.buffer) + len(self.unseen.own)
+        return len(self.buffer) - len(self.sounds) + len(self.unseen.own)
 
     @property
     def _records(self) -> bool:
@@ -264,10 +263,11 @@ class _Course:
 
     def adjust(self) -> None:
         """Find how strong an augmentation a teacher of another make tolerates, once there are clips."""
-        if self.strength is not None or not len(self.buffer):
+        if self.strength is not None or not self.clips:
             return
-        rows = torch.arange(0, len(self.buffer), max(1, len(self.buffer) // TRIED))[:TRIED]
-        mels, lengths, _ = self.buffer.take(rows, torch.zeros(len(rows)))
+        clips = sorted(set(range(len(self.buffer))).difference(self.sounds))
+        rows = clips[:: max(1, len(clips) // TRIED)][:TRIED]
+        mels, lengths, _ = self.buffer.take(torch.tensor(rows), torch.zeros(len(rows)))
         teacher, augmentation = self.learner.teacher, self.learner.augmentation
         self._weaken(tolerated(teacher.model, mels, lengths, teacher.spec, augmentation))
 
@@ -286,12 +286,16 @@ class _Course:
             for start in range(0, len(clips), 64):
                 add(*clips.batch(range(start, min(start + 64, len(clips)))))
         elif earlier is not None:
-            found = earlier.clips() if isinstance(earlier, Bank) else earlier
-            for batch in zip(*(x.split(s.clips) for x in (found.mels, found.lengths, found.target)), strict=True):
-                self.add(*batch)
+            self.add_all(earlier.clips() if isinstance(earlier, Bank) else earlier)
+
+    def add_all(self, clips: Clips) -> None:
+        """Add made clips batch by batch, so that a run that goes on has them in the same order."""
+        parts = (x.split(self.settings.clips) for x in (clips.mels, clips.lengths, clips.target))
+        for batch in zip(*parts, strict=True):
+            self.add(*batch)
 
     def add(self, mels, lengths, labels) -> None:
-        """Add new clips, some of them to the unseen ones."""
+        """Add new clips, some of them to the unseen ones, and made-up sounds beside them."""
         forget_ahead(self.learner)
         use, unseen = split(len(mels), self.clips)
         room = UNSEEN - len(self.unseen.own)
@@ -299,6 +303,21 @@ class _Course:
         self.buffer.add(mels[use], lengths[use], labels[use])
         if unseen:
             self.unseen.own.add(mels[unseen], lengths[unseen], labels[unseen])
+        count = (len(self.buffer) - len(self.sounds)) // 2
+        while len(self.sounds) < count and (found := next(self._made_up, None)):
+            *sounds, took = found
+            self.sounds += range(len(self.buffer), len(self.buffer) + len(sounds[0]))
+            self.buffer.add(*sounds, torch.zeros(len(sounds[0]), dtype=torch.long))
+            self.pace.beside += took
+
+    @cached_property
+    def _made_up(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+        """Made-up sounds to come, as long as made clips are, while there is time for them."""
+        s, teacher, fast = self.settings, self.learner.teacher, self.learner.fast_teacher
+        recipe = row(s.recipe if s.source == "made" else "frami")
+        frames = tuple(min(teacher.spec.frames(x), self.buffer.frames) for x in durations(teacher, recipe, None))
+        found = made_up(fast, teacher.spec, frames, s.seed * 7919 + 3, fixed_batch(teacher.model))
+        return timely(found, CHOSEN * (s.budget or math.inf), lambda: self.clock.seconds)
 
     def make(self, maker: Maker, every: float) -> Iterator[State]:
         """Let the maker make a turn, reporting on the way. Returns the finished clips, None where time ran out."""
@@ -311,12 +330,13 @@ class _Course:
                 return None
             if self.clock.seconds - self.reported >= every:
                 yield from self.report()
-        self.add(made.clips.mels, made.clips.lengths, made.clips.target)
+        spent = self.clock.seconds - self.spent
+        self.add_all(made.clips)
         self.adjust()
         self.inversion, self.notes = maker.memory, (*made.notes, *self._weaker)
         first, self._made = not self._made, True
         typical = not (first and self._records)
-        self.pace.made(self.clock.seconds - self.spent, len(made.clips), len(made.clips) // s.clips, typical)
+        self.pace.made(spent, len(made.clips), len(made.clips) // s.clips, typical)
         if s.budget and not self.pace.of_step:
             self._probe()
         self.spent = self.clock.seconds
@@ -366,7 +386,7 @@ class _Course:
         long = not self.settings.budget or self.settings.budget >= SHORTEST
         if self.kept is not None and long and not self.learner.steps:
             self.fit()
-        learn(self.learner, self.buffer, _rate(self.pace.learnt))
+        learn(self.learner, self.buffer, rate(self.pace.learnt))
         self._compare()
         self.pace.steps += 1
         if self.learner.device.type != "cuda":

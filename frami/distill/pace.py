@@ -1,5 +1,6 @@
 """How a distillation divides its time: first the clips, then what is learnt from them."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -28,6 +29,11 @@ def best_clips(seconds: float, a_clip: float, a_step: float) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)
     return low
+
+
+def rate(share: float) -> float:
+    """Learning rate at this share of the learning, as a share of the highest."""
+    return min(max(share, 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * share))) if share < 1 else 0.0
 
 
 class Clock:

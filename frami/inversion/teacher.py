@@ -51,7 +51,7 @@ class TeacherCopy:
         self.exact, self.device = frozen_copy(teacher.model), teacher.device
         self._original = teacher.model
         self.foreign = not isinstance(self.exact, Classifier)
-        self.batch = _batch(self.exact)
+        self.batch = fixed_batch(self.exact)
         longest = getattr(self.exact, "longest", None)  # of a network that is not ours
         if longest is not None and self.frames > longest:
             raise FramiError(
@@ -135,7 +135,7 @@ def fast_copy(model: nn.Module, spec: MelSpec, frames: int, speedups: Speedups =
     return _FullPrecision(frozen_copy(model))
 
 
-def _batch(model: nn.Module) -> int | None:
+def fixed_batch(model: nn.Module) -> int | None:
     """Clips of a batch of a network that was exported with a fixed number of them, else None."""
     takes = getattr(getattr(model, "config", None), "takes", None)
     return takes.clips if takes is not None and takes.clips > 1 else None
