@@ -37,8 +37,8 @@ METHODS = tuple(row.name for row in RECIPES.values() if not row.ablation)
 OBJECTIVES_ALONE = ("before", "after", "simkd", "fitnet", "attention")
 #: Where the banks of ``EXPLORE`` lie, by teacher: of equal size, so that rows on them differ in the clips alone.
 READY = ASSETS / "explore"
-#: Version of how a run shares its time between making and learning, of the augmentation, of a student's first weights
-#: and of the weights of what it learns; what was measured under another is another row.
+#: Version of how a run shares its time between making and learning, of the augmentation and the sounds beside, of a
+#: student's first weights and of the weights of what it learns; what was measured under another is another row.
 PACE = 6
 
 
@@ -68,6 +68,7 @@ ROWS: tuple[Row, ...] = (
     *(Row(f"frami + {o}", "objectives", o) for o in OBJECTIVES_ALONE),
     Row("frami, in two turns", "schedule", "frami", changes=(("turns", 2),)),
     Row("frami, replay by priority", "schedule", "frami", changes=(("replay", "priority"),)),
+    Row("frami, without made-up sounds", "schedule", "frami", changes=(("made_up", 0),)),
     Row("frami, sliced weights", "schedule", "frami", changes=(("start", "sliced"),)),
     Row("frami, new weights", "schedule", "frami", changes=(("start", "new"),)),
     *(Row(f"bank of {m}, {o}", "banks", o, m, "bank") for m in EXPLORE for o in ("logits", "frami")),
@@ -227,7 +228,19 @@ def length(base: Settings) -> str:
 
 def others(base: Settings) -> str:
     """Settings that neither a row nor an option of the command names, as ``name=value``; without those that are off."""
-    named = {"student", "budget", "clips", "batch", "objective", "recipe", "source", "seed", "rounds", "steps"}
+    named = {
+        "student",
+        "budget",
+        "clips",
+        "batch",
+        "objective",
+        "recipe",
+        "source",
+        "seed",
+        "rounds",
+        "steps",
+        "made_up",
+    }
     found = ((name, value) for name, value in sorted(asdict(base).items()) if name not in named and value)
     return " ".join(f"{name}={f'{value:g}' if isinstance(value, float) else value}" for name, value in found)
 

@@ -61,6 +61,10 @@ def add(commands) -> None:
     sub.add_argument("--batch", type=whole(2), help="clips of a training step (default: 32)")
     replay = "clips that a step takes: any (uniform, default), or rather those that the student gets wrong (priority)"
     sub.add_argument("--replay", choices=REPLAYS, help=replay)
+    made_up = (
+        "sounds made up without the teacher that are learnt from beside made clips, at most (default: 64; 0: none)"
+    )
+    sub.add_argument("--made-up", type=whole(0), help=made_up)
     sub.add_argument("--lr", type=number(1e-6, 1), help="highest learning rate (default: 0.012)")
     several = "that the student learns: names or numbers as of frami synthesize (default: all of the teacher's)"
     sub.add_argument("--classes", action="append", help=several)
@@ -95,6 +99,7 @@ _CHOICES = (
     "turns",
     "batch",
     "replay",
+    "made_up",
     "lr",
     "seed",
 )
@@ -190,6 +195,8 @@ def _new(options, store, group: Group) -> str:
     if source != "made" and idle:
         which = "--bank" if options.bank else f"--source {source}"
         raise FramiError(f"with {which} no clips are made; leave out {', '.join(idle)}")
+    if source in ("real", "noise") and options.made_up:
+        raise FramiError(f"--made-up sounds stand beside made clips; leave them out with --source {source}")
     if options.rounds:
         given |= {"budget": None, "rounds": options.rounds}
     elif options.budget:

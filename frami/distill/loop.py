@@ -316,7 +316,7 @@ class _Course:
         s, teacher, fast = self.settings, self.learner.teacher, self.learner.fast_teacher
         recipe = row(s.recipe if s.source == "made" else "frami")
         frames = tuple(min(teacher.spec.frames(x), self.buffer.frames) for x in durations(teacher, recipe, None))
-        found = made_up(fast, teacher.spec, frames, s.seed * 7919 + 3, fixed_batch(teacher.model))
+        found = made_up(fast, teacher.spec, frames, s.seed * 7919 + 3, fixed_batch(teacher.model), s.made_up)
         return timely(found, CHOSEN * (s.budget or math.inf), lambda: self.clock.seconds)
 
     def make(self, maker: Maker, every: float) -> Iterator[State]:

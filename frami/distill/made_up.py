@@ -22,9 +22,9 @@ MOST, BATCH, OF = 64, 32, 4
 
 
 def made_up(
-    model: nn.Module, spec: MelSpec, frames: tuple[int, int], seed: int, batch: int | None = None
+    model: nn.Module, spec: MelSpec, frames: tuple[int, int], seed: int, batch: int | None = None, most: int = MOST
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Sounds for the teacher ``model``, some at a time, at most ``MOST``: log-Mels Tensor[N, 1, F, T] and lengths
+    """Sounds for the teacher ``model``, some at a time, at most ``most``: log-Mels Tensor[N, 1, F, T] and lengths
     Tensor[N], on the CPU; of each batch those nearest to its training data, or any where it stores no statistics.
 
     frames : of the shortest and of the longest; batch : sounds that the teacher hears at once, None: any number.
@@ -32,12 +32,12 @@ def made_up(
     rng, (low, high) = torch.Generator().manual_seed(seed), frames
     batch = batch or BATCH
     some, count = max(1, batch // OF), 0
-    while count < MOST:
+    while count < most:
         mels = log_mels(spec, batch, high, rng).clamp(min=spec.floor)
         lengths = torch.randint(low, high + 1, (batch,), generator=rng)
         inside = torch.arange(high) < lengths[:, None]
         mels = torch.where(inside[:, None, None], mels, spec.floor)
-        nearest = _distances(model, spec, mels, lengths).argsort(stable=True)[: min(some, MOST - count)]
+        nearest = _distances(model, spec, mels, lengths).argsort(stable=True)[: min(some, most - count)]
         count += len(nearest)
         yield mels[nearest], lengths[nearest]
 

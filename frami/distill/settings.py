@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from frami import schema
+from frami.distill.made_up import MOST
 from frami.distill.objectives import LABELS, objective
 from frami.errors import FramiError
 from frami.inversion.settings import check_least, check_seed, recipe_of_earlier
@@ -33,7 +34,8 @@ class Settings:
     part of the budget that making gets (None: found from the speed of both, see ``pace.best_clips``); ``turns`` : of
     making and learning, 1: all clips are made first; in later turns a recipe's adversarial term sees the student;
     ``batch`` : clips of a training step, drawn by ``replay``, all alike (``uniform``) or by ``priority`` (see
-    ``replay.Priorities``); ``classes`` : names of the teacher's that the student learns, None: all; ``lr`` rises over
+    ``replay.Priorities``); ``made_up`` : made-up sounds learnt from beside made clips at most (``made_up.py``);
+    ``classes`` : names of the teacher's that the student learns, None: all; ``lr`` rises over
     the first twentieth of the learning and then falls to zero on a cosine.
     """
 
@@ -54,6 +56,7 @@ class Settings:
     seed: Annotated[int, schema.whole()] = 0
     start: schema.Line = "fitting"
     replay: schema.Line = "uniform"
+    made_up: Annotated[int, schema.whole(0)] = MOST
     classes: tuple[schema.Line, ...] | None = None
 
     def __post_init__(self):
@@ -64,6 +67,7 @@ class Settings:
             object.__setattr__(self, "classes", tuple(self.classes))
         check_least(1, clips=self.clips, rounds=self.rounds, steps=self.steps, turns=self.turns)
         check_least(2, batch=self.batch)
+        check_least(0, made_up=self.made_up)
         check_seed(self.seed)
         if self.budget is not None and not 0 < self.budget < math.inf:
             raise FramiError(f"a budget is a number of seconds above 0, not {self.budget}")
@@ -81,8 +85,8 @@ class Settings:
             raise FramiError("objective 'labels' learns the true classes of real clips: made ones have none")
 
     def to_dict(self) -> dict:
-        """Its fields; the student's architecture, the replay and the classes where they are not the default ones."""
-        usual = {"architecture": DEFAULT, "replay": "uniform", "classes": None}
+        """Its fields; architecture, replay, made-up sounds and classes where they are not the default ones."""
+        usual = {"architecture": DEFAULT, "replay": "uniform", "made_up": MOST, "classes": None}
         return {k: v for k, v in asdict(self).items() if k not in usual or usual[k] != v}
 
 

@@ -11,6 +11,7 @@ from frami import checkpoints
 from frami.bench import distillation as measure
 from frami.device import processor
 from frami.distill import OBJECTIVES, Settings
+from frami.distill.made_up import MOST
 from tests.helpers.cli import run
 
 
@@ -63,15 +64,16 @@ def test_rows_of_equal_clips_and_steps(capsys, tmp_path, fresh_home, make_tree):
     make_tree("fsdd", tmp_path, speakers=("theo",))
     options = ["bench", "distillation", "--teachers", "fsdd", "--data", tmp_path, "--out", tmp_path / "page.md"]
     quick = ["--rounds", 2, "--steps", 3, "--clips", 8, "--batch", 4, "--seeds", 1, "--student", "nano", "--json"]
-    rows = "frami + frami,frami-flash + frami,frami in two turns,frami replay,frami sliced weights,frami new weights"
+    rows = "frami + frami,frami-flash + frami,frami in two turns,frami replay,frami without,frami sliced,frami new"
     status, text, err = run(capsys, *options, *quick, "--rows", rows, "--device", "cpu")
     assert status == 0, err
     cells = {cell["row"]: cell for cell in json.loads(text)["cells"].values()}
-    assert len(cells) == 6 and {(cell["clips"], cell["steps"]) for cell in cells.values()} == {(16, 6)}
+    assert len(cells) == 7 and {(cell["clips"], cell["steps"]) for cell in cells.values()} == {(16, 6)}
     assert "16 clips and 6 steps" in (tmp_path / "page.md").read_text()
     rows = [measure.settings(row, Settings(), 0) for row in measure.ROWS if row.group == "schedule"]
-    assert [(row.turns, row.replay, row.start) for row in rows] == [
-        (2, "uniform", "fitting"), (1, "priority", "fitting"), (1, "uniform", "sliced"), (1, "uniform", "new"),
+    assert [(row.turns, row.replay, row.made_up, row.start) for row in rows] == [
+        (2, "uniform", MOST, "fitting"), (1, "priority", MOST, "fitting"), (1, "uniform", 0, "fitting"),
+        (1, "uniform", MOST, "sliced"), (1, "uniform", MOST, "new"),
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from frami import checkpoints
 from frami.device import threads
 from frami.distill import Settings, distill, loop
 from frami.distill.made_up import BATCH, MOST, OF, made_up
+from frami.errors import FramiError
 from frami.inversion import Clips
 from frami.inversion.augment import centred
 from frami.inversion.bn_statistics import clip_means, recorded
@@ -74,9 +75,8 @@ def courses(monkeypatch):
 
 
 @pytest.mark.parametrize(("clips", "expected"), [(8, 8), (32, 16)])
-def test_half_as_many_as_clips_and_they_are_not_counted(tiny, courses, monkeypatch, clips, expected):
-    monkeypatch.setattr("frami.distill.made_up.MOST", 16)
-    *_, state = distill(tiny, Settings(**(QUICK | {"clips": clips})))
+def test_half_as_many_as_clips_and_they_are_not_counted(tiny, courses, clips, expected):
+    *_, state = distill(tiny, Settings(**(QUICK | {"clips": clips, "made_up": 16})))
     (course,) = courses
     assert state.clips == 2 * clips and len(course.sounds) == expected == len(set(course.sounds))
     assert len(course.buffer) == expected + state.clips - len(course.unseen.own)
@@ -111,6 +111,14 @@ def test_what_is_made_costs_what_it_did(tiny, courses, monkeypatch):
         list(distill(tiny, Settings(student="nano", budget=3.0, clips=8, batch=8), now=lambda: now() + sum(later)))
     (course,) = courses
     assert course.pace.beside > 1 and course.pace.each < 0.1
+
+
+def test_there_need_be_none(tiny, courses):
+    list(distill(tiny, Settings(**(QUICK | {"made_up": 0}))))
+    assert courses[0].clips and not courses[0].sounds
+    assert "made_up" not in Settings().to_dict() and Settings(made_up=3).to_dict()["made_up"] == 3
+    with pytest.raises(FramiError, match="made_up is at least 0"):
+        Settings(made_up=-1)
 
 
 @pytest.mark.parametrize("source", ["real", "noise"])
