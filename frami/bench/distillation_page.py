@@ -18,12 +18,18 @@ SEEDS = 3
 _NO_CLIP = " †"
 _NOTE = "† No clip was finished within the time: an untrained student; run once."
 
-#: What version 5 brought, for pages of version 4.
+#: What came after the measurements of a version: 5, and 6.
 _FITTED = (
     "**The tables below are of students that were not fitted.** Since then each layer of a student is first fitted to",
     "what its teacher computes, and frame-level features count eight times ([method.md](../method.md)): what students",
     "reach so is in [distillation.md](distillation.md).",
 )
+_MADE_UP = (
+    "**The tables below are of students that heard made clips alone.** Since then sounds that were made up without the",
+    "teacher stand beside them ([method.md](../method.md)): what students reach so is in",
+    "[distillation.md](distillation.md).",
+)
+_SINCE = {4: _FITTED, 5: _MADE_UP}
 
 Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table
 
@@ -109,7 +115,7 @@ def _version(results: dict[str, dict]) -> int:
 
 def of_earlier(results: dict[str, dict]) -> list[str]:
     """Lines that say what has changed where the latest measurements are of an earlier version."""
-    return ["", *_FITTED] if _version(results) == 4 else []
+    return ["", *since] if (since := _SINCE.get(_version(results))) else []
 
 
 def sections(results: dict[str, dict]) -> Sections:

@@ -2,8 +2,8 @@
 
 The channels that were left out are missing wherever a later layer read them. The weights that make up for them best
 are those of a linear regression, layer by layer: of the teacher's signals, before the ReLU, on what the student has.
-This is the reconstruction of channel pruning (He et al., ICCV 2017), on made clips. It needs no gradient and takes the
-time of a few dozen training steps.
+This is the reconstruction of channel pruning (He et al., ICCV 2017), on made clips and what stands beside them. It
+needs no gradient and takes the time of a few dozen training steps.
 """
 
 import math

@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import takewhile
 
 import torch
@@ -17,7 +16,7 @@ from frami.data import LogMels
 from frami.distill.augment import AugmentConfig, ReplayBuffer, noise_clips, split, tolerated
 from frami.distill.fitting import fit, views
 from frami.distill.learner import close, forget_ahead, lead, learn, learner_state, load_learner, new_learner
-from frami.distill.made_up import made_up, timely
+from frami.distill.made_up import beside
 from frami.distill.making import Maker
 from frami.distill.pace import Clock, Pace, rate
 from frami.distill.settings import Settings
@@ -27,7 +26,6 @@ from frami.distributed import ALONE, Group
 from frami.errors import FramiError
 from frami.inversion import Clips, Progress, durations
 from frami.inversion import recipe as row
-from frami.inversion.teacher import fixed_batch
 from frami.models import Classifier
 from frami.optim import forget, learnt
 
@@ -39,8 +37,8 @@ TEXTURE = 1.0
 UNSEEN = 128
 #: Training steps that measure how long one takes, and the share of a budget that they may take.
 PROBES, PROBED = 8, 0.02
-#: Shares of a budget in which batches may begin that a student is fitted to, and of which made-up sounds are chosen.
-FITTED, CHOSEN = 0.03, 0.015
+#: Share of a budget that a student's fit to its teacher may begin batches in.
+FITTED = 0.03
 #: Seconds of the shortest budget in which a student is fitted: in less, there would be no time to learn.
 SHORTEST = 5.0
 #: Clips of noise in the lower bound; longest segment of real clips, in seconds (as in the teachers' training) and in
@@ -204,18 +202,19 @@ def _longest(teacher: Checkpoint, settings: Settings, clips) -> int:
 class _Course:
     """A distillation as it goes on.
 
-    ``buffer``, ``unseen`` : clips to learn from, and those that only measure agreement; ``sounds`` : rows of the
-    buffer that are made-up sounds (``made_up``), about half as many as clips at first; ``inversion`` : memory of
-    the run that makes clips; ``kept`` : what the student has of its teacher, until it is fitted to that; ``spent`` :
-    seconds up to the last whole step or batch, which is what a run that goes on has used; ``reported`` : seconds at the
-    last state.
+    ``buffer``, ``unseen`` : clips to learn from, with made-up sounds (``beside``) among them, and those that only
+    measure agreement; ``inversion`` : memory of the run that makes clips; ``kept`` : what the student has of its
+    teacher, until it is fitted to that; ``spent`` : seconds up to the last whole step or batch, which is what a run
+    that goes on has used; ``reported`` : seconds at the last state.
     """
 
     def __init__(self, teacher, settings, student, augmentation, memory, clock, frames, spare, group=ALONE, kept=None):
         self.settings, self.clock, self.kept = settings, clock, kept
         group.shared(frames)
         self.learner = new_learner(teacher, student, settings, frames, augmentation, group)
-        self.buffer, self.sounds = ReplayBuffer(teacher.spec, frames, teacher.device), []
+        self.buffer, fast = ReplayBuffer(teacher.spec, frames, teacher.device), self.learner.fast_teacher
+        before = memory.get("sounds", ()) if memory else None
+        self.beside = beside(teacher, fast, settings, frames, lambda: clock.seconds, before)
         self.unseen = Unseen(teacher, frames, spare)
         self.pace = Pace(settings, clock, **(memory["pace"] if memory else {}))
         self.inversion: Callable[[], dict] | dict | None = memory["inversion"] if memory else None
@@ -237,7 +236,7 @@ class _Course:
 
     @property
     def clips(self) -> int:
-        return len(self.buffer) - len(self.sounds) + len(self.unseen.own)
+        return len(self.buffer) - len(self.beside.rows) + len(self.unseen.own)
 
     @property
     def _records(self) -> bool:
@@ -265,11 +264,13 @@ class _Course:
         """Find how strong an augmentation a teacher of another make tolerates, once there are clips."""
         if self.strength is not None or not self.clips:
             return
-        clips = sorted(set(range(len(self.buffer))).difference(self.sounds))
+        clips = sorted(set(range(len(self.buffer))).difference(self.beside.rows))
         rows = clips[:: max(1, len(clips) // TRIED)][:TRIED]
         mels, lengths, _ = self.buffer.take(torch.tensor(rows), torch.zeros(len(rows)))
         teacher, augmentation = self.learner.teacher, self.learner.augmentation
+        begin = self.clock.seconds
         self._weaken(tolerated(teacher.model, mels, lengths, teacher.spec, augmentation))
+        self.pace.beside += self.clock.seconds - begin
 
     def fill(self, teacher: Checkpoint, clips: Bank | LogMels | None, earlier: Clips | Bank | None) -> None:
         """Add the clips that are there at the start."""
@@ -287,6 +288,9 @@ class _Course:
                 add(*clips.batch(range(start, min(start + 64, len(clips)))))
         elif earlier is not None:
             self.add_all(earlier.clips() if isinstance(earlier, Bank) else earlier)
+        self.pace.beside += self.clock.seconds - self.spent
+        self.spent = self.clock.seconds
+        self.beside.before = None
 
     def add_all(self, clips: Clips) -> None:
         """Add made clips batch by batch, so that a run that goes on has them in the same order."""
@@ -303,21 +307,10 @@ class _Course:
         self.buffer.add(mels[use], lengths[use], labels[use])
         if unseen:
             self.unseen.own.add(mels[unseen], lengths[unseen], labels[unseen])
-        count = (len(self.buffer) - len(self.sounds)) // 2
-        while len(self.sounds) < count and (found := next(self._made_up, None)):
+        while found := self.beside.next(len(self.buffer)):
             *sounds, took = found
-            self.sounds += range(len(self.buffer), len(self.buffer) + len(sounds[0]))
             self.buffer.add(*sounds, torch.zeros(len(sounds[0]), dtype=torch.long))
             self.pace.beside += took
-
-    @cached_property
-    def _made_up(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
-        """Made-up sounds to come, as long as made clips are, while there is time for them."""
-        s, teacher, fast = self.settings, self.learner.teacher, self.learner.fast_teacher
-        recipe = row(s.recipe if s.source == "made" else "frami")
-        frames = tuple(min(teacher.spec.frames(x), self.buffer.frames) for x in durations(teacher, recipe, None))
-        found = made_up(fast, teacher.spec, frames, s.seed * 7919 + 3, fixed_batch(teacher.model), s.made_up)
-        return timely(found, CHOSEN * (s.budget or math.inf), lambda: self.clock.seconds)
 
     def make(self, maker: Maker, every: float) -> Iterator[State]:
         """Let the maker make a turn, reporting on the way. Returns the finished clips, None where time ran out."""
@@ -444,5 +437,6 @@ class _Course:
             "pace": self.pace.state(),
             "strength": self.strength,
             "echo": self.learner.echo.on,
+            "sounds": list(self.beside.rows),
             "inversion": self.inversion() if callable(self.inversion) else self.inversion,
         }

@@ -63,8 +63,8 @@ class Pace:
     rounds both are counted.
 
     making : seconds of making so far; beside : of what is neither making nor learning (measuring a step, fitting the
-    student); one, each : of a turn as long as the last one, and of a clip, at the speed of the fastest (0: not known);
-    of_step : of a training step (0: not measured yet); batches, steps : done.
+    student, choosing sounds); one, each : of a turn as long as the last one, and of a clip, at the speed of the fastest
+    (0: not known); of_step : of a training step (0: not measured yet); batches, steps : done.
     """
 
     settings: Settings

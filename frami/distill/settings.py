@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 from frami import schema
-from frami.distill.made_up import MOST
 from frami.distill.objectives import LABELS, objective
 from frami.errors import FramiError
 from frami.inversion.settings import check_least, check_seed, recipe_of_earlier
@@ -15,6 +14,8 @@ from frami.models import DEFAULT
 SOURCES = ("made", "bank", "real", "noise")
 #: What a student's weights are at first: random, or those of its teacher that fit into it, fitted to its clips or not.
 STARTS = ("fitting", "sliced", "new", "teacher")
+#: Made-up sounds beside made clips, at most.
+MOST = 64
 #: Which clips a training step takes: any, or rather those of which the student's answer was furthest off.
 REPLAYS = ("uniform", "priority")
 #: Fields of a run beside its teacher and the ``Settings``.
@@ -85,8 +86,8 @@ class Settings:
             raise FramiError("objective 'labels' learns the true classes of real clips: made ones have none")
 
     def to_dict(self) -> dict:
-        """Its fields; architecture, replay, made-up sounds and classes where they are not the default ones."""
-        usual = {"architecture": DEFAULT, "replay": "uniform", "made_up": MOST, "classes": None}
+        """Its fields; the student's architecture, the replay and the classes where they are not the default ones."""
+        usual = {"architecture": DEFAULT, "replay": "uniform", "classes": None}
         return {k: v for k, v in asdict(self).items() if k not in usual or usual[k] != v}
 
 
@@ -113,6 +114,8 @@ class RunSettings:
             raise FramiError(f"these are not the settings of a distillation ({what})")
         if "turns" not in values and isinstance(values.get("recipe"), str):  # an earlier version's
             values = values | {"recipe": recipe_of_earlier(values["recipe"])}
+        if values.get("source", "made") in ("made", "bank"):  # there were none in earlier versions
+            values = {"made_up": 0} | values
         settings = schema.checked(Settings, {k: v for k, v in values.items() if k in known})
         rest = {name: values[name] for name in ("teacher", *_REST) if name in values}
         return schema.checked(cls, rest | {"settings": settings})
@@ -122,6 +125,7 @@ class RunSettings:
         named = {name: getattr(self, name) for name in _REST if getattr(self, name)}
         values = {"teacher": self.teacher, **self.settings.to_dict()} | named
         making = () if self.settings.source == "made" else ("recipe", "clips", "share", "turns")
+        making += () if self.settings.source in ("made", "bank") else ("made_up",)
         return {name: value for name, value in values.items() if name not in making}
 
     @property

@@ -11,7 +11,7 @@ from frami import checkpoints
 from frami.bench import distillation as measure
 from frami.device import processor
 from frami.distill import OBJECTIVES, Settings
-from frami.distill.made_up import MOST
+from frami.distill.settings import MOST
 from tests.helpers.cli import run
 
 

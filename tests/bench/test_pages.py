@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
     ("command", "page"),
     [
         (["distillation"], "distillation"),
+        (["distillation"], "distillation-fitted"),
         (["distillation"], "distillation-unfitted"),
         (["time-to-agreement"], "time-to-agreement"),
         (["diversity", "--batch", 64], "diversity"),

@@ -7,10 +7,11 @@ from torch import nn
 
 from frami import checkpoints
 from frami.device import threads
-from frami.distill import Settings, distill, loop
-from frami.distill.made_up import BATCH, MOST, OF, made_up
+from frami.distill import RunSettings, Settings, distill, loop
+from frami.distill.made_up import BATCH, OF, made_up
+from frami.distill.settings import MOST
 from frami.errors import FramiError
-from frami.inversion import Clips
+from frami.inversion import Clips, durations, recipe
 from frami.inversion.augment import centred
 from frami.inversion.bn_statistics import clip_means, recorded
 from tests.helpers.clock import ticking
@@ -60,6 +61,18 @@ def test_a_network_of_a_fixed_number_of_clips_hears_as_many(digits):
     assert len(next(made_up(Three(), digits.spec, FRAMES, 3, 3))[0]) == 1
 
 
+def test_a_norm_that_nothing_goes_through_tells_nothing(digits):
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(4)
+
+        def forward(self, x, lengths):
+            return x
+
+    assert len(next(made_up(Idle(), digits.spec, FRAMES, 3))[0]) == BATCH // OF
+
+
 @pytest.fixture
 def courses(monkeypatch):
     """The courses of the distillations that are begun."""
@@ -78,22 +91,23 @@ def courses(monkeypatch):
 def test_half_as_many_as_clips_and_they_are_not_counted(tiny, courses, clips, expected):
     *_, state = distill(tiny, Settings(**(QUICK | {"clips": clips, "made_up": 16})))
     (course,) = courses
-    assert state.clips == 2 * clips and len(course.sounds) == expected == len(set(course.sounds))
+    assert state.clips == 2 * clips and len(course.beside.rows) == expected == len(set(course.beside.rows))
     assert len(course.buffer) == expected + state.clips - len(course.unseen.own)
-    mels, lengths, _ = course.buffer.take(torch.tensor(course.sounds), torch.zeros(expected))
-    high = mels.shape[-1]
-    frames = int(tiny.spec.frames(0.6 * tiny.seconds)), high
-    chosen = [torch.cat(parts) for parts in zip(*made_up(tiny.model, tiny.spec, frames, 3), strict=True)]
-    assert chosen[0].shape[1:] == mels.shape[1:] and lengths.min() >= frames[0] and lengths.max() <= high
+    found = course.buffer.take(torch.tensor(course.beside.rows), torch.zeros(expected))
+    frames = tuple(map(tiny.spec.frames, durations(tiny, recipe("frami"), None)))
+    sounds = zip(*made_up(course.learner.fast_teacher, tiny.spec, frames, 3), strict=True)
+    mels, lengths = (torch.cat(parts)[:expected] for parts in sounds)
+    assert torch.equal(found[1], lengths)
+    torch.testing.assert_close(found[0], mels, atol=0.01, rtol=0.01)
 
 
 def test_no_more_are_chosen_than_there_is_time_for(tiny, courses, monkeypatch):
     for share in (0.0, 0.5):
-        monkeypatch.setattr(loop, "CHOSEN", share)
+        monkeypatch.setattr("frami.distill.made_up.CHOSEN", share)
         with threads(1):
             list(distill(tiny, Settings(student="nano", budget=1.0, clips=8, batch=8, share=0.5), now=ticking(0.005)))
     none, some = courses
-    assert none.clips and not none.sounds and some.sounds and some.pace.beside > none.pace.beside
+    assert none.clips and not none.beside.rows and some.beside.rows and some.pace.beside > none.pace.beside
 
 
 def test_what_is_made_costs_what_it_did(tiny, courses, monkeypatch):
@@ -105,7 +119,7 @@ def test_what_is_made_costs_what_it_did(tiny, courses, monkeypatch):
             later.append(1.0)
             yield sounds
 
-    monkeypatch.setattr(loop, "made_up", slow)
+    monkeypatch.setattr("frami.distill.made_up.made_up", slow)
     with threads(1):
         now = ticking(0.01)
         list(distill(tiny, Settings(student="nano", budget=3.0, clips=8, batch=8), now=lambda: now() + sum(later)))
@@ -115,8 +129,11 @@ def test_what_is_made_costs_what_it_did(tiny, courses, monkeypatch):
 
 def test_there_need_be_none(tiny, courses):
     list(distill(tiny, Settings(**(QUICK | {"made_up": 0}))))
-    assert courses[0].clips and not courses[0].sounds
-    assert "made_up" not in Settings().to_dict() and Settings(made_up=3).to_dict()["made_up"] == 3
+    assert courses[0].clips and not courses[0].beside.rows
+    before = RunSettings("fsdd", Settings()).to_dict()
+    assert RunSettings.from_dict(before).settings.made_up == before.pop("made_up") == MOST
+    assert RunSettings.from_dict(before).settings.made_up == 0, "there were none when this was not stored"
+    assert "made_up" not in RunSettings("fsdd", Settings(source="real")).to_dict()
     with pytest.raises(FramiError, match="made_up is at least 0"):
         Settings(made_up=-1)
 
@@ -125,7 +142,25 @@ def test_there_need_be_none(tiny, courses):
 def test_real_clips_and_noise_stay_among_themselves(tiny, make_mels, courses, source):
     settings = Settings(**(QUICK | {"source": source, "objective": "logits"}))
     *_, last = distill(tiny, settings, make_mels() if source == "real" else None)
-    assert not courses[0].sounds and len(courses[0].buffer) == last.clips
+    assert not courses[0].beside.rows and len(courses[0].buffer) == last.clips
+
+
+def test_a_run_that_goes_on_has_as_many_whatever_time_there_is(tiny, courses, monkeypatch):
+    """Clips are replayed by priority: each has its own."""
+    settings = Settings(student="nano", budget=2.0, clips=8, batch=8, replay="priority")
+    monkeypatch.setattr("frami.distill.made_up.CHOSEN", 0.5)
+    made = []
+    for state in distill(tiny, settings, every=0.0, now=ticking(0.005)):
+        made += [state.made.clips] if state.made is not None else []
+        if state.steps == 5:
+            break
+    memory = state.memory()
+    monkeypatch.setattr("frami.distill.made_up.CHOSEN", 0.0)
+    *_, state = distill(tiny, settings, memory=memory, earlier=Clips.join(made), every=0.0, now=ticking(0.01))
+    first, later = courses
+    assert first.beside.rows and later.beside.rows == first.beside.rows == memory["sounds"]
+    assert later.pace.beside > first.pace.beside, "what it takes is noted"
+    assert state.finished and state.seconds >= 2
 
 
 @pytest.mark.parametrize("turns", [1, 2])
@@ -140,7 +175,7 @@ def test_a_run_that_goes_on_has_them_in_the_same_order(tiny, courses, turns):
     whole = distill(tiny, settings, memory=memory, earlier=Clips.join(made), every=0.0)
     next(whole)
     first, later = courses
-    assert first.sounds and later.sounds[: len(first.sounds)] == first.sounds
+    assert first.beside.rows and later.beside.rows[: len(first.beside.rows)] == first.beside.rows
     rows = torch.tensor(range(len(first.buffer)))
     for one, other in zip(*(x.buffer.take(rows, torch.zeros(len(rows))) for x in (first, later)), strict=True):
         assert torch.equal(one[..., :20], other[..., :20])

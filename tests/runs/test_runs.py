@@ -113,6 +113,7 @@ def test_curves(store):
     store.log(id, 20, 2.5, {"loss": 1.5})
     store.log(id, 20, 2.6, {"loss": 1.6})
     assert store.metrics(id)["loss"] == [(10, 1.0, 2.0), (20, 2.6, 1.6)]
+    store.log(id, 30, 3.0, {"loss": 1.0})
     store.log(id, 20, 2.2, {"accuracy": 0.7}, begins=True)
     assert store.metrics(id) == {"loss": [(10, 1.0, 2.0)], "accuracy": [(10, 1.0, 0.5), (20, 2.2, 0.7)]}
     assert store.metrics(store.create("distill", "other", {}).id) == {}
