@@ -288,8 +288,9 @@ class _Course:
                 add(*clips.batch(range(start, min(start + 64, len(clips)))))
         elif earlier is not None:
             self.add_all(earlier.clips() if isinstance(earlier, Bank) else earlier)
-        self.pace.beside += self.clock.seconds - self.spent
-        self.spent = self.clock.seconds
+        if len(self.buffer):  # what it took to have them again is neither making nor learning
+            self.pace.beside += self.clock.seconds - self.spent
+            self.spent = self.clock.seconds
         self.beside.before = None
 
     def add_all(self, clips: Clips) -> None:

@@ -105,7 +105,7 @@ def test_no_more_are_chosen_than_there_is_time_for(tiny, courses, monkeypatch):
     for share in (0.0, 0.5):
         monkeypatch.setattr("frami.distill.made_up.CHOSEN", share)
         with threads(1):
-            list(distill(tiny, Settings(student="nano", budget=1.0, clips=8, batch=8, share=0.5), now=ticking(0.005)))
+            list(distill(tiny, Settings(student="nano", budget=0.6, clips=8, batch=8, share=0.5), now=ticking(0.005)))
     none, some = courses
     assert none.clips and not none.beside.rows and some.beside.rows and some.pace.beside > none.pace.beside
 
