@@ -101,6 +101,12 @@ def pytest_terminal_summary(terminalreporter) -> None:
 # --------------------------------------------------------------------------------------------- folders and recordings
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Each test begins with one, whatever a library in one before has set."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory) -> Path:
     """All that is written while testing goes to this folder. Several processes share what is decoded of recordings."""

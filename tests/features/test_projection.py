@@ -1,5 +1,6 @@
 """Maps of features: principal axes and UMAP."""
 
+import os
 import subprocess
 import sys
 
@@ -60,6 +61,15 @@ def test_umap_of_few_clips(count):
         assert np.allclose(found, pca(normal(count, 6))(normal(count, 6)).numpy())
     assert np.isfinite(umap_map(torch.ones(count, 6))).all(), "copies are laid out too"
     assert np.isfinite(umap_map(normal(count, 1))).all()
+
+
+def test_umap_leaves_the_threads_as_they_were():
+    """Numba sets the number for the OpenMP library that it shares with PyTorch. In a process of its own: it is set once."""
+    code = "import torch; from frami.features.projection import umap_map; umap_map(torch.randn(40, 5))"
+    code += "; print(torch.get_num_threads())"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1"], found.stderr
 
 
 def test_umap_is_imported_when_it_is_needed():
