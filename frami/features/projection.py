@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frami.device import threads
 from frami.features.distances import matched, points
 
 
@@ -60,10 +59,14 @@ def umap_map(features: Tensor, seed: int = 0) -> np.ndarray:
     umap = _umap()
     start = 10 * start / max(float(np.abs(start).max()), 1e-9)
     start += 1e-3 * np.random.default_rng(seed).standard_normal(start.shape, dtype=np.float32)  # no two at one place
-    with warnings.catch_warnings(), threads(torch.get_num_threads()):  # Numba gives itself and PyTorch all cores
-        warnings.simplefilter("ignore")
-        mapper = umap.UMAP(n_neighbors=min(15, len(x) - 1), init=start, random_state=seed, n_jobs=1)
-        return np.asarray(mapper.fit_transform(x.numpy()), dtype=np.float32)
+    threads = torch.get_num_threads()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mapper = umap.UMAP(n_neighbors=min(15, len(x) - 1), init=start, random_state=seed, n_jobs=1)
+            return np.asarray(mapper.fit_transform(x.numpy()), dtype=np.float32)
+    finally:
+        torch.set_num_threads(threads)  # Numba's layer of OpenMP, which PyTorch shares, sets it to all cores
 
 
 _importing = threading.Lock()
