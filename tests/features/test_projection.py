@@ -63,8 +63,9 @@ def test_umap_of_few_clips(count):
     assert np.isfinite(umap_map(normal(count, 1))).all()
 
 
+@pytest.mark.slow
 def test_umap_leaves_the_threads_as_they_were():
-    """Numba sets the number for the OpenMP library that it shares with PyTorch. In a process of its own: it is set once."""
+    """Numba sets the number for the OpenMP library that it shares with PyTorch, once in a process."""
     code = "import torch; from frami.features.projection import umap_map; umap_map(torch.randn(40, 5))"
     code += "; print(torch.get_num_threads())"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
