@@ -101,6 +101,7 @@ def test_half_as_many_as_clips_and_they_are_not_counted(tiny, courses, clips, ex
     torch.testing.assert_close(found[0], mels, atol=0.01, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_no_more_are_chosen_than_there_is_time_for(tiny, courses, monkeypatch):
     for share in (0.0, 0.5):
         monkeypatch.setattr("frami.distill.made_up.CHOSEN", share)
@@ -110,6 +111,7 @@ def test_no_more_are_chosen_than_there_is_time_for(tiny, courses, monkeypatch):
     assert none.clips and not none.beside.rows and some.beside.rows and some.pace.beside > none.pace.beside
 
 
+@pytest.mark.slow
 def test_what_is_made_costs_what_it_did(tiny, courses, monkeypatch):
     """The seconds of choosing are no price of a clip."""
     later = []
@@ -145,6 +147,7 @@ def test_real_clips_and_noise_stay_among_themselves(tiny, make_mels, courses, so
     assert not courses[0].beside.rows and len(courses[0].buffer) == last.clips
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_has_as_many_whatever_time_there_is(tiny, courses, monkeypatch):
     """Clips are replayed by priority: each has its own."""
     settings = Settings(student="nano", budget=2.0, clips=8, batch=8, replay="priority")
