@@ -271,6 +271,7 @@ def _session(path: Path):
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others have work for the processors
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

@@ -50,7 +50,7 @@ def cluster_at(tmp_path_factory):
     (home / ".ray" / "auth_token").write_text("0" * 32)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment = kept | {
-        "HOME": str(home), "PYTHONPATH": str(ROOT), "FRAMI_HOME": str(home / "frami"), "OMP_NUM_THREADS": "2",
+        "HOME": str(home), "PYTHONPATH": str(ROOT), "FRAMI_HOME": str(home / "frami"), "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
     }  # fmt: skip
     at_start = environment | {"GRPC_ENABLE_FORK_SUPPORT": "0", "RAY_AUTH_MODE": "token"}

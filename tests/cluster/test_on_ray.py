@@ -121,8 +121,9 @@ def test_no_cluster_at_an_address_is_said(engine):
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
-def frami(folder: Path, *arguments) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "FRAMI_HOME": str(folder / "home"), "OMP_NUM_THREADS": "2"}
+def frami(folder: Path, *arguments, threads: int = 1) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "FRAMI_HOME": str(folder / "home")}
+    environment |= {"OMP_NUM_THREADS": str(threads)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": folder}
     command = [sys.executable, "-m", "frami", *map(str, arguments)]
     return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
@@ -133,7 +134,7 @@ def test_a_bank_of_four_workers_is_that_of_one(tiny_teacher, tmp_path):
     bank += ["--chain", 2, "--no-sounds", "--device", "cpu", "--json"]
     found = []
     for name, where in (("one", ["--on", "local"]), ("four", ["--on", "ray", "--workers", 4])):
-        process = frami(tmp_path, *bank, *where, "--out", tmp_path / name)
+        process = frami(tmp_path, *bank, *where, "--out", tmp_path / name, threads=2)
         out, err = process.communicate(timeout=280)
         assert process.returncode == 0 and json.loads(out)["clips"] == 40, err
         found.append(banks.load(tmp_path / name))
@@ -143,7 +144,7 @@ def test_a_bank_of_four_workers_is_that_of_one(tiny_teacher, tmp_path):
 
 
 def test_a_stop_by_the_keyboard_leaves_nothing_running_and_the_same_command_goes_on(tiny_teacher, tmp_path):
-    bank = ["synthesize", "--teacher", tiny_teacher, "--recipe", "frami", "--samples", 24, "--batch", 2, "--steps", 150]
+    bank = ["synthesize", "--teacher", tiny_teacher, "--recipe", "frami", "--samples", 24, "--batch", 2, "--steps", 60]
     bank += ["--chain", 6, "--on", "ray", "--workers", 2, "--no-sounds", "--device", "cpu", "--out", tmp_path / "bank"]
     process = frami(tmp_path, *bank)
     end = time.monotonic() + 200
