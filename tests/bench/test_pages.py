@@ -19,6 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs"
         (["distillation"], "distillation-fitted"),
         (["distillation"], "distillation-unfitted"),
         (["time-to-agreement"], "time-to-agreement"),
+        (["time-to-agreement"], "time-to-agreement-unfitted"),
         (["diversity", "--batch", 64], "diversity"),
     ],
 )
