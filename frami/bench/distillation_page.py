@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from frami.bench.distillation import PACE, ROWS, others
+from frami.bench.distillation import PACE, ROWS, Row, others
 from frami.bench.folds import plain
 from frami.bench.pages import heading, intro, mean_sd, picture, plus_minus, table
 from frami.bench.parts import HELD_OUT, hardest, pooled
@@ -30,6 +30,11 @@ _MADE_UP = (
     "[distillation.md](distillation.md).",
 )
 _SINCE = {4: _FITTED, 5: _MADE_UP}
+_WARMUP = (
+    "**The tables below are of generators that were not warmed up.** Since then a generator takes its first steps on a",
+    "few clips that are discarded ([method.md](../method.md)): what students reach so is in",
+    "[distillation.md](distillation.md).",
+)
 
 Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table
 
@@ -115,17 +120,28 @@ def _version(results: dict[str, dict]) -> int:
 
 def of_earlier(results: dict[str, dict]) -> list[str]:
     """Lines that say what has changed where the latest measurements are of an earlier version."""
-    return ["", *since] if (since := _SINCE.get(_version(results))) else []
+    since = _SINCE.get(_version(results))
+    if since is None and any(mark != row.fingerprint for row, mark in _held(results).items()):
+        since = _WARMUP
+    return ["", *since] if since else []
+
+
+def _held(results: dict[str, dict]) -> dict[Row, str]:
+    """The fingerprint of each row whose measurements are shown: the present one, or where there are none that from
+    before the warm-up."""
+    there = {(cell["row"], cell["fingerprint"]) for cell in results.values()}
+    return {row: mark for row in ROWS for mark in (row.cold, row.fingerprint) if (row.name, mark) in there}
 
 
 def sections(results: dict[str, dict]) -> Sections:
     """Measurements by what they share and by row, without those of a row's recipe when it had other settings, of other
     settings of the student, and of a version before the latest that was measured."""
-    now, settings, found = {row.name: row.fingerprint for row in ROWS}, others(Settings()), {}
+    held = {row.name: mark for row, mark in _held(results).items()}
+    settings, found = others(Settings()), {}
     version = _version(results)
     for cell in results.values():
         holds = cell.get("pace") == version and cell["settings"] == settings
-        if holds and cell["fingerprint"] == now.get(cell["row"]):
+        if holds and cell["fingerprint"] == held.get(cell["row"]):
             runs = found.setdefault(Section(*(cell[field] for field in Section._fields)), {})
             runs.setdefault(cell["row"], []).append(cell)
     return {section: {row.name: runs[row.name] for row in ROWS if row.name in runs} for section, runs in found.items()}

@@ -123,7 +123,8 @@ class Pace:
     def made(self, seconds: float, clips: int, batches: int, typical: bool = True) -> None:
         """Count a turn of ``batches`` that took so long. The next one is expected to take as long as the fastest, but
         for what its recipe throws away before its first; of one that is not ``typical``, nothing follows."""
-        discarded = row(self.settings.recipe).warmup if not self.batches else 0
+        s = self.settings
+        discarded = row(s.recipe).warmup_cost(s.clips) if not self.batches else 0
         each = seconds / (1 + discarded) / clips if typical else 0.0
         self.each = min(each, self.each or each)  # what else the machine did meanwhile is no price of later turns
         self.one = self.each * clips

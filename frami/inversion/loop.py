@@ -157,6 +157,12 @@ class _Run:
     def batches(self) -> int:
         return -(-self.settings.samples // self.settings.batch)
 
+    @property
+    def warmup_batch(self) -> tuple[int, int]:
+        """Clips and steps of a warm-up batch; all the clips for a teacher that takes one number of them only."""
+        clips, steps = self.settings.recipe.warmup_batch(self.settings.batch)
+        return self.settings.batch if self.teacher.batch and self.teacher.norms else clips, steps
+
     def states(self, memory: dict | None) -> Iterator[Progress]:
         """Run to the end, from what an earlier run left in ``memory``."""
         settings, recipe = self.settings, self.settings.recipe
@@ -178,16 +184,17 @@ class _Run:
                 improve = stepper(work)
             work.begin(target, settings.seed * 1009 + number, rng)
             states: list[Tensor] = []
-            for step in range(1, recipe.steps + 1):
+            steps = self.warmup_batch[1] if discarded else recipe.steps
+            for step in range(1, steps + 1):
                 self.step = step
                 work.draw(self.feature_bank, rng)
                 if recipe.cosine:
-                    set_rate(work.optimiser, 0.5 * (1 + math.cos(math.pi * (step - 1) / recipe.steps)))
+                    set_rate(work.optimiser, 0.5 * (1 + math.cos(math.pi * (step - 1) / steps)))
                 improve()
                 self.done += 1
                 if step in shown and not discarded:
                     states.append(work.last["x"].half().cpu())
-                if self.done % self.every == 0 and (step < recipe.steps or discarded):
+                if self.done % self.every == 0 and (step < steps or discarded):
                     yield self._progress(work, target, work.last)
             work.finish()
             if discarded:
@@ -210,7 +217,8 @@ class _Run:
         """Target classes of the batch, in turn; a warm-up batch has those of the first."""
         settings = self.settings
         begin = max(self.number, self.first) * settings.batch
-        rows = range(begin, min(begin + settings.batch, settings.samples))
+        clips = settings.batch if self.number >= self.first else self.warmup_batch[0]
+        rows = range(begin, min(begin + clips, settings.samples))
         return torch.tensor([settings.classes[i % len(settings.classes)] for i in rows])
 
     def _progress(self, work: Work, target: Tensor, values: dict[str, Tensor]) -> Progress:
@@ -223,12 +231,12 @@ class _Run:
             logits=logits, pooled=values["pooled"].float().cpu(), multilabel=several,
         )  # fmt: skip
         seconds = time.perf_counter() - self.began
-        total = (self.end - self.first + self.warmup) * steps
-        earlier = self.number - self.first + self.warmup  # batches of this run before the present one
-        in_first = earlier <= self.warmup
+        of_warmup = self.warmup * self.warmup_batch[1]
+        total = of_warmup + (self.end - self.first) * steps
+        in_first = self.number <= self.first
         return Progress(
             batch=max(self.number, self.first) + 1, batches=self.batches, clips=clips, finished=False,
-            step=self.step + (earlier * steps if in_first else 0), steps=steps * (1 + self.warmup if in_first else 1),
+            step=self.done if in_first else self.step, steps=steps + (of_warmup if in_first else 0),
             losses={name: float(values[name]) for name in TERMS if name in values}, notes=self.notes,
             done=self.done, total=total, seconds=seconds, left=seconds / self.done * (total - self.done),
         )  # fmt: skip

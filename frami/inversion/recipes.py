@@ -37,7 +37,8 @@ class Recipe:
 
     ``title`` : name for people; ``about`` : what is special, in a sentence; ``source`` : publication
     ``weights`` : factor of each term of the loss by its name in ``TERMS``
-    ``steps`` : optimisation steps of a batch of clips; ``warmup`` : batches made and discarded before the first
+    ``steps`` : optimisation steps of a batch of clips; ``warmup`` : batches made and discarded before the first, of
+    ``warmup_clips`` clips and ``warmup_steps`` steps each (0, and where there are fewer: as many as of the others)
     ``lr``, ``lr_latent``, ``lr_head`` : Adam's learning rates of generator, latents (0: fresh noise at each step
     instead) and projection head; ``cosine`` : the first two fall along a cosine within each batch
     ``parameter`` : what is optimised, a ``generator`` or the ``clip`` itself
@@ -83,6 +84,8 @@ class Recipe:
     betas: tuple[float, float] = (0.5, 0.999)
     cosine: bool = False
     warmup: int = 0
+    warmup_clips: int = 0
+    warmup_steps: int = 0
     parameter: Literal["generator", "clip"] = "generator"
     start: Literal["middle", "spectrum"] = "middle"
     given: Literal["noise", "sum", "noisy_layer"] = "noise"
@@ -119,8 +122,19 @@ class Recipe:
             raise FramiError("a recipe that optimises the clip itself has no generator to give, average or exchange")
         if self.best and (self.average or self.exchange):
             raise FramiError("'best' clips are those of a step: a recipe draws new ones for 'average' and 'exchange'")
+        if min(self.warmup, self.warmup_clips, self.warmup_steps) < 0:
+            raise FramiError("'warmup', 'warmup_clips' and 'warmup_steps' are not negative")
         if not 0 <= self.average < 1 or not 0 <= self.exchange <= 1 or self.modulate < 0:
             raise FramiError("'average' lies below 1, 'exchange' between 0 and 1, and 'modulate' is not negative")
+
+    def warmup_batch(self, batch: int) -> tuple[int, int]:
+        """Clips and steps of a batch of the warm-up, where ``batch`` clips are made at once."""
+        return min(self.warmup_clips or batch, batch), min(self.warmup_steps or self.steps, self.steps)
+
+    def warmup_cost(self, batch: int) -> float:
+        """What the warm-up takes, in batches of ``batch`` clips."""
+        clips, steps = self.warmup_batch(batch)
+        return self.warmup * clips / batch * steps / self.steps
 
 
 _CHOICES = {name: get_args(kind) for name, kind in get_type_hints(Recipe).items() if get_origin(kind) is Literal}
@@ -156,6 +170,9 @@ _FLASH = replace(
     about="FRAMI without its contrastive term, to see what that is worth.",
     source="frami, but: no contrastive term",
     steps=14,
+    warmup=1,
+    warmup_clips=8,
+    warmup_steps=14,
 )
 _FRAMI = replace(
     _FLASH,

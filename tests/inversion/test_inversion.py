@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from frami import checkpoints
 from frami.device import fast_bf16
+from frami.errors import FramiError
 from frami.inversion import RECIPES, Clips, invert, make_clips
 from frami.inversion.loop import assigned
 from frami.inversion.teacher import TeacherCopy, fast_copy
@@ -86,6 +87,45 @@ def test_progress_counts_every_step(teacher, warmup):
     assert all(s.left >= 0 and s.seconds > 0 and s.batches == 2 for s in states) and states[-1].left == 0
     seldom = list(invert(teacher, row, samples=3, batch=2, seconds=0.2, steps=3, every=100))
     assert [s.finished for s in seldom] == [True, True]
+
+
+def test_a_short_warm_up_has_clips_and_steps_of_its_own(teacher):
+    """Its steps count as steps of the first batch, its clips are of the first target classes, and none are kept."""
+    row = replace(RECIPES["frami"], steps=4, warmup=2, warmup_clips=3, warmup_steps=3)
+    settings = {"samples": 9, "batch": 5, "seconds": 0.2, "every": 1, "classes": [7, 3]}
+    run, memory = [], None
+    for state in invert(teacher, row, **settings):
+        run.append(state)
+        memory = memory or (state.memory() if state.finished else None)
+    counted = [(1, i, 10) for i in range(1, 11)] + [(2, i, 4) for i in range(1, 5)]
+    assert [(s.batch, s.step, s.steps) for s in run] == counted
+    assert [len(s.clips) for s in run] == [3] * 6 + [5] * 4 + [4] * 4
+    assert run[0].clips.target.tolist() == [7, 3, 7] and [s.finished for s in run].count(True) == 2
+    assert [s.done for s in run] == [*range(1, 15)] and {s.total for s in run} == {14}
+    again = list(invert(teacher, row, **settings, first=1, memory=memory))
+    assert [s.total for s in again] == [4] * 4, "what goes on is warmed up already"
+    assert torch.equal(again[-1].clips.mels, run[-1].clips.mels)
+
+
+def test_a_warm_up_is_no_larger_than_what_follows(teacher):
+    row = replace(RECIPES["frami"], warmup=1, warmup_clips=8, warmup_steps=14)
+    states = list(invert(teacher, row, samples=2, batch=16, seconds=0.2, steps=3, every=1))
+    assert [(len(s.clips), s.step, s.total) for s in states] == [(2, i, 6) for i in range(1, 7)]
+    assert row.warmup_cost(16) == 0.5 and row.warmup_cost(4) == 1.0
+    assert RECIPES["dafl"].warmup_cost(7) == RECIPES["dafl"].warmup and RECIPES["cmi"].warmup_cost(7) == 0
+    with pytest.raises(FramiError, match="'warmup_clips' and 'warmup_steps' are not negative"):
+        replace(row, warmup_clips=-1)
+
+
+@pytest.mark.slow
+def test_the_first_batch_of_a_warmed_up_generator_is_recognised():
+    """Of 50 classes; without a warm-up the teacher hears few of them."""
+    esc50 = checkpoints.load("esc50", "cpu")
+    cold = replace(RECIPES["frami"], warmup=0, warmup_clips=0, warmup_steps=0)
+    for seed in (0, 1):
+        choices = {"samples": 16, "batch": 16, "seconds": 1.0, "seed": seed}
+        warm, without = (make_clips(esc50, row, **choices).target_accuracy for row in (RECIPES["frami"], cold))
+        assert warm >= 0.9 > 0.75 > without
 
 
 def test_assigned_classes_are_the_target_classes():

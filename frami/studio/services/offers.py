@@ -41,7 +41,9 @@ def about(recipe: Recipe) -> str:
         said.append("A small student learns along, which is slow on a CPU.")
     if not targeted(recipe):
         said.append("Its target classes cannot be chosen.")
-    if recipe.warmup:
+    if recipe.warmup_steps:
+        said.append("Its first steps are taken on a few clips that are not saved.")
+    elif recipe.warmup:
         said.append(f"Makes {recipe.warmup} batches to learn from before the first that is saved.")
     return f'<p class="frami-about">{escape(" ".join(said))} <span>{escape(recipe.source)}</span></p>'
 

@@ -391,7 +391,7 @@ class Syntheses:
 
 def work(settings: InversionSettings) -> float:
     """What an inversion costs: clips × seconds × steps."""
-    clips = settings.samples + settings.recipe.warmup * settings.batch
+    clips = settings.samples + settings.recipe.warmup_cost(settings.batch) * settings.batch
     return clips * sum(settings.seconds) / 2 * settings.recipe.steps
 
 
