@@ -68,7 +68,7 @@ class Row:
         recipe = RECIPES[self.recipe]
         if self.source != "made" or not recipe.warmup_steps:
             return self.fingerprint
-        return fingerprint(replace(recipe, warmup=0, warmup_clips=0, warmup_steps=0))
+        return fingerprint(replace(recipe, warmup=0, warmup_clips=0, warmup_steps=0, alone=1.0))
 
 
 ROWS: tuple[Row, ...] = (

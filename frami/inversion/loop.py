@@ -196,7 +196,7 @@ class _Run:
                     states.append(work.last["x"].half().cpu())
                 if self.done % self.every == 0 and (step < steps or discarded):
                     yield self._progress(work, target, work.last)
-            work.finish()
+            work.finish(counts=not discarded or not recipe.warmup_clips)
             if discarded:
                 continue
             x, out, rows, labels = result(work, rng)

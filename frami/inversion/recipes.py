@@ -38,7 +38,8 @@ class Recipe:
     ``title`` : name for people; ``about`` : what is special, in a sentence; ``source`` : publication
     ``weights`` : factor of each term of the loss by its name in ``TERMS``
     ``steps`` : optimisation steps of a batch of clips; ``warmup`` : batches made and discarded before the first, of
-    ``warmup_clips`` clips and ``warmup_steps`` steps each (0, and where there are fewer: as many as of the others)
+    ``warmup_clips`` clips and ``warmup_steps`` steps each (0, and where there are fewer: as many as of the others);
+    the statistics of so few clips do not count as those of an earlier batch
     ``lr``, ``lr_latent``, ``lr_head`` : Adam's learning rates of generator, latents (0: fresh noise at each step
     instead) and projection head; ``cosine`` : the first two fall along a cosine within each batch
     ``parameter`` : what is optimised, a ``generator`` or the ``clip`` itself
@@ -66,7 +67,8 @@ class Recipe:
     embedding, or ``both``; ``head`` : through a projection that is ``learned``, or centred and ``plain``;
     ``negatives`` : clips of ``all`` classes, or of the ``same`` one only; ``temperature`` ; ``views`` ;
     ``feature_bank`` : its rows
-    ``past`` : share of earlier batches in the batch-norm statistics; ``first_norm`` : factor of the first batch norm
+    ``past`` : share of earlier batches in the batch-norm statistics; ``alone`` : factor of the batch-norm term while
+    there are none, so that it does not outweigh the others there; ``first_norm`` : factor of the first batch norm
     ``durations`` : shortest and longest clip where none are given, as shares of the teacher's usual one
     ``best`` : the clips of the step with the lowest loss are taken, not the last ones
     ``ablation`` : a row that exists to show what one choice of another row is worth
@@ -106,6 +108,7 @@ class Recipe:
     views: ViewConfig | ImageViewConfig = field(default_factory=ViewConfig)
     feature_bank: int = 2048
     past: float = 0.0
+    alone: float = 1.0
     first_norm: float = 1.0
     durations: tuple[float, float] = (1.0, 1.0)
     best: bool = False
@@ -124,6 +127,8 @@ class Recipe:
             raise FramiError("'best' clips are those of a step: a recipe draws new ones for 'average' and 'exchange'")
         if min(self.warmup, self.warmup_clips, self.warmup_steps) < 0:
             raise FramiError("'warmup', 'warmup_clips' and 'warmup_steps' are not negative")
+        if not 0 <= self.alone <= 1:
+            raise FramiError("'alone' lies between 0 and 1")
         if not 0 <= self.average < 1 or not 0 <= self.exchange <= 1 or self.modulate < 0:
             raise FramiError("'average' lies below 1, 'exchange' between 0 and 1, and 'modulate' is not negative")
 
@@ -173,6 +178,7 @@ _FLASH = replace(
     warmup=1,
     warmup_clips=8,
     warmup_steps=14,
+    alone=0.2,
 )
 _FRAMI = replace(
     _FLASH,

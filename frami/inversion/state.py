@@ -152,9 +152,16 @@ class Work:
         if not self.recipe.lr_latent:
             self.latents.copy_(self.generator.noise(len(self.labels), self.frames, rng))
 
-    def finish(self) -> None:
-        """Carry over what outlasts a batch."""
-        if self.past is not None:
+    def factor(self, term: str) -> Tensor | float:
+        """Of a term's weight in this batch. What a batch does to statistics that earlier ones share in, and with it the
+        gradient, is less by that share."""
+        if term != "batch_norm" or self.past_share is None or self.recipe.alone == 1:
+            return 1.0
+        return torch.where(self.past_share > 0, 1.0, self.recipe.alone)
+
+    def finish(self, counts: bool = True) -> None:
+        """Carry over what outlasts a batch; with its statistics, where it ``counts``."""
+        if self.past is not None and counts:
             for i, past in enumerate(self.past):
                 now = self.last[f"norm {i}"]
                 past.copy_(torch.where(self.past_share > 0, torch.lerp(now, past, self.recipe.past), now))

@@ -48,7 +48,7 @@ def _improve(work: Work, without: str | None = None) -> None:
     """Compute all terms (but one), and improve what learns by one step."""
     made = _forward(work, views=_views(work) and without != "contrast")
     terms = {name: LOSSES[name](work, made) for name in work.weights if name != without}
-    loss = sum(work.weights[name] * term for name, term in terms.items())
+    loss = sum(work.weights[name] * work.factor(name) * term for name, term in terms.items())
 
     optimisers = [work.optimiser, *((work.head.optimiser,) if work.head else ())]
     for optimiser in optimisers:

@@ -117,11 +117,26 @@ def test_a_warm_up_is_no_larger_than_what_follows(teacher):
         replace(row, warmup_clips=-1)
 
 
+def test_batch_norm_weighs_less_where_there_is_no_earlier_batch(teacher):
+    """Of the first batch alone, whatever its warm-up was; what is told of the term is not what it weighs."""
+    row = replace(RECIPES["frami"], warmup_clips=3, warmup_steps=1)
+    settings = {"samples": 4, "batch": 2, "seconds": 0.2, "steps": 1, "every": 1}
+    even, less = ([*invert(teacher, replace(row, alone=alone), **settings)] for alone in (1.0, 0.2))
+    assert even[0].losses == less[0].losses and not torch.equal(even[0].clips.mels, even[1].clips.mels)
+    for share in (1.0, 0.2):
+        _, first, _ = invert(teacher, replace(row, alone=share), **settings)
+        again = replace(row, weights=row.weights | {"batch_norm": share * row.weights["batch_norm"]}, alone=1.0)
+        _, same_first, _ = invert(teacher, again, **settings)
+        assert torch.allclose(first.clips.mels, same_first.clips.mels, atol=1e-4)
+    with pytest.raises(FramiError, match="'alone' lies between 0 and 1"):
+        replace(row, alone=-0.1)
+
+
 @pytest.mark.slow
 def test_the_first_batch_of_a_warmed_up_generator_is_recognised():
     """Of 50 classes; without a warm-up the teacher hears few of them."""
     esc50 = checkpoints.load("esc50", "cpu")
-    cold = replace(RECIPES["frami"], warmup=0, warmup_clips=0, warmup_steps=0)
+    cold = replace(RECIPES["frami"], warmup=0, warmup_clips=0, warmup_steps=0, alone=1.0)
     for seed in (0, 1):
         choices = {"samples": 16, "batch": 16, "seconds": 1.0, "seed": seed}
         warm, without = (make_clips(esc50, row, **choices).target_accuracy for row in (RECIPES["frami"], cold))
