@@ -10,7 +10,6 @@ import torch.nn.functional as F
 
 from frami import checkpoints
 from frami.device import fast_bf16
-from frami.errors import FramiError
 from frami.inversion import RECIPES, Clips, invert, make_clips
 from frami.inversion.loop import assigned
 from frami.inversion.teacher import TeacherCopy, fast_copy
@@ -113,8 +112,6 @@ def test_a_warm_up_is_no_larger_than_what_follows(teacher):
     assert [(len(s.clips), s.step, s.total) for s in states] == [(2, i, 6) for i in range(1, 7)]
     assert row.warmup_cost(16) == 0.5 and row.warmup_cost(4) == 1.0
     assert RECIPES["dafl"].warmup_cost(7) == RECIPES["dafl"].warmup and RECIPES["cmi"].warmup_cost(7) == 0
-    with pytest.raises(FramiError, match="'warmup_clips' and 'warmup_steps' are not negative"):
-        replace(row, warmup_clips=-1)
 
 
 def test_batch_norm_weighs_less_where_there_is_no_earlier_batch(teacher):
@@ -128,8 +125,6 @@ def test_batch_norm_weighs_less_where_there_is_no_earlier_batch(teacher):
         again = replace(row, weights=row.weights | {"batch_norm": share * row.weights["batch_norm"]}, alone=1.0)
         _, same_first, _ = invert(teacher, again, **settings)
         assert torch.allclose(first.clips.mels, same_first.clips.mels, atol=1e-4)
-    with pytest.raises(FramiError, match="'alone' lies between 0 and 1"):
-        replace(row, alone=-0.1)
 
 
 @pytest.mark.slow
