@@ -47,9 +47,12 @@ def filling(
     writer: Writer, states: Iterable[Progress], *, resumable: bool = True
 ) -> Generator[Progress, bool | None, bool]:
     """``fill`` for those who ask for one state after the other: yields each, before it is saved; ``send(True)`` in
-    answer ends the run."""
+    answer ends the run, there or at the next state whose clips are to keep."""
+    stop = False
     for state in states:
-        stop = (yield state) is True
+        stop = (yield state) is True or stop
+        if not state.to_keep:
+            continue
         if state.finished or stop:
             memory = state.memory() if resumable and state.memory else None
             writer.append(state.clips, seconds=state.seconds, trajectory=state.trajectory, state=memory)

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from frami.bench.distillation import PACE, ROWS, Row, others
+from frami.bench.distillation import PACE, ROWS, others
 from frami.bench.folds import plain
 from frami.bench.pages import heading, intro, mean_sd, picture, plus_minus, table
 from frami.bench.parts import HELD_OUT, hardest, pooled
@@ -121,23 +121,23 @@ def _version(results: dict[str, dict]) -> int:
 def of_earlier(results: dict[str, dict]) -> list[str]:
     """Lines that say what has changed where the latest measurements are of an earlier version."""
     since = _SINCE.get(_version(results))
-    if since is None and any(mark != row.fingerprint for row, mark in _held(results).items()):
-        since = _WARMUP
+    if since is None and not _warm(results):
+        cold = {(row.name, row.cold) for row in ROWS if row.cold != row.fingerprint}
+        since = _WARMUP if any((cell["row"], cell["fingerprint"]) in cold for cell in results.values()) else None
     return ["", *since] if since else []
 
 
-def _held(results: dict[str, dict]) -> dict[Row, str]:
-    """The fingerprint of each row whose measurements are shown: the present one, or where there are none that from
-    before the warm-up."""
+def _warm(results: dict[str, dict]) -> bool:
+    """Whether any row was measured with its recipe's short warm-up. Then those from before it are not shown."""
     there = {(cell["row"], cell["fingerprint"]) for cell in results.values()}
-    return {row: mark for row in ROWS for mark in (row.cold, row.fingerprint) if (row.name, mark) in there}
+    return any((row.name, row.fingerprint) in there for row in ROWS if row.cold != row.fingerprint)
 
 
 def sections(results: dict[str, dict]) -> Sections:
     """Measurements by what they share and by row, without those of a row's recipe when it had other settings, of other
     settings of the student, and of a version before the latest that was measured."""
-    held = {row.name: mark for row, mark in _held(results).items()}
-    settings, found = others(Settings()), {}
+    warm, settings, found = _warm(results), others(Settings()), {}
+    held = {row.name: row.fingerprint if warm else row.cold for row in ROWS}
     version = _version(results)
     for cell in results.values():
         holds = cell.get("pace") == version and cell["settings"] == settings

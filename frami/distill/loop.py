@@ -330,7 +330,8 @@ class _Course:
         self.inversion, self.notes = maker.memory, (*made.notes, *self._weaker)
         first, self._made = not self._made, True
         typical = not (first and self._records)
-        self.pace.made(spent, len(made.clips), len(made.clips) // s.clips, typical)
+        warmup = made.warmup / made.seconds if first else 0.0
+        self.pace.made(spent, len(made.clips), len(made.clips) // s.clips, typical, warmup)
         if s.budget and not self.pace.of_step:
             self._probe()
         self.spent = self.clock.seconds

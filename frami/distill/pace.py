@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from frami.distill.settings import Settings
-from frami.inversion import recipe as row
 
 #: What a student misses after N clips and S steps, less what no time mends and up to a factor: ``CLIPS · N^-A + S^-B``,
 #: fitted on development parts by ``frami bench allocation`` (docs/results/allocation.md).
@@ -120,12 +119,10 @@ class Pace:
             return self.making < (MOST if s.share is None else s.share) * s.budget / s.turns
         return not self.batches or self.making + self.one / 2 <= self.planned * block / s.turns
 
-    def made(self, seconds: float, clips: int, batches: int, typical: bool = True) -> None:
+    def made(self, seconds: float, clips: int, batches: int, typical: bool = True, warmup: float = 0.0) -> None:
         """Count a turn of ``batches`` that took so long. The next one is expected to take as long as the fastest, but
-        for what its recipe throws away before its first; of one that is not ``typical``, nothing follows."""
-        s = self.settings
-        discarded = row(s.recipe).warmup_cost(s.clips) if not self.batches else 0
-        each = seconds / (1 + discarded) / clips if typical else 0.0
+        for the share of the time that was ``warmup``; of one that is not ``typical``, nothing follows."""
+        each = seconds * (1 - warmup) / clips if typical else 0.0
         self.each = min(each, self.each or each)  # what else the machine did meanwhile is no price of later turns
         self.one = self.each * clips
         self.batches += batches

@@ -58,9 +58,11 @@ class Progress:
     """State of a running inversion: the clips of the present batch as they are now, and where it stands.
 
     ``losses`` : unweighted terms by name; ``finished`` : the clips will not change any more; ``done`` of ``total``
-    steps of the whole run, after ``seconds``, with ``left`` (estimated) to go; ``notes`` : remarks on the result (a
-    term that this teacher lacks). With a finished batch only: ``trajectory`` : its snapshots; ``memory()`` : what a
-    later run needs to go on from here (see ``invert``), to be called before the next state is requested.
+    steps of the whole run, after ``seconds``, with ``left`` (estimated) to go, of which ``warmup`` went to batches that
+    are discarded; ``to_keep`` : a run that ends here may save the clips: they are as many as the batch has; ``notes`` :
+    remarks on the result (a term that this teacher lacks). With a finished batch only: ``trajectory`` : its snapshots;
+    ``memory()`` : what a later run needs to go on from here (see ``invert``), to be called before the next state is
+    requested.
     """
 
     batch: int
@@ -74,6 +76,8 @@ class Progress:
     total: int
     seconds: float
     left: float
+    warmup: float = 0.0
+    to_keep: bool = True
     notes: tuple[str, ...] = ()
     trajectory: Trajectory | None = None
     memory: Callable[[], dict] | None = None

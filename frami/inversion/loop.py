@@ -137,7 +137,7 @@ def arithmetic(teacher: Checkpoint, seconds: float) -> dict[str, int]:
 class _Run:
     """A run, and where it stands. ``number`` : of the batch at work; those below ``first`` are the ``warmup`` batches,
     which are discarded, and those from ``end`` on are not its own; ``step`` : of this batch; ``done`` : steps of the
-    whole run since ``began``."""
+    whole run since ``began``; ``warm`` : seconds of the warm-up."""
 
     settings: InversionSettings
     teacher: TeacherCopy
@@ -152,6 +152,7 @@ class _Run:
     step: int = 0
     done: int = 0
     began: float = 0.0
+    warm: float = 0.0
 
     @property
     def batches(self) -> int:
@@ -179,6 +180,7 @@ class _Run:
                 older, work = work, new_work(self.teacher, recipe, len(target), self.student, own)
                 if older is not None:
                     work.load(None, older.snapshot(None))
+                    older = None
                 elif memory is not None:
                     work.load(self.feature_bank, memory)
                 improve = stepper(work)
@@ -198,6 +200,7 @@ class _Run:
                     yield self._progress(work, target, work.last)
             work.finish(counts=not discarded or not recipe.warmup_clips)
             if discarded:
+                self.warm = time.perf_counter() - self.began
                 continue
             x, out, rows, labels = result(work, rng)
             target = labels.cpu().clone()
@@ -215,11 +218,15 @@ class _Run:
 
     def _target(self) -> Tensor:
         """Target classes of the batch, in turn; a warm-up batch has those of the first."""
-        settings = self.settings
-        begin = max(self.number, self.first) * settings.batch
-        clips = settings.batch if self.number >= self.first else self.warmup_batch[0]
-        rows = range(begin, min(begin + clips, settings.samples))
-        return torch.tensor([settings.classes[i % len(settings.classes)] for i in rows])
+        classes, rows = self.settings.classes, self._rows(max(self.number, self.first))
+        if self.number < self.first:
+            rows = rows[: self.warmup_batch[0]]
+        return torch.tensor([classes[i % len(classes)] for i in rows])
+
+    def _rows(self, number: int) -> range:
+        """Clips of a batch, by their number in the set."""
+        batch, samples = self.settings.batch, self.settings.samples
+        return range(number * batch, min((number + 1) * batch, samples))
 
     def _progress(self, work: Work, target: Tensor, values: dict[str, Tensor]) -> Progress:
         """The present state. Steps of warm-up batches count as steps of the first one."""
@@ -239,6 +246,7 @@ class _Run:
             step=self.done if in_first else self.step, steps=steps + (of_warmup if in_first else 0),
             losses={name: float(values[name]) for name in TERMS if name in values}, notes=self.notes,
             done=self.done, total=total, seconds=seconds, left=seconds / self.done * (total - self.done),
+            warmup=self.warm, to_keep=self.number >= self.first or len(target) == len(self._rows(self.first)),
         )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def states(
             except StopIteration:
                 return
             now, last = time.monotonic(), state.batch == state.batches
-            stop = stopped() and not (last and state.step == state.steps)
+            stop = state.to_keep and stopped() and not (last and state.step == state.steps)
             if state.finished:
                 longest, ended = max(longest, now - ended), now
                 stop = stop or (seconds is not None and not last and now - begin + _SPARE * longest > seconds)
@@ -56,7 +56,8 @@ def states(
                     yield described(state) | {"saved": writer.made, "ends": stop}
                 except GeneratorExit:
                     with suppress(StopIteration):
-                        run.send(True)
+                        while True:  # up to the first state whose clips are to keep
+                            run.send(True)
                     raise
     finally:
         made.close()

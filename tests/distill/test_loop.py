@@ -164,9 +164,9 @@ def test_a_gpus_first_turn_and_step_are_no_measure(tiny, monkeypatch):
 
 
 def test_the_warm_up_of_a_recipe_is_no_price_of_later_batches():
-    for recipe, wants in (("dafl", True), ("frami", False)):
-        pace = Pace(Settings(recipe=recipe, budget=100, share=0.3), Clock(30.0))
-        pace.made(29.0, 32, 1)  # of dafl: twenty batches to learn from, and the first that is used
+    for warmup, wants in ((20 / 21, True), (0.0, False)):
+        pace = Pace(Settings(budget=100, share=0.3), Clock(30.0))
+        pace.made(29.0, 32, 1, warmup=warmup)
         assert pace.wants_clips == wants
 
 

@@ -115,16 +115,19 @@ def test_a_warm_up_is_no_larger_than_what_follows(teacher):
 
 
 def test_batch_norm_weighs_less_where_there_is_no_earlier_batch(teacher):
-    """Of the first batch alone, whatever its warm-up was; what is told of the term is not what it weighs."""
+    """In the first batch and its warm-up alone; what is told of the term is not what it weighs."""
     row = replace(RECIPES["frami"], warmup_clips=3, warmup_steps=1)
     settings = {"samples": 4, "batch": 2, "seconds": 0.2, "steps": 1, "every": 1}
-    even, less = ([*invert(teacher, replace(row, alone=alone), **settings)] for alone in (1.0, 0.2))
-    assert even[0].losses == less[0].losses and not torch.equal(even[0].clips.mels, even[1].clips.mels)
-    for share in (1.0, 0.2):
-        _, first, _ = invert(teacher, replace(row, alone=share), **settings)
-        again = replace(row, weights=row.weights | {"batch_norm": share * row.weights["batch_norm"]}, alone=1.0)
-        _, same_first, _ = invert(teacher, again, **settings)
-        assert torch.allclose(first.clips.mels, same_first.clips.mels, atol=1e-4)
+    weighed = replace(row, weights=row.weights | {"batch_norm": 0.2 * row.weights["batch_norm"]}, alone=1.0)
+    full, less, lighter = ([*invert(teacher, one, **settings)] for one in (replace(row, alone=1.0), row, weighed))
+    assert full[0].losses == less[0].losses == lighter[0].losses
+    assert not torch.allclose(full[1].clips.mels, less[1].clips.mels, atol=1e-3)
+    assert torch.allclose(less[1].clips.mels, lighter[1].clips.mels, atol=1e-4)
+    run = invert(teacher, row, **settings)
+    _, first = next(run), next(run)
+    choices = settings | {"first": 1, "memory": first.memory()}
+    second, as_full = next(run), next(invert(teacher, replace(row, alone=1.0), **choices))
+    assert second.finished and torch.equal(second.clips.mels, as_full.clips.mels)
 
 
 @pytest.mark.slow
