@@ -62,14 +62,6 @@ class Row:
             return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()[:8]
         return fingerprint(RECIPES[self.recipe]) if self.source == "made" else ""
 
-    @property
-    def cold(self) -> str:
-        """``fingerprint`` from before its recipe had a short warm-up; of other rows, the present one."""
-        recipe = RECIPES[self.recipe]
-        if self.source != "made" or not recipe.warmup_steps:
-            return self.fingerprint
-        return fingerprint(replace(recipe, warmup=0, warmup_clips=0, warmup_steps=0, alone=1.0))
-
 
 ROWS: tuple[Row, ...] = (
     *(Row(f"{m} + {o}", "methods", o, recipe=m) for m in METHODS for o in ("frami", "logits")),

@@ -30,11 +30,6 @@ _MADE_UP = (
     "[distillation.md](distillation.md).",
 )
 _SINCE = {4: _FITTED, 5: _MADE_UP}
-_WARMUP = (
-    "**The tables below are of generators that were not warmed up.** Since then a generator takes its first steps on a",
-    "few clips that are discarded ([method.md](../method.md)): what students reach so is in",
-    "[distillation.md](distillation.md).",
-)
 
 Runs = dict[str, list[dict]]  # runs of each row by its name, in the order of the table
 
@@ -120,28 +115,17 @@ def _version(results: dict[str, dict]) -> int:
 
 def of_earlier(results: dict[str, dict]) -> list[str]:
     """Lines that say what has changed where the latest measurements are of an earlier version."""
-    since = _SINCE.get(_version(results))
-    if since is None and not _warm(results):
-        cold = {(row.name, row.cold) for row in ROWS if row.cold != row.fingerprint}
-        since = _WARMUP if any((cell["row"], cell["fingerprint"]) in cold for cell in results.values()) else None
-    return ["", *since] if since else []
-
-
-def _warm(results: dict[str, dict]) -> bool:
-    """Whether any row was measured with its recipe's short warm-up. Then those from before it are not shown."""
-    there = {(cell["row"], cell["fingerprint"]) for cell in results.values()}
-    return any((row.name, row.fingerprint) in there for row in ROWS if row.cold != row.fingerprint)
+    return ["", *since] if (since := _SINCE.get(_version(results))) else []
 
 
 def sections(results: dict[str, dict]) -> Sections:
     """Measurements by what they share and by row, without those of a row's recipe when it had other settings, of other
     settings of the student, and of a version before the latest that was measured."""
-    warm, settings, found = _warm(results), others(Settings()), {}
-    held = {row.name: row.fingerprint if warm else row.cold for row in ROWS}
+    now, settings, found = {row.name: row.fingerprint for row in ROWS}, others(Settings()), {}
     version = _version(results)
     for cell in results.values():
         holds = cell.get("pace") == version and cell["settings"] == settings
-        if holds and cell["fingerprint"] == held.get(cell["row"]):
+        if holds and cell["fingerprint"] == now.get(cell["row"]):
             runs = found.setdefault(Section(*(cell[field] for field in Section._fields)), {})
             runs.setdefault(cell["row"], []).append(cell)
     return {section: {row.name: runs[row.name] for row in ROWS if row.name in runs} for section, runs in found.items()}

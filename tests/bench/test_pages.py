@@ -18,10 +18,8 @@ DOCS = Path(__file__).parents[2] / "docs"
         (["distillation"], "distillation"),
         (["distillation"], "distillation-fitted"),
         (["distillation"], "distillation-unfitted"),
-        (["distillation"], "distillation-without-warmup"),
         (["time-to-agreement"], "time-to-agreement"),
         (["time-to-agreement"], "time-to-agreement-unfitted"),
-        (["time-to-agreement"], "time-to-agreement-without-warmup"),
         (["diversity", "--batch", 64], "diversity"),
     ],
 )

@@ -153,7 +153,7 @@ def test_a_gpus_first_turn_and_step_are_no_measure(tiny, monkeypatch):
     monkeypatch.setattr(loop._Course, "_records", True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     told, real = [], Pace.made
-    monkeypatch.setattr(Pace, "made", lambda pace, *given: told.append(given[-1]) or real(pace, *given))
+    monkeypatch.setattr(Pace, "made", lambda pace, *given: told.append(given[3]) or real(pace, *given))
     calls, learn = [], loop.learn
     monkeypatch.setattr(loop, "learn", lambda *given: calls.append(given[-1]) or learn(*given))
     for state in distill(tiny, Settings(student="nano", budget=30.0, clips=8, batch=8, share=0.3), every=0.0):
@@ -168,6 +168,19 @@ def test_the_warm_up_of_a_recipe_is_no_price_of_later_batches():
         pace = Pace(Settings(budget=100, share=0.3), Clock(30.0))
         pace.made(29.0, 32, 1, warmup=warmup)
         assert pace.wants_clips == wants
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_what_a_warm_up_takes_is_measured(tiny, cores):
+    """As a share of the first turn, on each stream's own clock."""
+    shares = {}
+    for recipe in ("frami-warm", "frami"):
+        maker = making.Maker(tiny, Settings(**(QUICK | {"recipe": recipe})))
+        with threads(cores):
+            (turn,) = [made for made in maker.turn() if made is not None]
+        maker.close()
+        shares[recipe] = turn.warmup / turn.seconds
+    assert 0.2 < shares["frami-warm"] < 0.9 and shares["frami"] == 0
 
 
 @pytest.mark.parametrize(("a_clip", "a_step"), [(0.03, 0.04), (0.3, 0.04), (0.03, 0.4)])

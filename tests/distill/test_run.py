@@ -195,7 +195,7 @@ def test_a_run_interrupted_at_a_bad_moment_goes_on(fresh_home, tiny_teacher, sho
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["frami-flash", "dafl"])
+@pytest.mark.parametrize("recipe", ["frami-warm", "dafl"])
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(fresh_home, tiny_teacher, short_warmup, recipe, monkeypatch):
     """The same weights, bit for bit: moments, learning rates and chance go on where they were."""
     work = runs.distill

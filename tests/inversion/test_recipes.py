@@ -49,10 +49,11 @@ def test_an_ablation_changes_one_thing():
 
 
 FINGERPRINTS = {
-    "frami": "adcb892e", "frami-fine": "1cc09d8c", "frami-fast": "ec23fd31", "frami-flash": "d3799856",
+    "frami": "d755c030", "frami-fine": "1cc09d8c", "frami-fast": "ec23fd31", "frami-flash": "53464074",
+    "frami-warm": "adcb892e",
     "cmi": "76c097a8", "deepinversion": "3ada53bc", "dafl": "08f23e9d", "dfq": "43fd8b30", "zskt": "0cd5074d",
     "fast": "d6432380", "nayer": "39959d03", "mad": "6848faa8", "spaceshipnet": "06906a3d", "ssd-kd": "2f78d6ac",
-    "frami-view": "e7d262a5", "frami-segments": "9dc2ed81", "frami-same": "6e3ac25a",
+    "frami-view": "61090a38", "frami-segments": "01e8062a", "frami-same": "241f2cfa",
     "frami-fine-no-contrast": "b51fd56b", "frami-fine-image-views": "77c3214c", "frami-fine-pooled": "cffff6f6",
     "frami-fine-means": "2f3202ba", "frami-fine-fixed": "afb71838", "frami-fine-batch": "99d8268b",
     "deepinversion-cifar": "a7dee45e",
