@@ -237,6 +237,8 @@ def test_what_the_page_offers_suits_every_recipe(fsdd):
             assert 0 <= value <= top and value / step == pytest.approx(round(value / step)), (name, term)
     assert offers.steps(RECIPES["cmi"]) == RECIPES["cmi"].steps
     assert "student learns along" in offers.about(RECIPES["dfq"]) and "target" in offers.about(RECIPES["dafl"])
+    assert "Makes 20 batches" in offers.about(RECIPES["dafl"]) and "batches" not in offers.about(RECIPES["frami"])
+    assert "first steps are taken on a few clips that are not saved" in offers.about(RECIPES["frami-warm"])
 
 
 def test_a_clip_is_synthesized_by_the_vocoder_that_its_id_names(tmp_path, fsdd):
