@@ -185,6 +185,14 @@ _FRAMI = replace(
     weights=_FLASH.weights | {"contrast": 1.0},
     contrast="batch", feature="means",
 )  # fmt: skip
+_WARM = replace(
+    _FRAMI,
+    name="frami-warm",
+    title="FRAMI warm",
+    about="FRAMI whose generator takes its first steps on a few clips that are discarded.",
+    source="frami, and: a short warm-up of the generator",
+    warmup=1, warmup_clips=8, warmup_steps=14, alone=0.2,
+)  # fmt: skip
 _CMI = Recipe(
     name="cmi",
     title="CMI",
@@ -277,16 +285,10 @@ def _ablation(of: Recipe, name: str, what: str, **choices) -> Recipe:
 
 
 _CIFAR = {"weights": _DEEPINVERSION.weights | {"batch_norm": 10.0}, "first_norm": 1.0}
-_WARM = {"warmup": 1, "warmup_clips": 8, "warmup_steps": 14, "alone": 0.2}
 _VIEW = {"contrast": "view", "weights": _FRAMI.weights | {"contrast": 0.15}, "feature": "both"}
 _ROWS = (
-    _FRAMI, _FINE, _FAST, _FLASH, _CMI, _DEEPINVERSION, _DAFL, _DFQ, _ZSKT, _FAST_DATAFREE,
+    _FRAMI, _FINE, _FAST, _FLASH, _WARM, _CMI, _DEEPINVERSION, _DAFL, _DFQ, _ZSKT, _FAST_DATAFREE,
     _NAYER, _MAD, _SPACESHIPNET, _SSD_KD,
-    replace(
-        _FRAMI, name="frami-warm", title="FRAMI warm", **_WARM,
-        about="FRAMI whose generator takes its first steps on a few clips that are discarded.",
-        source="frami, and: a short warm-up",
-    ),
     _ablation(_FRAMI, "view", "a second view of each clip, and a feature bank", **_VIEW),
     _ablation(_FRAMI, "segments", "two time segments of each clip", contrast="segments"),
     _ablation(_FRAMI, "same", "clips of the same class alone push each other apart", negatives="same"),

@@ -18,6 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
         (["distillation"], "distillation"),
         (["distillation"], "distillation-fitted"),
         (["distillation"], "distillation-unfitted"),
+        (["distillation"], "distillation-warm"),
         (["time-to-agreement"], "time-to-agreement"),
         (["time-to-agreement"], "time-to-agreement-unfitted"),
         (["diversity", "--batch", 64], "diversity"),
