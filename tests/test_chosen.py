@@ -285,6 +285,8 @@ def test_a_network_of_a_fixed_number_of_clips_is_inverted_with_as_many():
     assert teacher.model.config.takes.clips == 16
     made = make_clips(teacher, "frami", samples=16, batch=16, seconds=0.5, steps=2)
     assert len(made) == 16 and made.mels.isfinite().all()
+    warm = [len(state.clips) for state in invert(teacher, "frami-warm", samples=16, batch=16, seconds=0.5, every=1)]
+    assert warm == [16] * 28, "its warm-up too"
     for samples, batch, recipe in ((8, 8, "frami"), (20, 16, "frami"), (16, 16, "cmi")):
         with pytest.raises(FramiError, match="exported for 16 clips at once"):
             make_clips(teacher, recipe, samples=samples, batch=batch, seconds=0.5, steps=2)

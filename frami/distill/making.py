@@ -66,10 +66,10 @@ class Maker:
         made = yield from (self._beside(streams, cores) if len(streams) > 1 and cores > 1 else _in_turn(streams))
         self._memories[: len(made)] = [progress.memory for progress in made]
         self.turns += 1
-        share = fmean(progress.warmup / progress.seconds for progress in made)
+        seconds, share = time.perf_counter() - begin, fmean(progress.warmup / progress.seconds for progress in made)
         yield replace(
-            made[0], clips=Clips.join([progress.clips for progress in made]), seconds=time.perf_counter() - begin,
-            warmup=share * (time.perf_counter() - begin), memory=self.memory,
+            made[0], clips=Clips.join([progress.clips for progress in made]), seconds=seconds, warmup=share * seconds,
+            memory=self.memory,
         )  # fmt: skip
 
     def _beside(self, streams, cores: int):
