@@ -37,9 +37,10 @@ METHODS = tuple(row.name for row in RECIPES.values() if not row.ablation)
 OBJECTIVES_ALONE = ("before", "after", "simkd", "fitnet", "attention")
 #: Where the banks of ``EXPLORE`` lie, by teacher: of equal size, so that rows on them differ in the clips alone.
 READY = ASSETS / "explore"
-#: Version of how a run shares its time between making and learning, of the augmentation and the sounds beside, of a
-#: student's first weights and of the weights of what it learns; what was measured under another is another row.
-PACE = 6
+#: Version of how a run shares its time between making and learning, of the chains in which clips are made, of the
+#: augmentation and the sounds beside, of a student's first weights and of the weights of what it learns; what was
+#: measured under another is another row.
+PACE = 7
 
 
 @dataclass(frozen=True)

@@ -316,8 +316,7 @@ class _Course:
     def make(self, maker: Maker, every: float) -> Iterator[State]:
         """Let the maker make a turn, reporting on the way. Returns the finished clips, None where time ran out."""
         s = self.settings
-        left = None if s.budget else s.rounds - self.pace.batches
-        for made in maker.turn(left):
+        for made in maker.turn(self.pace.lacking):
             if made is not None:
                 break
             if self.pace.over:
@@ -331,7 +330,8 @@ class _Course:
         first, self._made = not self._made, True
         typical = not (first and self._records)
         warmup = made.warmup / made.seconds if first else 0.0
-        self.pace.made(spent, len(made.clips), len(made.clips) // s.clips, typical, warmup)
+        done, coming = len(made.clips) // s.clips, maker.coming * s.clips
+        self.pace.made(spent, len(made.clips), done, typical, warmup, coming)
         if s.budget and not self.pace.of_step:
             self._probe()
         self.spent = self.clock.seconds

@@ -62,7 +62,7 @@ class Pace:
     rounds both are counted.
 
     making : seconds of making so far; beside : of what is neither making nor learning (measuring a step, fitting the
-    student, choosing sounds); one, each : of a turn as long as the last one, and of a clip, at the speed of the fastest
+    student, choosing sounds); one, each : of the next turn, and of a clip, at the speed of the fastest
     (0: not known); of_step : of a training step (0: not measured yet); batches, steps : done.
     """
 
@@ -110,21 +110,35 @@ class Pace:
         return min(best_clips(left, self.each, self.of_step) * self.each, MOST * s.budget)
 
     @property
-    def wants_clips(self) -> bool:
+    def _block(self) -> int:
+        """Which one it is, from 1."""
+        return min(int(self.learnt * self.settings.turns), self.settings.turns - 1) + 1
+
+    @property
+    def lacking(self) -> int | None:
+        """Batches that the block still lacks, where they are counted; None with a budget."""
         s = self.settings
-        block = min(int(self.learnt * s.turns), s.turns - 1) + 1
+        return None if s.budget else max(round(s.rounds * self._block / s.turns) - self.batches, 0)
+
+    @property
+    def wants_clips(self) -> bool:
+        s, block = self.settings, self._block
         if not s.budget:
-            return self.batches < round(s.rounds * block / s.turns)
+            return self.lacking > 0
         if self.batches and not self.each:  # one more turn shows how long the next ones take
             return self.making < (MOST if s.share is None else s.share) * s.budget / s.turns
         return not self.batches or self.making + self.one / 2 <= self.planned * block / s.turns
 
-    def made(self, seconds: float, clips: int, batches: int, typical: bool = True, warmup: float = 0.0) -> None:
-        """Count a turn of ``batches`` that took so long. The next one is expected to take as long as the fastest, but
-        for the share of the time that was ``warmup``; of one that is not ``typical``, nothing follows."""
+    def made(
+        self, seconds: float, clips: int, batches: int, typical: bool = True, warmup: float = 0.0,
+        coming: int | None = None,
+    ) -> None:  # fmt: skip
+        """Count a turn of ``batches`` that took so long. Of the next one, of ``coming`` clips (default: as many), each
+        is expected to take as long as in the fastest, but for the share of the time that was ``warmup``; of a turn that
+        is not ``typical``, nothing follows."""
         each = seconds * (1 - warmup) / clips if typical else 0.0
         self.each = min(each, self.each or each)  # what else the machine did meanwhile is no price of later turns
-        self.one = self.each * clips
+        self.one = self.each * (coming or clips)
         self.batches += batches
         self.making += seconds
 

@@ -40,6 +40,7 @@ def invert(
     every: int = 5,
     first: int = 0,
     end: int | None = None,
+    stride: int = 1,
     memory: dict | None = None,
     **choices,
 ) -> Iterator[Progress]:
@@ -53,7 +54,8 @@ def invert(
     the next. The same seed gives the same clips on one device (on a GPU up to the order of its sums). To go on with an
     interrupted run, give the number of finished batches as ``first`` and what ``Progress.memory`` returned after the
     last of them as ``memory``. Without a memory the batches from ``first`` up to but without ``end`` are a chain of
-    their own: what outlasts a batch begins anew there, with weights of its own.
+    their own: what outlasts a batch begins anew there, with weights of its own. ``stride`` : make each of so many
+    batches only, from ``first`` on; chains that share a memory and leave each other's out make one set between them.
 
     Raises FramiError when an argument is out of range or nothing would be learnt, at the call.
     """
@@ -64,7 +66,7 @@ def invert(
             raise FramiError(f"these settings are for other weights than those of '{teacher.card.name}'")
     else:
         settings = InversionSettings.of(teacher, settings, **choices)
-    check_least(1, every=every)
+    check_least(1, every=every, stride=stride)
     check_least(0, first=first)
     batches = -(-settings.samples // settings.batch)
     end = batches if end is None else min(end, batches)
@@ -82,7 +84,7 @@ def invert(
         feature_bank = FeatureBank(recipe.feature_bank)
     elif len(feature_bank) and feature_bank.rows().shape[1] != feature_size(recipe, copy):
         raise FramiError("this feature bank holds features of another teacher or recipe; give each its own")
-    return _Run(settings, copy, student, feature_bank, every, first, end, tuple(notes)).states(memory)
+    return _Run(settings, copy, student, feature_bank, every, first, end, stride, tuple(notes)).states(memory)
 
 
 def check(teacher: Checkpoint, settings: InversionSettings) -> None:
@@ -136,7 +138,8 @@ def arithmetic(teacher: Checkpoint, seconds: float) -> dict[str, int]:
 @dataclass
 class _Run:
     """A run, and where it stands. ``number`` : of the batch at work; those below ``first`` are the ``warmup`` batches,
-    which are discarded, and those from ``end`` on are not its own; ``step`` : of this batch; ``done`` : steps of the
+    which are discarded, and those from ``end`` on are not its own, nor those that ``stride`` leaves out; ``step`` : of
+    this batch; ``done`` : steps of the
     whole run since ``began``; ``warm`` : seconds of the warm-up."""
 
     settings: InversionSettings
@@ -146,6 +149,7 @@ class _Run:
     every: int
     first: int
     end: int
+    stride: int
     notes: tuple[str, ...]
     warmup: int = 0
     number: int = 0
@@ -157,6 +161,11 @@ class _Run:
     @property
     def batches(self) -> int:
         return -(-self.settings.samples // self.settings.batch)
+
+    @property
+    def _own(self) -> range:
+        """Numbers of the batches of this run."""
+        return range(self.first, self.end, self.stride)
 
     @property
     def warmup_batch(self) -> tuple[int, int]:
@@ -172,7 +181,7 @@ class _Run:
         shown = _shown_steps(recipe.steps, settings.snapshots)
         work: Work | None = None
         own = settings.seed * 1009 + (self.first if memory is None else 0)  # of new weights
-        for number in range(self.first - self.warmup, self.end):
+        for number in (*range(self.first - self.warmup, self.first), *self._own):
             self.number, discarded = number, number < self.first
             rng = torch.Generator().manual_seed((settings.seed * 1_000_003 + number + 100_000) % 2**63)
             target = self._target()
@@ -210,7 +219,7 @@ class _Run:
             state = self._progress(work, target, work.last | {"x": x, "logits": out.logits, "pooled": out.pooled})
             if recipe.labels != "own" and state.clips.target_accuracy < RECOGNISED:
                 state.notes = (*state.notes, UNRECOGNISED)
-            state.finished, state.memory = True, partial(work.snapshot, self.feature_bank, number + 1)
+            state.finished, state.memory = True, partial(work.snapshot, self.feature_bank, number + self.stride)
             if settings.snapshots:
                 mels = torch.stack([*states, x.half().cpu()])[:, :, 0]
                 state.trajectory = Trajectory([*shown, recipe.steps], mels)
@@ -239,7 +248,7 @@ class _Run:
         )  # fmt: skip
         seconds = time.perf_counter() - self.began
         of_warmup = self.warmup * self.warmup_batch[1]
-        total = of_warmup + (self.end - self.first) * steps
+        total = of_warmup + len(self._own) * steps
         in_first = self.number <= self.first
         return Progress(
             batch=max(self.number, self.first) + 1, batches=self.batches, clips=clips, finished=False,
