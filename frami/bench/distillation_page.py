@@ -30,9 +30,9 @@ _MADE_UP = (
     "[distillation.md](distillation.md).",
 )
 _CHAINS = (
-    "**The tables below are of students whose clips came from two chains of batches that began apart.** A first batch is",
-    "poor, so there were two of them, of the same classes. Since then both go on from one first batch, and within a budget",
-    "on one thread there is one chain ([method.md](../method.md)): what students reach so is in",
+    "**The tables below are of students whose clips came from two chains of batches that began apart.** A first batch",
+    "is poor, and here there were two, of the same classes. Since then both chains go on from one first batch, and",
+    "within a budget one thread has one chain ([method.md](../method.md)): what students reach so is in",
     "[distillation.md](distillation.md).",
 )
 _SINCE = {4: _FITTED, 5: _MADE_UP, 6: _CHAINS}

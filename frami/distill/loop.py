@@ -225,6 +225,7 @@ class _Course:
         self.compared: torch.Tensor | None = None
         self.notes: tuple[str, ...] = ()
         self.strength = memory.get("strength", 1.0) if memory else None if self._foreign else 1.0
+        self._strongest, self._tried = augmentation, 0 if self.strength is None else TRIED
         if self.strength is not None:
             self._weaken(self.strength)
         self.spent = self.reported = memory["seconds"] if memory else 0.0
@@ -251,8 +252,7 @@ class _Course:
     def _weaken(self, strength: float) -> None:
         """Augment by this share as strong."""
         self.strength = strength
-        if strength < 1:
-            self.learner.augmentation = self.learner.augmentation.weaker(strength)
+        self.learner.augmentation = self._strongest.weaker(strength) if strength < 1 else self._strongest
 
     @property
     def _weaker(self) -> tuple[str, ...]:
@@ -261,15 +261,15 @@ class _Course:
         return (f"the teacher does not know strongly changed clips: they are changed by {self.strength:.0%} as much",)
 
     def adjust(self) -> None:
-        """Find how strong an augmentation a teacher of another make tolerates, once there are clips."""
-        if self.strength is not None or not self.clips:
-            return
+        """Find how strong an augmentation a teacher of another make tolerates, once there are clips; anew with more of
+        them until ``TRIED`` are tried, but on a GPU, whose recorded step keeps what it began with."""
         clips = sorted(set(range(len(self.buffer))).difference(self.beside.rows))
+        if self._tried >= min(TRIED, len(clips)) or self.learner.steps or (self._tried and self._records):
+            return
         rows = clips[:: max(1, len(clips) // TRIED)][:TRIED]
         mels, lengths, _ = self.buffer.take(torch.tensor(rows), torch.zeros(len(rows)))
-        teacher, augmentation = self.learner.teacher, self.learner.augmentation
-        begin = self.clock.seconds
-        self._weaken(tolerated(teacher.model, mels, lengths, teacher.spec, augmentation))
+        begin, teacher, self._tried = self.clock.seconds, self.learner.teacher, len(rows)
+        self._weaken(tolerated(teacher.model, mels, lengths, teacher.spec, self._strongest))
         self.pace.beside += self.clock.seconds - begin
 
     def fill(self, teacher: Checkpoint, clips: Bank | LogMels | None, earlier: Clips | Bank | None) -> None:
@@ -316,7 +316,7 @@ class _Course:
     def make(self, maker: Maker, every: float) -> Iterator[State]:
         """Let the maker make a turn, reporting on the way. Returns the finished clips, None where time ran out."""
         s = self.settings
-        for made in maker.turn(self.pace.lacking):
+        for made in maker.turn(self.pace.wanted):
             if made is not None:
                 break
             if self.pace.over:
@@ -324,9 +324,10 @@ class _Course:
             if self.clock.seconds - self.reported >= every:
                 yield from self.report()
         spent = self.clock.seconds - self.spent
+        self.inversion = maker.memory  # first: who is interrupted behind this saves no clips without it
         self.add_all(made.clips)
         self.adjust()
-        self.inversion, self.notes = maker.memory, (*made.notes, *self._weaker)
+        self.notes = (*made.notes, *self._weaker)
         first, self._made = not self._made, True
         typical = not (first and self._records)
         warmup = made.warmup / made.seconds if first else 0.0

@@ -5,8 +5,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import cycle
-from statistics import fmean
 
 import torch
 from torch import nn
@@ -26,15 +24,14 @@ POLL = 0.1
 
 @dataclass
 class _Chain:
-    """Batches of which each begins with what the one before it left. ``states`` : of its inversion; ``number`` : of its
-    next batch among all; ``memory`` : what its last one left, None before the first."""
+    """Batches of which each begins with what the one before it left. ``states`` : of its inversion; ``memory`` : what
+    its last batch left, with the number of its next one among all as ``batches``; None before the first."""
 
     states: Iterator[Progress]
-    number: int = 0
     memory: Callable[[], dict] | dict | None = None
 
     def remember(self) -> dict | None:
-        """The memory as numbers; it has to be asked for before the next batch is."""
+        """The memory as numbers, to be called before the chain's next batch begins."""
         self.memory = self.memory() if callable(self.memory) else self.memory
         return self.memory
 
@@ -64,22 +61,24 @@ class Maker:
             invert, teacher, recipe, samples=settings.clips * 10**6, batch=settings.clips, seconds=None,
             seed=settings.seed, every=1 if alternates else 10, student=None if alternates else student,
         )  # fmt: skip
-        self._chains = self._begun(memory.get("streams", [memory])) if memory else [_Chain(self._states())]
+        stored = memory.get("streams", [memory]) if memory else []
+        self._chains = self._begun(stored) if memory else [_Chain(self._states(stride=self._most))]
         self._pool: ThreadPoolExecutor | None = None
         self._stopped = False
 
-    def _begun(self, memories: Sequence[dict]) -> list[_Chain]:
-        """Chains that go on from these memories; from a single one, as many as there may be."""
+    def _begun(self, stored: Sequence[dict | None]) -> list[_Chain]:
+        """Chains that go on from these memories, in the order of their next batches; from a single one, as many as
+        there may be. (In earlier versions a chain may have made nothing yet, and each counted from 0.)"""
+        memories = sorted((one for one in stored if one), key=lambda one: one["batches"])
         count = max(len(memories), self._most)
         numbers = [one["batches"] for one in memories]
-        if len(set(numbers)) < count:  # of a single one, or of chains that each counted from 0, as they once did
+        if len(set(numbers)) < count:
             numbers = [len(memories) * numbers[0] + k for k in range(count)]
+        return [self._from(memories[k % len(memories)], number, count) for k, number in enumerate(numbers)]
 
-        def chain(number: int, memory: dict) -> _Chain:
-            states = self._states(first=number, stride=count, memory=memory)
-            return _Chain(states, number, memory | {"batches": number})
-
-        return [chain(*pair) for pair in zip(numbers, cycle(memories), strict=False)]
+    def _from(self, memory: dict, number: int, stride: int) -> _Chain:
+        """A chain that goes on with this batch."""
+        return _Chain(self._states(first=number, stride=stride, memory=memory), memory | {"batches": number})
 
     @property
     def coming(self) -> int:
@@ -87,22 +86,24 @@ class Maker:
         return min(len(self._chains), self._most, torch.get_num_threads())
 
     def turn(self, most: int | None = None) -> Iterator[Progress | None]:
-        """Make a turn (of ``most`` batches at most); yields None now and then while it is being made, then the joined
-        clips. Give it up by asking no further: what was begun is then lost with this maker."""
-        chains = sorted(self._chains, key=lambda chain: chain.number)[: min(self.coming, most or self.coming)]
+        """Make a turn (of ``most`` batches at most, but of one at least); yields None now and then while it is being
+        made, then the joined clips. Give it up by asking no further: what was begun is then lost with this maker."""
+        count = self.coming if most is None else max(1, min(most, self.coming))
+        chains = self._chains[:count]
         for chain in chains:
             chain.remember()
         begin = time.perf_counter()
-        made = yield from (self._beside(chains) if len(chains) > 1 else _alone(chains[0]))
-        seconds, share = time.perf_counter() - begin, fmean(progress.warmup / progress.seconds for progress in made)
+        made = yield from (self._beside(chains) if count > 1 else _alone(chains[0]))
+        seconds, first = time.perf_counter() - begin, made[0]
         for chain, progress in zip(chains, made, strict=True):
-            chain.memory, chain.number = progress.memory, chain.number + len(self._chains)
+            chain.memory = progress.memory
+        self._chains = self._chains[count:] + chains
         self.turns += 1
         if len(self._chains) < self._most:
-            self._chains = self._begun([chains[0].remember()])
+            self._chains.insert(0, self._from(chains[0].remember(), 1, self._most))
         yield replace(
-            made[0], clips=Clips.join([progress.clips for progress in made]), seconds=seconds, warmup=share * seconds,
-            memory=self.memory,
+            first, clips=Clips.join([progress.clips for progress in made]), seconds=seconds,
+            warmup=seconds * first.warmup / first.seconds, memory=self.memory,
         )  # fmt: skip
 
     def _beside(self, chains: Sequence[_Chain]) -> Generator[None, None, list[Progress]]:
@@ -120,7 +121,8 @@ class Maker:
             return next((made for made in states if made.finished or self._stopped), None)
 
     def memory(self) -> dict:
-        """What a later maker needs to go on after the last finished turn; ``batches`` : its turns."""
+        """What a later maker needs to go on after the last finished turn: how many there were (``batches``), and what
+        each chain left (``streams``: the names are those of earlier versions)."""
         return {"batches": self.turns, "streams": [chain.remember() for chain in self._chains]}
 
     def close(self) -> None:

@@ -110,32 +110,32 @@ class Pace:
         return min(best_clips(left, self.each, self.of_step) * self.each, MOST * s.budget)
 
     @property
-    def _block(self) -> int:
-        """Which one it is, from 1."""
-        return min(int(self.learnt * self.settings.turns), self.settings.turns - 1) + 1
-
-    @property
-    def lacking(self) -> int | None:
-        """Batches that the block still lacks, where they are counted; None with a budget."""
-        s = self.settings
-        return None if s.budget else max(round(s.rounds * self._block / s.turns) - self.batches, 0)
-
-    @property
     def wants_clips(self) -> bool:
-        s, block = self.settings, self._block
+        return self.wanted != 0
+
+    @property
+    def wanted(self) -> int | None:
+        """Batches that the next turn is to have at most: 0 where it is time to learn, None for any number."""
+        s, block = self.settings, min(int(self.learnt * self.settings.turns), self.settings.turns - 1) + 1
         if not s.budget:
-            return self.lacking > 0
-        if self.batches and not self.each:  # one more turn shows how long the next ones take
-            return self.making < (MOST if s.share is None else s.share) * s.budget / s.turns
-        return not self.batches or self.making + self.one / 2 <= self.planned * block / s.turns
+            return max(round(s.rounds * block / s.turns) - self.batches, 0)
+        if not self.batches:
+            return None
+        if not self.each:  # one more turn shows how long the next ones take
+            return None if self.making < (MOST if s.share is None else s.share) * s.budget / s.turns else 0
+        room = self.planned * block / s.turns - self.making
+        if room >= self.one / 2:
+            return None
+        # Where all clips are those of the first, poor batch, another one, if not as many as a turn has.
+        return int(self.batches == 1 and room >= self.each * s.clips / 2)
 
     def made(
         self, seconds: float, clips: int, batches: int, typical: bool = True, warmup: float = 0.0,
         coming: int | None = None,
     ) -> None:  # fmt: skip
-        """Count a turn of ``batches`` that took so long. Of the next one, of ``coming`` clips (default: as many), each
-        is expected to take as long as in the fastest, but for the share of the time that was ``warmup``; of a turn that
-        is not ``typical``, nothing follows."""
+        """Count a turn of ``batches`` that took so long. The next one has ``coming`` clips (default: as many); a clip
+        is expected to take as long as in the fastest turn, without the share of its time that was ``warmup``. Of a
+        turn that is not ``typical``, nothing follows."""
         each = seconds * (1 - warmup) / clips if typical else 0.0
         self.each = min(each, self.each or each)  # what else the machine did meanwhile is no price of later turns
         self.one = self.each * (coming or clips)

@@ -52,10 +52,10 @@ def invert(
 
     Yields a ``Progress`` every ``every`` steps and, with ``finished``, at the end of each batch; stop by not asking for
     the next. The same seed gives the same clips on one device (on a GPU up to the order of its sums). To go on with an
-    interrupted run, give the number of finished batches as ``first`` and what ``Progress.memory`` returned after the
+    interrupted run, give the number of its next batch as ``first`` and what ``Progress.memory`` returned after the
     last of them as ``memory``. Without a memory the batches from ``first`` up to but without ``end`` are a chain of
-    their own: what outlasts a batch begins anew there, with weights of its own. ``stride`` : make each of so many
-    batches only, from ``first`` on; chains that share a memory and leave each other's out make one set between them.
+    their own: what outlasts a batch begins anew there, with weights of its own. ``stride`` : make only every
+    so many-th batch, from ``first`` on; chains that begin from one memory and make different batches make one set.
 
     Raises FramiError when an argument is out of range or nothing would be learnt, at the call.
     """
@@ -139,8 +139,7 @@ def arithmetic(teacher: Checkpoint, seconds: float) -> dict[str, int]:
 class _Run:
     """A run, and where it stands. ``number`` : of the batch at work; those below ``first`` are the ``warmup`` batches,
     which are discarded, and those from ``end`` on are not its own, nor those that ``stride`` leaves out; ``step`` : of
-    this batch; ``done`` : steps of the
-    whole run since ``began``; ``warm`` : seconds of the warm-up."""
+    this batch; ``done`` : steps of the whole run since ``began``; ``warm`` : seconds of the warm-up."""
 
     settings: InversionSettings
     teacher: TeacherCopy

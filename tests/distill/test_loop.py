@@ -170,9 +170,21 @@ def test_the_warm_up_of_a_recipe_is_no_price_of_later_batches():
         assert pace.wants_clips == wants
 
 
+def test_the_price_of_the_next_turn_is_that_of_its_clips():
+    """And where there are the poor clips of a first batch alone, another batch is made if not as many as a turn has."""
+    pace = Pace(Settings(budget=100, share=0.16), Clock(10.0))
+    pace.made(10.0, 32, 1, coming=64)
+    assert pace.one == 20 and pace.wanted == 1
+    pace.made(10.0, 32, 1, coming=64)
+    assert pace.wanted == 0
+    pace = Pace(Settings(budget=100, share=0.2), Clock(10.0))
+    pace.made(10.0, 32, 1, coming=64)
+    assert pace.wanted is None
+
+
 @pytest.mark.parametrize("cores", [1, 2])
 def test_what_a_warm_up_takes_is_measured(tiny, cores):
-    """As a share of the first turn, on each stream's own clock."""
+    """As a share of the first turn."""
     shares = {}
     for recipe in ("frami-warm", "frami"):
         maker = making.Maker(tiny, Settings(**(QUICK | {"recipe": recipe})))
@@ -308,9 +320,9 @@ def test_clips_are_made_for_the_student_where_it_can_answer(tiny, monkeypatch, r
     monkeypatch.setattr(making, "invert", watched)
     student = new_student(tiny, "nano", objective("frami"))
     maker = making.Maker(tiny, Settings(**(QUICK | {"recipe": recipe, "turns": turns})), student if turns > 1 else None)
-    while len(looked_at) == 1 and recipe != "zskt":  # chains begin behind the first batch
-        list(maker.turn())
-    assert len(looked_at) == (1 if recipe == "zskt" else 1 + making.CHAINS)
+    if recipe != "zskt":
+        list(maker.turn())  # behind the first batch the second chain begins
+    assert len(looked_at) == (1 if recipe == "zskt" else making.CHAINS)
     assert all((one is student) == sees for one in looked_at)
     maker.close()
 
@@ -338,9 +350,7 @@ def test_chains_side_by_side_make_the_clips_that_they_make_in_turn(tiny):
 
     (one, alone, memory), (two, beside, other) = made(1, [None] * 5), made(2, [None, None, 1])
     assert one == [3] * 6 and two == [3, 6, 6, 3] and (memory["batches"], other["batches"]) == (6, 4)
-    assert (
-        [chain["batches"] for chain in memory["streams"]] == [chain["batches"] for chain in other["streams"]] == [7, 6]
-    )
+    assert [[chain["batches"] for chain in state["streams"]] for state in (memory, other)] == [[6, 7]] * 2
     assert alone.target.tolist() == [i % 4 for i in range(18)]
     assert torch.equal(alone.target, beside.target) and torch.equal(alone.mels[:15], beside.mels[:15])
     assert torch.allclose(alone.mels[15:], beside.mels[15:], atol=1e-3), "one batch by itself has both threads"
@@ -372,16 +382,26 @@ def test_a_maker_goes_on_from_its_memory(tiny, before):
 
 
 def test_a_maker_goes_on_from_what_an_earlier_version_left(tiny):
-    """Its two chains each counted from 0."""
+    """Its two chains each counted from 0, and one may have made nothing; still earlier there was one."""
     settings = Settings(**(QUICK | {"recipe": "frami-flash", "clips": 3}))
     with threads(1):
         maker = making.Maker(tiny, settings)
-        a_turn(maker)
-        (memory, *_) = maker.memory()["streams"]
-        old = [memory | {"batches": 2}] * 2
-        later = making.Maker(tiny, settings, None, {"batches": 2, "streams": old})
-        targets = [a_turn(later).target.tolist() for _ in range(3)]
-    assert targets == [[i % 4 for i in range(3 * n, 3 * n + 3)] for n in (4, 5, 6)]
+        for _ in range(3):
+            a_turn(maker)
+        one, other = (memory | {"batches": 2} for memory in maker.memory()["streams"])
+        for old, begins in (([one, other], 4), ([one, None], 2), ([one], 2), (None, 2)):
+            memory = {"batches": 2} | ({"streams": old} if old else one)
+            later = making.Maker(tiny, settings, None, memory)
+            made = [a_turn(later) for _ in range(3)]
+            numbers = range(begins, begins + 3)
+            assert [clips.target.tolist() for clips in made] == [
+                [i % 4 for i in range(3 * n, 3 * n + 3)] for n in numbers
+            ]
+            if old == [one, other]:
+                alike = making.Maker(tiny, settings, None, memory | {"streams": [one, one]})
+                again = [a_turn(alike) for _ in range(2)]
+                same = [torch.equal(x.mels, y.mels) for x, y in zip(made, again, strict=False)]
+                assert same == [True, False], "each goes on from its own"
 
 
 def test_later_batches_go_on_from_the_first_one(tiny):
@@ -405,13 +425,20 @@ def test_a_batch_prepared_beside_the_step_changes_nothing(tiny, make_mels):
 
 def test_threads_end_with_the_run(tiny):
     """Whether it comes to its end or is left."""
+
+    def own():
+        return [t.name for t in threading.enumerate() if t.name.startswith(("maker", "teacher"))]
+
     with threads(2):
-        list(distill(tiny, Settings(**QUICK)))
-        states = distill(tiny, Settings(**(QUICK | {"recipe": "frami-fine", "rounds": 8})), every=0)
+        list(distill(tiny, Settings(**(QUICK | {"rounds": 3}))))
+        assert not own()
+        states = distill(tiny, Settings(**(QUICK | {"rounds": 8})), every=0)
+        while next(states).made is None:
+            pass
         next(states)
+        assert [name for name in own() if name.startswith("maker")], "two batches are being made side by side"
         states.close()
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith(("maker", "teacher"))]
+    assert not own()
 
 
 def test_threads_end_where_a_batch_cannot_be_prepared(tiny, monkeypatch):

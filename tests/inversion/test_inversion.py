@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from frami import checkpoints
 from frami.device import fast_bf16
+from frami.errors import FramiError
 from frami.inversion import RECIPES, Clips, invert, make_clips
 from frami.inversion.loop import assigned
 from frami.inversion.teacher import TeacherCopy, fast_copy
@@ -86,6 +87,23 @@ def test_progress_counts_every_step(teacher, warmup):
     assert all(s.left >= 0 and s.seconds > 0 and s.batches == 2 for s in states) and states[-1].left == 0
     seldom = list(invert(teacher, row, samples=3, batch=2, seconds=0.2, steps=3, every=100))
     assert [s.finished for s in seldom] == [True, True]
+
+
+def test_chains_of_a_stride_make_one_set(teacher):
+    """From one memory, each every second batch: its target classes, seeds and place are those of its number."""
+    settings = {"samples": 10, "batch": 2, "seconds": 0.2, "steps": 2, "every": 100, "classes": [0, 1, 2]}
+    one, *_ = invert(teacher, "frami", **settings)
+    memory = one.memory()
+    chains = [list(invert(teacher, "frami", **settings, first=k, stride=2, memory=memory)) for k in (1, 2)]
+    assert [[s.batch for s in chain] for chain in chains] == [[2, 4], [3, 5]]
+    assert [s.clips.target.tolist() for s in chains[0] + chains[1]] == [[2, 0], [0, 1], [1, 2], [2, 0]]
+    assert {s.total for chain in chains for s in chain} == {4} and chains[0][-1].left == 0
+    left = next(iter(invert(teacher, "frami", **settings, first=1, stride=2, memory=memory))).memory()
+    assert left["batches"] == 3
+    later = next(iter(invert(teacher, "frami", **settings, first=3, stride=2, memory=left)))
+    assert torch.equal(later.clips.mels, chains[0][1].clips.mels)
+    with pytest.raises(FramiError, match="stride"):
+        invert(teacher, "frami", **settings, stride=0)
 
 
 def test_a_short_warm_up_has_clips_and_steps_of_its_own(teacher):
