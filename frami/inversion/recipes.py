@@ -189,7 +189,7 @@ _WARM = replace(
     _FRAMI,
     name="frami-warm",
     title="FRAMI warm",
-    about="FRAMI with a short warm-up of its generator, for students that have a minute.",
+    about="FRAMI with a short warm-up of its generator, so that the first clips are clear as well.",
     source="frami, and: a short warm-up of the generator",
     warmup=1, warmup_clips=8, warmup_steps=14, alone=0.2,
 )  # fmt: skip
