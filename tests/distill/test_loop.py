@@ -412,6 +412,20 @@ def test_later_batches_go_on_from_the_first_one(tiny):
     assert min(later) > first + 0.05
 
 
+def test_who_is_interrupted_behind_the_first_batch_has_its_memory(tiny, monkeypatch):
+    """Else a run would store clips whose inversion it does not know, and could not go on."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    states = distill(tiny, Settings(**QUICK), every=0)
+    before = next(states)
+    monkeypatch.setattr(loop._Course, "add_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(states)
+    assert before.memory()["inversion"]["batches"] == 1
+
+
 def test_a_batch_prepared_beside_the_step_changes_nothing(tiny, make_mels):
     """On the same clips: what is made on two threads differs by the order of sums."""
 
